@@ -1,0 +1,143 @@
+//! Reading and writing files so that nothing half-written is ever seen.
+//!
+//! Every file the project writes goes to a temporary name in the same folder and is renamed when it is complete.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+/// A file could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The file does not exist.
+    #[error("no such file: {0}")]
+    Missing(PathBuf),
+    /// The operating system refused.
+    #[error("cannot {action} {path}")]
+    Io {
+        /// What was tried: `read`, `write`, `create`.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A text file holds something else.
+    #[error("{path} is not UTF-8: byte {offset} is 0x{byte:02x}")]
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// Offset of the first bad byte.
+        offset: usize,
+        /// That byte.
+        byte: u8,
+    },
+}
+
+impl FileError {
+    fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
+        if source.kind() == std::io::ErrorKind::NotFound && action == "read" {
+            return Self::Missing(path.to_path_buf());
+        }
+        Self::Io { action, path: path.to_path_buf(), source }
+    }
+}
+
+/// All bytes of `path`.
+///
+/// # Errors
+/// [`FileError::Missing`] or [`FileError::Io`], naming the path.
+pub fn read(path: impl AsRef<Path>) -> Result<Vec<u8>, FileError> {
+    let path = path.as_ref();
+    std::fs::read(path).map_err(|e| FileError::io("read", path, e))
+}
+
+/// The text of `path`, which must be UTF-8.
+///
+/// # Errors
+/// Like [`read()`], and [`FileError::NotUtf8`] with the first bad byte.
+pub fn read_text(path: impl AsRef<Path>) -> Result<String, FileError> {
+    let path = path.as_ref();
+    String::from_utf8(read(path)?).map_err(|e| {
+        let offset = e.utf8_error().valid_up_to();
+        FileError::NotUtf8 { path: path.to_path_buf(), offset, byte: e.as_bytes()[offset] }
+    })
+}
+
+/// Makes the folder `path` and its parents.
+///
+/// # Errors
+/// [`FileError::Io`], naming the folder.
+pub fn create_dir(path: impl AsRef<Path>) -> Result<(), FileError> {
+    let path = path.as_ref();
+    std::fs::create_dir_all(path).map_err(|e| FileError::io("create", path, e))
+}
+
+/// Writes `bytes` to a temporary file beside `path`, flushes it to disk and renames it to `path`.
+///
+/// # Errors
+/// [`FileError::Io`], naming `path`; whatever stood at `path` before is then still there, untouched.
+pub fn write_atomic(path: impl AsRef<Path>, bytes: &[u8]) -> Result<(), FileError> {
+    write_atomic_with(path, |file| file.write_all(bytes))
+}
+
+/// [`write_atomic`] for content that is produced piece by piece.
+///
+/// # Errors
+/// Like [`write_atomic`].
+pub fn write_atomic_with(
+    path: impl AsRef<Path>,
+    fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> Result<(), FileError> {
+    let path = path.as_ref();
+    let fail = |e| FileError::io("write", path, e);
+    let folder = match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        _ => Path::new("."),
+    };
+    let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder).map_err(fail)?;
+    {
+        let mut buffered = std::io::BufWriter::new(file.as_file_mut());
+        fill(&mut buffered).map_err(fail)?;
+        buffered.flush().map_err(fail)?;
+    }
+    file.as_file().sync_all().map_err(fail)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::Permissions::from_mode(0o644);
+        file.as_file().set_permissions(mode).map_err(fail)?;
+    }
+    file.persist(path).map_err(|e| fail(e.error))?;
+    Ok(())
+}
+
+/// SHA-256 of a file, as 64 hexadecimal digits.
+///
+/// # Errors
+/// Like [`read()`].
+pub fn sha256_file(path: impl AsRef<Path>) -> Result<String, FileError> {
+    let path = path.as_ref();
+    let fail = |e| FileError::io("read", path, e);
+    let mut file = std::fs::File::open(path).map_err(fail)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let n = file.read(&mut buffer).map_err(fail)?;
+        if n == 0 {
+            return Ok(hex(&hash.finalize()));
+        }
+        hash.update(&buffer[..n]);
+    }
+}
+
+/// SHA-256 of `bytes`, as 64 hexadecimal digits.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

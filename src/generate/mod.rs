@@ -1,1 +1,4 @@
-//! generate
+//! From prompts to image embeddings: the place where text tower, prior and sampler meet.
+
+pub mod prior;
+pub mod text;

@@ -88,7 +88,9 @@ impl SchedulerConfig {
     /// `prior_scheduler`, 10 in Kandinsky 2.2's).
     pub fn unclip_prior(range: f64) -> Self {
         Self {
-            kind: SchedulerKind::UnClip { variance: Variance::FixedSmallLog },
+            kind: SchedulerKind::UnClip {
+                variance: Variance::FixedSmallLog,
+            },
             n_train: 1000,
             betas: BetaSchedule::SquaredCos,
             prediction: Prediction::Sample,
@@ -101,9 +103,14 @@ impl SchedulerConfig {
     /// range (diffusers' default stands in) and no clipping of `x0` (none: raw CLIP embeddings have outlier channels).
     pub fn diffusion_baseline() -> Self {
         Self {
-            kind: SchedulerKind::Ddpm { variance: Variance::FixedSmall },
+            kind: SchedulerKind::Ddpm {
+                variance: Variance::FixedSmall,
+            },
             n_train: 1000,
-            betas: BetaSchedule::Linear { start: 1e-4, end: 0.02 },
+            betas: BetaSchedule::Linear {
+                start: 1e-4,
+                end: 0.02,
+            },
             prediction: Prediction::Sample,
             limit: Limit::None,
             spacing: Spacing::Leading { offset: 0 },
@@ -121,8 +128,10 @@ impl SchedulerConfig {
             path.push("scheduler_config.json");
         }
         let text = files::read_text(&path)?;
-        let value = serde_json::from_str(&text)
-            .map_err(|e| DiffusionError::Malformed { path: path.clone(), reason: e.to_string() })?;
+        let value = serde_json::from_str(&text).map_err(|e| DiffusionError::Malformed {
+            path: path.clone(),
+            reason: e.to_string(),
+        })?;
         Self::from_json(&value, &path)
     }
 
@@ -133,13 +142,29 @@ impl SchedulerConfig {
     pub fn from_json(value: &Value, path: &Path) -> Result<Self, DiffusionError> {
         let Value::Object(map) = value else {
             let reason = "the top level is no object".to_string();
-            return Err(DiffusionError::Malformed { path: path.to_path_buf(), reason });
+            return Err(DiffusionError::Malformed {
+                path: path.to_path_buf(),
+                reason,
+            });
         };
-        let mut keys = Keys { path, map, class: "", read: Vec::new() };
-        let config = match keys.name("_class_name", "", &["UnCLIPScheduler", "DDPMScheduler", "DDIMScheduler"])? {
+        let mut keys = Keys {
+            path,
+            map,
+            class: "",
+            read: Vec::new(),
+        };
+        let config = match keys.name(
+            "_class_name",
+            "",
+            &["UnCLIPScheduler", "DDPMScheduler", "DDIMScheduler"],
+        )? {
             0 => {
                 keys.class = "UnCLIPScheduler";
-                let variance = match keys.name("variance_type", "fixed_small_log", &["fixed_small_log", "learned_range"])? {
+                let variance = match keys.name(
+                    "variance_type",
+                    "fixed_small_log",
+                    &["fixed_small_log", "learned_range"],
+                )? {
                     0 => Variance::FixedSmallLog,
                     _ => Variance::LearnedRange,
                 };
@@ -215,7 +240,11 @@ impl SchedulerConfig {
             BetaSchedule::Linear { start, end } | BetaSchedule::ScaledLinear { start, end } => {
                 map["beta_start"] = start.into();
                 map["beta_end"] = end.into();
-                if matches!(self.betas, BetaSchedule::Linear { .. }) { "linear" } else { "scaled_linear" }
+                if matches!(self.betas, BetaSchedule::Linear { .. }) {
+                    "linear"
+                } else {
+                    "scaled_linear"
+                }
             }
             BetaSchedule::SquaredCos => "squaredcos_cap_v2",
         }
@@ -250,7 +279,11 @@ impl Keys<'_> {
             path: self.path.to_path_buf(),
             key: key.to_string(),
             expected: expected.into(),
-            found: if found.is_null() { "nothing".into() } else { found.to_string() },
+            found: if found.is_null() {
+                "nothing".into()
+            } else {
+                found.to_string()
+            },
         }
     }
 
@@ -261,23 +294,36 @@ impl Keys<'_> {
 
     /// Index into `known` of the name under `key`; an absent key reads as `default`.
     fn name(&mut self, key: &'static str, default: &str, known: &[&str]) -> Result<usize, DiffusionError> {
-        let value = self.get(key).cloned().unwrap_or_else(|| if default.is_empty() { Value::Null } else { default.into() });
-        let found = value.as_str().and_then(|name| known.iter().position(|k| *k == name));
+        let value = self.get(key).cloned().unwrap_or_else(|| {
+            if default.is_empty() {
+                Value::Null
+            } else {
+                default.into()
+            }
+        });
+        let found = value
+            .as_str()
+            .and_then(|name| known.iter().position(|k| *k == name));
         found.ok_or_else(|| self.wrong(key, format!("one of {}", known.join(", ")), &value))
     }
 
     fn number(&mut self, key: &'static str, default: f64) -> Result<f64, DiffusionError> {
         match self.get(key).cloned() {
             None => Ok(default),
-            Some(v) => {
-                v.as_f64().filter(|x| x.is_finite()).ok_or_else(|| self.wrong(key, "a finite number", &v))
-            }
+            Some(v) => v
+                .as_f64()
+                .filter(|x| x.is_finite())
+                .ok_or_else(|| self.wrong(key, "a finite number", &v)),
         }
     }
 
     fn positive(&mut self, key: &'static str, default: f64) -> Result<f64, DiffusionError> {
         let x = self.number(key, default)?;
-        if x > 0.0 { Ok(x) } else { Err(self.wrong(key, "a number above 0", &x.into())) }
+        if x > 0.0 {
+            Ok(x)
+        } else {
+            Err(self.wrong(key, "a number above 0", &x.into()))
+        }
     }
 
     fn integer(&mut self, key: &'static str, default: usize) -> Result<usize, DiffusionError> {
@@ -292,7 +338,11 @@ impl Keys<'_> {
 
     fn count(&mut self, key: &'static str, default: usize) -> Result<usize, DiffusionError> {
         let n = self.integer(key, default)?;
-        if n > 0 { Ok(n) } else { Err(self.wrong(key, "an integer of at least 1", &n.into())) }
+        if n > 0 {
+            Ok(n)
+        } else {
+            Err(self.wrong(key, "an integer of at least 1", &n.into()))
+        }
     }
 
     fn flag(&mut self, key: &'static str, default: bool) -> Result<bool, DiffusionError> {
@@ -303,15 +353,21 @@ impl Keys<'_> {
     }
 
     fn prediction(&mut self) -> Result<Prediction, DiffusionError> {
-        Ok(match self.name("prediction_type", "epsilon", &["epsilon", "sample"])? {
-            0 => Prediction::Epsilon,
-            _ => Prediction::Sample,
-        })
+        Ok(
+            match self.name("prediction_type", "epsilon", &["epsilon", "sample"])? {
+                0 => Prediction::Epsilon,
+                _ => Prediction::Sample,
+            },
+        )
     }
 
     fn clip(&mut self) -> Result<Limit, DiffusionError> {
         let range = self.positive("clip_sample_range", 1.0)?;
-        Ok(if self.flag("clip_sample", true)? { Limit::Clip { range } } else { Limit::None })
+        Ok(if self.flag("clip_sample", true)? {
+            Limit::Clip { range }
+        } else {
+            Limit::None
+        })
     }
 
     /// The keys that DDPM and DDIM share.
@@ -321,20 +377,32 @@ impl Keys<'_> {
         if end >= 1.0 || start >= 1.0 {
             return Err(self.wrong("beta_end", "betas below 1", &start.max(end).into()));
         }
-        let betas = match self.name("beta_schedule", "linear", &["linear", "scaled_linear", "squaredcos_cap_v2"])? {
+        let betas = match self.name(
+            "beta_schedule",
+            "linear",
+            &["linear", "scaled_linear", "squaredcos_cap_v2"],
+        )? {
             0 => BetaSchedule::Linear { start, end },
             1 => BetaSchedule::ScaledLinear { start, end },
             _ => BetaSchedule::SquaredCos,
         };
         if let Some(trained) = self.get("trained_betas").filter(|v| !v.is_null()).cloned() {
-            return Err(self.wrong("trained_betas", "null (trained betas are not supported)", &trained));
+            return Err(self.wrong(
+                "trained_betas",
+                "null (trained betas are not supported)",
+                &trained,
+            ));
         }
         if self.flag("rescale_betas_zero_snr", false)? {
             let expected = "false (rescaling to zero terminal SNR is not supported)";
             return Err(self.wrong("rescale_betas_zero_snr", expected, &true.into()));
         }
         let offset = self.integer("steps_offset", 0)?;
-        let spacing = match self.name("timestep_spacing", "leading", &["leading", "trailing", "linspace"])? {
+        let spacing = match self.name(
+            "timestep_spacing",
+            "leading",
+            &["leading", "trailing", "linspace"],
+        )? {
             0 => Spacing::Leading { offset },
             1 => Spacing::Trailing,
             _ => Spacing::Linspace,
@@ -342,20 +410,44 @@ impl Keys<'_> {
         let clip = self.clip()?;
         let ratio = self.positive("dynamic_thresholding_ratio", 0.995)?;
         if ratio > 1.0 {
-            return Err(self.wrong("dynamic_thresholding_ratio", "a number of at most 1", &ratio.into()));
+            return Err(self.wrong(
+                "dynamic_thresholding_ratio",
+                "a number of at most 1",
+                &ratio.into(),
+            ));
         }
         let max = self.positive("sample_max_value", 1.0)?;
         // Thresholding goes before clipping, and replaces it.
-        let limit = if self.flag("thresholding", false)? { Limit::Threshold { ratio, max } } else { clip };
+        let limit = if self.flag("thresholding", false)? {
+            Limit::Threshold { ratio, max }
+        } else {
+            clip
+        };
         let n_train = self.count("num_train_timesteps", 1000)?;
-        Ok(SchedulerConfig { kind, n_train, betas, prediction: self.prediction()?, limit, spacing })
+        Ok(SchedulerConfig {
+            kind,
+            n_train,
+            betas,
+            prediction: self.prediction()?,
+            limit,
+            spacing,
+        })
     }
 
     fn finish(self) -> Result<(), DiffusionError> {
-        match self.map.keys().find(|k| !k.starts_with('_') && !self.read.contains(&k.as_str())) {
+        match self
+            .map
+            .keys()
+            .find(|k| !k.starts_with('_') && !self.read.contains(&k.as_str()))
+        {
             None => Ok(()),
             Some(key) => {
-                let mut known: Vec<_> = self.read.iter().filter(|k| !k.starts_with('_')).copied().collect();
+                let mut known: Vec<_> = self
+                    .read
+                    .iter()
+                    .filter(|k| !k.starts_with('_'))
+                    .copied()
+                    .collect();
                 known.sort_unstable();
                 Err(DiffusionError::UnknownKey {
                     path: self.path.to_path_buf(),
@@ -379,10 +471,16 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let mut ddim = SchedulerConfig::diffusion_baseline();
-        ddim.kind = SchedulerKind::Ddim { set_alpha_to_one: false };
+        ddim.kind = SchedulerKind::Ddim {
+            set_alpha_to_one: false,
+        };
         ddim.limit = Limit::Threshold { ratio: 0.9, max: 3.0 };
         ddim.spacing = Spacing::Leading { offset: 1 };
-        for config in [SchedulerConfig::unclip_prior(5.0), SchedulerConfig::diffusion_baseline(), ddim] {
+        for config in [
+            SchedulerConfig::unclip_prior(5.0),
+            SchedulerConfig::diffusion_baseline(),
+            ddim,
+        ] {
             assert_eq!(parse(config.to_json()), Ok(config));
         }
     }
@@ -390,14 +488,38 @@ mod tests {
     #[test]
     fn messages_name_the_key() {
         let cases = [
-            (json!({"_class_name": "EulerDiscreteScheduler"}), "`_class_name`: expected one of UnCLIPScheduler, DDPMScheduler, DDIMScheduler, found \"EulerDiscreteScheduler\""),
-            (json!({"num_train_timesteps": 10}), "`_class_name`: expected one of UnCLIPScheduler, DDPMScheduler, DDIMScheduler, found nothing"),
-            (json!({"_class_name": "DDPMScheduler", "prediction_type": "v_prediction"}), "`prediction_type`: expected one of epsilon, sample, found \"v_prediction\""),
-            (json!({"_class_name": "DDPMScheduler", "variance_type": "fixed_large"}), "`variance_type`: expected one of fixed_small, fixed_small_log, learned_range, found \"fixed_large\""),
-            (json!({"_class_name": "DDIMScheduler", "timestep_spacing": "karras"}), "`timestep_spacing`: expected one of leading, trailing, linspace, found \"karras\""),
-            (json!({"_class_name": "DDIMScheduler", "steps_offset": "one"}), "`steps_offset`: expected an integer of at least 0, found \"one\""),
-            (json!({"_class_name": "UnCLIPScheduler", "beta_start": 0.1}), "unknown key `beta_start` for UnCLIPScheduler"),
-            (json!({"_class_name": "DDPMScheduler", "rescale_betas_zero_snr": true}), "`rescale_betas_zero_snr`: expected false"),
+            (
+                json!({"_class_name": "EulerDiscreteScheduler"}),
+                "`_class_name`: expected one of UnCLIPScheduler, DDPMScheduler, DDIMScheduler, found \"EulerDiscreteScheduler\"",
+            ),
+            (
+                json!({"num_train_timesteps": 10}),
+                "`_class_name`: expected one of UnCLIPScheduler, DDPMScheduler, DDIMScheduler, found nothing",
+            ),
+            (
+                json!({"_class_name": "DDPMScheduler", "prediction_type": "v_prediction"}),
+                "`prediction_type`: expected one of epsilon, sample, found \"v_prediction\"",
+            ),
+            (
+                json!({"_class_name": "DDPMScheduler", "variance_type": "fixed_large"}),
+                "`variance_type`: expected one of fixed_small, fixed_small_log, learned_range, found \"fixed_large\"",
+            ),
+            (
+                json!({"_class_name": "DDIMScheduler", "timestep_spacing": "karras"}),
+                "`timestep_spacing`: expected one of leading, trailing, linspace, found \"karras\"",
+            ),
+            (
+                json!({"_class_name": "DDIMScheduler", "steps_offset": "one"}),
+                "`steps_offset`: expected an integer of at least 0, found \"one\"",
+            ),
+            (
+                json!({"_class_name": "UnCLIPScheduler", "beta_start": 0.1}),
+                "unknown key `beta_start` for UnCLIPScheduler",
+            ),
+            (
+                json!({"_class_name": "DDPMScheduler", "rescale_betas_zero_snr": true}),
+                "`rescale_betas_zero_snr`: expected false",
+            ),
             (json!([1]), "the top level is no object"),
         ];
         for (value, message) in cases {

@@ -20,10 +20,18 @@ pub(super) fn weights(
     eta: f64,
 ) -> Weights {
     let bar = schedule.alpha_bar(t);
-    let last = if set_alpha_to_one { 1.0 } else { schedule.alpha_bar(0) };
+    let last = if set_alpha_to_one {
+        1.0
+    } else {
+        schedule.alpha_bar(0)
+    };
     let bar_prev = prev.map_or(last, |p| schedule.alpha_bar(p));
     // At t = 0 without `set_alpha_to_one` the step goes nowhere: rounding must not make the variance negative.
     let variance = ((1.0 - bar_prev) / (1.0 - bar) * (1.0 - bar / bar_prev)).max(0.0);
     let sigma = eta * variance.sqrt();
-    Weights { x0: bar_prev.sqrt(), eps: (1.0 - bar_prev - sigma * sigma).max(0.0).sqrt(), sigma }
+    Weights {
+        x0: bar_prev.sqrt(),
+        eps: (1.0 - bar_prev - sigma * sigma).max(0.0).sqrt(),
+        sigma,
+    }
 }

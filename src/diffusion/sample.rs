@@ -33,7 +33,10 @@ pub struct Replay<const D: usize> {
 impl<const D: usize> Replay<D> {
     /// Plays `tensors` in order.
     pub fn new(tensors: impl IntoIterator<Item = Tensor<D>>) -> Self {
-        Self { left: tensors.into_iter().collect(), drawn: 0 }
+        Self {
+            left: tensors.into_iter().collect(),
+            drawn: 0,
+        }
     }
 
     /// How many tensors were not drawn yet.
@@ -44,10 +47,17 @@ impl<const D: usize> Replay<D> {
 
 impl<const D: usize> DrawNoise<D> for Replay<D> {
     fn draw(&mut self, shape: [usize; D], device: &Device) -> Result<Tensor<D>, DiffusionError> {
-        let noise = self.left.pop_front().ok_or(DiffusionError::NoiseExhausted { drawn: self.drawn })?;
+        let noise = self
+            .left
+            .pop_front()
+            .ok_or(DiffusionError::NoiseExhausted { drawn: self.drawn })?;
         if noise.dims() != shape {
             let (expected, found) = (shape.to_vec(), noise.dims().to_vec());
-            return Err(DiffusionError::NoiseShape { index: self.drawn, expected, found });
+            return Err(DiffusionError::NoiseShape {
+                index: self.drawn,
+                expected,
+                found,
+            });
         }
         self.drawn += 1;
         Ok(noise.to_device(device))
@@ -100,22 +110,48 @@ mod tests {
     use crate::diffusion::{Limit, SchedulerConfig, SchedulerKind, Spacing, Variance};
 
     fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
-        x.into_data().to_vec().expect("f32")
+        x.into_data().try_to_vec().expect("f32")
     }
 
-    fn oracle(config: SchedulerConfig, n_steps: usize, eta: f64, seed: u64) -> Result<Vec<f32>, DiffusionError> {
+    fn oracle(
+        config: SchedulerConfig,
+        n_steps: usize,
+        eta: f64,
+        seed: u64,
+    ) -> Result<Vec<f32>, DiffusionError> {
         let device = Device::flex();
         let start = Noise::new(9).normal::<2>([3, 4], &device);
         let x0 = Tensor::<2>::from_data([[1.0, -2.0, 0.5, 0.0]; 3], &device);
         let options = SampleOptions { n_steps, eta };
         let scheduler = Scheduler::new(config);
-        sample(&scheduler, start, options, |_, _| x0.clone(), &mut Noise::new(seed), |_, _, _| {}).map(values)
+        sample(
+            &scheduler,
+            start,
+            options,
+            |_, _| x0.clone(),
+            &mut Noise::new(seed),
+            |_, _, _| {},
+        )
+        .map(values)
     }
 
     fn configs() -> Vec<SchedulerConfig> {
         let base = SchedulerConfig::diffusion_baseline();
-        let ddim = SchedulerConfig { kind: SchedulerKind::Ddim { set_alpha_to_one: true }, ..base };
-        vec![SchedulerConfig::unclip_prior(5.0), base, ddim, SchedulerConfig { spacing: Spacing::Trailing, ..base }]
+        let ddim = SchedulerConfig {
+            kind: SchedulerKind::Ddim {
+                set_alpha_to_one: true,
+            },
+            ..base
+        };
+        vec![
+            SchedulerConfig::unclip_prior(5.0),
+            base,
+            ddim,
+            SchedulerConfig {
+                spacing: Spacing::Trailing,
+                ..base
+            },
+        ]
     }
 
     #[test]
@@ -135,18 +171,28 @@ mod tests {
     fn eta_zero_ignores_the_noise_and_eta_one_does_not() {
         for config in configs() {
             // The oracle's last step returns x0 itself, so look at a sampler that never trusts it fully.
-            let config = SchedulerConfig { limit: Limit::Clip { range: 0.25 }, ..config };
+            let config = SchedulerConfig {
+                limit: Limit::Clip { range: 0.25 },
+                ..config
+            };
             let at = |eta, seed| {
                 let device = Device::flex();
                 let start = Noise::new(1).normal::<2>([2, 4], &device);
                 let mut first = None;
                 let options = SampleOptions { n_steps: 5, eta };
                 let scheduler = Scheduler::new(config);
-                sample(&scheduler, start, options, |x, _| x, &mut Noise::new(seed), |step, _, s| {
-                    if step == 0 {
-                        first = Some(values(s.x_prev.clone()));
-                    }
-                })
+                sample(
+                    &scheduler,
+                    start,
+                    options,
+                    |x, _| x,
+                    &mut Noise::new(seed),
+                    |step, _, s| {
+                        if step == 0 {
+                            first = Some(values(s.x_prev.clone()));
+                        }
+                    },
+                )
                 .expect("samples");
                 first
             };
@@ -158,7 +204,11 @@ mod tests {
     #[test]
     fn step_counts_and_eta_are_checked() {
         let config = SchedulerConfig::diffusion_baseline();
-        let message = |n, eta| oracle(config, n, eta, 0).expect_err("must be refused").to_string();
+        let message = |n, eta| {
+            oracle(config, n, eta, 0)
+                .expect_err("must be refused")
+                .to_string()
+        };
         assert_eq!(
             message(0, 1.0),
             "cannot sample in 0 steps: the schedule has 1000 train timesteps; give 1 to 1000"
@@ -167,9 +217,17 @@ mod tests {
             message(1001, 1.0),
             "cannot sample in 1001 steps: the schedule has 1000 train timesteps; give 1 to 1000"
         );
-        assert_eq!(message(10, -0.5), "eta must be a finite number of at least 0, found -0.5");
-        let offset = SchedulerConfig { spacing: Spacing::Leading { offset: 1 }, ..config };
-        let error = oracle(offset, 1000, 1.0, 0).expect_err("must be refused").to_string();
+        assert_eq!(
+            message(10, -0.5),
+            "eta must be a finite number of at least 0, found -0.5"
+        );
+        let offset = SchedulerConfig {
+            spacing: Spacing::Leading { offset: 1 },
+            ..config
+        };
+        let error = oracle(offset, 1000, 1.0, 0)
+            .expect_err("must be refused")
+            .to_string();
         assert_eq!(
             error,
             "cannot sample in 1000 steps: steps_offset makes the first timestep 1000, the last is 999"
@@ -180,7 +238,9 @@ mod tests {
     fn outputs_and_noise_of_another_shape_are_refused() {
         let device = Device::flex();
         let learned = SchedulerConfig {
-            kind: SchedulerKind::Ddpm { variance: Variance::LearnedRange },
+            kind: SchedulerKind::Ddpm {
+                variance: Variance::LearnedRange,
+            },
             ..SchedulerConfig::diffusion_baseline()
         };
         let x = Tensor::<2>::zeros([2, 4], &device);
@@ -188,9 +248,16 @@ mod tests {
         let run = |config, output: Tensor<2>, noise: Vec<Tensor<2>>| {
             let mut replay = Replay::new(noise);
             let scheduler = Scheduler::new(config);
-            sample(&scheduler, x.clone(), options, |_, _| output.clone(), &mut replay, |_, _, _| {})
-                .expect_err("must be refused")
-                .to_string()
+            sample(
+                &scheduler,
+                x.clone(),
+                options,
+                |_, _| output.clone(),
+                &mut replay,
+                |_, _, _| {},
+            )
+            .expect_err("must be refused")
+            .to_string()
         };
         let ok = || Tensor::<2>::zeros([2, 4], &device);
         assert_eq!(
@@ -202,7 +269,10 @@ mod tests {
             run(plain, Tensor::zeros([2, 5], &device), vec![ok()]),
             "the denoiser returned shape [2, 5] for a sample of shape [2, 4]: expected the sample's shape, or twice its channels"
         );
-        assert_eq!(run(plain, ok(), vec![ok()]), "recorded noise ran out after 1 draws");
+        assert_eq!(
+            run(plain, ok(), vec![ok()]),
+            "recorded noise ran out after 1 draws"
+        );
         assert_eq!(
             run(plain, ok(), vec![Tensor::zeros([1, 4], &device)]),
             "recorded noise 0 has shape [1, 4], the sampler needs [2, 4]"

@@ -50,7 +50,10 @@ impl Schedule {
         let betas: Vec<f32> = match kind {
             BetaSchedule::Linear { start, end } => linspace_f32(start as f32, end as f32, n_train),
             BetaSchedule::ScaledLinear { start, end } => {
-                linspace_f32(start.sqrt() as f32, end.sqrt() as f32, n_train).into_iter().map(|b| b * b).collect()
+                linspace_f32(start.sqrt() as f32, end.sqrt() as f32, n_train)
+                    .into_iter()
+                    .map(|b| b * b)
+                    .collect()
             }
             BetaSchedule::SquaredCos => (0..n_train)
                 .map(|t| {
@@ -67,7 +70,10 @@ impl Schedule {
                 f64::from(product as f32)
             })
             .collect();
-        Self { betas: betas.into_iter().map(f64::from).collect(), alphas_cumprod }
+        Self {
+            betas: betas.into_iter().map(f64::from).collect(),
+            alphas_cumprod,
+        }
     }
 
     /// Number of train timesteps.
@@ -115,7 +121,9 @@ impl Schedule {
 
 /// The continuous squared-cosine alpha-bar; `u` runs from 0 to 1.
 fn cosine_alpha_bar(u: f64) -> f64 {
-    ((u + COSINE_OFFSET) / (1.0 + COSINE_OFFSET) * std::f64::consts::FRAC_PI_2).cos().powi(2)
+    ((u + COSINE_OFFSET) / (1.0 + COSINE_OFFSET) * std::f64::consts::FRAC_PI_2)
+        .cos()
+        .powi(2)
 }
 
 /// torch's `linspace` in f32: counted from the nearer end, so that both ends are exact.
@@ -124,7 +132,15 @@ fn linspace_f32(start: f32, end: f32, n: usize) -> Vec<f32> {
         return vec![start];
     }
     let step = (end - start) / (n - 1) as f32;
-    (0..n).map(|i| if i < n / 2 { start + step * i as f32 } else { end - step * (n - 1 - i) as f32 }).collect()
+    (0..n)
+        .map(|i| {
+            if i < n / 2 {
+                start + step * i as f32
+            } else {
+                end - step * (n - 1 - i) as f32
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -143,7 +159,13 @@ mod tests {
 
     #[test]
     fn linear_ends_are_exact() {
-        let s = Schedule::new(BetaSchedule::Linear { start: 1e-4, end: 0.02 }, 1000);
+        let s = Schedule::new(
+            BetaSchedule::Linear {
+                start: 1e-4,
+                end: 0.02,
+            },
+            1000,
+        );
         assert_eq!(s.betas()[0], f64::from(1e-4f32));
         assert_eq!(s.betas()[999], f64::from(0.02f32));
     }

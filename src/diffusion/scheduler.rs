@@ -5,7 +5,8 @@ use std::path::Path;
 use burn::prelude::*;
 
 use super::{
-    DiffusionError, Prediction, Schedule, SchedulerConfig, SchedulerKind, Variance, ddim, ddpm, threshold, unclip,
+    DiffusionError, Prediction, Schedule, SchedulerConfig, SchedulerKind, Variance, ddim, ddpm, threshold,
+    unclip,
 };
 
 /// A visited timestep and the one that follows it; `None` is past the end.
@@ -36,7 +37,10 @@ pub struct Scheduler {
 impl Scheduler {
     /// Computes the tables of `config`.
     pub fn new(config: SchedulerConfig) -> Self {
-        Self { config, schedule: Schedule::new(config.betas, config.n_train) }
+        Self {
+            config,
+            schedule: Schedule::new(config.betas, config.n_train),
+        }
     }
 
     /// Reads `scheduler_config.json` (or the folder that holds it).
@@ -78,7 +82,11 @@ impl Scheduler {
         let timesteps = self.timesteps(n_steps)?;
         let n_train = self.config.n_train;
         if timesteps[0] >= n_train {
-            let reason = format!("steps_offset makes the first timestep {}, the last is {}", timesteps[0], n_train - 1);
+            let reason = format!(
+                "steps_offset makes the first timestep {}, the last is {}",
+                timesteps[0],
+                n_train - 1
+            );
             return Err(DiffusionError::Steps { n_steps, reason });
         }
         let stride = n_train / n_steps;
@@ -125,8 +133,11 @@ impl Scheduler {
         check_eta(eta)?;
         let learned = matches!(
             self.config.kind,
-            SchedulerKind::UnClip { variance: Variance::LearnedRange }
-                | SchedulerKind::Ddpm { variance: Variance::LearnedRange }
+            SchedulerKind::UnClip {
+                variance: Variance::LearnedRange
+            } | SchedulerKind::Ddpm {
+                variance: Variance::LearnedRange
+            }
         );
         let (output, fraction) = split_variance(output, &x_t, learned)?;
         let noise = if self.draws_noise(visit, eta) {
@@ -178,7 +189,11 @@ impl Scheduler {
 
 /// Refuses an eta that is negative or not finite.
 pub(super) fn check_eta(eta: f64) -> Result<(), DiffusionError> {
-    if eta.is_finite() && eta >= 0.0 { Ok(()) } else { Err(DiffusionError::Eta(eta)) }
+    if eta.is_finite() && eta >= 0.0 {
+        Ok(())
+    } else {
+        Err(DiffusionError::Eta(eta))
+    }
 }
 
 /// Parts an output into the prediction and, where it is learned, the variance.
@@ -189,7 +204,11 @@ fn split_variance<const D: usize>(
 ) -> Result<(Tensor<D>, Option<Tensor<D>>), DiffusionError> {
     let (found, sample) = (output.dims(), x_t.dims());
     let wrong = |reason| {
-        Err(DiffusionError::Output { output: found.to_vec(), sample: sample.to_vec(), reason })
+        Err(DiffusionError::Output {
+            output: found.to_vec(),
+            sample: sample.to_vec(),
+            reason,
+        })
     };
     let channels = sample[1];
     let mut doubled = sample;

@@ -25,17 +25,25 @@ impl Spacing {
             Self::UnClip if n == 1 => vec![n_train - 1],
             Self::UnClip => {
                 let ratio = last / (n - 1) as f64;
-                (0..n).rev().map(|i| (i as f64 * ratio).round_ties_even() as usize).collect()
+                (0..n)
+                    .rev()
+                    .map(|i| (i as f64 * ratio).round_ties_even() as usize)
+                    .collect()
             }
             Self::Leading { offset } => (0..n).rev().map(|i| i * (n_train / n) + offset).collect(),
             Self::Trailing => {
                 let ratio = n_train as f64 / n as f64;
-                (0..n).map(|i| ((n_train as f64 - i as f64 * ratio).round_ties_even() as usize).max(1) - 1).collect()
+                (0..n)
+                    .map(|i| ((n_train as f64 - i as f64 * ratio).round_ties_even() as usize).max(1) - 1)
+                    .collect()
             }
             Self::Linspace if n == 1 => vec![0],
             Self::Linspace => {
                 let ratio = last / (n - 1) as f64;
-                (0..n).rev().map(|i| (i as f64 * ratio).round_ties_even() as usize).collect()
+                (0..n)
+                    .rev()
+                    .map(|i| (i as f64 * ratio).round_ties_even() as usize)
+                    .collect()
             }
         }
     }

@@ -15,6 +15,10 @@ pub(super) fn posterior(schedule: &Schedule, t: usize, prev: Option<usize>) -> P
         None => t == 0,
     };
     // The table's beta and the ratio differ by rounding, which at t = 0 is 0.1 %.
-    let beta = if adjacent { schedule.betas()[t] } else { 1.0 - bar / bar_prev };
+    let beta = if adjacent {
+        schedule.betas()[t]
+    } else {
+        1.0 - bar / bar_prev
+    };
     Posterior::new(bar, bar_prev, beta)
 }

@@ -5,7 +5,9 @@
 
 mod config;
 mod encoder;
+pub mod preprocess;
 mod text;
+pub mod tokenizer;
 mod vision;
 
 pub use config::{ClipConfig, ClipTextConfig, ClipVisionConfig};

@@ -128,7 +128,11 @@ pub fn verify(dirs: &[PathBuf], options: &Options, device: &Device) -> Result<Re
     }
     for fixture in &fixtures {
         for golden in fixture.goldens() {
-            if options.only.as_deref().is_some_and(|pattern| !matches(pattern, golden)) {
+            if options
+                .only
+                .as_deref()
+                .is_some_and(|pattern| !matches(pattern, golden))
+            {
                 continue;
             }
             let (record, computed) = run_golden(fixture, golden, device);
@@ -137,8 +141,11 @@ pub fn verify(dirs: &[PathBuf], options: &Options, device: &Device) -> Result<Re
             if let Some(folder) = &options.dump
                 && !computed.is_empty()
             {
-                let folder =
-                    if fixtures.len() > 1 { folder.join(fixture.name()) } else { folder.clone() };
+                let folder = if fixtures.len() > 1 {
+                    folder.join(fixture.name())
+                } else {
+                    folder.clone()
+                };
                 fixture::dump(&folder, golden, &computed)?;
             }
         }
@@ -164,13 +171,7 @@ fn run_golden(fixture: &Fixture, golden: &str, device: &Device) -> (Record, Vec<
         record.message = Some("no part of this build computes it".into());
         return (record, Vec::new());
     };
-    let outcome = fixture.context(golden, device).map_err(Into::into).and_then(|context| {
-        // A shape that does not fit is a programmer's error elsewhere; here it must not end the other goldens.
-        let run = std::panic::AssertUnwindSafe(|| family(&context));
-        let computed = std::panic::catch_unwind(run).unwrap_or_else(|panic| Err(panic_text(&*panic).into()))?;
-        Ok((context, computed))
-    });
-    match outcome {
+    match compute(fixture, golden, *family, device) {
         Err(error) => {
             record.status = Status::Error;
             record.message = Some(chain(&*error));
@@ -181,6 +182,20 @@ fn run_golden(fixture: &Fixture, golden: &str, device: &Device) -> (Record, Vec<
             (record, computed)
         }
     }
+}
+
+/// Opens a golden and runs its family.
+fn compute<'a>(
+    fixture: &'a Fixture,
+    golden: &str,
+    family: Family,
+    device: &Device,
+) -> Result<(Context<'a>, Vec<Computed>), Box<dyn std::error::Error + Send + Sync>> {
+    let context = fixture.context(golden, device)?;
+    // A shape that does not fit is a programmer's error elsewhere; here it must not end the other goldens.
+    let run = std::panic::AssertUnwindSafe(|| family(&context));
+    let computed = std::panic::catch_unwind(run).unwrap_or_else(|panic| Err(panic_text(&*panic).into()))?;
+    Ok((context, computed))
 }
 
 /// Compares what was computed with what stands in the golden and fills in `record`.
@@ -213,7 +228,9 @@ fn judge(record: &mut Record, context: &Context, computed: &[Computed]) {
         } else {
             f64::INFINITY
         };
-        if badness > worst || (badness.is_infinite() && worst.is_infinite() && Some(difference) > record.max_abs_diff) {
+        if badness > worst
+            || (badness.is_infinite() && worst.is_infinite() && Some(difference) > record.max_abs_diff)
+        {
             worst = badness;
             record.tensor = Some(c.name.clone());
             record.max_abs_diff = Some(difference);
@@ -222,7 +239,11 @@ fn judge(record: &mut Record, context: &Context, computed: &[Computed]) {
         }
     }
     if let Some((name, what)) = missing.first_key_value() {
-        let more = if missing.len() > 1 { format!(" (and {} more)", missing.len() - 1) } else { String::new() };
+        let more = if missing.len() > 1 {
+            format!(" (and {} more)", missing.len() - 1)
+        } else {
+            String::new()
+        };
         problem.get_or_insert(format!("{name} {what}{more}"));
     }
     if worst.is_infinite() {
@@ -232,12 +253,19 @@ fn judge(record: &mut Record, context: &Context, computed: &[Computed]) {
     if computed.is_empty() {
         problem.get_or_insert("nothing was computed".into());
     }
-    record.status = if problem.is_some() { Status::Fail } else { Status::Pass };
+    record.status = if problem.is_some() {
+        Status::Fail
+    } else {
+        Status::Pass
+    };
     record.message = problem;
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or(panic.downcast_ref::<&str>().copied());
     format!("panicked: {}", text.unwrap_or("no message"))
 }
 
@@ -293,6 +321,10 @@ mod tests {
     fn patterns() {
         assert!(matches("clip", "clip_text") && matches("text", "clip_text") && !matches("x_", "clip_text"));
         assert!(matches("clip_*", "clip_text") && matches("*", "a") && matches("clip_tex?", "clip_text"));
-        assert!(!matches("clip_*", "a_clip_") && !matches("c?p", "clip") && matches("p*_eta0.?", "pipeline_eta0.2"));
+        assert!(
+            !matches("clip_*", "a_clip_")
+                && !matches("c?p", "clip")
+                && matches("p*_eta0.?", "pipeline_eta0.2")
+        );
     }
 }

@@ -34,7 +34,7 @@ const TABLE: [(&str, &PngTwemojiAsset); 32] = [
     ("airplane", &codes::U_2708),
     ("girl", &codes::U_1F467),
     ("bird", &codes::U_1F426),
-    ("chicken", &codes::U_1F414),
+    ("chicken", &codes::U_1F413),
     ("balloon", &codes::U_1F388),
     ("butterfly", &codes::U_1F98B),
     ("candle", &codes::U_1F56F),

@@ -206,6 +206,8 @@ fn judge(record: &mut Record, context: &Context, computed: &[Computed]) {
         .filter(|name| name.starts_with("out.") || !context.was_read(name))
         .map(|name| (name.as_str(), "was not compared"))
         .collect();
+    let unsupported = context.unsupported_outputs();
+    missing.retain(|name, _| !unsupported.iter().any(|u| u == name));
     let mut worst = -1.0f64;
     let mut problem = None;
     for c in computed {

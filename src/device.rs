@@ -1,1 +1,255 @@
 //! Which machine part computes: the only file that knows what this build was compiled for.
+//!
+//! Burn picks its backend at run time, by the value of [`Device`]; Cargo features of this package (`flex`, `ndarray`, `wgpu`, `vulkan`,
+//! `metal`, `cuda`) decide which backends a build holds. `Device::default()` prefers GPUs and depends on what other crates switched on, so
+//! the project always builds its device from a [`DeviceSpec`].
+
+use std::fmt;
+use std::str::FromStr;
+
+use burn::tensor::Device;
+
+/// A device by name: `flex`, `ndarray`, `wgpu`, `vulkan`, `metal`, `cuda`, the last four with an optional index (`cuda:1`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DeviceSpec {
+    backend: Backend,
+    index: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Backend {
+    Flex,
+    NdArray,
+    Wgpu,
+    Vulkan,
+    Metal,
+    Cuda,
+}
+
+/// A device that cannot be had.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum DeviceError {
+    /// The name is not one of ours.
+    #[error(
+        "unknown device `{0}`: expected flex, ndarray, wgpu, vulkan, metal or cuda, the last four with an optional index such as cuda:1"
+    )]
+    Unknown(String),
+    /// The name is known but the feature was off when this program was compiled.
+    #[error("device `{device}` is not in this build, which has: {}; build with `--features {feature}`", .available.join(", "))]
+    NotBuilt {
+        /// What was asked for.
+        device: String,
+        /// The Cargo feature that would bring it.
+        feature: &'static str,
+        /// The devices that this build has.
+        available: Vec<String>,
+    },
+    /// The backend is compiled in but finds no such hardware.
+    #[error("device `{device}` was not found on this machine: {reason}")]
+    Absent {
+        /// What was asked for.
+        device: String,
+        /// What was found instead.
+        reason: String,
+    },
+}
+
+impl Backend {
+    const ALL: [Self; 6] = [
+        Self::Flex,
+        Self::NdArray,
+        Self::Wgpu,
+        Self::Vulkan,
+        Self::Metal,
+        Self::Cuda,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Flex => "flex",
+            Self::NdArray => "ndarray",
+            Self::Wgpu => "wgpu",
+            Self::Vulkan => "vulkan",
+            Self::Metal => "metal",
+            Self::Cuda => "cuda",
+        }
+    }
+
+    fn is_built(self) -> bool {
+        match self {
+            Self::Flex => cfg!(feature = "flex"),
+            Self::NdArray => cfg!(feature = "ndarray"),
+            Self::Wgpu => cfg!(feature = "wgpu"),
+            Self::Vulkan => cfg!(feature = "vulkan"),
+            Self::Metal => cfg!(feature = "metal"),
+            Self::Cuda => cfg!(feature = "cuda"),
+        }
+    }
+}
+
+impl FromStr for DeviceSpec {
+    type Err = DeviceError;
+
+    fn from_str(text: &str) -> Result<Self, DeviceError> {
+        let unknown = || DeviceError::Unknown(text.to_string());
+        let (name, index) = match text.split_once(':') {
+            Some((name, index)) => (name, Some(index.parse().map_err(|_| unknown())?)),
+            None => (text, None),
+        };
+        let backend = Backend::ALL
+            .into_iter()
+            .find(|b| b.name() == name)
+            .ok_or_else(unknown)?;
+        if index.is_some() && matches!(backend, Backend::Flex | Backend::NdArray) {
+            return Err(unknown());
+        }
+        Ok(Self { backend, index })
+    }
+}
+
+impl fmt::Display for DeviceSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.backend.name())?;
+        match self.index {
+            Some(i) => write!(f, ":{i}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Default for DeviceSpec {
+    /// The first device of [`DeviceSpec::available`]: `flex` unless it was left out of the build.
+    fn default() -> Self {
+        Self::available().into_iter().next().unwrap_or(Self {
+            backend: Backend::Flex,
+            index: None,
+        })
+    }
+}
+
+impl DeviceSpec {
+    /// Every device that this build can name, CPU first.
+    pub fn available() -> Vec<Self> {
+        let built = Backend::ALL.into_iter().filter(|b| b.is_built());
+        built.map(|backend| Self { backend, index: None }).collect()
+    }
+
+    /// Every device name that the project knows, and whether this build has it.
+    pub fn known() -> Vec<(&'static str, bool)> {
+        Backend::ALL
+            .into_iter()
+            .map(|b| (b.name(), b.is_built()))
+            .collect()
+    }
+
+    /// The Burn device.
+    ///
+    /// # Errors
+    /// [`DeviceError::NotBuilt`] when the backend was not compiled in, [`DeviceError::Absent`] when the machine lacks the hardware.
+    pub fn device(&self) -> Result<Device, DeviceError> {
+        if !self.backend.is_built() {
+            return Err(DeviceError::NotBuilt {
+                device: self.to_string(),
+                feature: self.backend.name(),
+                available: Self::available().iter().map(Self::to_string).collect(),
+            });
+        }
+        let open = std::panic::AssertUnwindSafe(|| self.open());
+        // GPU backends panic when there is no adapter or no driver: turn that into an error that names the device.
+        let device = match self.backend {
+            Backend::Flex | Backend::NdArray => self.open(),
+            _ => std::panic::catch_unwind(open).map_err(|panic| DeviceError::Absent {
+                device: self.to_string(),
+                reason: panic_text(panic.as_ref()),
+            })?,
+        };
+        Ok(device)
+    }
+
+    fn open(&self) -> Device {
+        match self.backend {
+            #[cfg(feature = "flex")]
+            Backend::Flex => Device::flex(),
+            #[cfg(feature = "ndarray")]
+            Backend::NdArray =>
+            {
+                #[expect(deprecated, reason = "kept beside flex, its successor, until Burn removes it")]
+                Device::ndarray()
+            }
+            #[cfg(feature = "wgpu")]
+            Backend::Wgpu => probe(Device::wgpu(kind(self.index))),
+            #[cfg(feature = "vulkan")]
+            Backend::Vulkan => probe(Device::vulkan(kind(self.index))),
+            #[cfg(feature = "metal")]
+            Backend::Metal => probe(Device::metal(kind(self.index))),
+            #[cfg(feature = "cuda")]
+            Backend::Cuda => probe(Device::cuda(self.index.unwrap_or(0))),
+            #[allow(unreachable_patterns, reason = "which arms exist depends on the features")]
+            other => unreachable!("{} is not built; DeviceSpec::device checked that", other.name()),
+        }
+    }
+}
+
+#[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal"))]
+fn kind(index: Option<usize>) -> burn::tensor::DeviceKind {
+    match index {
+        Some(i) => burn::tensor::DeviceKind::DiscreteGpu(i),
+        None => burn::tensor::DeviceKind::DefaultDevice,
+    }
+}
+
+/// Runs one small operation, so that a missing driver shows here and not in the middle of a run.
+#[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal", feature = "cuda"))]
+fn probe(device: Device) -> Device {
+    let two = burn::tensor::Tensor::<1>::ones([1], &device).mul_scalar(2.0);
+    let _ = two.into_data();
+    device
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or(panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("the backend gave no reason")
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip() {
+        for name in ["flex", "ndarray", "wgpu", "vulkan:1", "metal", "cuda", "cuda:3"] {
+            assert_eq!(
+                name.parse::<DeviceSpec>().map(|d| d.to_string()),
+                Ok(name.to_string())
+            );
+        }
+        for name in ["", "gpu", "flex:0", "cuda:", "cuda:x", "CUDA"] {
+            assert_eq!(
+                name.parse::<DeviceSpec>(),
+                Err(DeviceError::Unknown(name.to_string()))
+            );
+        }
+    }
+
+    #[test]
+    fn a_device_outside_the_build_is_refused_by_name() {
+        let missing = DeviceSpec::known().into_iter().find(|(_, built)| !built);
+        let (name, _) = missing.expect("no build has metal and cuda together");
+        let error = name
+            .parse::<DeviceSpec>()
+            .and_then(|d| d.device())
+            .expect_err("must be refused")
+            .to_string();
+        assert!(
+            error.contains(&format!("`{name}` is not in this build, which has:")),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,120 @@
+//! The prior with time: (x_t, t, y) -> an estimate of the clean image embedding (paper Eq. 1).
+
+use std::path::Path;
+
+use burn::nn::{Linear, LinearConfig};
+use burn::prelude::*;
+
+use super::eclipse::save;
+use super::trunk::Trunk;
+use super::{MAPPING, PriorConfig, TextCondition};
+use crate::nn::{Activation, timestep_embedding};
+use crate::weights::{self, Checkpoint, WeightsError};
+
+/// Sinusoid -> linear -> activation -> linear (reference: diffusers `TimestepEmbedding`).
+#[derive(Module, Debug)]
+struct TimeEmbedding {
+    fc_in: Linear,
+    fc_out: Linear,
+    #[module(skip)]
+    activation: Activation,
+}
+
+/// A prior with time: the Diffusion-Baseline, or the 1B priors of Karlo and Kandinsky 2.2.
+#[derive(Module, Debug)]
+pub struct DiffusionPrior {
+    time: TimeEmbedding,
+    trunk: Trunk,
+    d_model: usize,
+}
+
+impl DiffusionPrior {
+    /// A prior with Burn's own (lazy) initial values; [`crate::nn::torch_default`] makes them the reference's.
+    ///
+    /// # Panics
+    /// If the config has no time token.
+    pub fn init(config: &PriorConfig, device: &Device) -> Self {
+        assert!(
+            config.has_time(),
+            "a prior with time has {} extra tokens",
+            PriorConfig::N_EXTRA + 1
+        );
+        let d = config.d_model();
+        let d_time = config.d_time.unwrap_or(d);
+        let time = TimeEmbedding {
+            fc_in: LinearConfig::new(d, d_time).init(device),
+            fc_out: LinearConfig::new(d_time, d).init(device),
+            activation: config.time_activation,
+        };
+        Self {
+            time,
+            trunk: Trunk::init(config, device),
+            d_model: d,
+        }
+    }
+
+    /// Loads a published folder.
+    ///
+    /// # Errors
+    /// [`WeightsError`], naming the file, the key or the tensors; also for a folder whose prior has no time.
+    pub fn load(dir: &Path, device: &Device) -> Result<(PriorConfig, Self), WeightsError> {
+        let config = PriorConfig::read(dir)?;
+        if !config.has_time() {
+            let reason = "`additional_embeddings`: expected 4, found 3: this prior has no time".to_string();
+            return Err(WeightsError::Config {
+                path: dir.join("config.json"),
+                reason,
+            });
+        }
+        let prior = Self::from_checkpoint(&config, &Checkpoint::open(dir)?, device)?;
+        Ok((config, prior))
+    }
+
+    /// Loads weights that fit `config`.
+    ///
+    /// # Errors
+    /// [`WeightsError::Mismatch`] naming the tensors.
+    pub fn from_checkpoint(
+        config: &PriorConfig,
+        weights: &Checkpoint,
+        device: &Device,
+    ) -> Result<Self, WeightsError> {
+        weights::load(
+            Self::init(config, device),
+            "a prior with time",
+            weights,
+            &MAPPING,
+            &[],
+        )
+    }
+
+    /// Writes `dir/config.json` and `dir/diffusion_pytorch_model.safetensors`, which diffusers loads.
+    ///
+    /// # Errors
+    /// [`WeightsError::File`].
+    pub fn save(&self, config: &PriorConfig, dir: &Path) -> Result<(), WeightsError> {
+        save(self, config, dir)
+    }
+
+    /// `x_t`: `[batch, d_clip]`; `t`: one timestep a row, in 0..1000 -> the predicted clean embedding `[batch, d_clip]`, whitened if the
+    /// prior was trained so.
+    pub fn forward(&self, x_t: Tensor<2>, t: &[f64], text: TextCondition) -> Tensor<2> {
+        let time = timestep_embedding(t, self.d_model, &x_t.device());
+        let time = self
+            .time
+            .fc_out
+            .forward(self.time.activation.forward(self.time.fc_in.forward(time)));
+        self.trunk.forward(x_t, text, Some(time))
+    }
+
+    /// `z_x * clip_std + clip_mean` (reference: `post_process_latents`): from the space the prior was trained in to CLIP's.
+    pub fn unwhiten(&self, z_x: Tensor<2>) -> Tensor<2> {
+        self.trunk.unwhiten(z_x)
+    }
+
+    /// The same prior with these whitening statistics, `[d_clip]` each.
+    pub fn with_statistics(mut self, mean: Tensor<1>, std: Tensor<1>) -> Self {
+        self.trunk = self.trunk.with_statistics(mean, std);
+        self
+    }
+}

@@ -1,0 +1,96 @@
+//! Multi-head self-attention with separate q, k, v and output projections, as the published checkpoints store it.
+//!
+//! Axes: batch; seq; d_model = n_heads * d_head.
+
+use burn::nn::{Linear, LinearConfig};
+use burn::prelude::*;
+use burn::tensor::assert_shape;
+use burn::tensor::module::attention;
+use burn::tensor::ops::AttentionModuleOptions;
+
+/// Added to a score that must not count. The prior's reference adds this value (diffusers `PriorTransformer`); in f32 and f16 alike
+/// the softmax turns it into an exact zero, and two of them may add up.
+pub const MASKED: f32 = -10_000.0;
+
+/// Sizes of a [`SelfAttention`].
+#[derive(Config, Debug)]
+pub struct SelfAttentionConfig {
+    /// Width of the sequence, in and out.
+    pub d_in: usize,
+    /// Heads.
+    pub n_heads: usize,
+    /// Width of one head.
+    pub d_head: usize,
+}
+
+/// `softmax(q k^T / sqrt(d_head) + bias) v`, projected back.
+#[derive(Module, Debug)]
+pub struct SelfAttention {
+    /// `[d_in, n_heads * d_head]`
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    /// `[n_heads * d_head, d_in]`
+    output: Linear,
+    n_heads: usize,
+}
+
+impl SelfAttentionConfig {
+    /// A layer with Burn's own (lazy) initial values.
+    pub fn init(&self, device: &Device) -> SelfAttention {
+        let d_inner = self.n_heads * self.d_head;
+        SelfAttention {
+            query: LinearConfig::new(self.d_in, d_inner).init(device),
+            key: LinearConfig::new(self.d_in, d_inner).init(device),
+            value: LinearConfig::new(self.d_in, d_inner).init(device),
+            output: LinearConfig::new(d_inner, self.d_in).init(device),
+            n_heads: self.n_heads,
+        }
+    }
+}
+
+impl SelfAttention {
+    /// `x`: `[batch, seq, d_in]`; `bias`: `[batch or 1, 1, seq, seq]`, added to the scores of every head -> `[batch, seq, d_in]`.
+    pub fn forward(&self, x: Tensor<3>, bias: Option<Tensor<4>>) -> Tensor<3> {
+        let [batch, seq, _] = x.dims();
+        let heads = |layer: &Linear| {
+            let y = layer.forward(x.clone());
+            let d_head = y.dims()[2] / self.n_heads;
+            y.reshape([batch, seq, self.n_heads, d_head]).swap_dims(1, 2) // [batch, n_heads, seq, d_head]
+        };
+        let options = AttentionModuleOptions {
+            scale: None,
+            softcap: None,
+            is_causal: false,
+        };
+        let y = attention(
+            heads(&self.query),
+            heads(&self.key),
+            heads(&self.value),
+            None,
+            bias,
+            options,
+        );
+        let [_, n_heads, _, d_head] = y.dims();
+        assert_shape!(y, [batch, self.n_heads, seq, d_head]);
+        self.output
+            .forward(y.swap_dims(1, 2).reshape([batch, seq, n_heads * d_head]))
+    }
+}
+
+/// `[1, 1, seq, seq]`: [`MASKED`] where the key comes after the query, 0 elsewhere.
+pub fn causal_bias(seq: usize, device: &Device) -> Tensor<4> {
+    let values = (0..seq * seq)
+        .map(|i| if i % seq > i / seq { MASKED } else { 0.0 })
+        .collect();
+    Tensor::from_data(TensorData::new::<f32, _>(values, [1, 1, seq, seq]), device)
+}
+
+/// `mask` `[batch, n]`, 1 where a token counts and 0 where it is padding -> `[batch, 1, 1, n]` of 0 and [`MASKED`].
+pub fn padding_bias(mask: Tensor<2>) -> Tensor<4> {
+    let [batch, n] = mask.dims();
+    mask.mul_scalar(-1.0)
+        .add_scalar(1.0)
+        .mul_scalar(MASKED)
+        .reshape([batch, 1, 1, n])
+}

@@ -1,0 +1,234 @@
+//! The tensors of a model directory, by name, without reading them.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn::tensor::{DType, TensorData};
+use memmap2::Mmap;
+use safetensors::{Dtype, SafeTensors};
+use serde::Deserialize;
+
+use super::{WeightsError, read_json};
+
+/// Names of weight files in published directories: transformers' and diffusers'.
+const STEMS: [&str; 2] = ["model", "diffusion_pytorch_model"];
+
+/// Where one tensor lies.
+#[derive(Debug, Clone)]
+pub struct StoredTensor {
+    /// The safetensors file.
+    pub file: PathBuf,
+    /// Its dtype, as the file says.
+    pub dtype: Dtype,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    map: Arc<Mmap>,
+    /// Where the data lies in the file.
+    bytes: Range<usize>,
+}
+
+/// A safetensors file, or several with an index: headers read, data left on disk until it is asked for.
+#[derive(Debug, Clone)]
+pub struct Checkpoint {
+    path: PathBuf,
+    tensors: BTreeMap<String, StoredTensor>,
+    metadata: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct ShardIndex {
+    weight_map: BTreeMap<String, String>,
+}
+
+impl Checkpoint {
+    /// Opens a model directory (`model.safetensors` or `diffusion_pytorch_model.safetensors`, whole, `.fp16`, or sharded with
+    /// `.safetensors.index.json`) or a single safetensors file.
+    ///
+    /// # Errors
+    /// [`WeightsError::NoWeights`] with the names looked for; [`WeightsError::Broken`] for a file that is cut short or no safetensors;
+    /// [`WeightsError::Mismatch`] when shards lack tensors of the index.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, WeightsError> {
+        let path = path.as_ref();
+        if !path.is_dir() {
+            let mut checkpoint = Self {
+                path: path.into(),
+                tensors: BTreeMap::new(),
+                metadata: BTreeMap::new(),
+            };
+            checkpoint.add_file(path)?;
+            return Ok(checkpoint);
+        }
+        let mut expected = Vec::new();
+        for stem in STEMS {
+            for name in [format!("{stem}.safetensors"), format!("{stem}.fp16.safetensors")] {
+                let file = path.join(&name);
+                if file.is_file() {
+                    return Self::open(file);
+                }
+                expected.push(name);
+            }
+            let name = format!("{stem}.safetensors.index.json");
+            let index = path.join(&name);
+            if index.is_file() {
+                return Self::open_shards(path, &index);
+            }
+            expected.push(name);
+        }
+        Err(WeightsError::NoWeights {
+            dir: path.into(),
+            expected,
+        })
+    }
+
+    fn open_shards(dir: &Path, index_path: &Path) -> Result<Self, WeightsError> {
+        let index: ShardIndex = read_json(index_path)?;
+        let mut checkpoint = Self {
+            path: index_path.into(),
+            tensors: BTreeMap::new(),
+            metadata: BTreeMap::new(),
+        };
+        let mut files: Vec<&String> = index.weight_map.values().collect();
+        files.sort_unstable();
+        files.dedup();
+        for file in files {
+            // An index may only name files beside it.
+            if Path::new(file).components().count() != 1 || file.starts_with("..") {
+                let reason = format!("shard `{file}` in `weight_map` is not a plain file name");
+                return Err(WeightsError::Config {
+                    path: index_path.into(),
+                    reason,
+                });
+            }
+            checkpoint.add_file(&dir.join(file))?;
+        }
+        let misplaced = |(name, file): (&String, &String)| match checkpoint.tensors.get(name) {
+            Some(t) if t.file.file_name().is_some_and(|f| f == file.as_str()) => None,
+            _ => Some(name.clone()),
+        };
+        let missing: Vec<String> = index.weight_map.iter().filter_map(misplaced).collect();
+        let unused: Vec<String> = checkpoint
+            .tensors
+            .keys()
+            .filter(|name| !index.weight_map.contains_key(*name))
+            .cloned()
+            .collect();
+        if missing.is_empty() && unused.is_empty() {
+            return Ok(checkpoint);
+        }
+        let model = "its shards".to_string();
+        Err(WeightsError::Mismatch {
+            path: index_path.into(),
+            model,
+            missing,
+            unused,
+            misfits: Vec::new(),
+        })
+    }
+
+    fn add_file(&mut self, path: &Path) -> Result<(), WeightsError> {
+        let broken = |reason: String| WeightsError::Broken {
+            path: path.into(),
+            reason,
+        };
+        let io = |source| crate::files::FileError::Io {
+            action: "read",
+            path: path.into(),
+            source,
+        };
+        if !path.is_file() {
+            return Err(crate::files::FileError::Missing(path.into()).into());
+        }
+        let file = File::open(path).map_err(io)?;
+        #[expect(
+            unsafe_code,
+            reason = "read-only map of a weight file; a file cut while mapped is the user's to avoid"
+        )]
+        let map = Arc::new(unsafe { Mmap::map(&file) }.map_err(io)?);
+        let (header_len, metadata) = SafeTensors::read_metadata(&map)
+            .map_err(|e| broken(format!("{e} ({} bytes; was the download cut short?)", map.len())))?;
+        let data_start = 8 + header_len;
+        for (name, info) in metadata.tensors() {
+            let (start, end) = info.data_offsets;
+            let tensor = StoredTensor {
+                file: path.into(),
+                dtype: info.dtype,
+                shape: info.shape.clone(),
+                map: map.clone(),
+                bytes: data_start + start..data_start + end,
+            };
+            self.tensors.insert(name, tensor);
+        }
+        self.metadata.extend(
+            metadata
+                .metadata()
+                .iter()
+                .flatten()
+                .map(|(k, v)| (k.clone(), v.clone())),
+        );
+        Ok(())
+    }
+
+    /// The file or index that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Every tensor by name, sorted.
+    pub fn tensors(&self) -> &BTreeMap<String, StoredTensor> {
+        &self.tensors
+    }
+
+    /// The `__metadata__` of the file's header.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// Reads one tensor from disk, in its stored dtype.
+    ///
+    /// # Errors
+    /// [`WeightsError::Mismatch`] when there is no such tensor, [`WeightsError::Broken`] for a dtype that Burn lacks.
+    pub fn read(&self, name: &str) -> Result<TensorData, WeightsError> {
+        let tensor = self.tensors.get(name).ok_or_else(|| WeightsError::Mismatch {
+            path: self.path.clone(),
+            model: "what was asked for".into(),
+            missing: vec![name.into()],
+            unused: Vec::new(),
+            misfits: Vec::new(),
+        })?;
+        tensor.read()
+    }
+}
+
+impl StoredTensor {
+    /// Burn's dtype, if it has one.
+    pub fn burn_dtype(&self) -> Option<DType> {
+        Some(match self.dtype {
+            Dtype::F64 => DType::F64,
+            Dtype::F32 => DType::F32,
+            Dtype::F16 => DType::F16,
+            Dtype::BF16 => DType::BF16,
+            Dtype::I64 => DType::I64,
+            Dtype::I32 => DType::I32,
+            Dtype::I16 => DType::I16,
+            Dtype::I8 => DType::I8,
+            Dtype::U8 => DType::U8,
+            _ => return None,
+        })
+    }
+
+    /// The data, read from disk now.
+    ///
+    /// # Errors
+    /// [`WeightsError::File`] or [`WeightsError::Broken`].
+    pub fn read(&self) -> Result<TensorData, WeightsError> {
+        let dtype = self.burn_dtype().ok_or_else(|| WeightsError::Broken {
+            path: self.file.clone(),
+            reason: format!("dtype {:?} is not supported", self.dtype),
+        })?;
+        let bytes = self.map[self.bytes.clone()].to_vec();
+        Ok(TensorData::from_bytes_vec(bytes, self.shape.clone(), dtype))
+    }
+}

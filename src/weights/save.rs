@@ -1,0 +1,52 @@
+//! Writing a module's parameters as a published checkpoint.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use burn::module::Module;
+use burn::store::{BurnToPyTorchAdapter, FloatCastAdapter, ModuleAdapter, ModuleSnapshot, bridge};
+use burn::tensor::DType;
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+
+use super::{Mapping, WeightsError, parameters};
+
+/// Writes every parameter of `module` to `path` under its published name, layout and the given dtype (f32, f16 or bf16), so that
+/// diffusers and transformers load the file. The file appears whole or not at all.
+///
+/// # Errors
+/// [`WeightsError::File`] when the disk refuses, [`WeightsError::Broken`] for another dtype.
+pub fn save<M: Module>(module: &M, path: &Path, mapping: &Mapping, dtype: DType) -> Result<(), WeightsError> {
+    let broken = |reason: String| WeightsError::Broken {
+        path: path.to_path_buf(),
+        reason,
+    };
+    let stored = match dtype {
+        DType::F32 => Dtype::F32,
+        DType::F16 => Dtype::F16,
+        DType::BF16 => Dtype::BF16,
+        other => return Err(broken(format!("cannot write dtype {other:?}"))),
+    };
+    let names: HashMap<String, String> = parameters(module, mapping)
+        .into_iter()
+        .map(|p| (p.path.clone(), p.name))
+        .collect();
+    // Collected without an adapter first: the adapter renames norms, and our own paths are the keys here.
+    let paths = module.collect(None, None, false).into_iter().map(|t| t.name);
+    let adapter = BurnToPyTorchAdapter.chain(FloatCastAdapter::to(dtype));
+    let adapted = module.collect(None, Some(Box::new(adapter)), false);
+    let mut tensors = Vec::new();
+    for (path, tensor) in paths.zip(adapted) {
+        let Some(name) = names.get(&path) else { continue };
+        let data = bridge::into_data(tensor).map_err(|e| broken(e.to_string()))?;
+        tensors.push((name.clone(), data.shape().to_vec(), data.into_bytes()));
+    }
+    let views: Result<Vec<_>, _> = tensors
+        .iter()
+        .map(|(name, shape, bytes)| TensorView::new(stored, shape.clone(), bytes).map(|view| (name, view)))
+        .collect();
+    let views = views.map_err(|e| broken(e.to_string()))?;
+    let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| broken(e.to_string()))?;
+    Ok(crate::files::write_atomic(path, &bytes)?)
+}

@@ -1,12 +1,14 @@
 //! Experiments: from a specification to runs, from runs to a report.
 //!
 //! [`spec`] is what a researcher writes, [`resolve`] its layers, [`run`] the checked result; [`sweep`] expands axes,
-//! [`execute`] carries runs out in the directories of [`run_dir`], a report reads those and nothing else.
+//! [`execute`] carries runs out in the directories of [`run_dir`], [`report`] reads those and nothing else.
 
 mod error;
 pub mod execute;
 mod metrics;
+mod plot;
 pub mod provenance;
+pub mod report;
 pub mod resolve;
 pub mod run;
 pub mod run_dir;

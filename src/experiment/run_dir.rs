@@ -85,19 +85,27 @@ impl RunDir {
         self.path.join("prior")
     }
 
-    /// `eval/<name>.json`.
+    /// `eval/<name>.json`; the folder is there once the run is claimed.
     pub fn eval_path(&self, name: &str) -> PathBuf {
         self.path.join("eval").join(format!("{name}.json"))
     }
 
-    /// Writes `eval/<name>.json`.
+    /// Every `eval/*.json`, by name.
     ///
     /// # Errors
-    /// [`RunDirError::File`].
-    pub fn write_eval(&self, name: &str, value: &impl Serialize) -> Result<(), RunDirError> {
-        let path = self.eval_path(name);
-        self.file(files::create_dir(self.path.join("eval")))?;
-        self.write_json(&path, value)
+    /// [`RunDirError::File`] when the folder cannot be read.
+    pub fn eval_files(&self) -> Result<Vec<PathBuf>, RunDirError> {
+        let folder = self.path.join("eval");
+        let fail = |source| FileError::Io { action: "read", path: folder.clone(), source };
+        let mut paths = Vec::new();
+        for entry in self.file(std::fs::read_dir(&folder).map_err(fail))? {
+            let path = self.file(entry.map_err(fail))?.path();
+            if path.extension().is_some_and(|e| e == "json") {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        Ok(paths)
     }
 
     /// Whether the run is finished.
@@ -183,6 +191,7 @@ impl RunDir {
         ))?;
         self.write_json(&path, &provenance)?;
         self.file(files::write_atomic(self.config_path(), run.config().as_bytes()))?;
+        self.file(files::create_dir(self.path.join("eval")))?;
         Ok(Some(Claim {
             dir: self.clone(),
             provenance,

@@ -63,8 +63,10 @@ struct Axis {
 pub struct ReportSpec {
     /// Metrics that the table shows, in order: `name` for all splits of a metric or `name@split`. Empty: all of them.
     pub columns: Vec<String>,
-    /// Metrics that the plot shows, a panel each. Empty: the first four columns.
+    /// Metrics that the plot shows, a panel each, in the same notation. Empty: the first four columns.
     pub plot: Vec<String>,
+    /// The system that the others are compared with, prompt by prompt. Empty: no comparison.
+    pub reference: String,
 }
 
 /// One run of a sweep.
@@ -306,7 +308,7 @@ impl SweepSpec {
 }
 
 const BASELINES: &str = "a list of text, mean_shift, ridge, nearest_caption, oracle";
-const REPORT: &str = "a table with the lists columns and plot";
+const REPORT: &str = "a table with the lists columns and plot and the text reference";
 
 fn read_as<T: serde::de::DeserializeOwned>(
     origin: &str,

@@ -35,7 +35,14 @@ pub fn scores(report: &Report, keys: &[MetricKey]) -> Result<String, ReportError
         }
     }
     panels.truncate(8);
-    let gutter = report.systems.iter().map(|s| s.label.chars().count()).max().unwrap_or(0) as u32 * 7 + 24;
+    let gutter = report
+        .systems
+        .iter()
+        .map(|s| s.label.chars().count())
+        .max()
+        .unwrap_or(0) as u32
+        * 7
+        + 24;
     let columns = panels.len().clamp(1, 4);
     let bands = panels.len().div_ceil(columns).max(1);
     let band = HEAD + FOOT + ROW_HEIGHT * report.systems.len() as u32;
@@ -71,26 +78,42 @@ fn failed(error: impl Display) -> ReportError {
 fn text(area: &Area<'_>, text: &str, at: (i32, i32), size: i32, right: bool) -> Result<(), ReportError> {
     use plotters::style::text_anchor::{HPos, Pos, VPos};
     let side = if right { HPos::Right } else { HPos::Left };
-    let style = (FONT, size).into_font().color(&BLACK).pos(Pos::new(side, VPos::Center));
+    let style = (FONT, size)
+        .into_font()
+        .color(&BLACK)
+        .pos(Pos::new(side, VPos::Center));
     area.draw(&Text::new(text.to_owned(), at, style)).map_err(failed)
 }
 
 fn split_of(key: &MetricKey) -> usize {
-    SPLITS.iter().position(|(name, _)| *name == key.split).unwrap_or(0)
+    SPLITS
+        .iter()
+        .position(|(name, _)| *name == key.split)
+        .unwrap_or(0)
 }
 
 /// Names the splits that some panel shows.
 fn legend(root: &Area<'_>, gutter: u32, panels: &[(&str, Vec<&MetricKey>)]) -> Result<(), ReportError> {
     let mut x = gutter as i32 + 12;
     for (i, (name, colour)) in SPLITS.iter().enumerate() {
-        if panels.iter().any(|(_, keys)| keys.iter().any(|k| split_of(k) == i)) {
-            root.draw(&Circle::new((x, 18), 4, colour.filled())).map_err(failed)?;
+        if panels
+            .iter()
+            .any(|(_, keys)| keys.iter().any(|k| split_of(k) == i))
+        {
+            root.draw(&Circle::new((x, 18), 4, colour.filled()))
+                .map_err(failed)?;
             let label = if *name == "all" { "all prompts" } else { name };
             text(root, label, (x + 9, 18), 13, false)?;
             x += 40 + 7 * label.len() as i32;
         }
     }
-    text(root, &format!("95 % intervals over seeds and prompts"), (x + 8, 18), 12, false)
+    text(
+        root,
+        &format!("95 % intervals over seeds and prompts"),
+        (x + 8, 18),
+        12,
+        false,
+    )
 }
 
 /// Draws one panel and returns the height of each system's row in the whole picture.
@@ -99,10 +122,23 @@ fn draw_panel(
     report: &Report,
     (name, keys): &(&str, Vec<&MetricKey>),
 ) -> Result<Vec<i32>, ReportError> {
-    let cells = || report.systems.iter().flat_map(|s| keys.iter().filter_map(|k| s.cells.get(*k)));
-    let low = cells().map(|c| c.interval.low.min(c.interval.value)).fold(f64::INFINITY, f64::min);
-    let high = cells().map(|c| c.interval.high.max(c.interval.value)).fold(f64::NEG_INFINITY, f64::max);
-    let (low, high) = if low.is_finite() && high.is_finite() { (low, high) } else { (0.0, 1.0) };
+    let cells = || {
+        report
+            .systems
+            .iter()
+            .flat_map(|s| keys.iter().filter_map(|k| s.cells.get(*k)))
+    };
+    let low = cells()
+        .map(|c| c.interval.low.min(c.interval.value))
+        .fold(f64::INFINITY, f64::min);
+    let high = cells()
+        .map(|c| c.interval.high.max(c.interval.value))
+        .fold(f64::NEG_INFINITY, f64::max);
+    let (low, high) = if low.is_finite() && high.is_finite() {
+        (low, high)
+    } else {
+        (0.0, 1.0)
+    };
     let pad = ((high - low) * 0.08).max(1e-3);
     let n = report.systems.len() as f64;
     let mut chart = ChartBuilder::on(area)
@@ -131,7 +167,9 @@ fn draw_panel(
     for (row, system) in report.systems.iter().enumerate() {
         heights.push(chart.backend_coord(&(low, row as f64 + 0.5)).1);
         for key in keys {
-            let Some(cell) = system.cells.get(*key) else { continue };
+            let Some(cell) = system.cells.get(*key) else {
+                continue;
+            };
             let split = split_of(key);
             let place = shown.iter().position(|s| *s == split).unwrap_or(0);
             let y = row as f64 + (place as f64 + 1.0) / (shown.len() as f64 + 1.0);

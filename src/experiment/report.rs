@@ -126,7 +126,9 @@ impl Report {
     ) -> Result<Self, ReportError> {
         let (done, missing): (Vec<_>, Vec<_>) = dirs.iter().cloned().partition(|d| RunDir::new(d).is_done());
         if done.is_empty() {
-            return Err(ReportError::Empty { folder: folder.to_path_buf() });
+            return Err(ReportError::Empty {
+                folder: folder.to_path_buf(),
+            });
         }
         let runs = done.iter().map(Finished::read).collect::<Result<Vec<_>, _>>()?;
         let mut groups: Vec<(&str, Vec<&Finished>)> = Vec::new();
@@ -157,14 +159,32 @@ impl Report {
             let mut cells = BTreeMap::new();
             for key in &metrics {
                 let cell = cell(key, members, against.map_or(&[], |v| v.as_slice()));
-                let cell = cell.map_err(|source| ReportError::Combine { system: label.clone(), source })?;
+                let cell = cell.map_err(|source| ReportError::Combine {
+                    system: label.clone(),
+                    source,
+                })?;
                 cells.extend(cell.map(|c| (key.clone(), c)));
             }
-            systems.push(System { label, n_runs: members.len(), cells });
+            systems.push(System {
+                label,
+                n_runs: members.len(),
+                cells,
+            });
         }
-        let reference = if compared.is_some() { reference.to_owned() } else { String::new() };
+        let reference = if compared.is_some() {
+            reference.to_owned()
+        } else {
+            String::new()
+        };
         let made = made(&runs);
-        Ok(Self { experiment: experiment.to_owned(), systems, metrics, missing, made, reference })
+        Ok(Self {
+            experiment: experiment.to_owned(),
+            systems,
+            metrics,
+            missing,
+            made,
+            reference,
+        })
     }
 
     /// The finished and unfinished run directories in `folder`, by name.
@@ -172,7 +192,11 @@ impl Report {
     /// # Errors
     /// [`ReportError::Write`] when the folder cannot be read.
     pub fn dirs_in(folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
-        let fail = |source| FileError::Io { action: "read", path: folder.to_path_buf(), source };
+        let fail = |source| FileError::Io {
+            action: "read",
+            path: folder.to_path_buf(),
+            source,
+        };
         let mut dirs = Vec::new();
         for entry in std::fs::read_dir(folder).map_err(fail)? {
             let path = entry.map_err(fail)?.path();
@@ -188,7 +212,12 @@ impl Report {
     /// A name that nothing has is left out with a warning.
     pub fn select(&self, wanted: &[String]) -> Vec<MetricKey> {
         if wanted.is_empty() {
-            return self.metrics.iter().filter(|k| k.split == "all").cloned().collect();
+            return self
+                .metrics
+                .iter()
+                .filter(|k| k.split == "all")
+                .cloned()
+                .collect();
         }
         let mut keys: Vec<MetricKey> = Vec::new();
         for want in wanted {
@@ -197,7 +226,12 @@ impl Report {
             if found.is_empty() {
                 tracing::warn!("no run has the metric {want}, which [report] asks for");
             }
-            keys.extend(found.into_iter().filter(|k| !keys.contains(k)).collect::<Vec<_>>());
+            keys.extend(
+                found
+                    .into_iter()
+                    .filter(|k| !keys.contains(k))
+                    .collect::<Vec<_>>(),
+            );
         }
         keys
     }
@@ -210,10 +244,17 @@ impl Report {
         for system in &self.systems {
             let mut row = vec![system.label.clone(), system.n_runs.to_string()];
             row.extend(keys.iter().map(|k| {
-                system.cells.get(k).map_or_else(|| "-".into(), |c| {
-                    let half = c.interval.width() / 2.0;
-                    if c.has_interval { format!("{:.3} ±{half:.3}", c.interval.value) } else { format!("{:.3}", c.interval.value) }
-                })
+                system.cells.get(k).map_or_else(
+                    || "-".into(),
+                    |c| {
+                        let half = c.interval.width() / 2.0;
+                        if c.has_interval {
+                            format!("{:.3} ±{half:.3}", c.interval.value)
+                        } else {
+                            format!("{:.3}", c.interval.value)
+                        }
+                    },
+                )
             }));
             rows.push(row);
         }
@@ -228,18 +269,29 @@ impl Report {
         let value = |cell: &Cell| interval_text(&cell.interval, cell.has_interval, false);
         text.push_str(&self.markdown_table(&keys, value, |_| true));
         if !self.reference.is_empty() {
-            text.push_str(&format!("\n## Difference to {}, on the same prompts\n\n", self.reference));
-            let difference =
-                |cell: &Cell| cell.difference.as_ref().map_or_else(|| "-".into(), |d| interval_text(d, true, true));
+            text.push_str(&format!(
+                "\n## Difference to {}, on the same prompts\n\n",
+                self.reference
+            ));
+            let difference = |cell: &Cell| {
+                cell.difference
+                    .as_ref()
+                    .map_or_else(|| "-".into(), |d| interval_text(d, true, true))
+            };
             let has = |k: &MetricKey| {
-                self.systems.iter().any(|s| s.cells.get(k).is_some_and(|c| c.difference.is_some()))
+                self.systems
+                    .iter()
+                    .any(|s| s.cells.get(k).is_some_and(|c| c.difference.is_some()))
             };
             let keys: Vec<_> = keys.into_iter().filter(has).collect();
             text.push_str(&self.markdown_table(&keys, difference, |s| s.label != self.reference));
         }
         text.push_str("\n![scores](scores.svg)\n\n");
         if !self.missing.is_empty() {
-            text.push_str(&format!("{} runs of this experiment are not finished and not counted.\n\n", self.missing.len()));
+            text.push_str(&format!(
+                "{} runs of this experiment are not finished and not counted.\n\n",
+                self.missing.len()
+            ));
         }
         text.push_str(&format!("{}\n", self.made));
         text
@@ -251,10 +303,18 @@ impl Report {
         show: impl Fn(&Cell) -> String,
         keep: impl Fn(&System) -> bool,
     ) -> String {
-        let titles = keys.iter().map(|k| format!(" {} |", k.title())).collect::<String>();
-        let mut text = format!("| system | runs |{titles}\n|---|---|{}\n", "---|".repeat(keys.len()));
+        let titles = keys
+            .iter()
+            .map(|k| format!(" {} |", k.title()))
+            .collect::<String>();
+        let mut text = format!(
+            "| system | runs |{titles}\n|---|---|{}\n",
+            "---|".repeat(keys.len())
+        );
         for system in self.systems.iter().filter(|s| keep(s)) {
-            let cells = keys.iter().map(|k| system.cells.get(k).map_or_else(|| "-".into(), &show));
+            let cells = keys
+                .iter()
+                .map(|k| system.cells.get(k).map_or_else(|| "-".into(), &show));
             let cells = cells.map(|c| format!(" {c} |")).collect::<String>();
             text.push_str(&format!("| {} | {} |{cells}\n", system.label, system.n_runs));
         }
@@ -268,14 +328,31 @@ impl Report {
     pub fn csv(&self) -> Result<String, ReportError> {
         let mut writer = csv::Writer::from_writer(Vec::new());
         let fail = |e: String| ReportError::Draw(e);
-        let header =
-            ["system", "metric", "split", "value", "low", "high", "difference", "difference_low", "difference_high", "runs", "prompts"];
+        let header = [
+            "system",
+            "metric",
+            "split",
+            "value",
+            "low",
+            "high",
+            "difference",
+            "difference_low",
+            "difference_high",
+            "runs",
+            "prompts",
+        ];
         writer.write_record(header).map_err(|e| fail(e.to_string()))?;
         for system in &self.systems {
             for key in &self.metrics {
-                let Some(cell) = system.cells.get(key) else { continue };
+                let Some(cell) = system.cells.get(key) else {
+                    continue;
+                };
                 let number = |v: f64, there: bool| if there { format!("{v:.6}") } else { String::new() };
-                let d = cell.difference.unwrap_or(Interval { value: 0.0, low: 0.0, high: 0.0 });
+                let d = cell.difference.unwrap_or(Interval {
+                    value: 0.0,
+                    low: 0.0,
+                    high: 0.0,
+                });
                 let has = cell.difference.is_some();
                 let record = [
                     system.label.clone(),
@@ -302,9 +379,17 @@ impl Report {
     /// # Errors
     /// [`ReportError::Write`] or [`ReportError::Draw`].
     pub fn write(&self, out: &Path, spec: &ReportSpec) -> Result<Vec<PathBuf>, ReportError> {
-        let panels = if spec.plot.is_empty() { &spec.columns } else { &spec.plot };
+        let panels = if spec.plot.is_empty() {
+            &spec.columns
+        } else {
+            &spec.plot
+        };
         let svg = plot::scores(self, &self.select(panels))?;
-        let parts = [("README.md", self.markdown(spec)), ("scores.csv", self.csv()?), ("scores.svg", svg)];
+        let parts = [
+            ("README.md", self.markdown(spec)),
+            ("scores.csv", self.csv()?),
+            ("scores.svg", svg),
+        ];
         files::create_dir(out)?;
         let mut written = Vec::new();
         for (name, text) in parts {
@@ -318,12 +403,19 @@ impl Report {
 
 impl MetricKey {
     fn of(metric: &Metric) -> Self {
-        Self { name: metric.name.clone(), split: metric.split.clone() }
+        Self {
+            name: metric.name.clone(),
+            split: metric.split.clone(),
+        }
     }
 
     /// How tables call it.
     pub fn title(&self) -> String {
-        if self.split == "all" { self.name.clone() } else { format!("{} {}", self.name, self.split) }
+        if self.split == "all" {
+            self.name.clone()
+        } else {
+            format!("{} {}", self.name, self.split)
+        }
     }
 }
 
@@ -334,10 +426,21 @@ impl Finished {
         let mut scores = Vec::new();
         for file in dir.eval_files()? {
             let read = EvalFile::read(&file);
-            scores.extend(read.map_err(|source| ReportError::Scores { dir: path.clone(), source })?.metrics);
+            scores.extend(
+                read.map_err(|source| ReportError::Scores {
+                    dir: path.clone(),
+                    source,
+                })?
+                .metrics,
+            );
         }
         let group = group_of(&files::read_text(dir.config_path())?, &dir)?;
-        Ok(Self { dir, provenance, group, scores })
+        Ok(Self {
+            dir,
+            provenance,
+            group,
+            scores,
+        })
     }
 
     /// The axis labels without the seed; the directory's name for a run without axes.
@@ -349,28 +452,43 @@ impl Finished {
                 Some(last) => format!("{last}={label}"),
             })
             .collect();
-        let name = || self.dir.path().file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-        if parts.is_empty() { name() } else { parts.join(", ") }
+        let name = || {
+            self.dir
+                .path()
+                .file_name()
+                .map_or_else(String::new, |n| n.to_string_lossy().into_owned())
+        };
+        if parts.is_empty() {
+            name()
+        } else {
+            parts.join(", ")
+        }
     }
 }
 
 /// The configuration without its seed.
 fn group_of(config: &str, dir: &RunDir) -> Result<String, ReportError> {
-    let mut table: Table = config.parse().map_err(|e: toml::de::Error| RunDirError::Malformed {
-        path: dir.config_path(),
-        expected: "the TOML of a resolved run".into(),
-        found: e.message().to_owned(),
-    })?;
+    let mut table: Table = config
+        .parse()
+        .map_err(|e: toml::de::Error| RunDirError::Malformed {
+            path: dir.config_path(),
+            expected: "the TOML of a resolved run".into(),
+            found: e.message().to_owned(),
+        })?;
     table.remove("seed");
     Ok(table.to_string())
 }
 
 fn cell(key: &MetricKey, runs: &[&Finished], reference: &[&Finished]) -> Result<Option<Cell>, EvalError> {
     fn of<'a>(key: &MetricKey, runs: &[&'a Finished]) -> Vec<&'a Metric> {
-        runs.iter().filter_map(|r| r.scores.iter().find(|m| MetricKey::of(m) == *key)).collect()
+        runs.iter()
+            .filter_map(|r| r.scores.iter().find(|m| MetricKey::of(m) == *key))
+            .collect()
     }
     let metrics = of(key, runs);
-    let Some(first) = metrics.first() else { return Ok(None) };
+    let Some(first) = metrics.first() else {
+        return Ok(None);
+    };
     let bootstrap = Bootstrap::default();
     let interval = Metric::interval(&metrics, &bootstrap)?;
     let n_prompts = first.per_prompt.as_ref().map_or(first.n, Vec::len);
@@ -381,7 +499,13 @@ fn cell(key: &MetricKey, runs: &[&Finished], reference: &[&Finished]) -> Result<
         Some(_) => Some(bootstrap.paired_difference(&Metric::table(&metrics)?, &Metric::table(&others)?)?),
         None => None,
     };
-    Ok(Some(Cell { interval, has_interval, n_runs: metrics.len(), n_prompts, difference }))
+    Ok(Some(Cell {
+        interval,
+        has_interval,
+        n_runs: metrics.len(),
+        n_prompts,
+        difference,
+    }))
 }
 
 fn interval_text(interval: &Interval, has_interval: bool, signed: bool) -> String {
@@ -397,10 +521,22 @@ fn interval_text(interval: &Interval, has_interval: bool, signed: bool) -> Strin
 fn made(runs: &[Finished]) -> String {
     let sessions = || runs.iter().flat_map(|r| &r.provenance.sessions);
     let commit = |s: &super::provenance::Session| {
-        let sha = s.git_sha.as_deref().map_or("unknown", |sha| sha.get(..10).unwrap_or(sha));
-        format!("{sha}{}", if s.git_dirty == Some(true) { " (changed)" } else { "" })
+        let sha = s
+            .git_sha
+            .as_deref()
+            .map_or("unknown", |sha| sha.get(..10).unwrap_or(sha));
+        format!(
+            "{sha}{}",
+            if s.git_dirty == Some(true) {
+                " (changed)"
+            } else {
+                ""
+            }
+        )
     };
-    let seconds: u64 = sessions().filter_map(|s| duration(&s.start, s.end.as_deref()?)).sum();
+    let seconds: u64 = sessions()
+        .filter_map(|s| duration(&s.start, s.end.as_deref()?))
+        .sum();
     format!(
         "{} finished runs; code {}; device {}; {} s of run time in all.",
         runs.len(),
@@ -412,7 +548,10 @@ fn made(runs: &[Finished]) -> String {
 
 fn duration(start: &str, end: &str) -> Option<u64> {
     let parse = |text| humantime::parse_rfc3339(text).ok();
-    parse(end)?.duration_since(parse(start)?).ok().map(|d| d.as_secs())
+    parse(end)?
+        .duration_since(parse(start)?)
+        .ok()
+        .map(|d| d.as_secs())
 }
 
 fn distinct(values: impl Iterator<Item = String>) -> String {
@@ -427,10 +566,14 @@ fn aligned(rows: &[Vec<String>]) -> String {
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
     for row in rows {
-        let cells = row.iter().zip(&widths).enumerate().map(|(i, (cell, &w))| match i {
-            0 => format!("{cell:<w$}"),
-            _ => format!("  {cell:>w$}"),
-        });
+        let cells = row
+            .iter()
+            .zip(&widths)
+            .enumerate()
+            .map(|(i, (cell, &w))| match i {
+                0 => format!("{cell:<w$}"),
+                _ => format!("  {cell:>w$}"),
+            });
         text.push_str(cells.collect::<String>().trim_end());
         text.push('\n');
     }

@@ -96,7 +96,11 @@ impl RunDir {
     /// [`RunDirError::File`] when the folder cannot be read.
     pub fn eval_files(&self) -> Result<Vec<PathBuf>, RunDirError> {
         let folder = self.path.join("eval");
-        let fail = |source| FileError::Io { action: "read", path: folder.clone(), source };
+        let fail = |source| FileError::Io {
+            action: "read",
+            path: folder.clone(),
+            source,
+        };
         let mut paths = Vec::new();
         for entry in self.file(std::fs::read_dir(&folder).map_err(fail))? {
             let path = self.file(entry.map_err(fail))?.path();

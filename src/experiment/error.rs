@@ -51,7 +51,7 @@ pub enum SpecError {
         found: String,
     },
     /// `--set` without `=`, or with an impossible key.
-    #[error("--set {given}: expected KEY=VALUE with a dotted key, as in objective.lambda=0.5")]
+    #[error("expected KEY=VALUE with a dotted key, as in objective.lambda=0.5, found {given}")]
     Set {
         /// The argument.
         given: String,

@@ -41,7 +41,11 @@ impl FileError {
         if source.kind() == std::io::ErrorKind::NotFound && action == "read" {
             return Self::Missing(path.to_path_buf());
         }
-        Self::Io { action, path: path.to_path_buf(), source }
+        Self::Io {
+            action,
+            path: path.to_path_buf(),
+            source,
+        }
     }
 }
 
@@ -62,7 +66,11 @@ pub fn read_text(path: impl AsRef<Path>) -> Result<String, FileError> {
     let path = path.as_ref();
     String::from_utf8(read(path)?).map_err(|e| {
         let offset = e.utf8_error().valid_up_to();
-        FileError::NotUtf8 { path: path.to_path_buf(), offset, byte: e.as_bytes()[offset] }
+        FileError::NotUtf8 {
+            path: path.to_path_buf(),
+            offset,
+            byte: e.as_bytes()[offset],
+        }
     })
 }
 
@@ -97,7 +105,10 @@ pub fn write_atomic_with(
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => Path::new("."),
     };
-    let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder).map_err(fail)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".tmp-")
+        .tempfile_in(folder)
+        .map_err(fail)?;
     {
         let mut buffered = std::io::BufWriter::new(file.as_file_mut());
         fill(&mut buffered).map_err(fail)?;

@@ -18,7 +18,9 @@ pub struct Noise {
 impl Noise {
     /// A generator for `seed`.
     pub fn new(seed: u64) -> Self {
-        Self { rng: ChaCha8Rng::seed_from_u64(seed) }
+        Self {
+            rng: ChaCha8Rng::seed_from_u64(seed),
+        }
     }
 
     /// An independent generator: same seed, another `stream`. Streams never overlap.

@@ -30,7 +30,7 @@ pub fn cosines_to_others(a: &Embeddings, b: &Embeddings) -> Result<Vec<f64>, Eva
     a.check_like("the first set", b, "the second set")?;
     if a.n() < 2 {
         return Err(EvalError::TooFew {
-            what: "cosine to other rows",
+            what: "rows for a cosine to other rows",
             needed: 2,
             found: a.n(),
         });
@@ -120,7 +120,7 @@ pub fn noise_cosines(samples: &[Embeddings]) -> Result<Vec<f64>, EvalError> {
     let k = samples.len();
     if k < 2 {
         return Err(EvalError::TooFew {
-            what: "diversity over noise",
+            what: "noise seeds for a diversity",
             needed: 2,
             found: k,
         });

@@ -84,7 +84,7 @@ pub fn evaluate(inputs: &Inputs<'_>) -> Result<EvalFile, EvalError> {
     let n = z_x.n();
     if inputs.z_x_hat.is_empty() {
         return Err(EvalError::TooFew {
-            what: "evaluation over noise seeds",
+            what: "noise seeds to evaluate",
             needed: 1,
             found: 0,
         });

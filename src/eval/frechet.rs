@@ -26,7 +26,7 @@ impl Moments {
     pub fn of(rows: &Embeddings) -> Result<Self, EvalError> {
         if rows.n() < 2 {
             return Err(EvalError::TooFew {
-                what: "covariance",
+                what: "rows for a covariance",
                 needed: 2,
                 found: rows.n(),
             });
@@ -187,4 +187,120 @@ fn root_trace(m: &DMatrix<f64>) -> Result<f64, EvalError> {
     let values = eigen(m.clone())?.eigenvalues;
     let floor = values.max() * f64::EPSILON * values.len() as f64;
     Ok(values.iter().filter(|v| **v > floor).map(|v| v.sqrt()).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::noise::Noise;
+    use proptest::prelude::*;
+
+    fn draw(seed: u64, n: usize, d: usize) -> Embeddings {
+        Embeddings::new(n, d, Noise::new(seed).normal_vec(n * d)).expect("finite")
+    }
+
+    fn diagonal(mean: &[f64], variance: &[f64]) -> Moments {
+        let covariance = DMatrix::from_diagonal(&DVector::from_column_slice(variance));
+        Moments::new(1000, DVector::from_column_slice(mean), covariance).expect("symmetric")
+    }
+
+    #[test]
+    fn moments_by_hand() -> Result<(), EvalError> {
+        let moments = Moments::of(&Embeddings::from_rows(&[[1.0, 0.0], [3.0, 0.0], [2.0, 3.0]])?)?;
+        assert_eq!(moments.mean().as_slice(), [2.0, 1.0]);
+        assert_eq!(moments.covariance().as_slice(), [1.0, 0.0, 0.0, 3.0]);
+        assert_eq!(moments.variance(), 4.0);
+        assert!(!moments.is_rank_deficient());
+        assert!(Moments::of(&Embeddings::from_rows(&[[1.0, 0.0]])?).is_err());
+        let skew = DMatrix::from_row_slice(2, 2, &[1.0, 0.5, 0.0, 1.0]);
+        assert!(Moments::new(9, DVector::zeros(2), skew).is_err());
+        Ok(())
+    }
+
+    /// Two Gaussians that do not commute. The covariances' product is [[2, 1], [1, 1]] [[3, -1], [-1, 2]] = [[5, 0], [2, 1]] with
+    /// eigenvalues 5 and 1, so the distance is |(1, -2)|^2 + 3 + 5 - 2 (sqrt 5 + 1).
+    #[test]
+    fn two_gaussians_by_hand() -> Result<(), EvalError> {
+        let moments = |mean: [f64; 2], covariance: [f64; 4]| {
+            Moments::new(
+                99,
+                DVector::from_row_slice(&mean),
+                DMatrix::from_row_slice(2, 2, &covariance),
+            )
+        };
+        let a = moments([1.0, 0.0], [2.0, 1.0, 1.0, 1.0])?;
+        let b = moments([0.0, 2.0], [3.0, -1.0, -1.0, 2.0])?;
+        let fd = frechet(&a, &b)?;
+        let covariance_term = 8.0 - 2.0 * (5_f64.sqrt() + 1.0);
+        assert!((fd.mean_term - 5.0).abs() < 1e-12);
+        assert!((fd.covariance_term - covariance_term).abs() < 1e-12, "{fd:?}");
+        assert!((fd.distance - 5.0 - covariance_term).abs() < 1e-12);
+        assert_eq!(fd.relative(), Some(fd.distance / 5.0));
+        let point = diagonal(&[0.0, 0.0], &[0.0, 0.0]);
+        assert_eq!(frechet(&b, &point)?.relative(), None);
+        assert!(
+            (frechet(&point, &b)?.distance - 9.0).abs() < 1e-12,
+            "mean 4, variance 5"
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn few_rows_are_flagged_and_still_at_distance_zero_from_themselves() -> Result<(), EvalError> {
+        let few = draw(4, 10, 40);
+        let fd = frechet_of(&few, &few)?;
+        assert!(fd.rank_deficient);
+        assert!(fd.distance < 1e-6, "{fd:?}");
+        assert!(!frechet_of(&draw(5, 41, 40), &draw(6, 41, 40))?.rank_deficient);
+        assert!(frechet_of(&few, &draw(5, 10, 39)).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn finite_samples_of_one_distribution_are_biased_apart_by_one_over_n() -> Result<(), EvalError> {
+        let at = |n: usize| frechet_of(&draw(7, n, 16), &draw(8, n, 16)).map(|f| f.distance);
+        let (few, many) = (at(200)?, at(3200)?);
+        assert!((8.0..32.0).contains(&(few / many)), "{few} {many}"); // 16 expected
+        Ok(())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn diagonal_gaussians_have_a_closed_form(
+            rows in prop::collection::vec((-3.0..3.0_f64, 0.0..4.0_f64, -3.0..3.0_f64, 0.0..4.0_f64), 1..12),
+        ) {
+            let column = |f: fn(&(f64, f64, f64, f64)) -> f64| rows.iter().map(f).collect::<Vec<_>>();
+            let a = diagonal(&column(|r| r.0), &column(|r| r.1));
+            let b = diagonal(&column(|r| r.2), &column(|r| r.3));
+            let expected: f64 =
+                rows.iter().map(|r| (r.0 - r.2).powi(2) + (r.1.sqrt() - r.3.sqrt()).powi(2)).sum();
+            prop_assert!((frechet(&a, &b)?.distance - expected).abs() < 1e-6);
+        }
+
+        #[test]
+        fn zero_to_itself_symmetric_and_blind_to_rotation(seed in any::<u64>(), n in 12..60_usize, d in 1..10_usize) {
+            let (a, b) = (draw(seed, n, d), draw(seed ^ 1, n, d));
+            let ab = frechet_of(&a, &b)?.distance;
+            prop_assert!(frechet_of(&a, &a)?.distance < 1e-9);
+            prop_assert!((ab - frechet_of(&b, &a)?.distance).abs() < 1e-9);
+            let square = DMatrix::from_iterator(d, d, Noise::new(!seed).normal_vec(d * d).into_iter().map(f64::from));
+            let q = square.qr().q();
+            let rotate = |m: Moments| Moments::new(n, &q * &m.mean, symmetric(&q * &m.covariance * q.transpose()));
+            let rotated = frechet(&rotate(Moments::of(&a)?)?, &rotate(Moments::of(&b)?)?)?;
+            prop_assert!((ab - rotated.distance).abs() < 1e-8);
+        }
+
+        #[test]
+        fn a_shift_costs_its_square_and_a_scale_the_square_of_the_difference(seed in any::<u64>(), s in 0.1..3.0_f32) {
+            let a = draw(seed, 50, 4);
+            let shifted = Embeddings::new(50, 4, a.values().iter().map(|v| v + s).collect())?;
+            prop_assert!((frechet_of(&shifted, &a)?.distance - 4.0 * f64::from(s).powi(2)).abs() < 1e-4);
+            let moments = Moments::of(&a)?;
+            let s = f64::from(s);
+            let scaled = Moments::new(50, moments.mean.clone(), &moments.covariance * (s * s))?;
+            prop_assert!((frechet(&scaled, &moments)?.distance - (s - 1.0).powi(2) * moments.variance()).abs() < 1e-6);
+        }
+    }
 }

@@ -56,14 +56,14 @@ pub enum EvalError {
         /// The value.
         value: f32,
     },
-    /// There are not enough rows for a statistic.
-    #[error("{what} needs at least {needed} rows, found {found}")]
+    /// There is not enough of something for a statistic.
+    #[error("{what}: expected at least {needed}, found {found}")]
     TooFew {
-        /// The statistic.
+        /// Of what, and for which statistic.
         what: &'static str,
-        /// Rows it needs.
+        /// How many it needs.
         needed: usize,
-        /// Rows there are.
+        /// How many there are.
         found: usize,
     },
     /// An option is out of range.

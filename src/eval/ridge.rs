@@ -133,7 +133,7 @@ impl Normal {
     fn of(x: &Embeddings, y: &Embeddings) -> Result<Self, EvalError> {
         if x.n() < 2 {
             return Err(EvalError::TooFew {
-                what: "ridge regression",
+                what: "rows for a ridge regression",
                 needed: 2,
                 found: x.n(),
             });
@@ -188,7 +188,7 @@ fn best_alpha(x: &Embeddings, y: &Embeddings, grid: &[f64], share: f64, seed: u6
     }
     if x.n() < 3 {
         return Err(EvalError::TooFew {
-            what: "choosing alpha",
+            what: "rows to choose alpha with",
             needed: 3,
             found: x.n(),
         });

@@ -46,7 +46,7 @@ impl Metric {
         Self {
             name: name.into(),
             split: split.into(),
-            value,
+            value: rounded(value),
             n,
             per_prompt: None,
             prompts: None,
@@ -56,7 +56,8 @@ impl Metric {
 
     /// The mean of `(prompt, value)` pairs, of which there must be at least one.
     pub fn per_prompt(name: impl Into<String>, split: impl Into<String>, values: &[(usize, f64)]) -> Self {
-        let (prompts, per_prompt): (Vec<usize>, Vec<f64>) = values.iter().copied().unzip();
+        let (prompts, per_prompt): (Vec<usize>, Vec<f64>) =
+            values.iter().map(|&(i, v)| (i, rounded(v))).unzip();
         let value = per_prompt.iter().sum::<f64>() / per_prompt.len() as f64;
         Self {
             per_prompt: Some(per_prompt),
@@ -122,13 +123,22 @@ impl Metric {
                 return Some("has a value that is not the mean of per_prompt");
             }
         }
-        if let Some(prompts) = &self.prompts {
-            if prompts.len() != values.len() || !prompts.is_sorted_by(|a, b| a < b) {
-                return Some("has prompts that are not ascending or do not fit per_prompt");
-            }
+        if let Some(prompts) = &self.prompts
+            && (prompts.len() != values.len() || !prompts.is_sorted_by(|a, b| a < b))
+        {
+            return Some("has prompts that are not ascending or do not fit per_prompt");
         }
         None
     }
+}
+
+/// Nine significant digits, and zero below 1e-12, where there is nothing but rounding. A file stays small, and what is read from
+/// it is what was written, bit for bit (a fast parser is only exact up to 15 digits).
+fn rounded(value: f64) -> f64 {
+    if value.abs() < 1e-12 {
+        return 0.0;
+    }
+    format!("{value:.8e}").parse().unwrap_or(value)
 }
 
 /// All metrics of one run.
@@ -253,6 +263,30 @@ mod tests {
             serde_json::json!([1.0, 0.0, 1.0])
         );
         assert_eq!(json["metrics"][1].get("per_prompt"), None);
+        Ok(())
+    }
+
+    #[test]
+    fn numbers_survive_the_file_bit_for_bit() -> Result<(), Box<dyn std::error::Error>> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("embedding.json");
+        let mut noise = crate::noise::Noise::new(1);
+        let mut value = |i: usize| {
+            let [mantissa, exponent] = [0, 1].map(|_| f64::from(noise.normal_vec(1)[0]));
+            (i, mantissa * 10_f64.powf(3.0 * exponent))
+        };
+        let values: Vec<(usize, f64)> = (0..2000).map(&mut value).collect();
+        let file = EvalFile::new(vec![Metric::per_prompt("m", "all", &values)]);
+        file.write(&path)?;
+        assert_eq!(EvalFile::read(&path)?, file);
+        let kept = file.metrics[0].per_prompt.as_deref().ok_or("values")?;
+        let close =
+            |(kept, (_, value)): (&f64, &(usize, f64))| (kept - value).abs() <= 1e-8 * value.abs() + 1e-12;
+        assert!(kept.iter().zip(&values).all(close));
+        assert_eq!(
+            (rounded(1.0 / 3.0), rounded(-2e-17), rounded(0.25)),
+            (0.333333333, 0.0, 0.25)
+        );
         Ok(())
     }
 

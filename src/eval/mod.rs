@@ -5,7 +5,7 @@
 //! whoever has models encodes, and hands in [`Embeddings`].
 //!
 //! - [`Embeddings`]: rows on the host. [`EvalFile`]: the result file `eval/embedding.json` of a run.
-//! - [`evaluate`]: everything below, from one [`Inputs`].
+//! - [`evaluate`](fn@evaluate): everything below, from one [`Inputs`].
 //! - [`forced_choice`](mod@forced_choice): does the prediction pick the true picture among re-rendered ones that are wrong in one way?
 //! - [`embedding`]: cosines, retrieval, norms, errors, diversity over noise, place in the modality gap.
 //! - [`frechet`](mod@frechet): distance between the distributions of predictions and of true embeddings.

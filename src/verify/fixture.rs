@@ -320,7 +320,9 @@ impl Fixture {
             info,
             tensors,
             device: device.clone(),
+            path,
             read: RefCell::default(),
+            unsupported: RefCell::default(),
         })
     }
 }
@@ -333,13 +335,20 @@ pub struct Context<'a> {
     info: Value,
     tensors: BTreeMap<String, Array>,
     device: Device,
+    path: PathBuf,
     read: RefCell<BTreeSet<String>>,
+    unsupported: RefCell<BTreeSet<String>>,
 }
 
 impl Context<'_> {
     /// The fixture's folder, where the checkpoints are.
     pub fn root(&self) -> &Path {
         self.root
+    }
+
+    /// The golden's file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The golden's name.
@@ -471,6 +480,27 @@ impl Context<'_> {
     /// Says that the golden's tensor `name` is deliberately not compared. `out.*` tensors cannot be set aside.
     pub fn set_aside(&self, name: &str) {
         self.read.borrow_mut().insert(name.to_string());
+    }
+
+    /// Says that nothing here computes the output `name`: the golden is then unsupported, unless something else in it is wrong.
+    pub fn unsupported(&self, name: &str) {
+        self.unsupported.borrow_mut().insert(name.to_string());
+    }
+
+    /// Outputs that nothing here computes.
+    pub(super) fn unsupported_outputs(&self) -> Vec<String> {
+        self.unsupported.borrow().iter().cloned().collect()
+    }
+
+    /// The fixture's folder called `name` that holds a `config.json`, the first by path where there are several.
+    ///
+    /// # Errors
+    /// [`FixtureError::Part`] where there is none.
+    pub fn folder_named(&self, name: &str) -> Result<PathBuf, FixtureError> {
+        let folders = self.folders_with(name, &["config.json"])?;
+        let called = |folder: &PathBuf| folder.file_name().is_some_and(|f| f == name);
+        let part = || FixtureError::Part { path: self.root.to_path_buf(), part: format!("folder {name}/") };
+        folders.into_iter().find(called).ok_or_else(part)
     }
 
     /// Whether the tensor `name` was read or set aside.

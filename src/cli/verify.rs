@@ -93,12 +93,7 @@ fn table(report: &Report) -> String {
             number(r.reference_noise),
             verdict(r.status),
         );
-        // A golden that is wholly unsupported needs no explanation, one that is in part does.
-        if let Some(message) = r
-            .message
-            .as_ref()
-            .filter(|_| r.status != Status::Unsupported || r.tensor.is_some())
-        {
+        if let Some(message) = r.message.as_ref().filter(|_| r.status != Status::Unsupported) {
             let _ = writeln!(text, "    {message}");
         }
     }

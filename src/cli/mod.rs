@@ -34,7 +34,7 @@ enum Command {
     Report(report::ReportArgs),
     /// Say what a model directory, a safetensors file or a run directory holds.
     Inspect(inspect::InspectArgs),
-    /// Reproduce reference numbers on this machine, and say how far off they are.
+    /// Reproduce reference numbers on this machine and device.
     Verify(verify::VerifyArgs),
     /// List the devices that this build can compute on.
     Devices(devices::DevicesArgs),

@@ -322,3 +322,36 @@ fn the_dump_has_the_goldens_names_and_passes_itself() {
     let computed = names(out.path().join("lr_schedule.safetensors"));
     assert_eq!(computed, names(dir.join("goldens/lr_schedule.safetensors")));
 }
+
+#[test]
+fn the_command_prints_a_table_writes_records_and_fails_where_a_golden_does() {
+    let eclipse = |dir: &Path, json: &Path, only: &str| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_eclipse"))
+            .args(["verify", "--only", only, "--json"])
+            .args([json, dir])
+            .output()
+            .expect("the program runs")
+    };
+    let out = tempfile::tempdir().expect("a temporary folder");
+    let json = out.path().join("records.json");
+    let good = eclipse(&golden_dir().join("karlo-tiny-s0"), &json, "timestep*");
+    assert_eq!(good.status.code(), Some(0), "{}", String::from_utf8_lossy(&good.stderr));
+    let table = String::from_utf8_lossy(&good.stdout).into_owned();
+    assert!(table.contains("timestep_embedding") && table.contains("pass"), "{table}");
+    assert!(table.ends_with("1 goldens: 1 pass, 0 fail, 0 error, 0 UNSUPPORTED\n"), "{table}");
+    let records: Value = serde_json::from_slice(&std::fs::read(&json).expect("records")).expect("JSON");
+    let mut keys: Vec<_> = records[0].as_object().expect("a record").keys().cloned().collect();
+    keys.sort();
+    let want = ["fixture", "golden", "max_abs_diff", "reference_noise", "status", "tensor", "tolerance"];
+    assert_eq!(keys, want);
+    assert_eq!(records[0]["status"], "pass");
+
+    let (dir, _) = altered("timestep_embedding", |tensors, _| {
+        tensors.insert("out.more".into(), (Dtype::F32, vec![1], vec![0; 4]));
+    });
+    let bad = eclipse(dir.path(), &json, "timestep*");
+    assert_eq!(bad.status.code(), Some(1));
+    let stderr = String::from_utf8_lossy(&bad.stderr).into_owned();
+    assert!(stderr.contains("1 of 1 goldens did not pass on"), "{stderr}");
+    assert!(String::from_utf8_lossy(&bad.stdout).contains("out.more was not compared"));
+}

@@ -335,14 +335,38 @@ fn the_command_prints_a_table_writes_records_and_fails_where_a_golden_does() {
     let out = tempfile::tempdir().expect("a temporary folder");
     let json = out.path().join("records.json");
     let good = eclipse(&golden_dir().join("karlo-tiny-s0"), &json, "timestep*");
-    assert_eq!(good.status.code(), Some(0), "{}", String::from_utf8_lossy(&good.stderr));
+    assert_eq!(
+        good.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&good.stderr)
+    );
     let table = String::from_utf8_lossy(&good.stdout).into_owned();
-    assert!(table.contains("timestep_embedding") && table.contains("pass"), "{table}");
-    assert!(table.ends_with("1 goldens: 1 pass, 0 fail, 0 error, 0 UNSUPPORTED\n"), "{table}");
+    assert!(
+        table.contains("timestep_embedding") && table.contains("pass"),
+        "{table}"
+    );
+    assert!(
+        table.ends_with("1 goldens: 1 pass, 0 fail, 0 error, 0 UNSUPPORTED\n"),
+        "{table}"
+    );
     let records: Value = serde_json::from_slice(&std::fs::read(&json).expect("records")).expect("JSON");
-    let mut keys: Vec<_> = records[0].as_object().expect("a record").keys().cloned().collect();
+    let mut keys: Vec<_> = records[0]
+        .as_object()
+        .expect("a record")
+        .keys()
+        .cloned()
+        .collect();
     keys.sort();
-    let want = ["fixture", "golden", "max_abs_diff", "reference_noise", "status", "tensor", "tolerance"];
+    let want = [
+        "fixture",
+        "golden",
+        "max_abs_diff",
+        "reference_noise",
+        "status",
+        "tensor",
+        "tolerance",
+    ];
     assert_eq!(keys, want);
     assert_eq!(records[0]["status"], "pass");
 

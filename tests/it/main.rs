@@ -1,2 +1,3 @@
 mod eval;
+mod golden;
 mod world;

@@ -246,14 +246,14 @@ impl SweepSpec {
                 suggestion: None,
             });
         }
-        let mut names = HashSet::new();
-        match runs.iter().find(|r| !names.insert(r.name.clone())) {
+        let mut seen = HashSet::new();
+        match runs.iter().find(|r| !seen.insert(r.run.hash().to_owned())) {
             None => Ok(runs),
             Some(twice) => Err(SpecError::Value {
                 origin: self.folder.join("sweep.toml").display().to_string(),
                 key: "axes".into(),
                 expected: "runs that differ".into(),
-                found: format!("{} twice", twice.name),
+                found: format!("the configuration of {} twice", twice.name),
             }),
         }
     }

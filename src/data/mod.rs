@@ -1,1 +1,4 @@
-//! data
+//! Training pairs and prompts.
+
+pub mod pairs;
+pub mod prompts;

@@ -1,1 +1,3 @@
-//! generate
+//! From prompts to image embeddings: the place where text tower, prior and sampler meet.
+
+pub mod prior;

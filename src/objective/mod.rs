@@ -1,1 +1,4 @@
-//! objective
+//! Training objectives: pure functions on tensors, one per equation of the paper.
+
+pub mod diffusion;
+pub mod eclipse;

@@ -186,6 +186,13 @@ impl Checkpoint {
         &self.metadata
     }
 
+    /// The tensors whose names start with `prefix`, under the rest of their names: one model of a file that holds more.
+    pub fn under(&self, prefix: &str) -> Self {
+        let strip = |(name, tensor): (&String, &StoredTensor)| Some((name.strip_prefix(prefix)?.to_string(), tensor.clone()));
+        let tensors = self.tensors.iter().filter_map(strip).collect();
+        Self { path: self.path.clone(), tensors, metadata: self.metadata.clone() }
+    }
+
     /// Reads one tensor from disk, in its stored dtype.
     ///
     /// # Errors

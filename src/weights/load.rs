@@ -138,13 +138,14 @@ impl ModuleVisitor for Lister<'_> {
             .rev()
             .find(|c| c.starts_with("Struct:"))
             .map_or("", String::as_str);
-        if owner == "Struct:Linear" && shape.len() == 2 {
+        let transposed = owner == "Struct:Linear" && shape.len() == 2;
+        if transposed {
             shape.reverse();
         }
         let mut name = self.mapping.published(&path);
         if matches!(owner, "Struct:LayerNorm" | "Struct:GroupNorm") {
             name = name.replace(".gamma", ".weight").replace(".beta", ".bias");
         }
-        self.found.push(Parameter { path, name, shape });
+        self.found.push(Parameter { path, name, shape, transposed });
     }
 }

@@ -46,6 +46,8 @@ pub struct Parameter {
     pub name: String,
     /// Published shape: linear weights are `[d_out, d_in]` there.
     pub shape: Vec<usize>,
+    /// Whether our own shape is the transposed one.
+    pub transposed: bool,
 }
 
 /// A model directory that cannot be loaded or written.

@@ -4,10 +4,14 @@
 //! tower is then skipped. Embeddings are the projected, pooled outputs, **not** normalised: `z_y` for captions, `z_x` for pictures.
 
 mod config;
+mod encode;
 mod encoder;
+pub mod preprocess;
 mod text;
+pub mod tokenizer;
 mod vision;
 
 pub use config::{ClipConfig, ClipTextConfig, ClipVisionConfig};
-pub use text::{ClipText, TextOutput};
-pub use vision::{ClipVision, VisionOutput};
+pub use encode::{ClipError, EncodedTexts, ImageEncoder, TextEncoder};
+pub use text::{ClipText, MAPPING as TEXT_MAPPING, TextOutput};
+pub use vision::{ClipVision, MAPPING as VISION_MAPPING, VisionOutput};

@@ -1,0 +1,207 @@
+//! Captions to predicted image embeddings, with any prior.
+//!
+//! A prior without time is one forward pass over Gaussian noise. A diffusion prior is sampled: its own scheduler, guidance on the clean
+//! prediction (`u + s (c - u)`, the unconditional half first), eta on the added noise, then un-whitening by the statistics it carries.
+//! Reference: diffusers `UnCLIPPipeline` and `KandinskyV22PriorPipeline`; eclipse-inference `src/pipelines`.
+
+use std::path::{Path, PathBuf};
+
+use burn::prelude::*;
+
+use crate::diffusion::{DiffusionError, DrawNoise, SampleOptions, Scheduler, guide_halves, sample};
+use crate::models::prior::{DiffusionPrior, Prior, PriorConfig, TextCondition};
+use crate::objective::eclipse::normalize;
+use crate::weights::WeightsError;
+
+/// A prior that cannot be loaded or sampled.
+#[derive(Debug, thiserror::Error)]
+pub enum PriorError {
+    /// Its folder does not load.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// Its scheduler does not load, or cannot sample so.
+    #[error(transparent)]
+    Diffusion(#[from] DiffusionError),
+    /// A diffusion prior without a scheduler.
+    #[error("{dir} is a diffusion prior without a scheduler: expected scheduler_config.json in {}", .looked.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(" or "))]
+    NoScheduler {
+        /// The prior's folder.
+        dir: PathBuf,
+        /// Where a scheduler was looked for.
+        looked: Vec<PathBuf>,
+    },
+    /// The text tower and the prior do not belong together.
+    #[error("the text tower gives {text} and the prior in {dir} reads {prior}: they must come from one CLIP")]
+    Width {
+        /// What the text tower gives: d_clip or n_text.
+        text: String,
+        /// The prior's folder.
+        dir: PathBuf,
+        /// What it reads.
+        prior: String,
+    },
+    /// A number out of range.
+    #[error("{name} must be {expected}, found {found}")]
+    Setting {
+        /// The setting.
+        name: &'static str,
+        /// Its range.
+        expected: &'static str,
+        /// The value given.
+        found: String,
+    },
+}
+
+/// Any prior, ready to sample.
+#[derive(Debug)]
+pub enum AnyPrior {
+    /// ECLIPSE or Projection.
+    OnePass(Prior),
+    /// Diffusion-Baseline or a 1B prior, with the scheduler that samples it.
+    Diffusion(DiffusionPrior, Scheduler),
+}
+
+/// How to sample a diffusion prior; priors without time ignore it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PriorSettings {
+    /// Visited timesteps: 25 in the paper and in the published pipelines.
+    pub n_steps: usize,
+    /// Guidance scale: 4.0 in the paper; up to 1 is none.
+    pub guidance: f64,
+    /// Weight of the added noise (paper Fig. 5a): 1 is the plain ancestral sampler.
+    pub eta: f64,
+}
+
+impl Default for PriorSettings {
+    fn default() -> Self {
+        Self { n_steps: 25, guidance: 4.0, eta: 1.0 }
+    }
+}
+
+impl PriorSettings {
+    /// Refuses numbers that mean nothing.
+    ///
+    /// # Errors
+    /// [`PriorError::Setting`] naming the setting and its range.
+    pub fn check(&self) -> Result<(), PriorError> {
+        let refuse = |name, expected, found: String| Err(PriorError::Setting { name, expected, found });
+        if self.n_steps == 0 {
+            return refuse("steps", "at least 1", "0".into());
+        }
+        if !(self.guidance >= 0.0 && self.guidance.is_finite()) {
+            return refuse("guidance", "at least 0 and finite", self.guidance.to_string());
+        }
+        if !(self.eta >= 0.0 && self.eta.is_finite()) {
+            return refuse("eta", "at least 0 and finite", self.eta.to_string());
+        }
+        Ok(())
+    }
+}
+
+impl AnyPrior {
+    /// Loads a prior's folder, published or made here, and for a prior with time the `scheduler_config.json` in it, in the pipeline's
+    /// `prior_scheduler/` (Karlo) or in its `scheduler/` (Kandinsky 2.2).
+    ///
+    /// # Errors
+    /// [`PriorError`], naming the file, the key or the tensors.
+    pub fn load(dir: &Path, device: &Device) -> Result<(PriorConfig, Self), PriorError> {
+        if !PriorConfig::read(dir)?.has_time() {
+            let (config, prior) = Prior::load(dir, device)?;
+            return Ok((config, Self::OnePass(prior)));
+        }
+        let (config, prior) = DiffusionPrior::load(dir, device)?;
+        let looked = vec![dir.to_path_buf(), dir.join("../prior_scheduler"), dir.join("../scheduler")];
+        let Some(found) = looked.iter().find(|d| d.join("scheduler_config.json").is_file()) else {
+            return Err(PriorError::NoScheduler { dir: dir.to_path_buf(), looked });
+        };
+        let scheduler = Scheduler::read(found)?;
+        Ok((config, Self::Diffusion(prior, scheduler)))
+    }
+
+    /// Predicts z_x_hat `[batch, d_clip]` in CLIP's own space for `text`.
+    ///
+    /// `unconditional` is what guidance pushes away from, one row a caption: the empty caption, or a negative one. `noise` gives the
+    /// initial latent first, then the noise of each step. `on_step(x)` sees the sample after each step of a diffusion prior.
+    ///
+    /// # Errors
+    /// [`PriorError`] for settings out of range or noise that runs out.
+    pub fn sample(
+        &self,
+        text: TextCondition,
+        unconditional: TextCondition,
+        settings: PriorSettings,
+        noise: &mut impl DrawNoise<2>,
+        mut on_step: impl FnMut(Tensor<2>),
+    ) -> Result<Tensor<2>, PriorError> {
+        settings.check()?;
+        let [batch, _] = text.z_y.dims();
+        let [_, _, d_clip] = text.tokens.dims();
+        let device = text.z_y.device();
+        let first = noise.draw([batch, d_clip], &device)?;
+        let (prior, scheduler) = match self {
+            Self::OnePass(prior) => return Ok(prior.forward(first, text)),
+            Self::Diffusion(prior, scheduler) => (prior, scheduler),
+        };
+        let guided = settings.guidance > 1.0;
+        let both = match guided {
+            true => stack(unconditional, text),
+            false => text,
+        };
+        let denoise = |x_t: Tensor<2>, t: usize| {
+            if !guided {
+                return prior.forward(x_t, &vec![t as f64; batch], both.clone());
+            }
+            let twice = Tensor::cat(vec![x_t.clone(), x_t], 0);
+            let output = prior.forward(twice, &vec![t as f64; 2 * batch], both.clone());
+            guide_halves(output, d_clip, settings.guidance)
+        };
+        let options = SampleOptions { n_steps: settings.n_steps, eta: settings.eta };
+        let x_0 = sample(scheduler, first, options, denoise, noise, |_, _, step| on_step(step.x_prev.clone()))?;
+        Ok(prior.unwhiten(x_0))
+    }
+
+    /// Draws `n` predictions a caption and keeps the one nearest to its text embedding by cosine, as DALL-E 2 does.
+    ///
+    /// # Errors
+    /// Like [`AnyPrior::sample`]; also for `n` of 0.
+    pub fn sample_best_of(
+        &self,
+        n: usize,
+        text: &TextCondition,
+        unconditional: &TextCondition,
+        settings: PriorSettings,
+        noise: &mut impl DrawNoise<2>,
+    ) -> Result<Tensor<2>, PriorError> {
+        if n == 0 {
+            return Err(PriorError::Setting { name: "best-of", expected: "at least 1", found: "0".into() });
+        }
+        let z_y = normalize(text.z_y.clone());
+        let mut best: Option<(Tensor<2>, Tensor<2>)> = None;
+        for _ in 0..n {
+            let z_x_hat = self.sample(text.clone(), unconditional.clone(), settings, noise, |_| {})?;
+            let score = (normalize(z_x_hat.clone()) * z_y.clone()).sum_dim(1); // [batch, 1]
+            best = Some(match best {
+                None => (z_x_hat, score),
+                Some((kept, kept_score)) => {
+                    let better = score.clone().greater(kept_score.clone());
+                    let rows = better.clone().expand(kept.dims());
+                    (kept.mask_where(rows, z_x_hat), kept_score.mask_where(better, score))
+                }
+            });
+        }
+        best.map(|(z_x_hat, _)| z_x_hat).ok_or(PriorError::Setting {
+            name: "best-of",
+            expected: "at least 1",
+            found: "0".into(),
+        })
+    }
+}
+
+/// `first` above `second`, row by row; both must have a mask or none.
+pub fn stack(first: TextCondition, second: TextCondition) -> TextCondition {
+    TextCondition {
+        z_y: Tensor::cat(vec![first.z_y, second.z_y], 0),
+        tokens: Tensor::cat(vec![first.tokens, second.tokens], 0),
+        mask: first.mask.zip(second.mask).map(|(a, b)| Tensor::cat(vec![a, b], 0)),
+    }
+}

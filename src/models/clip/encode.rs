@@ -1,0 +1,194 @@
+//! Captions and pictures to embeddings: tokenizer or preprocessing, then the tower, in batches.
+
+use std::path::{Path, PathBuf};
+
+use burn::prelude::*;
+use image::RgbImage;
+
+use super::preprocess::{Preprocess, PreprocessError};
+use super::tokenizer::{Tokenizer, TokenizerError, Tokens};
+use super::{ClipText, ClipTextConfig, ClipVision, ClipVisionConfig};
+use crate::weights::WeightsError;
+
+/// An encoder's folder that cannot be used, or an input that cannot be encoded.
+#[derive(Debug, thiserror::Error)]
+pub enum ClipError {
+    /// Config or weights.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// Tokenizer.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// Preprocessing, or a picture.
+    #[error(transparent)]
+    Preprocess(#[from] PreprocessError),
+    /// A file that no likely place holds.
+    #[error("{dir}: no {what} in {}", .looked.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(" or "))]
+    Absent {
+        /// The folder given.
+        dir: PathBuf,
+        /// What was looked for.
+        what: &'static str,
+        /// Where.
+        looked: Vec<PathBuf>,
+    },
+    /// The preprocessing makes pictures that the tower does not take.
+    #[error("{dir}: `crop_size` is {crop:?} in the preprocessing, but `image_size` is {tower} in the tower")]
+    ImageSize {
+        /// The folder.
+        dir: PathBuf,
+        /// What the preprocessing makes, width and height.
+        crop: Option<(u32, u32)>,
+        /// Side the tower takes.
+        tower: usize,
+    },
+}
+
+/// Tokenizer and text tower.
+#[derive(Debug)]
+pub struct TextEncoder {
+    tokenizer: Tokenizer,
+    tower: ClipText,
+    config: ClipTextConfig,
+    device: Device,
+}
+
+/// Captions, encoded.
+#[derive(Debug, Clone)]
+pub struct EncodedTexts {
+    /// `[n, d_clip]`
+    pub z_y: Tensor<2>,
+    /// The last hidden states, `[n, n_text, d_model]`.
+    pub hidden: Tensor<3>,
+    /// `[n, n_text]`, 1 for tokens and 0 for padding.
+    pub mask: Tensor<2>,
+    /// Words of each caption that did not fit.
+    pub n_words_cut: Vec<usize>,
+}
+
+impl TextEncoder {
+    /// Loads from a text tower's folder whose tokenizer lies in it or in `../tokenizer`, or from a pipeline with `text_encoder/` and
+    /// `tokenizer/`.
+    ///
+    /// # Errors
+    /// [`ClipError`], naming the file, the key or the tensors.
+    pub fn load(dir: &Path, device: &Device) -> Result<Self, ClipError> {
+        let inner = dir.join("text_encoder");
+        let tower_dir = if inner.is_dir() { inner } else { dir.to_path_buf() };
+        let (config, tower) = ClipText::load(&tower_dir, device)?;
+        let looked = vec![tower_dir.clone(), tower_dir.join("../tokenizer")];
+        let holds = |d: &&PathBuf| d.join("tokenizer.json").is_file() || d.join("vocab.json").is_file();
+        let Some(found) = looked.iter().find(holds) else {
+            return Err(ClipError::Absent { dir: dir.to_path_buf(), what: "tokenizer.json or vocab.json", looked });
+        };
+        let tokenizer = Tokenizer::load(found, config.max_position_embeddings)?;
+        Ok(Self { tokenizer, tower, config, device: device.clone() })
+    }
+
+    /// The tower's sizes.
+    pub fn config(&self) -> &ClipTextConfig {
+        &self.config
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Encodes captions in one batch.
+    ///
+    /// # Errors
+    /// [`ClipError::Tokenizer`].
+    pub fn encode<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<EncodedTexts, ClipError> {
+        Ok(self.encode_tokens(&self.tokenizer.encode_batch(texts)?))
+    }
+
+    /// Encodes tokenized captions in one batch.
+    pub fn encode_tokens(&self, tokens: &[Tokens]) -> EncodedTexts {
+        let shape = [tokens.len(), self.tokenizer.n_text()];
+        let ids: Vec<i64> = tokens.iter().flat_map(|t| t.ids.iter().map(|&id| i64::from(id))).collect();
+        let mask: Vec<f32> = tokens.iter().flat_map(|t| t.mask()).map(|valid| f32::from(u8::from(valid))).collect();
+        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, shape), &self.device);
+        // The published pipelines pass no mask to the text tower (reference: `_encode_prompt`).
+        let output = self.tower.forward(ids, None);
+        EncodedTexts {
+            z_y: output.z_y,
+            hidden: output.last_hidden_state,
+            mask: Tensor::from_data(TensorData::new(mask, shape), &self.device),
+            n_words_cut: tokens.iter().map(|t| t.n_words_cut).collect(),
+        }
+    }
+}
+
+/// Preprocessing and vision tower.
+#[derive(Debug)]
+pub struct ImageEncoder {
+    preprocess: Preprocess,
+    tower: ClipVision,
+    config: ClipVisionConfig,
+    device: Device,
+}
+
+impl ImageEncoder {
+    /// Loads from a vision tower's folder whose `preprocessor_config.json` lies in it, in `../feature_extractor` (Karlo) or in
+    /// `../image_processor` (Kandinsky 2.2), or from a pipeline with `image_encoder/`.
+    ///
+    /// # Errors
+    /// [`ClipError`], naming the file, the key or the tensors.
+    pub fn load(dir: &Path, device: &Device) -> Result<Self, ClipError> {
+        let inner = dir.join("image_encoder");
+        let tower_dir = if inner.is_dir() { inner } else { dir.to_path_buf() };
+        let (config, tower) = ClipVision::load(&tower_dir, device)?;
+        let looked = vec![
+            tower_dir.clone(),
+            tower_dir.join("../feature_extractor"),
+            tower_dir.join("../image_processor"),
+        ];
+        let what = "preprocessor_config.json";
+        let Some(found) = looked.iter().find(|d| d.join(what).is_file()) else {
+            return Err(ClipError::Absent { dir: dir.to_path_buf(), what, looked });
+        };
+        let preprocess = Preprocess::read(found)?;
+        if preprocess.crop != Some((config.image_size as u32, config.image_size as u32)) {
+            let crop = preprocess.crop;
+            return Err(ClipError::ImageSize { dir: found.clone(), crop, tower: config.image_size });
+        }
+        Ok(Self { preprocess, tower, config, device: device.clone() })
+    }
+
+    /// The tower's sizes.
+    pub fn config(&self) -> &ClipVisionConfig {
+        &self.config
+    }
+
+    /// The vision tower itself.
+    pub fn tower(&self) -> &ClipVision {
+        &self.tower
+    }
+
+    /// The preprocessing.
+    pub fn preprocess(&self) -> &Preprocess {
+        &self.preprocess
+    }
+
+    /// Encodes pictures in one batch -> z_x `[n, d_clip]`.
+    ///
+    /// # Errors
+    /// [`ClipError::Preprocess`].
+    pub fn encode(&self, pictures: &[RgbImage]) -> Result<Tensor<2>, ClipError> {
+        Ok(self.encode_pixels(self.preprocess.apply_batch(pictures)?))
+    }
+
+    /// Encodes preprocessed pictures: `pixels` holds `n` times `[3, side, side]` -> z_x `[n, d_clip]`.
+    pub fn encode_pixels(&self, pixels: Vec<f32>) -> Tensor<2> {
+        let side = self.config.image_size;
+        let n = pixels.len() / (3 * side * side);
+        self.tower.forward(Tensor::from_data(TensorData::new(pixels, [n, 3, side, side]), &self.device)).z_x
+    }
+
+    /// z_x of the picture that is zero after normalisation, `[1, d_clip]`: Kandinsky's unconditional image embedding.
+    pub fn zero_image(&self) -> Tensor<2> {
+        let side = self.config.image_size;
+        self.encode_pixels(vec![0.0; 3 * side * side])
+    }
+}

@@ -1,0 +1,499 @@
+//! A picture to CLIP's input, bit for bit as Pillow and transformers 4.34 make it.
+//!
+//! Shortest side to `size` by Pillow's bicubic filter (a = -0.5, widened when it shrinks), the longer side truncated; horizontal pass first, rounded
+//! to 8 bits between the passes; centre crop; scaled to 0..1; mean and deviation. The `image` crate's filters differ at the level of several grey
+//! values. Newer Pillow may go vertical first (up to 5 levels apart); transformers 5 lays transparent pictures on white, this drops alpha.
+
+use std::path::{Path, PathBuf};
+
+use image::RgbImage;
+use rayon::prelude::*;
+use serde::Deserialize;
+
+use crate::files::{self, FileError};
+
+/// Pillow's code for bicubic, the only filter CLIP models use.
+const BICUBIC: u32 = 3;
+/// OpenAI CLIP's channel means (`preprocessor_config.json` of openai/clip-vit-large-patch14).
+pub const CLIP_MEAN: [f32; 3] = [0.48145466, 0.4578275, 0.40821073];
+/// OpenAI CLIP's channel deviations (same file).
+pub const CLIP_STD: [f32; 3] = [0.26862954, 0.26130258, 0.27577711];
+/// Pillow's fixed-point coefficients have this many fractional bits.
+const PRECISION_BITS: u32 = 32 - 8 - 2;
+
+/// Pictures or their settings could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PreprocessError {
+    /// A file could not be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The settings do not fit.
+    #[error("{path}: {reason}")]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The file is no picture, or a broken one.
+    #[error("{path}: not a readable picture: {reason}")]
+    Picture {
+        /// The file.
+        path: PathBuf,
+        /// The decoder's reason.
+        reason: String,
+    },
+    /// The picture cannot be cropped.
+    #[error("a picture of {width} x {height} is smaller than the crop of {crop_width} x {crop_height}")]
+    TooSmall {
+        /// Width of the picture.
+        width: u32,
+        /// Height of the picture.
+        height: u32,
+        /// Width of the crop.
+        crop_width: u32,
+        /// Height of the crop.
+        crop_height: u32,
+    },
+}
+
+/// What is done to a picture, as `preprocessor_config.json` says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preprocess {
+    /// Length the shortest side is scaled to; `None`: not scaled.
+    pub shortest_side: Option<u32>,
+    /// Width and height that are cut from the centre; `None`: not cut.
+    pub crop: Option<(u32, u32)>,
+    /// What pixel values are multiplied with; `None`: 0..255 stays.
+    pub scale: Option<f32>,
+    /// Mean and deviation of the channels; `None`: not normalised.
+    pub normalize: Option<([f32; 3], [f32; 3])>,
+}
+
+/// A size as transformers has written it over the years.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Size {
+    Side(u32),
+    Shortest { shortest_edge: u32 },
+    Both { height: u32, width: u32 },
+}
+
+/// The keys of `preprocessor_config.json` that matter; the class names and the like are ignored.
+#[derive(Deserialize)]
+#[serde(default)]
+struct RawConfig {
+    do_resize: bool,
+    size: Option<Size>,
+    resample: u32,
+    do_center_crop: bool,
+    crop_size: Option<Size>,
+    do_rescale: bool,
+    rescale_factor: f64,
+    do_normalize: bool,
+    image_mean: [f32; 3],
+    image_std: [f32; 3],
+}
+
+impl Default for RawConfig {
+    fn default() -> Self {
+        Self {
+            do_resize: true,
+            size: None,
+            resample: BICUBIC,
+            do_center_crop: true,
+            crop_size: None,
+            do_rescale: true,
+            rescale_factor: 1.0 / 255.0,
+            do_normalize: true,
+            image_mean: CLIP_MEAN,
+            image_std: CLIP_STD,
+        }
+    }
+}
+
+impl Preprocess {
+    /// CLIP's own settings for square pictures of `size` (224 for the published models).
+    pub fn clip(size: u32) -> Self {
+        Self {
+            shortest_side: Some(size),
+            crop: Some((size, size)),
+            scale: Some((1.0 / 255.0) as f32),
+            normalize: Some((CLIP_MEAN, CLIP_STD)),
+        }
+    }
+
+    /// Reads `preprocessor_config.json`, or the file of that name in the folder `path`.
+    ///
+    /// # Errors
+    /// [`PreprocessError`] that names the file: missing, no JSON, a filter other than bicubic, a size of 0 or of two unequal sides.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, PreprocessError> {
+        let mut path = path.as_ref().to_path_buf();
+        if path.is_dir() {
+            path.push("preprocessor_config.json");
+        }
+        let text = files::read_text(&path)?;
+        let wrong = |reason: String| PreprocessError::Config {
+            path: path.clone(),
+            reason,
+        };
+        let raw: RawConfig = serde_json::from_str(&text)
+            .map_err(|e| wrong(format!("no valid preprocessing settings: {e}")))?;
+        let shortest_side = match (raw.do_resize, raw.size) {
+            (false, _) => None,
+            (true, None) => Some(224),
+            (true, Some(Size::Side(n) | Size::Shortest { shortest_edge: n })) => Some(n),
+            (true, Some(Size::Both { height, width })) => {
+                return Err(wrong(format!(
+                    "key `size`: expected an integer or {{\"shortest_edge\": n}}, found height {height} and width {width}"
+                )));
+            }
+        };
+        if raw.do_resize && raw.resample != BICUBIC {
+            return Err(wrong(format!(
+                "key `resample`: expected 3 (bicubic), found {}",
+                raw.resample
+            )));
+        }
+        let crop = match (raw.do_center_crop, raw.crop_size) {
+            (false, _) => None,
+            (true, None) => Some((224, 224)),
+            (true, Some(Size::Side(n) | Size::Shortest { shortest_edge: n })) => Some((n, n)),
+            (true, Some(Size::Both { height, width })) => Some((width, height)),
+        };
+        if shortest_side == Some(0) || crop.is_some_and(|(w, h)| w == 0 || h == 0) {
+            return Err(wrong("keys `size` and `crop_size` must be at least 1".into()));
+        }
+        if raw.do_normalize && raw.image_std.iter().any(|s| s.is_nan() || *s <= 0.0) {
+            return Err(wrong(format!(
+                "key `image_std`: expected numbers above 0, found {:?}",
+                raw.image_std
+            )));
+        }
+        Ok(Self {
+            shortest_side,
+            crop,
+            scale: raw.do_rescale.then_some(raw.rescale_factor as f32),
+            normalize: raw.do_normalize.then_some((raw.image_mean, raw.image_std)),
+        })
+    }
+
+    /// The settings in the published form, for `preprocessor_config.json`.
+    pub fn to_json(&self) -> serde_json::Value {
+        let (mean, std) = self.normalize.unwrap_or((CLIP_MEAN, CLIP_STD));
+        let side = self.shortest_side.unwrap_or(224);
+        let (width, height) = self.crop.unwrap_or((side, side));
+        // Decimal text of an f32, not of its f64 value: 0.48145466, not 0.48145467042922974.
+        let short = |xs: [f32; 3]| xs.map(|x| x.to_string().parse::<f64>().unwrap_or(f64::from(x)));
+        serde_json::json!({
+            "image_processor_type": "CLIPImageProcessor",
+            "feature_extractor_type": "CLIPFeatureExtractor",
+            "do_convert_rgb": true,
+            "do_resize": self.shortest_side.is_some(),
+            "size": {"shortest_edge": side},
+            "resample": BICUBIC,
+            "do_center_crop": self.crop.is_some(),
+            "crop_size": {"height": height, "width": width},
+            "do_rescale": self.scale.is_some(),
+            "rescale_factor": self.scale.map_or(1.0 / 255.0, |s| if s == (1.0f64 / 255.0) as f32 { 1.0 / 255.0 } else { f64::from(s) }),
+            "do_normalize": self.normalize.is_some(),
+            "image_mean": short(mean),
+            "image_std": short(std),
+        })
+    }
+
+    /// The picture scaled so that its shortest side is [`Preprocess::shortest_side`].
+    pub fn resize(&self, picture: &RgbImage) -> RgbImage {
+        let Some(side) = self.shortest_side else {
+            return picture.clone();
+        };
+        let (w, h) = picture.dimensions();
+        let longer = |long: u32, short: u32| {
+            // Python's int(size * long / short), in f64.
+            (f64::from(side) * f64::from(long) / f64::from(short)) as u32
+        };
+        let (new_w, new_h) = if w <= h {
+            (side, longer(h, w))
+        } else {
+            (longer(w, h), side)
+        };
+        resize_bicubic(picture, new_w, new_h)
+    }
+
+    /// One picture to `[3, height, width]` values, channel first.
+    ///
+    /// # Errors
+    /// [`PreprocessError::TooSmall`] where pictures are cut but not scaled.
+    pub fn apply(&self, picture: &RgbImage) -> Result<Vec<f32>, PreprocessError> {
+        let picture = self.resize(picture);
+        let (width, height) = picture.dimensions();
+        let (crop_width, crop_height) = self.crop.unwrap_or((width, height));
+        if crop_width > width || crop_height > height {
+            return Err(PreprocessError::TooSmall {
+                width,
+                height,
+                crop_width,
+                crop_height,
+            });
+        }
+        let (left, top) = ((width - crop_width) / 2, (height - crop_height) / 2);
+        let plane = (crop_width * crop_height) as usize;
+        let mut out = vec![0.0; 3 * plane];
+        for channel in 0..3 {
+            // 256 possible values: look them up.
+            let table: Vec<f32> = (0..=255u8)
+                .map(|v| {
+                    let v = self
+                        .scale
+                        .map_or(f32::from(v), |s| (f64::from(v) * f64::from(s)) as f32);
+                    self.normalize
+                        .map_or(v, |(mean, std)| (v - mean[channel]) / std[channel])
+                })
+                .collect();
+            let rows = out[channel * plane..(channel + 1) * plane].chunks_exact_mut(crop_width as usize);
+            for (y, row) in rows.enumerate() {
+                for (x, value) in row.iter_mut().enumerate() {
+                    *value = table[picture.get_pixel(left + x as u32, top + y as u32).0[channel] as usize];
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// Many pictures, in order, on all threads: `[batch, 3, height, width]` where all come out at one size.
+    ///
+    /// # Errors
+    /// That of the first picture that fails.
+    pub fn apply_batch(&self, pictures: &[RgbImage]) -> Result<Vec<f32>, PreprocessError> {
+        let each: Vec<_> = pictures.par_iter().map(|p| self.apply(p)).collect();
+        let mut out = Vec::new();
+        for values in each {
+            out.extend(values?);
+        }
+        Ok(out)
+    }
+}
+
+/// Reads a picture (PNG, JPEG or WebP, whatever its name says). Gray and palette pictures become RGB; alpha is dropped.
+///
+/// # Errors
+/// [`PreprocessError::File`], or [`PreprocessError::Picture`] for a file that is no picture or breaks off.
+pub fn read_picture(path: impl AsRef<Path>) -> Result<RgbImage, PreprocessError> {
+    let path = path.as_ref();
+    let bytes = files::read(path)?;
+    let picture = image::load_from_memory(&bytes).map_err(|e| PreprocessError::Picture {
+        path: path.to_path_buf(),
+        reason: e.to_string(),
+    })?;
+    Ok(picture.to_rgb8())
+}
+
+/// Pillow's `resize((width, height), BICUBIC)` for 8-bit RGB: horizontal pass, rounding to 8 bits, vertical pass. A side that keeps its length is
+/// copied.
+///
+/// # Panics
+/// If a side is 0.
+pub fn resize_bicubic(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
+    let (w, h) = picture.dimensions();
+    assert!(
+        w > 0 && h > 0 && width > 0 && height > 0,
+        "sides must be at least 1"
+    );
+    let (w, h, new_w, new_h) = (w as usize, h as usize, width as usize, height as usize);
+    let source = picture.as_raw();
+    let wide = if new_w == w {
+        source.clone()
+    } else {
+        let taps = taps(w, new_w);
+        let mut wide = vec![0u8; h * new_w * 3];
+        for (row, line) in wide.chunks_exact_mut(new_w * 3).zip(source.chunks_exact(w * 3)) {
+            for (pixel, tap) in row.chunks_exact_mut(3).zip(&taps) {
+                for (c, value) in pixel.iter_mut().enumerate() {
+                    *value = tap.weigh(|i| line[i * 3 + c]);
+                }
+            }
+        }
+        wide
+    };
+    let tall = if new_h == h {
+        wide
+    } else {
+        let stride = new_w * 3;
+        let mut tall = vec![0u8; new_h * stride];
+        for (row, tap) in tall.chunks_exact_mut(stride).zip(taps(h, new_h)) {
+            for (x, value) in row.iter_mut().enumerate() {
+                *value = tap.weigh(|i| wide[i * stride + x]);
+            }
+        }
+        tall
+    };
+    RgbImage::from_raw(width, height, tall).expect("the buffer was made for this size")
+}
+
+/// The source pixels that one target pixel is made of.
+struct Tap {
+    first: usize,
+    /// Fixed point, [`PRECISION_BITS`] fractional bits.
+    weights: Vec<i32>,
+}
+
+impl Tap {
+    fn weigh(&self, pixel: impl Fn(usize) -> u8) -> u8 {
+        let start = 1i32 << (PRECISION_BITS - 1);
+        let sum = self.weights.iter().enumerate().fold(start, |sum, (i, &k)| {
+            sum.wrapping_add(i32::from(pixel(self.first + i)).wrapping_mul(k))
+        });
+        (sum >> PRECISION_BITS).clamp(0, 255) as u8
+    }
+}
+
+/// Pillow's `precompute_coeffs` and `normalize_coeffs_8bpc` (src/libImaging/Resample.c).
+fn taps(from: usize, to: usize) -> Vec<Tap> {
+    const SUPPORT: f64 = 2.0;
+    let scale = from as f64 / to as f64;
+    let filter_scale = scale.max(1.0);
+    let shrink = 1.0 / filter_scale;
+    let support = SUPPORT * filter_scale;
+    (0..to)
+        .map(|x| {
+            let center = (x as f64 + 0.5) * scale;
+            let first = (center - support + 0.5).max(0.0) as usize;
+            let end = ((center + support + 0.5) as usize).min(from);
+            let raw: Vec<f64> = (first..end)
+                .map(|i| bicubic((i as f64 - center + 0.5) * shrink))
+                .collect();
+            let total: f64 = raw.iter().sum();
+            let fixed = f64::from(1u32 << PRECISION_BITS);
+            let weights = raw.iter().map(|w| (w / total * fixed).round() as i32).collect();
+            Tap { first, weights }
+        })
+        .collect()
+}
+
+/// The cubic convolution kernel with a = -0.5 (Keys 1981).
+fn bicubic(x: f64) -> f64 {
+    const A: f64 = -0.5;
+    let x = x.abs();
+    if x < 1.0 {
+        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
+    } else if x < 2.0 {
+        (((x - 5.0) * x + 8.0) * x - 4.0) * A
+    } else {
+        0.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gradient(w: u32, h: u32) -> RgbImage {
+        RgbImage::from_fn(w, h, |x, y| {
+            image::Rgb([
+                (x * 7 % 256) as u8,
+                (y * 5 % 256) as u8,
+                ((x + y) * 3 % 256) as u8,
+            ])
+        })
+    }
+
+    fn read(text: &str) -> Result<Preprocess, String> {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(dir.path().join("preprocessor_config.json"), text).expect("written");
+        Preprocess::read(dir.path())
+            .map_err(|e| e.to_string().replace(&dir.path().display().to_string(), "DIR"))
+    }
+
+    #[test]
+    fn a_flat_picture_stays_flat_and_its_own_size_is_a_copy() {
+        let flat = RgbImage::from_pixel(33, 50, image::Rgb([17, 200, 255]));
+        assert!(
+            resize_bicubic(&flat, 12, 91)
+                .pixels()
+                .all(|p| p.0 == [17, 200, 255])
+        );
+        let picture = gradient(20, 30);
+        assert_eq!(resize_bicubic(&picture, 20, 30), picture);
+    }
+
+    #[test]
+    fn the_longer_side_is_truncated() {
+        let p = Preprocess::clip(28);
+        assert_eq!(p.resize(&gradient(53, 37)).dimensions(), (40, 28));
+        assert_eq!(p.resize(&gradient(31, 80)).dimensions(), (28, 72));
+        assert_eq!(p.apply(&gradient(31, 80)).expect("fits").len(), 3 * 28 * 28);
+    }
+
+    #[test]
+    fn batches_do_not_depend_on_threads() {
+        let pictures: Vec<_> = (20..36).map(|i| gradient(i, 60 - i)).collect();
+        let p = Preprocess::clip(16);
+        let one: Vec<f32> = pictures.iter().flat_map(|x| p.apply(x).expect("fits")).collect();
+        assert_eq!(p.apply_batch(&pictures).expect("fits"), one);
+    }
+
+    #[test]
+    fn settings_in_both_spellings() {
+        let old = read(
+            r#"{"size": 32, "crop_size": 32, "resample": 3, "feature_extractor_type": "CLIPFeatureExtractor"}"#,
+        );
+        assert_eq!(old, Ok(Preprocess::clip(32)));
+        let new = read(&Preprocess::clip(32).to_json().to_string());
+        assert_eq!(new, Ok(Preprocess::clip(32)));
+        let off = read(
+            r#"{"do_resize": false, "do_center_crop": false, "do_rescale": false, "do_normalize": false}"#,
+        );
+        let p = off.expect("valid");
+        assert_eq!(
+            p.apply(&gradient(2, 1)).expect("fits"),
+            [0.0, 7.0, 0.0, 0.0, 0.0, 3.0]
+        );
+        let too_small = Preprocess {
+            shortest_side: None,
+            ..Preprocess::clip(32)
+        }
+        .apply(&gradient(40, 20));
+        assert_eq!(
+            too_small.map_err(|e| e.to_string()),
+            Err("a picture of 40 x 20 is smaller than the crop of 32 x 32".into())
+        );
+    }
+
+    #[test]
+    fn settings_that_do_not_fit_are_refused() {
+        assert_eq!(
+            read(r#"{"resample": 2}"#),
+            Err("DIR/preprocessor_config.json: key `resample`: expected 3 (bicubic), found 2".into())
+        );
+        assert_eq!(
+            read(r#"{"size": {"height": 3, "width": 4}}"#),
+            Err("DIR/preprocessor_config.json: key `size`: expected an integer or {\"shortest_edge\": n}, found height 3 and width 4".into())
+        );
+        assert!(read(r#"{"size": "big"}"#).is_err_and(|e| e.contains("no valid preprocessing settings")));
+    }
+
+    #[test]
+    fn what_is_no_picture_is_refused_by_name() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("text.png"), "hello").expect("written");
+        gradient(40, 40).save(at("whole.png")).expect("written");
+        let bytes = std::fs::read(at("whole.png")).expect("read");
+        std::fs::write(at("cut.png"), &bytes[..bytes.len() / 2]).expect("written");
+        assert_eq!(
+            read_picture(at("whole.png")).expect("a picture"),
+            gradient(40, 40)
+        );
+        for name in ["text.png", "cut.png"] {
+            let error = read_picture(at(name)).expect_err("must be refused").to_string();
+            assert!(
+                error.contains(name) && error.contains("not a readable picture"),
+                "{error}"
+            );
+        }
+        let error = read_picture(at("none.png"))
+            .expect_err("must be refused")
+            .to_string();
+        assert!(error.starts_with("no such file"), "{error}");
+    }
+}

@@ -1,0 +1,13 @@
+//! Equation 1 of the paper: the diffusion prior predicts the clean image embedding.
+
+use burn::prelude::*;
+
+use super::eclipse::{Reduction, projection};
+
+/// Eq. 1, `L = E || z_x - g(x_t, t, z_y) ||^2`: `[1]`, the mean over batch and d_clip.
+///
+/// `z_x_0_hat`: the prediction of the clean embedding from its noisy version at a random `t`; `z_x`: the clean one, whitened if the prior
+/// works in whitened space.
+pub fn clean_prediction(z_x_0_hat: Tensor<2>, z_x: Tensor<2>) -> Tensor<1> {
+    projection(z_x_0_hat, z_x, Reduction::Mean)
+}

@@ -1,0 +1,53 @@
+//! How far a computed tensor may be from the reference: one table.
+//!
+//! | kind | allowed difference | reason |
+//! |---|---|---|
+//! | [`Tolerance::Exact`] | 0 | token ids, masks, timesteps, 8-bit pixels: no rounding is involved |
+//! | [`Tolerance::Table`] | 1e-6 | betas and alpha-bars: computed in f64, rounded to f32 |
+//! | [`Tolerance::Rate`] | 1e-15 | learning rates: f64 on both sides, and as small as 1e-6 |
+//! | [`Tolerance::Pixel`] | 1e-5 | normalised pixels: one grey level is 1.4e-2, f32 rounding 5e-7 |
+//! | [`Tolerance::Float`] | 1e-4, or 100 x the reference's rounding error | f32 sums in another order, on values of order 1 |
+//! | [`Tolerance::Scaled`] | the same, times the largest value when that is above 1 | samples that grow (clipping at 10, `eps / 5e-5`) |
+
+/// The kind of comparison.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Tolerance {
+    /// No difference at all.
+    Exact,
+    /// A table of constants.
+    Table,
+    /// Learning rates.
+    Rate,
+    /// Normalised pixels.
+    Pixel,
+    /// What a network computes in f32, on values of order 1.
+    Float,
+    /// [`Tolerance::Float`] for values of the given size.
+    Scaled(f64),
+}
+
+/// Allowed on constants.
+const TABLE: f64 = 1e-6;
+/// Allowed on learning rates.
+const RATE: f64 = 1e-15;
+/// Allowed on normalised pixels.
+const PIXEL: f64 = 1e-5;
+/// Allowed on f32 results of order 1.
+const FLOAT: f64 = 1e-4;
+/// Allowed multiple of the reference's own rounding error.
+const NOISE: f64 = 100.0;
+
+impl Tolerance {
+    /// The largest allowed absolute difference; `noise` is the reference's own rounding error.
+    pub fn allowed(self, noise: Option<f64>) -> f64 {
+        let from_noise = NOISE * noise.unwrap_or(0.0);
+        match self {
+            Self::Exact => 0.0,
+            Self::Table => TABLE,
+            Self::Rate => RATE,
+            Self::Pixel => PIXEL,
+            Self::Float => FLOAT.max(from_noise),
+            Self::Scaled(size) => (FLOAT * size.max(1.0)).max(from_noise),
+        }
+    }
+}

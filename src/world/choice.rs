@@ -1,0 +1,241 @@
+//! Forced choice: a true picture of a statement, and pictures like it of which the statement is false.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::nouns::{Colour, Noun};
+use super::pairs::{bystander_w, colour_w, relation};
+use super::scene::{BYSTANDER_SIZE, Plan, Relation, Scene, Sprite, free_corner};
+use super::split::usual_company;
+use super::statement::Statement;
+
+/// In which way a picture differs from the true one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum VariantKind {
+    /// One object is another noun.
+    Object,
+    /// One object has another colour.
+    Colour,
+    /// The two colours have changed places.
+    Binding,
+    /// The two objects stand otherwise.
+    Relation,
+    /// The statement still holds, but a noun's [usual company](super::usual_company) stands by, which nobody asked for.
+    Bystander,
+}
+
+impl VariantKind {
+    /// All kinds.
+    pub const ALL: [Self; 5] = [
+        Self::Object,
+        Self::Colour,
+        Self::Binding,
+        Self::Relation,
+        Self::Bystander,
+    ];
+
+    /// Its name in tables and metrics.
+    pub fn name(self) -> &'static str {
+        ["object", "colour", "binding", "relation", "bystander"][self as usize]
+    }
+}
+
+/// A picture to be told from the true one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Variant {
+    /// What is wrong with it.
+    pub kind: VariantKind,
+    /// The picture.
+    pub scene: Scene,
+}
+
+/// A picture of W of which `statement` is true; what it leaves open (colours, relation, ground, places, a bystander) is drawn as W
+/// draws it. No objects are added.
+pub fn realise(statement: &Statement, rng: &mut ChaCha8Rng) -> Scene {
+    let mut paint =
+        |object: super::Object| (object.noun, object.colour.or_else(|| colour_w(object.noun, rng)));
+    let first = paint(statement.first);
+    let second = statement.second.map(paint);
+    let second = second.map(|object| (object, statement.relation.unwrap_or_else(|| relation(rng))));
+    let bystander = bystander_w(first.0, second.map(|((noun, _), _)| noun), rng);
+    Plan {
+        first,
+        second,
+        bystander,
+    }
+    .scene(rng)
+}
+
+/// Pictures that differ from `scene` in one thing that `statement` names, and in nothing else: three other nouns for one object,
+/// three other colours for one object, the colours swapped, the three other relations; only the kinds that the statement speaks of.
+/// Besides, for each noun with a usual company: that company as the bystander.
+///
+/// The statement must be true of `scene`, as [`realise`] makes it; parts of it that are not are passed over.
+pub fn variants(scene: &Scene, statement: &Statement, rng: &mut ChaCha8Rng) -> Vec<Variant> {
+    let mut found = Vec::new();
+    let slots: Vec<(Slot, Option<Colour>)> = statement
+        .objects()
+        .filter_map(|object| Some((Slot::of(object.noun, scene)?, object.colour)))
+        .collect();
+    let mut add = |kind, scene| found.push(Variant { kind, scene });
+
+    if let Some(&(slot, _)) = pick(&slots, rng) {
+        let free: Vec<Noun> = Noun::all()
+            .filter(|n| scene.sprites().all(|sprite| sprite.noun != *n))
+            .collect();
+        for noun in some(3, free, rng) {
+            add(
+                VariantKind::Object,
+                slot.changed(scene, |sprite| sprite.noun = noun),
+            );
+        }
+    }
+    let coloured: Vec<(Slot, Colour)> = slots
+        .iter()
+        .filter_map(|&(slot, colour)| Some((slot, colour?)))
+        .collect();
+    if let Some(&(slot, said)) = pick(&coloured, rng) {
+        let others: Vec<Colour> = Colour::ALL.into_iter().filter(|c| *c != said).collect();
+        for colour in some(3, others, rng) {
+            add(
+                VariantKind::Colour,
+                slot.changed(scene, |sprite| sprite.colour = Some(colour)),
+            );
+        }
+    }
+    if let [(one, a), (two, b)] = coloured[..]
+        && a != b
+    {
+        let half = one.changed(scene, |sprite| sprite.colour = Some(b));
+        add(
+            VariantKind::Binding,
+            two.changed(&half, |sprite| sprite.colour = Some(a)),
+        );
+    }
+    if let (Some(_), Some(true_relation)) = (statement.relation, scene.relation()) {
+        for relation in Relation::ALL.into_iter().filter(|r| *r != true_relation) {
+            add(VariantKind::Relation, scene.with_relation(relation));
+        }
+    }
+    for company in statement
+        .objects()
+        .filter_map(|object| usual_company(object.noun))
+    {
+        if scene.sprites().all(|sprite| sprite.noun != company) {
+            let centre = match scene.bystander {
+                Some(bystander) => bystander.centre,
+                None => free_corner(scene, rng),
+            };
+            let bystander = Sprite {
+                noun: company,
+                colour: None,
+                size: BYSTANDER_SIZE,
+                centre,
+            };
+            add(
+                VariantKind::Bystander,
+                Scene {
+                    bystander: Some(bystander),
+                    ..*scene
+                },
+            );
+        }
+    }
+    found
+}
+
+/// Which main sprite.
+#[derive(Debug, Clone, Copy)]
+enum Slot {
+    First,
+    Second,
+}
+
+impl Slot {
+    fn of(noun: Noun, scene: &Scene) -> Option<Self> {
+        if scene.first.noun == noun {
+            return Some(Self::First);
+        }
+        scene
+            .second
+            .filter(|sprite| sprite.noun == noun)
+            .map(|_| Self::Second)
+    }
+
+    /// `scene` with this sprite edited.
+    fn changed(self, scene: &Scene, edit: impl FnOnce(&mut Sprite)) -> Scene {
+        let mut scene = *scene;
+        match (self, &mut scene.second) {
+            (Self::Second, Some(second)) => edit(second),
+            _ => edit(&mut scene.first),
+        }
+        scene
+    }
+}
+
+fn pick<'a, T>(from: &'a [T], rng: &mut ChaCha8Rng) -> Option<&'a T> {
+    (!from.is_empty()).then(|| &from[rng.random_range(0..from.len())])
+}
+
+/// `n` of `from` by chance, or all if there are fewer.
+fn some<T>(n: usize, mut from: Vec<T>, rng: &mut ChaCha8Rng) -> Vec<T> {
+    let n = n.min(from.len());
+    for i in 0..n {
+        let j = rng.random_range(i..from.len());
+        from.swap(i, j);
+    }
+    from.truncate(n);
+    from
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::noise::Noise;
+    use crate::world::prompts::test_prompts;
+    use crate::world::statement::{Truth, truth};
+
+    #[test]
+    fn the_true_picture_is_true_and_its_variants_are_not() {
+        let mut noise = Noise::new(8);
+        for prompt in test_prompts() {
+            let said = &prompt.statement;
+            let scene = realise(said, noise.rng());
+            assert_eq!(truth(said, &scene), Truth::True, "{}: {scene:?}", prompt.text);
+            let variants = variants(&scene, said, noise.rng());
+            let n = |kind| variants.iter().filter(|v| v.kind == kind).count();
+            let n_coloured = said.objects().filter(|o| o.colour.is_some()).count();
+            assert_eq!(n(VariantKind::Object), 3);
+            assert_eq!(n(VariantKind::Colour), if n_coloured > 0 { 3 } else { 0 });
+            assert_eq!(
+                n(VariantKind::Relation),
+                if said.relation.is_some() { 3 } else { 0 }
+            );
+            let mut colours: Vec<Colour> = said.objects().filter_map(|o| o.colour).collect();
+            colours.dedup();
+            assert_eq!(n(VariantKind::Binding), usize::from(colours.len() == 2));
+            for variant in &variants {
+                let expected = if variant.kind == VariantKind::Bystander {
+                    Truth::True
+                } else {
+                    Truth::False
+                };
+                assert_eq!(
+                    truth(said, &variant.scene),
+                    expected,
+                    "{}: {variant:?}",
+                    prompt.text
+                );
+                assert_ne!(
+                    variant.scene.render(),
+                    scene.render(),
+                    "{}: {variant:?}",
+                    prompt.text
+                );
+                assert_eq!(variant.scene.background, scene.background);
+            }
+            let distinct: std::collections::HashSet<Scene> = variants.iter().map(|v| v.scene).collect();
+            assert_eq!(distinct.len(), variants.len());
+        }
+    }
+}

@@ -109,7 +109,7 @@ fn legend(root: &Area<'_>, gutter: u32, panels: &[(&str, Vec<&MetricKey>)]) -> R
     }
     text(
         root,
-        &format!("95 % intervals over seeds and prompts"),
+        "95 % intervals over seeds and prompts",
         (x + 8, 18),
         12,
         false,

@@ -19,12 +19,9 @@ use serde::Deserialize;
 use toml::Value;
 
 use super::error::SpecError;
-use super::resolve::{Layers, Setting, merge, nest, short};
+use super::resolve::{Layers, SWEEP_KEYS, Setting, merge, nest, short};
 use super::run::Run;
 use super::spec::Baseline;
-
-/// Keys of a sweep file that are not keys of a run.
-const SWEEP_KEYS: &[&str] = &["axes", "baselines", "smoke", "report"];
 
 /// The parts of a run that a baseline depends on. It has no network, so no size, no training and no seed.
 const BASELINE_KEYS: &[&str] = &["world", "clip", "data", "eval"];

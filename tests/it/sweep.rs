@@ -289,6 +289,24 @@ fn a_run_that_another_process_holds_is_left_alone() {
 }
 
 #[test]
+fn a_disk_that_refuses_is_named_and_nothing_is_left() {
+    let bench = Bench::new();
+    std::fs::write(bench.root().join("runs"), "a file where the folder should be").expect("written");
+    let outcomes = bench.sweep(&Pretend::default(), 1);
+    let Outcome::Failed(failure) = &outcomes[0] else {
+        panic!("a run cannot lie inside a file")
+    };
+    let chain = std::iter::successors(Some(failure.as_ref() as &dyn std::error::Error), |e| e.source());
+    let said = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    let dir = bench.dirs()[0].display().to_string();
+    assert!(
+        said.starts_with(&format!("cannot use run directory {dir}: cannot create {dir}: ")),
+        "{said}"
+    );
+    assert!(bench.root().join("runs").is_file());
+}
+
+#[test]
 fn a_report_comes_from_run_directories_only() {
     let bench = Bench::new();
     bench.sweep(&Pretend::default(), 1);

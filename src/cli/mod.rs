@@ -2,6 +2,7 @@
 
 mod devices;
 mod inspect;
+mod progress;
 mod report;
 mod sweep;
 mod train;
@@ -11,7 +12,7 @@ use std::io::{ErrorKind, Write};
 
 use clap::{Args, Parser, Subcommand};
 use eclipse_t2i::device::{DeviceError, DeviceSpec};
-use eclipse_t2i::experiment::{Execute, Setting, SpecError};
+use eclipse_t2i::experiment::{Execute, PriorExecutor, Setting, SpecError};
 
 /// Train, sample, evaluate and sweep text-to-image priors (ECLIPSE, Projection, Diffusion-Baseline).
 #[derive(Debug, Parser)]
@@ -90,8 +91,9 @@ pub fn is_usage(error: &anyhow::Error) -> bool {
 
 /// What carries runs out.
 fn executor(device: DeviceSpec) -> anyhow::Result<Box<dyn Execute>> {
-    let _device = device.device()?;
-    anyhow::bail!("this build cannot train yet")
+    let progress = progress::Steps::new();
+    let on_step = move |run: &std::path::Path, step, n_steps| progress.show(run, step, n_steps);
+    Ok(Box::new(PriorExecutor::new(device.device()?, Box::new(on_step))))
 }
 
 /// Writes data to stdout. A reader that closed the pipe has seen enough.

@@ -102,6 +102,12 @@ impl ClipText {
         Ok((config, module))
     }
 
+    /// The same tower with z_y multiplied by `factor`.
+    pub fn rescaled(mut self, factor: f64) -> Self {
+        self.projection.weight = self.projection.weight.map(|w| w.mul_scalar(factor));
+        self
+    }
+
     /// `ids`: `[batch, n_text]`; `mask`: `[batch, n_text]`, 1 for tokens and 0 for padding. The published pipelines pass none: attention is
     /// causal and padding comes last, so it changes only the states at the padding itself.
     pub fn forward(&self, ids: Tensor<2, Int>, mask: Option<Tensor<2>>) -> TextOutput {

@@ -1,1 +1,135 @@
-//! eval
+//! Evaluation without a decoder: what a prior's predicted image embeddings are worth, measured on the embeddings themselves.
+//!
+//! Names: `z_x` is the image embedding, `z_y` the pooled text embedding, `z_x_hat` a prior's prediction of `z_x` from `z_y`.
+//! All functions are pure, run on the host in f64 and give the same bits on any number of threads. Nothing here knows a model:
+//! whoever has models encodes, and hands in [`Embeddings`].
+//!
+//! - [`Embeddings`]: rows on the host. [`EvalFile`]: the result file `eval/embedding.json` of a run.
+//! - [`evaluate`](fn@evaluate): everything below, from one [`Inputs`].
+//! - [`forced_choice`](mod@forced_choice): does the prediction pick the true picture among re-rendered ones that are wrong in one way?
+//! - [`embedding`]: cosines, retrieval, norms, errors, diversity over noise, place in the modality gap.
+//! - [`frechet`](mod@frechet): distance between the distributions of predictions and of true embeddings.
+//! - [`baselines`]: what anyone would try first. [`probe`]: what a linear map reads from embeddings. [`ridge`]: the map itself.
+//! - [`bootstrap`]: intervals over seeds and prompts.
+
+pub mod baselines;
+pub mod bootstrap;
+pub mod embedding;
+pub mod evaluate;
+pub mod forced_choice;
+pub mod frechet;
+pub mod probe;
+pub mod results;
+pub mod ridge;
+mod rows;
+
+use std::fmt::Display;
+use std::path::PathBuf;
+
+pub use bootstrap::{Bootstrap, Interval};
+pub use evaluate::{Inputs, Split, evaluate};
+pub use results::{EvalFile, Metric};
+pub use rows::Embeddings;
+
+use crate::files::FileError;
+
+/// Something cannot be evaluated.
+#[derive(Debug, thiserror::Error)]
+pub enum EvalError {
+    /// Sizes, counts or labels do not fit each other.
+    #[error("{what}: expected {expected}, found {found}")]
+    Shape {
+        /// The offending argument.
+        what: String,
+        /// What it should have been.
+        expected: String,
+        /// What it was.
+        found: String,
+    },
+    /// An embedding holds a NaN or an infinity.
+    #[error("embeddings: row {row}, column {column} is {value}, expected a finite number")]
+    NonFinite {
+        /// Row, from 0.
+        row: usize,
+        /// Column, from 0.
+        column: usize,
+        /// The value.
+        value: f32,
+    },
+    /// There is not enough of something for a statistic.
+    #[error("{what}: expected at least {needed}, found {found}")]
+    TooFew {
+        /// Of what, and for which statistic.
+        what: &'static str,
+        /// How many it needs.
+        needed: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// An option is out of range.
+    #[error("{what} = {value}: expected {expected}")]
+    Parameter {
+        /// The option.
+        what: &'static str,
+        /// Its value.
+        value: String,
+        /// The range.
+        expected: &'static str,
+    },
+    /// A matrix that has to be positive definite is not.
+    #[error("{what} with alpha = {alpha}: the {d} x {d} system is singular; use an alpha above zero")]
+    Singular {
+        /// What was being solved.
+        what: &'static str,
+        /// The regularisation.
+        alpha: f64,
+        /// Size of the system.
+        d: usize,
+    },
+    /// An iterative decomposition gave up.
+    #[error("{what} ({d} x {d}) did not converge")]
+    NoConvergence {
+        /// The decomposition.
+        what: &'static str,
+        /// Size of the matrix.
+        d: usize,
+    },
+    /// A result file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A result file is not what it should be.
+    #[error("{path} is no evaluation file")]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Line, column and reason.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A result file reads well but says something impossible.
+    #[error("{path}: {problem}")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, naming the metric.
+        problem: String,
+    },
+}
+
+impl EvalError {
+    fn shape(what: impl Into<String>, expected: impl Into<String>, found: impl Display) -> Self {
+        Self::Shape {
+            what: what.into(),
+            expected: expected.into(),
+            found: found.to_string(),
+        }
+    }
+
+    fn parameter(what: &'static str, value: impl Display, expected: &'static str) -> Self {
+        Self::Parameter {
+            what,
+            value: value.to_string(),
+            expected,
+        }
+    }
+}

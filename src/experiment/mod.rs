@@ -1,1 +1,25 @@
-//! experiment
+//! Experiments: from a specification to runs, from runs to a report.
+//!
+//! [`spec`] is what a researcher writes, [`resolve`] its layers, [`run`] the checked result; [`sweep`] expands axes,
+//! [`execute`] carries runs out in the directories of [`run_dir`], [`report`] reads those and nothing else.
+
+mod error;
+pub mod execute;
+mod metrics;
+mod plot;
+pub mod provenance;
+pub mod report;
+pub mod resolve;
+pub mod run;
+pub mod run_dir;
+pub mod spec;
+pub mod sweep;
+
+pub use error::{RunDirError, SpecError};
+pub use execute::{Execute, Failure, Outcome};
+pub use metrics::{MetricRow, MetricsLog};
+pub use resolve::Setting;
+pub use run::Run;
+pub use run_dir::{RunDir, State};
+pub use spec::RunSpec;
+pub use sweep::{Planned, SweepSpec};

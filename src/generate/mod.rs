@@ -1,4 +1,3 @@
 //! From prompts to image embeddings: the place where text tower, prior and sampler meet.
 
 pub mod prior;
-pub mod text;

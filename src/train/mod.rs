@@ -3,4 +3,5 @@
 pub mod checkpoint;
 pub mod gradients;
 pub mod prior;
+pub mod schedule;
 pub mod session;

@@ -66,7 +66,11 @@ pub enum FixtureError {
 }
 
 fn list(paths: &[PathBuf]) -> String {
-    paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
+    paths
+        .iter()
+        .map(|p| p.display().to_string())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Numbers of one type.
@@ -94,22 +98,34 @@ pub struct Array {
 impl Array {
     /// f32 numbers.
     pub fn f32(shape: impl Into<Vec<usize>>, values: Vec<f32>) -> Self {
-        Self { shape: shape.into(), values: Values::F32(values) }
+        Self {
+            shape: shape.into(),
+            values: Values::F32(values),
+        }
     }
 
     /// f64 numbers.
     pub fn f64(shape: impl Into<Vec<usize>>, values: Vec<f64>) -> Self {
-        Self { shape: shape.into(), values: Values::F64(values) }
+        Self {
+            shape: shape.into(),
+            values: Values::F64(values),
+        }
     }
 
     /// Whole numbers.
     pub fn i64(shape: impl Into<Vec<usize>>, values: Vec<i64>) -> Self {
-        Self { shape: shape.into(), values: Values::I64(values) }
+        Self {
+            shape: shape.into(),
+            values: Values::I64(values),
+        }
     }
 
     /// Bytes.
     pub fn u8(shape: impl Into<Vec<usize>>, values: Vec<u8>) -> Self {
-        Self { shape: shape.into(), values: Values::U8(values) }
+        Self {
+            shape: shape.into(),
+            values: Values::U8(values),
+        }
     }
 
     /// The numbers as f64.
@@ -163,7 +179,10 @@ impl Array {
             Dtype::U8 | Dtype::BOOL => Values::U8(bytes.to_vec()),
             other => return Err(format!("unsupported type {other:?}")),
         };
-        Ok(Self { shape: view.shape().to_vec(), values })
+        Ok(Self {
+            shape: view.shape().to_vec(),
+            values,
+        })
     }
 
     fn to_bytes(&self) -> (Dtype, Vec<u8>) {
@@ -190,7 +209,11 @@ pub struct Computed {
 impl Computed {
     /// Numbers that stand on the host.
     pub fn new(name: impl Into<String>, array: Array, tolerance: Tolerance) -> Self {
-        Self { name: name.into(), array, tolerance }
+        Self {
+            name: name.into(),
+            array,
+            tolerance,
+        }
     }
 
     /// A float tensor of any device.
@@ -222,14 +245,23 @@ impl Fixture {
         if !path.is_file() {
             return Ok(Err("no manifest.json".into()));
         }
-        let manifest: Value = serde_json::from_str(&files::read_text(&path)?).map_err(|e| {
-            FixtureError::Malformed { path: path.clone(), reason: format!("no valid JSON: {e}") }
-        })?;
+        let manifest: Value =
+            serde_json::from_str(&files::read_text(&path)?).map_err(|e| FixtureError::Malformed {
+                path: path.clone(),
+                reason: format!("no valid JSON: {e}"),
+            })?;
         let Some(index) = manifest.get("goldens").and_then(Value::as_object) else {
-            return Err(FixtureError::Malformed { path, reason: "key `goldens`: expected an object".into() });
+            return Err(FixtureError::Malformed {
+                path,
+                reason: "key `goldens`: expected an object".into(),
+            });
         };
         let mut goldens: BTreeSet<String> = index.keys().cloned().collect();
-        for entry in std::fs::read_dir(root.join("goldens")).into_iter().flatten().flatten() {
+        for entry in std::fs::read_dir(root.join("goldens"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             let file = entry.path();
             if file.extension().is_some_and(|e| e == "safetensors")
                 && let Some(stem) = file.file_stem().and_then(|s| s.to_str())
@@ -238,8 +270,14 @@ impl Fixture {
             }
         }
         let full = root.canonicalize().unwrap_or_else(|_| root.to_path_buf());
-        let name = full.file_name().map_or_else(|| "fixture".into(), |n| n.to_string_lossy().into_owned());
-        Ok(Ok(Self { root: root.to_path_buf(), name, goldens }))
+        let name = full
+            .file_name()
+            .map_or_else(|| "fixture".into(), |n| n.to_string_lossy().into_owned());
+        Ok(Ok(Self {
+            root: root.to_path_buf(),
+            name,
+            goldens,
+        }))
     }
 
     /// Name of the folder.
@@ -259,7 +297,10 @@ impl Fixture {
     pub fn context<'a>(&'a self, golden: &str, device: &Device) -> Result<Context<'a>, FixtureError> {
         let path = self.root.join("goldens").join(format!("{golden}.safetensors"));
         let bytes = files::read(&path)?;
-        let malformed = |reason: String| FixtureError::Malformed { path: path.clone(), reason };
+        let malformed = |reason: String| FixtureError::Malformed {
+            path: path.clone(),
+            reason,
+        };
         let file = SafeTensors::deserialize(&bytes).map_err(|e| malformed(e.to_string()))?;
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| malformed(e.to_string()))?;
         let info = match header.metadata().as_ref().and_then(|m| m.get("info")) {
@@ -279,7 +320,9 @@ impl Fixture {
             info,
             tensors,
             device: device.clone(),
+            path,
             read: RefCell::default(),
+            unsupported: RefCell::default(),
         })
     }
 }
@@ -292,13 +335,20 @@ pub struct Context<'a> {
     info: Value,
     tensors: BTreeMap<String, Array>,
     device: Device,
+    path: PathBuf,
     read: RefCell<BTreeSet<String>>,
+    unsupported: RefCell<BTreeSet<String>>,
 }
 
 impl Context<'_> {
     /// The fixture's folder, where the checkpoints are.
     pub fn root(&self) -> &Path {
         self.root
+    }
+
+    /// The golden's file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The golden's name.
@@ -333,7 +383,11 @@ impl Context<'_> {
     }
 
     fn bad_info(&self, key: &str, reason: impl Into<String>) -> FixtureError {
-        FixtureError::Info { golden: self.name.clone(), key: key.into(), reason: reason.into() }
+        FixtureError::Info {
+            golden: self.name.clone(),
+            key: key.into(),
+            reason: reason.into(),
+        }
     }
 
     /// The tensor `name`, read as an input.
@@ -341,7 +395,10 @@ impl Context<'_> {
     /// # Errors
     /// [`FixtureError::Tensor`] where the golden has none of that name.
     pub fn input(&self, name: &str) -> Result<&Array, FixtureError> {
-        let array = self.tensors.get(name).ok_or_else(|| self.bad_tensor(name, "a tensor", "none".into()))?;
+        let array = self
+            .tensors
+            .get(name)
+            .ok_or_else(|| self.bad_tensor(name, "a tensor", "none".into()))?;
         self.read.borrow_mut().insert(name.to_string());
         Ok(array)
     }
@@ -357,7 +414,10 @@ impl Context<'_> {
             Values::F64(v) => v.iter().map(|&x| x as f32).collect(),
             _ => return Err(self.bad_tensor(name, "floats", array.type_name().into())),
         };
-        Ok(Tensor::from_data(TensorData::new(values, array.shape.clone()), &self.device))
+        Ok(Tensor::from_data(
+            TensorData::new(values, array.shape.clone()),
+            &self.device,
+        ))
     }
 
     /// The whole-number tensor `name` on the device, read as an input.
@@ -367,7 +427,10 @@ impl Context<'_> {
     pub fn int<const D: usize>(&self, name: &str) -> Result<Tensor<D, Int>, FixtureError> {
         let array = self.ranked::<D>(name)?;
         let values = self.whole(name, array)?;
-        Ok(Tensor::from_data(TensorData::new(values, array.shape.clone()), &self.device))
+        Ok(Tensor::from_data(
+            TensorData::new(values, array.shape.clone()),
+            &self.device,
+        ))
     }
 
     /// The whole numbers of tensor `name`, read as an input.
@@ -397,17 +460,47 @@ impl Context<'_> {
 
     fn bad_tensor(&self, name: &str, expected: &str, found: String) -> FixtureError {
         let (golden, tensor) = (self.name.clone(), name.to_string());
-        FixtureError::Tensor { golden, tensor, expected: expected.into(), found }
+        FixtureError::Tensor {
+            golden,
+            tensor,
+            expected: expected.into(),
+            found,
+        }
     }
 
     /// The recorded draws `noise.000`, `noise.001`, .. in order, by name.
     pub fn noise_names(&self) -> Vec<&str> {
-        self.tensors.keys().map(String::as_str).filter(|n| n.starts_with("noise.")).collect()
+        self.tensors
+            .keys()
+            .map(String::as_str)
+            .filter(|n| n.starts_with("noise."))
+            .collect()
     }
 
     /// Says that the golden's tensor `name` is deliberately not compared. `out.*` tensors cannot be set aside.
     pub fn set_aside(&self, name: &str) {
         self.read.borrow_mut().insert(name.to_string());
+    }
+
+    /// Says that nothing here computes the output `name`: the golden is then unsupported, unless something else in it is wrong.
+    pub fn unsupported(&self, name: &str) {
+        self.unsupported.borrow_mut().insert(name.to_string());
+    }
+
+    /// Outputs that nothing here computes.
+    pub(super) fn unsupported_outputs(&self) -> Vec<String> {
+        self.unsupported.borrow().iter().cloned().collect()
+    }
+
+    /// The fixture's folder called `name` that holds a `config.json`, the first by path where there are several.
+    ///
+    /// # Errors
+    /// [`FixtureError::Part`] where there is none.
+    pub fn folder_named(&self, name: &str) -> Result<PathBuf, FixtureError> {
+        let folders = self.folders_with(name, &["config.json"])?;
+        let called = |folder: &PathBuf| folder.file_name().is_some_and(|f| f == name);
+        let part = || FixtureError::Part { path: self.root.to_path_buf(), part: format!("folder {name}/") };
+        folders.into_iter().find(called).ok_or_else(part)
     }
 
     /// Whether the tensor `name` was read or set aside.
@@ -436,9 +529,14 @@ impl Context<'_> {
     /// # Errors
     /// [`FixtureError::Part`] where there is none.
     pub fn folders_with(&self, part: &str, files: &[&str]) -> Result<Vec<PathBuf>, FixtureError> {
-        let found = super::find_folders(self.root, &|folder| files.iter().all(|f| folder.join(f).is_file()));
+        let found = super::find_folders(self.root, &|folder| {
+            files.iter().all(|f| folder.join(f).is_file())
+        });
         if found.is_empty() {
-            return Err(FixtureError::Part { path: self.root.to_path_buf(), part: part.into() });
+            return Err(FixtureError::Part {
+                path: self.root.to_path_buf(),
+                part: part.into(),
+            });
         }
         Ok(found)
     }
@@ -448,7 +546,10 @@ impl Context<'_> {
 pub(super) fn dump(folder: &Path, golden: &str, computed: &[Computed]) -> Result<(), FixtureError> {
     files::create_dir(folder)?;
     let path = folder.join(format!("{golden}.safetensors"));
-    let malformed = |reason: String| FixtureError::Malformed { path: path.clone(), reason };
+    let malformed = |reason: String| FixtureError::Malformed {
+        path: path.clone(),
+        reason,
+    };
     let bytes: Vec<_> = computed.iter().map(|c| (c, c.array.to_bytes())).collect();
     let mut views = HashMap::new();
     for (c, (dtype, data)) in &bytes {
@@ -468,7 +569,10 @@ mod tests {
     fn differences_are_infinite_where_a_value_is_not_finite() {
         let a = Array::f32([2], vec![1.0, 2.0]);
         assert_eq!(a.max_abs_diff(&Array::f64([2], vec![1.0, 2.5])), 0.5);
-        assert_eq!(a.max_abs_diff(&Array::f32([2], vec![1.0, f32::NAN])), f64::INFINITY);
+        assert_eq!(
+            a.max_abs_diff(&Array::f32([2], vec![1.0, f32::NAN])),
+            f64::INFINITY
+        );
         assert_eq!(a.max_abs_diff(&Array::f32([1], vec![1.0])), f64::INFINITY);
     }
 }

@@ -9,7 +9,11 @@ pub(super) fn run(context: &Context) -> Outcome {
         // The name holds the parameters: T0_7.Tmult_2.etamin_1e-06.lr_0.001. Numbers may hold dots, so cut at the words.
         let value = |from: &str, to: &str| -> Result<&str, String> {
             let rest = name.split_once(from).map(|(_, rest)| rest);
-            let value = if to.is_empty() { rest } else { rest.and_then(|r| r.split_once(to)).map(|(v, _)| v) };
+            let value = if to.is_empty() {
+                rest
+            } else {
+                rest.and_then(|r| r.split_once(to)).map(|(v, _)| v)
+            };
             value.ok_or_else(|| format!("{name}: no value after {from}"))
         };
         let schedule = LrSchedule::Sgdr {

@@ -12,9 +12,16 @@ pub(super) fn run(context: &Context) -> Outcome {
     let mut out = Vec::new();
 
     let schedule = scheduler.schedule();
-    for (name, table) in [("betas", schedule.betas()), ("alphas_cumprod", schedule.alphas_cumprod())] {
+    for (name, table) in [
+        ("betas", schedule.betas()),
+        ("alphas_cumprod", schedule.alphas_cumprod()),
+    ] {
         let values = table.iter().map(|&x| x as f32).collect();
-        out.push(Computed::new(name, Array::f32([table.len()], values), Tolerance::Table));
+        out.push(Computed::new(
+            name,
+            Array::f32([table.len()], values),
+            Tolerance::Table,
+        ));
     }
     let names: Vec<&String> = context.golden().keys().collect();
     for name in names.iter().filter_map(|n| n.strip_prefix("timesteps.")) {
@@ -26,9 +33,14 @@ pub(super) fn run(context: &Context) -> Outcome {
     }
     for run in names.iter().filter_map(|n| n.strip_suffix(".samples")) {
         // The name of a run is n<steps>.eta<eta>.
-        let (n_steps, eta) = run.split_once(".eta").ok_or_else(|| format!("{run}: not n<steps>.eta<eta>"))?;
+        let (n_steps, eta) = run
+            .split_once(".eta")
+            .ok_or_else(|| format!("{run}: not n<steps>.eta<eta>"))?;
         let n_steps = n_steps.trim_start_matches('n').parse()?;
-        let options = SampleOptions { n_steps, eta: eta.parse()? };
+        let options = SampleOptions {
+            n_steps,
+            eta: eta.parse()?,
+        };
         out.push(timesteps(&scheduler, format!("{run}.timesteps"), n_steps)?);
         // The golden stacks the steps: one axis more than a sample has.
         match context.input(&format!("{run}.noise"))?.shape.len() {
@@ -44,7 +56,11 @@ fn timesteps(
     name: String,
     n_steps: usize,
 ) -> Result<Computed, Box<dyn std::error::Error + Send + Sync>> {
-    let t: Vec<i64> = scheduler.timesteps(n_steps)?.into_iter().map(|t| t as i64).collect();
+    let t: Vec<i64> = scheduler
+        .timesteps(n_steps)?
+        .into_iter()
+        .map(|t| t as i64)
+        .collect();
     Ok(Computed::new(name, Array::i64([t.len()], t), Tolerance::Exact))
 }
 
@@ -52,8 +68,15 @@ fn add_noise<const D: usize>(
     context: &Context,
     scheduler: &Scheduler,
 ) -> Result<Computed, super::FixtureError> {
-    let t: Vec<usize> = context.whole_numbers("add_noise.t")?.into_iter().map(|t| t as usize).collect();
-    let (x0, eps) = (context.float::<D>("add_noise.x0")?, context.float("add_noise.noise")?);
+    let t: Vec<usize> = context
+        .whole_numbers("add_noise.t")?
+        .into_iter()
+        .map(|t| t as usize)
+        .collect();
+    let (x0, eps) = (
+        context.float::<D>("add_noise.x0")?,
+        context.float("add_noise.noise")?,
+    );
     let noisy = scheduler.schedule().add_noise(x0, eps, &t);
     Ok(Computed::tensor("add_noise.out", noisy, Tolerance::Float))
 }
@@ -67,17 +90,26 @@ fn trajectory<const D: usize, const S: usize>(
 ) -> Outcome {
     let steps = |name: &str| -> Result<Vec<Tensor<D>>, super::FixtureError> {
         let stacked = context.float::<S>(&format!("{run}.{name}"))?;
-        Ok((0..stacked.dims()[0]).map(|i| stacked.clone().narrow(0, i, 1).squeeze_dim(0)).collect())
+        Ok((0..stacked.dims()[0])
+            .map(|i| stacked.clone().narrow(0, i, 1).squeeze_dim(0))
+            .collect())
     };
     let outputs = steps("model_outputs")?;
     let start = steps("samples")?.swap_remove(0);
     let visits = scheduler.visits(options.n_steps)?;
     if outputs.len() != visits.len() {
-        return Err(format!("{run}: {} model outputs for {} steps", outputs.len(), visits.len()).into());
+        return Err(format!(
+            "{run}: {} model outputs for {} steps",
+            outputs.len(),
+            visits.len()
+        )
+        .into());
     }
     // Steps that draw nothing have zeros in the golden.
     let drawn = steps("noise")?.into_iter().zip(&visits);
-    let drawn = drawn.filter(|(_, visit)| scheduler.draws_noise(**visit, options.eta)).map(|(noise, _)| noise);
+    let drawn = drawn
+        .filter(|(_, visit)| scheduler.draws_noise(**visit, options.eta))
+        .map(|(noise, _)| noise);
     let mut replay = Replay::new(drawn);
     let mut queue = outputs.into_iter();
     let mut samples = vec![start.clone()];
@@ -97,5 +129,8 @@ fn trajectory<const D: usize, const S: usize>(
         let size = context.golden().get(&name).map_or(1.0, Array::max_abs);
         Computed::tensor(name, Tensor::stack::<S>(tensors, 0), Tolerance::Scaled(size))
     };
-    Ok(vec![scaled(format!("{run}.samples"), samples), scaled(format!("{run}.pred_x0"), clean)])
+    Ok(vec![
+        scaled(format!("{run}.samples"), samples),
+        scaled(format!("{run}.pred_x0"), clean),
+    ])
 }

@@ -16,8 +16,14 @@ pub(super) fn tokenizer(context: &Context) -> Outcome {
         let tokenizer = Tokenizer::load(&folder, n_text)?;
         let tokens = tokenizer.encode_batch(&prompts)?;
         let shape = [prompts.len(), n_text];
-        let ids = tokens.iter().flat_map(|t| t.ids.iter().map(|&id| i64::from(id))).collect();
-        let mask = tokens.iter().flat_map(|t| t.mask().into_iter().map(i64::from)).collect();
+        let ids = tokens
+            .iter()
+            .flat_map(|t| t.ids.iter().map(|&id| i64::from(id)))
+            .collect();
+        let mask = tokens
+            .iter()
+            .flat_map(|t| t.mask().into_iter().map(i64::from))
+            .collect();
         let computed = vec![
             Computed::new("input_ids", Array::i64(shape, ids), Tolerance::Exact),
             Computed::new("attention_mask", Array::i64(shape, mask), Tolerance::Exact),
@@ -42,12 +48,16 @@ pub(super) fn preprocess(context: &Context) -> Outcome {
             context.set_aside(name);
             continue;
         }
-        let (kind, picture) = name.split_once('.').ok_or_else(|| format!("{name}: not a picture's name"))?;
+        let (kind, picture) = name
+            .split_once('.')
+            .ok_or_else(|| format!("{name}: not a picture's name"))?;
         // `<picture>` at the fixture's size, or `<picture>_<size>`.
         let (file, settings) = match (files.get(picture), picture.rsplit_once('_')) {
             (Some(file), _) => (file, own.clone()),
             (None, Some((stem, size))) => {
-                let file = files.get(stem).ok_or_else(|| format!("{name}: no such picture"))?;
+                let file = files
+                    .get(stem)
+                    .ok_or_else(|| format!("{name}: no such picture"))?;
                 (file, resized_to(&own, size.parse()?))
             }
             (None, None) => return Err(format!("{name}: no such picture").into()),
@@ -62,7 +72,11 @@ pub(super) fn preprocess(context: &Context) -> Outcome {
             "pixel_values" => {
                 let (w, h) = settings.crop.unwrap_or(pixels.dimensions());
                 let shape = [1, 3, h as usize, w as usize];
-                Computed::new(name, Array::f32(shape, settings.apply(&pixels)?), Tolerance::Pixel)
+                Computed::new(
+                    name,
+                    Array::f32(shape, settings.apply(&pixels)?),
+                    Tolerance::Pixel,
+                )
             }
             _ => return Err(format!("{name}: neither resized_u8 nor pixel_values").into()),
         });
@@ -71,5 +85,9 @@ pub(super) fn preprocess(context: &Context) -> Outcome {
 }
 
 fn resized_to(settings: &Preprocess, size: u32) -> Preprocess {
-    Preprocess { shortest_side: Some(size), crop: Some((size, size)), ..settings.clone() }
+    Preprocess {
+        shortest_side: Some(size),
+        crop: Some((size, size)),
+        ..settings.clone()
+    }
 }

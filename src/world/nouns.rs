@@ -5,7 +5,7 @@ use twemoji_assets::png::{PngTwemojiAsset, codes};
 /// How many nouns the world has: the first `N_NOUNS` of the table, which is ordered so that every prefix draws as many of
 /// T2I-CompBench's colour and spatial validation prompts as it can. Between 2 and 32.
 ///
-/// Drawable prompts (of 300 and 300) with eight colours: 16 nouns 94 + 7, 20: 114 + 15, 24: 118 + 31, 28: 118 + 53, 32: 118 + 80.
+/// Drawable prompts (of 300 and 300) with eight colours: 16 nouns 94 + 7, 20: 114 + 15, 24: 118 + 31, 28: 118 + 49, 32: 118 + 66.
 pub const N_NOUNS: usize = 24;
 
 /// Every noun the art can draw at 28 pixels: the word, and its Twemoji.
@@ -34,7 +34,7 @@ const TABLE: [(&str, &PngTwemojiAsset); 32] = [
     ("airplane", &codes::U_2708),
     ("girl", &codes::U_1F467),
     ("bird", &codes::U_1F426),
-    ("chicken", &codes::U_1F414),
+    ("chicken", &codes::U_1F413),
     ("balloon", &codes::U_1F388),
     ("butterfly", &codes::U_1F98B),
     ("candle", &codes::U_1F56F),
@@ -80,8 +80,8 @@ impl Noun {
     }
 }
 
-/// A colour that captions can name. Purple and orange are left out: T2I-CompBench hardly uses them (14 and 6 of its 2,000 colour
-/// words here), and they are near to pink and brown.
+/// A colour that captions can name. Purple and orange are left out: T2I-CompBench hardly uses them (14 and 6 times, against 322 for
+/// red), and they are near to pink and brown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Colour {
@@ -143,6 +143,49 @@ impl Colour {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Guards the counts in the documentation of [`N_NOUNS`], for a world of any size.
+    #[test]
+    fn prefixes_draw_as_many_prompts_as_documented() {
+        let colour = include_str!("../../datasets/emoji/prompts/color_val.txt");
+        let spatial = include_str!("../../datasets/emoji/prompts/spatial_val.txt");
+        let counts = [16, 20, 24, 28, 32].map(|n| {
+            let has = |word: &str| TABLE[..n].iter().any(|(w, _)| *w == word);
+            let is_colour = |word: &str| Colour::from_word(word).is_some();
+            let draws_colours = |line: &&str| match line.split(' ').collect::<Vec<_>>()[..] {
+                ["a", c, x, "and", "a", d, y] => is_colour(c) && is_colour(d) && has(x) && has(y) && x != y,
+                _ => false,
+            };
+            let draws_relation = |line: &&str| match line.split(' ').collect::<Vec<_>>()[..] {
+                [
+                    "a",
+                    x,
+                    "on",
+                    "the",
+                    "left" | "right" | "top" | "bottom",
+                    "of",
+                    "a",
+                    y,
+                ] => has(x) && has(y),
+                _ => false,
+            };
+            (
+                n,
+                colour.lines().filter(draws_colours).count(),
+                spatial.lines().filter(draws_relation).count(),
+            )
+        });
+        assert_eq!(
+            counts,
+            [
+                (16, 94, 7),
+                (20, 114, 15),
+                (24, 118, 31),
+                (28, 118, 49),
+                (32, 118, 66)
+            ]
+        );
+    }
 
     #[test]
     fn words_are_unique_and_lead_back() {

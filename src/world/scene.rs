@@ -71,7 +71,7 @@ pub struct Sprite {
 }
 
 impl Sprite {
-    /// The pixels it covers: left, top, width, height (before clipping to the picture).
+    /// The pixels it covers: left, top, width, height. What lies outside the picture is not painted.
     pub fn frame(&self) -> [isize; 4] {
         let stamp = stamp(self.noun, self.colour, self.size);
         let [x, y] = self.centre.map(isize::from);
@@ -215,8 +215,9 @@ impl Plan {
                 (sprite(self.first, size(rng), centre), None)
             }
             Some((other, relation)) => {
-                let near = [rng.random_range(14..=18), rng.random_range(28..=36)];
-                let far = [rng.random_range(46..=50), rng.random_range(28..=36)];
+                // Centres about 16 and 48; with a reach of 15 pixels no sprite leaves the picture.
+                let near = [rng.random_range(15..=18), rng.random_range(28..=36)];
+                let far = [rng.random_range(46..=49), rng.random_range(28..=36)];
                 let (mut one, mut two) = match relation {
                     Relation::Left | Relation::Top => (near, far),
                     Relation::Right | Relation::Bottom => (far, near),
@@ -299,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_sprite_does_not_hide_the_first() {
+    fn main_sprites_are_whole_and_do_not_hide_each_other() {
         let mut noise = Noise::new(2);
         for from in Relation::ALL {
             for _ in 0..200 {
@@ -308,6 +309,14 @@ mod tests {
                 let along = usize::from(!from.is_horizontal());
                 let gap = scene.first.centre[along].abs_diff(second.centre[along]);
                 assert!(gap + 2 >= (scene.first.size + second.size) / 2, "{scene:?}");
+                for sprite in scene.sprites() {
+                    let [left, top, width, height] = sprite.frame();
+                    let side = PICTURE_SIZE as isize;
+                    assert!(
+                        left >= 0 && top >= 0 && left + width <= side && top + height <= side,
+                        "{sprite:?}"
+                    );
+                }
             }
         }
     }

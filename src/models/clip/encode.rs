@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
+use image::RgbImage;
 
-use super::preprocess::{PreprocessError, Preprocessor};
+use super::preprocess::{Preprocess, PreprocessError};
 use super::tokenizer::{Tokenizer, TokenizerError, Tokens};
 use super::{ClipText, ClipTextConfig, ClipVision, ClipVisionConfig};
 use crate::weights::WeightsError;
@@ -32,12 +33,12 @@ pub enum ClipError {
         looked: Vec<PathBuf>,
     },
     /// The preprocessing makes pictures that the tower does not take.
-    #[error("{dir}: `crop_size` is {crop} in the preprocessing, but `image_size` is {tower} in the tower")]
+    #[error("{dir}: `crop_size` is {crop:?} in the preprocessing, but `image_size` is {tower} in the tower")]
     ImageSize {
         /// The folder.
         dir: PathBuf,
-        /// Side the preprocessing makes.
-        crop: usize,
+        /// What the preprocessing makes, width and height.
+        crop: Option<(u32, u32)>,
         /// Side the tower takes.
         tower: usize,
     },
@@ -122,7 +123,7 @@ impl TextEncoder {
 /// Preprocessing and vision tower.
 #[derive(Debug)]
 pub struct ImageEncoder {
-    preprocessor: Preprocessor,
+    preprocess: Preprocess,
     tower: ClipVision,
     config: ClipVisionConfig,
     device: Device,
@@ -147,8 +148,12 @@ impl ImageEncoder {
         let Some(found) = looked.iter().find(|d| d.join(what).is_file()) else {
             return Err(ClipError::Absent { dir: dir.to_path_buf(), what, looked });
         };
-        let preprocessor = Preprocessor::load(found)?;
-        Ok(Self { preprocessor, tower, config, device: device.clone() })
+        let preprocess = Preprocess::read(found)?;
+        if preprocess.crop != Some((config.image_size as u32, config.image_size as u32)) {
+            let crop = preprocess.crop;
+            return Err(ClipError::ImageSize { dir: found.clone(), crop, tower: config.image_size });
+        }
+        Ok(Self { preprocess, tower, config, device: device.clone() })
     }
 
     /// The tower's sizes.
@@ -156,9 +161,22 @@ impl ImageEncoder {
         &self.config
     }
 
+    /// The vision tower itself.
+    pub fn tower(&self) -> &ClipVision {
+        &self.tower
+    }
+
     /// The preprocessing.
-    pub fn preprocessor(&self) -> &Preprocessor {
-        &self.preprocessor
+    pub fn preprocess(&self) -> &Preprocess {
+        &self.preprocess
+    }
+
+    /// Encodes pictures in one batch -> z_x `[n, d_clip]`.
+    ///
+    /// # Errors
+    /// [`ClipError::Preprocess`].
+    pub fn encode(&self, pictures: &[RgbImage]) -> Result<Tensor<2>, ClipError> {
+        Ok(self.encode_pixels(self.preprocess.apply_batch(pictures)?))
     }
 
     /// Encodes preprocessed pictures: `pixels` holds `n` times `[3, side, side]` -> z_x `[n, d_clip]`.

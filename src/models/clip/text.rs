@@ -86,19 +86,8 @@ impl ClipText {
     /// [`WeightsError`], naming the file, the key or the tensors.
     pub fn load(dir: &Path, device: &Device) -> Result<(ClipTextConfig, Self), WeightsError> {
         let (config, source): (ClipTextConfig, _) = read_tower(dir, "text_config", "clip_text_model")?;
-        let ignored: &[&str] = if source == Source::Full {
-            &IGNORED_FULL
-        } else {
-            &IGNORED
-        };
-        let module = config.init(device);
-        let module = weights::load(
-            module,
-            "CLIP's text tower",
-            &Checkpoint::open(dir)?,
-            &MAPPING,
-            ignored,
-        )?;
+        let ignored: &[&str] = if source == Source::Full { &IGNORED_FULL } else { &IGNORED };
+        let module = Self::from_checkpoint(&config, &Checkpoint::open(dir)?, ignored, device)?;
         Ok((config, module))
     }
 
@@ -106,6 +95,19 @@ impl ClipText {
     pub fn rescaled(mut self, factor: f64) -> Self {
         self.projection.weight = self.projection.weight.map(|w| w.mul_scalar(factor));
         self
+    }
+
+    /// Loads weights that fit `config`; tensors whose names start with an entry of `ignored` may be left unused.
+    ///
+    /// # Errors
+    /// [`WeightsError::Mismatch`] naming the tensors.
+    pub fn from_checkpoint(
+        config: &ClipTextConfig,
+        weights: &Checkpoint,
+        ignored: &[&str],
+        device: &Device,
+    ) -> Result<Self, WeightsError> {
+        weights::load(config.init(device), "CLIP's text tower", weights, &MAPPING, ignored)
     }
 
     /// `ids`: `[batch, n_text]`; `mask`: `[batch, n_text]`, 1 for tokens and 0 for padding. The published pipelines pass none: attention is

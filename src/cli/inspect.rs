@@ -1,0 +1,138 @@
+//! `eclipse inspect`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use eclipse_t2i::experiment::RunDir;
+use eclipse_t2i::files;
+use eclipse_t2i::weights::Checkpoint;
+use serde_json::{Value, json};
+
+use super::Usage;
+
+/// Arguments of `eclipse inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// A model directory, a pipeline directory, a safetensors file or a run directory.
+    path: PathBuf,
+    /// List every tensor.
+    #[arg(long)]
+    tensors: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Says what is at the path.
+pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
+    let found = look(&args.path, args.tensors)?;
+    if args.json {
+        super::print_json(&found)
+    } else {
+        super::print(&lines(&found, 0))
+    }
+}
+
+fn look(path: &Path, tensors: bool) -> anyhow::Result<Value> {
+    if !path.exists() {
+        return Err(Usage(format!("no such file or folder: {}", path.display())).into());
+    }
+    let run = RunDir::new(path);
+    if run.config_path().is_file() {
+        return look_at_run(&run);
+    }
+    let weights = path.is_file() || has_weights(path);
+    let mut parts = BTreeMap::new();
+    if !weights {
+        for entry in std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))? {
+            let entry = entry?.path();
+            if entry.is_dir() && has_weights(&entry) {
+                let name = entry.file_name().map(|n| n.to_string_lossy().into_owned());
+                parts.insert(name.unwrap_or_default(), look(&entry, tensors)?);
+            }
+        }
+        if !parts.is_empty() {
+            return Ok(json!({ "pipeline": path, "components": parts }));
+        }
+    }
+    let checkpoint = Checkpoint::open(path)?;
+    let mut dtypes: BTreeMap<String, usize> = BTreeMap::new();
+    let mut listed = serde_json::Map::new();
+    for (name, tensor) in checkpoint.tensors() {
+        let n = tensor.shape.iter().product::<usize>();
+        *dtypes.entry(format!("{:?}", tensor.dtype)).or_default() += n;
+        listed.insert(
+            name.clone(),
+            json!(format!("{:?} {:?}", tensor.dtype, tensor.shape)),
+        );
+    }
+    let mut found = json!({
+        "weights": checkpoint.path(),
+        "kind": kind(path),
+        "parameters": dtypes.values().sum::<usize>(),
+        "tensors": checkpoint.tensors().len(),
+        "values by dtype": dtypes,
+        "metadata": checkpoint.metadata(),
+    });
+    if tensors {
+        found["tensors"] = Value::Object(listed);
+    }
+    Ok(found)
+}
+
+fn look_at_run(run: &RunDir) -> anyhow::Result<Value> {
+    let provenance = run.provenance()?;
+    let last = provenance.sessions.last();
+    Ok(json!({
+        "run": provenance.run,
+        "experiment": provenance.experiment,
+        "state": if run.is_done() { "done" } else { "not finished" },
+        "axes": provenance.axes.iter().cloned().collect::<BTreeMap<_, _>>(),
+        "seed": provenance.seed,
+        "device": last.map(|s| s.device.clone()),
+        "code": last.and_then(|s| s.git_sha.clone()),
+        "started": provenance.sessions.first().map(|s| s.start.clone()),
+        "finished": last.and_then(|s| s.end.clone()),
+        "inputs": provenance.inputs,
+    }))
+}
+
+fn has_weights(folder: &Path) -> bool {
+    let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    names
+        .map(|e| e.file_name().to_string_lossy().into_owned())
+        .any(|name| {
+            let stem = name.starts_with("model") || name.starts_with("diffusion_pytorch_model");
+            stem && (name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json"))
+        })
+}
+
+/// What config.json says the model is.
+fn kind(path: &Path) -> Option<String> {
+    let config: Value = serde_json::from_str(&files::read_text(path.join("config.json")).ok()?).ok()?;
+    let text = |key: &str| config.get(key).and_then(Value::as_str).map(str::to_owned);
+    text("_class_name")
+        .or_else(|| config.get("architectures")?.get(0)?.as_str().map(str::to_owned))
+        .or_else(|| text("model_type"))
+}
+
+/// JSON as indented `key: value` lines.
+fn lines(value: &Value, depth: usize) -> String {
+    let Value::Object(map) = value else {
+        return String::new();
+    };
+    let indent = "  ".repeat(depth);
+    let mut text = String::new();
+    for (key, value) in map {
+        match value {
+            Value::Object(inner) if inner.is_empty() => {}
+            Value::Null => {}
+            Value::Object(_) => text.push_str(&format!("{indent}{key}:\n{}", lines(value, depth + 1))),
+            Value::String(s) => text.push_str(&format!("{indent}{key}: {s}\n")),
+            other => text.push_str(&format!("{indent}{key}: {other}\n")),
+        }
+    }
+    text
+}

@@ -1,0 +1,107 @@
+//! The command line: one file per command, each an args struct, one library call, and printing.
+
+mod devices;
+mod inspect;
+mod report;
+mod sweep;
+mod train;
+
+use std::io::{ErrorKind, Write};
+
+use clap::{Args, Parser, Subcommand};
+use eclipse_t2i::device::{DeviceError, DeviceSpec};
+use eclipse_t2i::experiment::{Execute, Setting, SpecError};
+
+/// Train, sample, evaluate and sweep text-to-image priors (ECLIPSE, Projection, Diffusion-Baseline).
+#[derive(Debug, Parser)]
+#[command(name = "eclipse", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    /// What computes: flex, ndarray, wgpu, vulkan, metal, cuda or cuda:1; `eclipse devices` lists what this build has.
+    #[arg(long, global = true, value_name = "DEVICE")]
+    device: Option<DeviceSpec>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Carry out an experiment: every run that is not finished, then the report.
+    Sweep(sweep::SweepArgs),
+    /// Carry out one run.
+    Train(train::TrainArgs),
+    /// Make tables and the plot again, from run directories only.
+    Report(report::ReportArgs),
+    /// Say what a model directory, a safetensors file or a run directory holds.
+    Inspect(inspect::InspectArgs),
+    /// List the devices that this build can compute on.
+    Devices(devices::DevicesArgs),
+}
+
+impl Cli {
+    /// Runs the command.
+    pub fn run(self) -> anyhow::Result<()> {
+        let device = self.device.unwrap_or_default();
+        match self.command {
+            Command::Sweep(args) => sweep::run(&args, device),
+            Command::Train(args) => train::run(&args, device),
+            Command::Report(args) => report::run(&args),
+            Command::Inspect(args) => inspect::run(&args),
+            Command::Devices(args) => devices::run(&args),
+        }
+    }
+}
+
+/// Options of commands that read a specification.
+#[derive(Debug, Args)]
+struct SpecArgs {
+    /// Set a key over everything else; may be repeated. One that names an axis replaces it: seed=3, seed=[0,1].
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<Setting>,
+    /// Short for --set seed=N.
+    #[arg(long, value_name = "N")]
+    seed: Option<u32>,
+}
+
+impl SpecArgs {
+    fn settings(&self) -> Vec<Setting> {
+        let seed = self.seed.map(|n| Setting {
+            key: "seed".into(),
+            value: i64::from(n).into(),
+        });
+        self.settings.iter().cloned().chain(seed).collect()
+    }
+}
+
+/// An argument that makes no sense; the exit code is 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(String);
+
+/// Whether `error` is the caller's to fix in arguments or specification, rather than a failure.
+pub fn is_usage(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .any(|e| e.is::<SpecError>() || e.is::<DeviceError>() || e.is::<Usage>())
+}
+
+/// What carries runs out.
+fn executor(device: DeviceSpec) -> anyhow::Result<Box<dyn Execute>> {
+    let _device = device.device()?;
+    anyhow::bail!("this build cannot train yet")
+}
+
+/// Writes data to stdout. A reader that closed the pipe has seen enough.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(e).context("cannot write to stdout"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes `value` to stdout as indented JSON.
+fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
+    print(&format!("{value:#}\n"))
+}

@@ -1,0 +1,115 @@
+//! `eclipse sweep`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use eclipse_t2i::device::DeviceSpec;
+use eclipse_t2i::experiment::execute::{Event, SweepOptions, run_path, sweep};
+use eclipse_t2i::experiment::{Outcome, Planned, SweepSpec};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::SpecArgs;
+use super::report::{Destination, show};
+
+/// Arguments of `eclipse sweep`.
+#[derive(Debug, Args)]
+pub struct SweepArgs {
+    /// Name of a folder in experiments/, or the path of a sweep file.
+    experiment: String,
+    #[command(flatten)]
+    spec: SpecArgs,
+    /// Runs at a time.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: u16,
+    /// Tiny runs, kept apart from the real ones: does everything work?
+    #[arg(long)]
+    smoke: bool,
+    #[command(flatten)]
+    destination: Destination,
+    /// List the runs and stop.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Expands, carries out what is not finished, reports.
+pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
+    let spec = SweepSpec::read(&args.experiment, &args.spec.settings(), args.smoke)?;
+    let planned = spec.expand()?;
+    let runs = args.destination.runs.join(spec.name());
+    if args.dry_run {
+        return list(&planned, &runs, args.destination.json);
+    }
+    let executor = super::executor(device)?;
+    let options = SweepOptions {
+        runs: runs.clone(),
+        experiment: spec.name(),
+        device: device.to_string(),
+        jobs: usize::from(args.jobs),
+    };
+    let bar = ProgressBar::new(planned.len() as u64);
+    bar.set_style(ProgressStyle::with_template(
+        "{wide_bar} {pos}/{len} runs, {elapsed} {msg}",
+    )?);
+    bar.enable_steady_tick(Duration::from_millis(500));
+    let outcomes = sweep(&planned, &options, executor.as_ref(), &|event| match event {
+        Event::Begin { planned } => bar.set_message(planned.name().to_owned()),
+        Event::End {
+            planned,
+            outcome,
+            finished,
+            total,
+        } => {
+            bar.set_position(finished as u64);
+            bar.suspend(|| eprintln!("[{finished:>3}/{total}] {:<24} {}", told(outcome), planned.name()));
+        }
+    });
+    bar.finish_and_clear();
+    let dirs: Vec<PathBuf> = planned.iter().map(|p| run_path(&runs, p)).collect();
+    let reported = show(&spec, &runs, &dirs, &args.destination);
+    let left = outcomes.iter().filter(|o| !o.is_done()).count();
+    if left > 0 {
+        for (run, outcome) in planned.iter().zip(&outcomes) {
+            if let Outcome::Failed(failure) = outcome {
+                eprintln!("failed: {}: {}", run.name(), chain(failure.as_ref()));
+            }
+        }
+        anyhow::bail!(
+            "{left} of {} runs are not finished; the same command continues them",
+            planned.len()
+        );
+    }
+    reported
+}
+
+fn list(planned: &[Planned], runs: &std::path::Path, as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        let rows = planned
+            .iter()
+            .map(|p| json!({"run": p.name(), "axes": p.axes(), "dir": run_path(runs, p)}));
+        return super::print_json(&rows.collect());
+    }
+    super::print(
+        &planned
+            .iter()
+            .map(|p| format!("{}\n", p.name()))
+            .collect::<String>(),
+    )
+}
+
+fn told(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Done { resumed: false, took } => format!("done in {:.1} s", took.as_secs_f64()),
+        Outcome::Done { resumed: true, took } => format!("resumed, done in {:.1} s", took.as_secs_f64()),
+        Outcome::Skipped => "was finished".into(),
+        Outcome::Busy { pid } => format!("busy in process {pid}"),
+        Outcome::Failed(_) => "FAILED".into(),
+    }
+}
+
+/// An error and what caused it, on one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |e| e.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,159 @@
+//! What can be wrong with an experiment file or a run directory.
+
+use std::path::PathBuf;
+
+use crate::files::FileError;
+
+/// A specification is not usable. All of these are the writer's to fix: the command line exits with 2.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    /// A file of the `extends` chain cannot be read.
+    #[error("cannot read a specification")]
+    File(#[from] FileError),
+    /// Not TOML. The message shows line and caret.
+    #[error("{path} is not valid TOML\n{message}")]
+    Toml {
+        /// The file.
+        path: PathBuf,
+        /// The parser's message, with the line.
+        message: String,
+    },
+    /// `extends` comes back to a file it came from.
+    #[error("{path}: extends: expected a chain that ends, found {again} a second time")]
+    Cycle {
+        /// The file whose `extends` closes the circle.
+        path: PathBuf,
+        /// The file met again.
+        again: PathBuf,
+    },
+    /// A key that does not exist.
+    #[error("{origin}: {key}: unknown key, expected {expected}{}", hint(.suggestion))]
+    UnknownKey {
+        /// File or option that set it.
+        origin: String,
+        /// Dotted path of the key.
+        key: String,
+        /// The keys that exist there.
+        expected: String,
+        /// The existing key that looks most alike.
+        suggestion: Option<String>,
+    },
+    /// A value of the wrong type or out of range.
+    #[error("{origin}: {key}: expected {expected}, found {found}")]
+    Value {
+        /// File or option that set it, or `defaults`.
+        origin: String,
+        /// Dotted path of the key.
+        key: String,
+        /// What would have been right.
+        expected: String,
+        /// What was there.
+        found: String,
+    },
+    /// `--set` without `=`, or with an impossible key.
+    #[error("expected KEY=VALUE with a dotted key, as in objective.lambda=0.5, found {given}")]
+    Set {
+        /// The argument.
+        given: String,
+    },
+    /// An experiment that does not exist.
+    #[error("no experiment {name}: expected {expected}{}", known(.available))]
+    NoExperiment {
+        /// What was asked for.
+        name: String,
+        /// The file that was looked for.
+        expected: PathBuf,
+        /// The experiments that exist.
+        available: Vec<String>,
+    },
+}
+
+fn hint(suggestion: &Option<String>) -> String {
+    suggestion
+        .as_ref()
+        .map_or_else(String::new, |s| format!("; did you mean {s}?"))
+}
+
+fn known(available: &[String]) -> String {
+    match available {
+        [] => String::new(),
+        names => format!("; there are {}", names.join(", ")),
+    }
+}
+
+/// A run directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RunDirError {
+    /// Reading or writing failed.
+    #[error("cannot use run directory {dir}")]
+    File {
+        /// The run directory.
+        dir: PathBuf,
+        /// What failed.
+        #[source]
+        source: FileError,
+    },
+    /// The lock could not be taken for another reason than another process.
+    #[error("cannot lock {path}")]
+    Lock {
+        /// The lock file.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The directory holds a run of another configuration.
+    #[error(
+        "{dir} holds another run: {key} is {found} there, expected {expected}; give another directory or remove it"
+    )]
+    OtherConfig {
+        /// The run directory.
+        dir: PathBuf,
+        /// First key that differs.
+        key: String,
+        /// The value asked for.
+        expected: String,
+        /// The value in the directory.
+        found: String,
+    },
+    /// The directory was made from other input files (another CLIP, other data).
+    #[error(
+        "{dir} was made from another {input}: expected sha256 {expected}, found {found}; remove the run to repeat it"
+    )]
+    OtherInput {
+        /// The run directory.
+        dir: PathBuf,
+        /// Name of the input.
+        input: String,
+        /// Hash of the input now.
+        expected: String,
+        /// Hash recorded in the directory.
+        found: String,
+    },
+    /// Something else lies at that place.
+    #[error("{dir} is no run directory: expected it absent or empty, or with a config.toml, found {found}")]
+    NotARun {
+        /// The directory.
+        dir: PathBuf,
+        /// One thing that lies there.
+        found: String,
+    },
+    /// Another process works on it.
+    #[error("{dir} is in use by process {pid}")]
+    Running {
+        /// The run directory.
+        dir: PathBuf,
+        /// Process id out of the lock file, `?` when it was not readable.
+        pid: String,
+    },
+    /// A file of the directory holds something else than it should.
+    #[error("{path}: expected {expected}, found {found}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What should be there.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+}

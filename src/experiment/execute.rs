@@ -1,0 +1,195 @@
+//! Carrying runs out: one, or a whole sweep.
+//!
+//! What a run does is behind [`Execute`], so that everything here is tested with a stand-in.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use super::error::RunDirError;
+use super::provenance::Origin;
+use super::run::Run;
+use super::run_dir::RunDir;
+use super::sweep::Planned;
+
+/// Why a run failed.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// What is done with a run: train, evaluate.
+pub trait Execute: Sync {
+    /// SHA-256 of the files the run reads, by name. A finished run is only good for the same inputs.
+    ///
+    /// # Errors
+    /// When one is missing; the sweep then does not start.
+    fn inputs(&self, run: &Run) -> Result<BTreeMap<String, String>, Failure>;
+
+    /// Carries `run` out in `dir`, which this process holds. It may have been begun: continue from what is there. When
+    /// this returns, `dir` is finished.
+    ///
+    /// # Errors
+    /// Whatever stopped the run. The directory stays and can be resumed.
+    fn execute(&self, run: &Run, dir: &RunDir) -> Result<(), Failure>;
+}
+
+/// How a run of a sweep ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Carried out now.
+    Done {
+        /// Whether an earlier session had begun it.
+        resumed: bool,
+        /// Wall time of this session.
+        took: Duration,
+    },
+    /// It was finished before.
+    Skipped,
+    /// Another process works on it.
+    Busy {
+        /// That process.
+        pid: String,
+    },
+    /// It failed; the others went on.
+    Failed(Failure),
+}
+
+impl Outcome {
+    /// Whether the run's directory is finished.
+    pub fn is_done(&self) -> bool {
+        matches!(self, Self::Done { .. } | Self::Skipped)
+    }
+}
+
+/// What a sweep tells while it works. Called from its worker threads.
+pub enum Event<'a> {
+    /// A run begins.
+    Begin {
+        /// The run.
+        planned: &'a Planned,
+    },
+    /// A run ended.
+    End {
+        /// The run.
+        planned: &'a Planned,
+        /// How.
+        outcome: &'a Outcome,
+        /// Runs that ended so far, of `total`.
+        finished: usize,
+        /// Runs of the sweep.
+        total: usize,
+    },
+}
+
+/// Where and how a sweep works.
+#[derive(Debug, Clone)]
+pub struct SweepOptions {
+    /// Folder of the run directories.
+    pub runs: PathBuf,
+    /// Name of the experiment.
+    pub experiment: String,
+    /// Device name, for the record.
+    pub device: String,
+    /// Runs at a time.
+    pub jobs: usize,
+}
+
+/// Carries out one run in `dir`.
+///
+/// # Errors
+/// [`RunDirError`] when the directory cannot be used, else whatever the run failed with.
+pub fn execute(
+    planned: &Planned,
+    dir: &RunDir,
+    experiment: &str,
+    device: &str,
+    executor: &dyn Execute,
+) -> Result<Outcome, Failure> {
+    let origin = Origin {
+        experiment: experiment.to_owned(),
+        run: planned.name().to_owned(),
+        axes: planned.axes().to_vec(),
+        device: device.to_owned(),
+        inputs: executor.inputs(planned.run())?,
+        written: planned.written().to_owned(),
+    };
+    let Some(claim) = dir.claim(planned.run(), &origin)? else {
+        return Ok(Outcome::Skipped);
+    };
+    let span = tracing::info_span!("run", name = planned.name());
+    let _entered = span.enter();
+    let start = Instant::now();
+    // A tensor of the wrong shape panics in Burn: that ends this run, not the sweep.
+    catch_unwind(AssertUnwindSafe(|| executor.execute(planned.run(), claim.dir())))
+        .unwrap_or_else(|panic| Err(panic_message(panic.as_ref()).into()))?;
+    let resumed = claim.resumed();
+    claim.finish()?;
+    Ok(Outcome::Done {
+        resumed,
+        took: start.elapsed(),
+    })
+}
+
+/// Carries out every run that is not finished, `jobs` at a time, and tells `observe`. The outcomes are in the order of
+/// `planned`. A run that fails does not stop the others.
+pub fn sweep(
+    planned: &[Planned],
+    options: &SweepOptions,
+    executor: &dyn Execute,
+    observe: &(dyn Fn(Event<'_>) + Sync),
+) -> Vec<Outcome> {
+    let next = AtomicUsize::new(0);
+    let finished = AtomicUsize::new(0);
+    let outcomes: Vec<Mutex<Option<Outcome>>> = planned.iter().map(|_| Mutex::new(None)).collect();
+    let work = || {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let (Some(run), Some(slot)) = (planned.get(index), outcomes.get(index)) else {
+                break;
+            };
+            observe(Event::Begin { planned: run });
+            let dir = RunDir::new(run_path(&options.runs, run));
+            let outcome = execute(run, &dir, &options.experiment, &options.device, executor).unwrap_or_else(
+                |failure| match failure.downcast::<RunDirError>() {
+                    Ok(e) => match *e {
+                        RunDirError::Running { pid, .. } => Outcome::Busy { pid },
+                        other => Outcome::Failed(other.into()),
+                    },
+                    Err(failure) => Outcome::Failed(failure),
+                },
+            );
+            let finished = finished.fetch_add(1, Ordering::Relaxed) + 1;
+            observe(Event::End {
+                planned: run,
+                outcome: &outcome,
+                finished,
+                total: planned.len(),
+            });
+            *slot.lock().expect("a slot is written once") = Some(outcome);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..options.jobs.min(planned.len()) {
+            scope.spawn(work);
+        }
+        work();
+    });
+    let take = |slot: Mutex<Option<Outcome>>| {
+        slot.into_inner()
+            .expect("no worker panics")
+            .expect("every run ended")
+    };
+    outcomes.into_iter().map(take).collect()
+}
+
+/// Directory of a planned run in the folder `runs`.
+pub fn run_path(runs: &Path, planned: &Planned) -> PathBuf {
+    runs.join(planned.name())
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("the run panicked: {}", text.unwrap_or("no message"))
+}

@@ -1,0 +1,197 @@
+//! The plot of a report: one panel a metric, one row a system, one mark a split, with intervals.
+
+use std::fmt::Display;
+
+use plotters::prelude::*;
+
+use super::report::{MetricKey, Report, ReportError};
+
+/// Splits in the order of the marks, with colours that colour-blind readers can tell apart (Okabe and Ito).
+const SPLITS: &[(&str, RGBColor)] = &[
+    ("all", RGBColor(60, 60, 60)),
+    ("seen", RGBColor(0, 114, 178)),
+    ("unseen", RGBColor(213, 94, 0)),
+    ("against", RGBColor(0, 158, 115)),
+];
+
+/// Sizes in pixels.
+const PANEL_WIDTH: u32 = 270;
+const ROW_HEIGHT: u32 = 34;
+const HEAD: u32 = 34;
+const FOOT: u32 = 34;
+/// Panels are titled in this font; rows in the same, one pixel smaller.
+const FONT: &str = "sans-serif";
+
+/// The scores `keys` of `report` as SVG. Splits of one metric share a panel; at most 8 panels are drawn.
+///
+/// # Errors
+/// [`ReportError::Draw`] when the drawing library refuses.
+pub fn scores(report: &Report, keys: &[MetricKey]) -> Result<String, ReportError> {
+    let mut panels: Vec<(&str, Vec<&MetricKey>)> = Vec::new();
+    for key in keys {
+        match panels.iter_mut().find(|(name, _)| *name == key.name) {
+            Some((_, splits)) => splits.push(key),
+            None => panels.push((&key.name, vec![key])),
+        }
+    }
+    panels.truncate(8);
+    let gutter = report
+        .systems
+        .iter()
+        .map(|s| s.label.chars().count())
+        .max()
+        .unwrap_or(0) as u32
+        * 7
+        + 24;
+    let columns = panels.len().clamp(1, 4);
+    let bands = panels.len().div_ceil(columns).max(1);
+    let band = HEAD + FOOT + ROW_HEIGHT * report.systems.len() as u32;
+    let size = (gutter + PANEL_WIDTH * columns as u32, HEAD + band * bands as u32);
+    let mut svg = String::new();
+    {
+        let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
+        root.fill(&WHITE).map_err(failed)?;
+        legend(&root, gutter, &panels)?;
+        for (i, panel) in panels.iter().enumerate() {
+            let (row, column) = ((i / columns) as u32, (i % columns) as u32);
+            let top = HEAD + row * band;
+            let left = gutter + column * PANEL_WIDTH;
+            let area = root.clone().shrink((left, top), (PANEL_WIDTH, band));
+            let rows = draw_panel(&area, report, panel)?;
+            if column == 0 {
+                for (system, y) in report.systems.iter().zip(rows) {
+                    text(&root, &system.label, (gutter as i32 - 12, y), 13, true)?;
+                }
+            }
+        }
+        root.present().map_err(failed)?;
+    }
+    Ok(svg)
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+
+fn failed(error: impl Display) -> ReportError {
+    ReportError::Draw(error.to_string())
+}
+
+fn text(area: &Area<'_>, text: &str, at: (i32, i32), size: i32, right: bool) -> Result<(), ReportError> {
+    use plotters::style::text_anchor::{HPos, Pos, VPos};
+    let side = if right { HPos::Right } else { HPos::Left };
+    let style = (FONT, size)
+        .into_font()
+        .color(&BLACK)
+        .pos(Pos::new(side, VPos::Center));
+    area.draw(&Text::new(text.to_owned(), at, style)).map_err(failed)
+}
+
+fn split_of(key: &MetricKey) -> usize {
+    SPLITS
+        .iter()
+        .position(|(name, _)| *name == key.split)
+        .unwrap_or(0)
+}
+
+/// Names the splits that some panel shows.
+fn legend(root: &Area<'_>, gutter: u32, panels: &[(&str, Vec<&MetricKey>)]) -> Result<(), ReportError> {
+    let mut x = gutter as i32 + 12;
+    for (i, (name, colour)) in SPLITS.iter().enumerate() {
+        if panels
+            .iter()
+            .any(|(_, keys)| keys.iter().any(|k| split_of(k) == i))
+        {
+            root.draw(&Circle::new((x, 18), 4, colour.filled()))
+                .map_err(failed)?;
+            let label = if *name == "all" { "all prompts" } else { name };
+            text(root, label, (x + 9, 18), 13, false)?;
+            x += 40 + 7 * label.len() as i32;
+        }
+    }
+    text(
+        root,
+        &format!("95 % intervals over seeds and prompts"),
+        (x + 8, 18),
+        12,
+        false,
+    )
+}
+
+/// Draws one panel and returns the height of each system's row in the whole picture.
+fn draw_panel(
+    area: &Area<'_>,
+    report: &Report,
+    (name, keys): &(&str, Vec<&MetricKey>),
+) -> Result<Vec<i32>, ReportError> {
+    let cells = || {
+        report
+            .systems
+            .iter()
+            .flat_map(|s| keys.iter().filter_map(|k| s.cells.get(*k)))
+    };
+    let low = cells()
+        .map(|c| c.interval.low.min(c.interval.value))
+        .fold(f64::INFINITY, f64::min);
+    let high = cells()
+        .map(|c| c.interval.high.max(c.interval.value))
+        .fold(f64::NEG_INFINITY, f64::max);
+    let (low, high) = if low.is_finite() && high.is_finite() {
+        (low, high)
+    } else {
+        (0.0, 1.0)
+    };
+    let pad = ((high - low) * 0.08).max(1e-3);
+    let n = report.systems.len() as f64;
+    let mut chart = ChartBuilder::on(area)
+        .caption(*name, (FONT, 14))
+        .margin_right(16)
+        .margin_left(4)
+        .x_label_area_size(FOOT - 10)
+        .build_cartesian_2d(low - pad..high + pad, n..0.0)
+        .map_err(failed)?;
+    chart
+        .configure_mesh()
+        .disable_y_mesh()
+        .y_labels(0)
+        .x_labels(5)
+        .x_label_formatter(&|v| tick(*v, high - low))
+        .x_label_style((FONT, 11))
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(RGBColor(225, 225, 225))
+        .axis_style(RGBColor(150, 150, 150))
+        .draw()
+        .map_err(failed)?;
+    let mut shown: Vec<usize> = keys.iter().map(|k| split_of(k)).collect();
+    shown.sort_unstable();
+    shown.dedup();
+    let mut heights = Vec::new();
+    for (row, system) in report.systems.iter().enumerate() {
+        heights.push(chart.backend_coord(&(low, row as f64 + 0.5)).1);
+        for key in keys {
+            let Some(cell) = system.cells.get(*key) else {
+                continue;
+            };
+            let split = split_of(key);
+            let place = shown.iter().position(|s| *s == split).unwrap_or(0);
+            let y = row as f64 + (place as f64 + 1.0) / (shown.len() as f64 + 1.0);
+            let colour = SPLITS[split].1;
+            if cell.has_interval {
+                let ends = [(cell.interval.low, y), (cell.interval.high, y)];
+                let line = PathElement::new(ends, colour.stroke_width(2));
+                chart.draw_series([line]).map_err(failed)?;
+            }
+            let mark = Circle::new((cell.interval.value, y), 4, colour.filled());
+            chart.draw_series([mark]).map_err(failed)?;
+        }
+    }
+    Ok(heights)
+}
+
+/// A tick with as many digits as the range needs.
+fn tick(value: f64, range: f64) -> String {
+    match range {
+        r if r >= 20.0 => format!("{value:.0}"),
+        r if r >= 2.0 => format!("{value:.1}"),
+        r if r >= 0.05 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
+}

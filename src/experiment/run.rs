@@ -1,0 +1,394 @@
+//! A run that may start: every value checked, nothing left open, never changed.
+
+use std::path::{Path, PathBuf};
+
+use super::error::SpecError;
+use super::spec::{
+    DataSpec, EvalSpec, ModelSpec, ObjectiveSpec, RunSpec, ScheduleSpec, Tau, TrainSpec, WORLDS,
+};
+use crate::files;
+
+/// A validated [`RunSpec`]. Comes only from [`RunSpec::resolve`]; the same configuration has the same [`Run::hash`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    spec: RunSpec,
+    clip: PathBuf,
+    config: String,
+    hash: String,
+}
+
+impl Run {
+    /// Name of the world, one of [`WORLDS`].
+    pub fn world(&self) -> &str {
+        &self.spec.world
+    }
+
+    /// Directory of the frozen CLIP. Whether it exists is the loader's to say.
+    pub fn clip(&self) -> &Path {
+        &self.clip
+    }
+
+    /// Seed of initial weights, order, noise and dropped conditions.
+    pub fn seed(&self) -> u64 {
+        self.spec.seed
+    }
+
+    /// The training pairs.
+    pub fn data(&self) -> &DataSpec {
+        &self.spec.data
+    }
+
+    /// The prior's size.
+    pub fn model(&self) -> &ModelSpec {
+        &self.spec.model
+    }
+
+    /// The objective, or the baseline.
+    pub fn objective(&self) -> &ObjectiveSpec {
+        &self.spec.objective
+    }
+
+    /// Optimisation. `schedule.t_0` is never 0 here.
+    pub fn train(&self) -> &TrainSpec {
+        &self.spec.train
+    }
+
+    /// Evaluation.
+    pub fn eval(&self) -> &EvalSpec {
+        &self.spec.eval
+    }
+
+    /// The whole configuration as TOML; reading it back gives the same run.
+    pub fn config(&self) -> &str {
+        &self.config
+    }
+
+    /// SHA-256 of [`Run::config`], 64 hexadecimal digits.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// The first 8 digits of [`Run::hash`], which names run directories.
+    pub fn short_hash(&self) -> &str {
+        &self.hash[..8]
+    }
+}
+
+/// What [`check`] found wrong.
+pub(super) struct Bad {
+    pub(super) key: &'static str,
+    pub(super) expected: String,
+    pub(super) found: String,
+}
+
+impl RunSpec {
+    /// Checks every value and fills what was left open (`clip`, `train.schedule.t_0`).
+    ///
+    /// # Errors
+    /// [`SpecError::Value`] with the first key that is out of range.
+    pub fn resolve(self) -> Result<Run, SpecError> {
+        self.resolve_or_bad().map_err(|bad| SpecError::Value {
+            origin: "specification".into(),
+            key: bad.key.into(),
+            expected: bad.expected,
+            found: bad.found,
+        })
+    }
+
+    pub(super) fn resolve_or_bad(mut self) -> Result<Run, Bad> {
+        check(&self)?;
+        let clip = match &self.clip {
+            Some(path) => path.clone(),
+            None => Path::new("datasets").join(&self.world).join("clip"),
+        };
+        self.clip = Some(clip.clone());
+        if let ScheduleSpec::Sgdr(sgdr) = &mut self.train.schedule
+            && sgdr.t_0 == 0
+        {
+            sgdr.t_0 = self.train.steps;
+        }
+        let config = toml::to_string(&self).expect("a checked specification is TOML");
+        let hash = files::sha256(config.as_bytes());
+        Ok(Run {
+            spec: self,
+            clip,
+            config,
+            hash,
+        })
+    }
+}
+
+/// `key` must satisfy `ok`, else it is reported as `expected`.
+fn demand(
+    key: &'static str,
+    ok: bool,
+    expected: impl Into<String>,
+    found: impl std::fmt::Display,
+) -> Result<(), Bad> {
+    if ok {
+        Ok(())
+    } else {
+        Err(Bad {
+            key,
+            expected: expected.into(),
+            found: found.to_string(),
+        })
+    }
+}
+
+fn at_least(key: &'static str, least: usize, found: usize) -> Result<(), Bad> {
+    demand(
+        key,
+        found >= least,
+        format!("a whole number, {least} or above"),
+        found,
+    )
+}
+
+fn positive(key: &'static str, found: f64) -> Result<(), Bad> {
+    demand(key, found.is_finite() && found > 0.0, "a number above 0", found)
+}
+
+fn not_negative(key: &'static str, found: f64) -> Result<(), Bad> {
+    demand(
+        key,
+        found.is_finite() && found >= 0.0,
+        "a number, 0 or above",
+        found,
+    )
+}
+
+fn share(key: &'static str, found: f64) -> Result<(), Bad> {
+    demand(
+        key,
+        (0.0..1.0).contains(&found),
+        "a number from 0 to below 1",
+        found,
+    )
+}
+
+fn check(spec: &RunSpec) -> Result<(), Bad> {
+    demand(
+        "world",
+        WORLDS.contains(&spec.world.as_str()),
+        format!("one of {}", WORLDS.join(", ")),
+        &spec.world,
+    )?;
+    // TOML's integers are signed: a larger seed could not be written back.
+    for (key, seed) in [
+        ("seed", spec.seed),
+        ("data.seed", spec.data.seed),
+        ("eval.seed", spec.eval.seed),
+    ] {
+        demand(key, i64::try_from(seed).is_ok(), "at most 2^63 - 1", seed)?;
+    }
+    at_least("data.n_pairs", 2, spec.data.n_pairs)?;
+    at_least("model.n_heads", 1, spec.model.n_heads)?;
+    at_least("model.d_head", 1, spec.model.d_head)?;
+    at_least("model.n_layers", 1, spec.model.n_layers)?;
+    at_least("eval.n_noise", 1, spec.eval.n_noise)?;
+    at_least("eval.n_reference", 2, spec.eval.n_reference)?;
+    check_objective(spec)?;
+    if !matches!(spec.objective, ObjectiveSpec::Baseline(_)) {
+        check_train(spec)?;
+    }
+    Ok(())
+}
+
+fn check_objective(spec: &RunSpec) -> Result<(), Bad> {
+    match &spec.objective {
+        ObjectiveSpec::Eclipse(o) => {
+            not_negative("objective.lambda", o.lambda)?;
+            if let Tau::Value(tau) = o.tau {
+                demand(
+                    "objective.tau",
+                    tau.is_finite() && tau > 0.0,
+                    "a number above 0 or \"clip\"",
+                    tau,
+                )?;
+            }
+            demand(
+                "train.batch_size",
+                o.lambda == 0.0 || spec.train.batch_size >= 2,
+                "2 or above (Eq. 4 takes its negatives from the batch)",
+                spec.train.batch_size,
+            )
+        }
+        ObjectiveSpec::Diffusion(o) => {
+            at_least("objective.train_steps", 2, o.train_steps)?;
+            demand(
+                "objective.beta_start",
+                o.beta_start > 0.0 && o.beta_start < 1.0,
+                "a number between 0 and 1",
+                o.beta_start,
+            )?;
+            demand(
+                "objective.beta_end",
+                o.beta_end >= o.beta_start && o.beta_end < 1.0,
+                format!("a number from beta_start ({}) to below 1", o.beta_start),
+                o.beta_end,
+            )?;
+            share("objective.cond_drop", o.cond_drop)?;
+            demand(
+                "objective.sampler.steps",
+                (1..=o.train_steps).contains(&o.sampler.steps),
+                format!("a whole number from 1 to train_steps ({})", o.train_steps),
+                o.sampler.steps,
+            )?;
+            not_negative("objective.sampler.guidance", o.sampler.guidance)?;
+            demand(
+                "objective.sampler.guidance",
+                o.sampler.guidance == 1.0 || o.cond_drop > 0.0,
+                "1, because cond_drop is 0 and the prior never learns the empty caption",
+                o.sampler.guidance,
+            )?;
+            not_negative("objective.sampler.eta", o.sampler.eta)
+        }
+        ObjectiveSpec::Projection(_) | ObjectiveSpec::Baseline(_) => Ok(()),
+    }
+}
+
+fn check_train(spec: &RunSpec) -> Result<(), Bad> {
+    let train = &spec.train;
+    at_least("train.steps", 1, train.steps)?;
+    demand(
+        "train.batch_size",
+        (1..=spec.data.n_pairs).contains(&train.batch_size),
+        format!("a whole number from 1 to data.n_pairs ({})", spec.data.n_pairs),
+        train.batch_size,
+    )?;
+    positive("train.lr", train.lr)?;
+    not_negative("train.weight_decay", train.weight_decay)?;
+    for beta in train.betas {
+        share("train.betas", beta)?;
+    }
+    positive("train.eps", train.eps)?;
+    not_negative("train.grad_clip", train.grad_clip)?;
+    at_least("train.log_every", 1, train.log_every)?;
+    match &train.schedule {
+        ScheduleSpec::Sgdr(s) => {
+            at_least("train.schedule.t_mult", 1, s.t_mult)?;
+            demand(
+                "train.schedule.eta_min",
+                (0.0..=train.lr).contains(&s.eta_min),
+                format!("a number from 0 to train.lr ({})", train.lr),
+                s.eta_min,
+            )
+        }
+        ScheduleSpec::OneCycle(s) => {
+            demand(
+                "train.schedule.pct_start",
+                s.pct_start > 0.0 && s.pct_start < 1.0,
+                "a number between 0 and 1",
+                s.pct_start,
+            )?;
+            demand(
+                "train.schedule.div_factor",
+                s.div_factor >= 1.0,
+                "a number, 1 or above",
+                s.div_factor,
+            )?;
+            let last = s.final_div_factor;
+            demand(
+                "train.schedule.final_div_factor",
+                last >= 1.0,
+                "a number, 1 or above",
+                last,
+            )
+        }
+        ScheduleSpec::Constant(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::spec::{DiffusionSpec, EclipseSpec};
+
+    #[test]
+    fn defaults_are_the_papers_recipe_and_resolve() {
+        let run = RunSpec::default().resolve().expect("defaults are valid");
+        assert_eq!(run.model().n_heads * run.model().d_head, 512);
+        assert_eq!(
+            (run.train().steps, run.train().batch_size, run.train().lr),
+            (60_000, 256, 5e-5)
+        );
+        assert_eq!(run.clip(), Path::new("datasets/emoji/clip"));
+        let ScheduleSpec::Sgdr(s) = &run.train().schedule else {
+            panic!("the paper restarts its cosine")
+        };
+        assert_eq!(s.t_0, 60_000, "t_0 = 0 stands for the whole run");
+    }
+
+    #[test]
+    fn config_read_back_is_the_same_run() {
+        for kind in ObjectiveSpec::KINDS {
+            let objective = ObjectiveSpec::of_kind(kind).expect("every kind has defaults");
+            assert_eq!(objective.kind(), *kind);
+            let run = RunSpec {
+                objective,
+                seed: 7,
+                ..RunSpec::default()
+            }
+            .resolve()
+            .expect("valid");
+            let again: RunSpec = toml::from_str(run.config()).expect("config is TOML");
+            assert_eq!(again.resolve().expect("valid"), run, "{kind}");
+        }
+    }
+
+    #[test]
+    fn every_change_of_a_value_changes_the_hash() {
+        let base = RunSpec::default().resolve().expect("valid");
+        let seed = RunSpec {
+            seed: 1,
+            ..RunSpec::default()
+        }
+        .resolve()
+        .expect("valid");
+        let objective = ObjectiveSpec::Eclipse(EclipseSpec {
+            lambda: 0.3,
+            ..EclipseSpec::default()
+        });
+        let lambda = RunSpec {
+            objective,
+            ..RunSpec::default()
+        }
+        .resolve()
+        .expect("valid");
+        assert_ne!(base.hash(), seed.hash());
+        assert_ne!(base.hash(), lambda.hash());
+        assert_ne!(seed.hash(), lambda.hash());
+    }
+
+    fn diffusion(change: impl FnOnce(&mut DiffusionSpec)) -> Result<Run, SpecError> {
+        let mut spec = DiffusionSpec::default();
+        change(&mut spec);
+        RunSpec {
+            objective: ObjectiveSpec::Diffusion(spec),
+            ..RunSpec::default()
+        }
+        .resolve()
+    }
+
+    #[test]
+    fn cross_checks() {
+        let bad = |run: Result<Run, SpecError>| run.expect_err("out of range").to_string();
+        assert_eq!(
+            bad(diffusion(|d| d.sampler.steps = 1001)),
+            "specification: objective.sampler.steps: expected a whole number from 1 to train_steps (1000), found 1001"
+        );
+        assert_eq!(
+            bad(diffusion(|d| d.cond_drop = 0.0)),
+            "specification: objective.sampler.guidance: expected 1, because cond_drop is 0 and the prior never learns \
+             the empty caption, found 4"
+        );
+        assert!(diffusion(|d| d.cond_drop = f64::NAN).is_err());
+        assert!(diffusion(|d| (d.cond_drop, d.sampler.guidance) = (0.0, 1.0)).is_ok());
+        let mut one = RunSpec::default();
+        one.train.batch_size = 1;
+        assert!(bad(one.clone().resolve()).contains("Eq. 4 takes its negatives from the batch"));
+        one.objective = ObjectiveSpec::Projection(Default::default());
+        assert!(one.resolve().is_ok(), "Eq. 3 needs no negatives");
+    }
+}

@@ -1,0 +1,534 @@
+//! One run on disk. The directory says by itself what it is and how far it is.
+//!
+//! ```text
+//! config.toml      fully resolved            provenance.json  code, device, inputs, times
+//! spec.toml        as the user gave it       metrics.jsonl    one value a line
+//! checkpoint/      the trainer's             eval/<name>.json scores
+//! LOCK             while a process works     DONE             written last
+//! ```
+//!
+//! Everything but `metrics.jsonl` is written under another name and renamed, so a process may die at any moment. `LOCK`
+//! is held through the operating system, which lets go of it when its process dies: there are no stale locks.
+
+use std::fs::{File, TryLockError};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+
+use super::error::RunDirError;
+use super::provenance::{Origin, Provenance, Session, now};
+use super::resolve::short;
+use super::run::Run;
+use crate::files::{self, FileError};
+
+const CONFIG: &str = "config.toml";
+const SPEC: &str = "spec.toml";
+const PROVENANCE: &str = "provenance.json";
+const LOCK: &str = "LOCK";
+const DONE: &str = "DONE";
+/// What unfinished writes of [`files::write_atomic`] are called.
+const TEMPORARY: &str = ".tmp-";
+
+/// How far a run directory is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Not begun.
+    Absent,
+    /// A process works on it.
+    Running {
+        /// Its process id, `?` when it was not readable.
+        pid: String,
+    },
+    /// Begun, not finished, nobody at work.
+    Resumable,
+    /// Finished.
+    Done,
+}
+
+/// A run directory. Cheap to make; does not touch the disk by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunDir {
+    path: PathBuf,
+}
+
+impl RunDir {
+    /// The run directory at `path`, whether it exists or not.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `config.toml`.
+    pub fn config_path(&self) -> PathBuf {
+        self.path.join(CONFIG)
+    }
+
+    /// `metrics.jsonl`, for [`MetricsLog`](super::MetricsLog).
+    pub fn metrics_path(&self) -> PathBuf {
+        self.path.join("metrics.jsonl")
+    }
+
+    /// `checkpoint/`: the trainer's own. Not made here.
+    pub fn checkpoint_dir(&self) -> PathBuf {
+        self.path.join("checkpoint")
+    }
+
+    /// `prior/`: where a trained prior is saved in its published layout. Not made here.
+    pub fn prior_dir(&self) -> PathBuf {
+        self.path.join("prior")
+    }
+
+    /// `eval/<name>.json`; the folder is there once the run is claimed.
+    pub fn eval_path(&self, name: &str) -> PathBuf {
+        self.path.join("eval").join(format!("{name}.json"))
+    }
+
+    /// Every `eval/*.json`, by name.
+    ///
+    /// # Errors
+    /// [`RunDirError::File`] when the folder cannot be read.
+    pub fn eval_files(&self) -> Result<Vec<PathBuf>, RunDirError> {
+        let folder = self.path.join("eval");
+        let fail = |source| FileError::Io {
+            action: "read",
+            path: folder.clone(),
+            source,
+        };
+        let mut paths = Vec::new();
+        for entry in self.file(std::fs::read_dir(&folder).map_err(fail))? {
+            let path = self.file(entry.map_err(fail))?.path();
+            if path.extension().is_some_and(|e| e == "json") {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        Ok(paths)
+    }
+
+    /// Whether the run is finished.
+    pub fn is_done(&self) -> bool {
+        self.path.join(DONE).is_file()
+    }
+
+    /// `provenance.json`.
+    ///
+    /// # Errors
+    /// [`RunDirError::File`] when it cannot be read, [`RunDirError::Malformed`] when it is something else.
+    pub fn provenance(&self) -> Result<Provenance, RunDirError> {
+        self.read_json(&self.path.join(PROVENANCE))
+    }
+
+    /// A JSON file of this directory.
+    ///
+    /// # Errors
+    /// Like [`RunDir::provenance`].
+    pub fn read_json<T: DeserializeOwned>(&self, path: &Path) -> Result<T, RunDirError> {
+        let text = self.file(files::read_text(path))?;
+        serde_json::from_str(&text).map_err(|e| RunDirError::Malformed {
+            path: path.to_path_buf(),
+            expected: "JSON of this program's layout".into(),
+            found: e.to_string(),
+        })
+    }
+
+    /// The state of the directory for `run`.
+    ///
+    /// # Errors
+    /// [`RunDirError::OtherConfig`] when it holds another run, [`RunDirError::NotARun`] when something else lies there.
+    pub fn state(&self, run: &Run) -> Result<State, RunDirError> {
+        if !self.path.exists() {
+            return Ok(State::Absent);
+        }
+        if !self.config_path().exists() {
+            if let Some(found) = self.stranger()? {
+                return Err(RunDirError::NotARun {
+                    dir: self.path.clone(),
+                    found,
+                });
+            }
+            return Ok(self.holder()?.map_or(State::Absent, |pid| State::Running { pid }));
+        }
+        self.same_config(run)?;
+        if self.is_done() {
+            return Ok(State::Done);
+        }
+        Ok(self
+            .holder()?
+            .map_or(State::Resumable, |pid| State::Running { pid }))
+    }
+
+    /// Takes the directory for `run`: makes or resumes it, holding its lock. `Ok(None)` when the run is done.
+    ///
+    /// # Errors
+    /// Those of [`RunDir::state`]; [`RunDirError::Running`] when another process has it; [`RunDirError::OtherInput`] when
+    /// it was made from other files; [`RunDirError::File`] when the disk refuses.
+    pub fn claim(&self, run: &Run, origin: &Origin) -> Result<Option<Claim>, RunDirError> {
+        self.state(run)?;
+        self.file(files::create_dir(&self.path))?;
+        let lock = self.lock()?;
+        // Another process may have finished between the look and the lock.
+        let state = match self.state_under_lock(run)? {
+            State::Done => {
+                self.same_inputs(&self.provenance()?, origin)?;
+                return Ok(None);
+            }
+            state => state,
+        };
+        self.sweep_temporaries();
+        let path = self.path.join(PROVENANCE);
+        let mut provenance = match state {
+            State::Resumable if path.exists() => self.provenance()?,
+            _ => Provenance::new(run, origin),
+        };
+        self.same_inputs(&provenance, origin)?;
+        provenance.sessions.push(Session::begin(&origin.device));
+        self.file(files::write_atomic(
+            self.path.join(SPEC),
+            origin.written.as_bytes(),
+        ))?;
+        self.write_json(&path, &provenance)?;
+        self.file(files::write_atomic(self.config_path(), run.config().as_bytes()))?;
+        self.file(files::create_dir(self.path.join("eval")))?;
+        Ok(Some(Claim {
+            dir: self.clone(),
+            provenance,
+            _lock: lock,
+        }))
+    }
+
+    fn state_under_lock(&self, run: &Run) -> Result<State, RunDirError> {
+        if !self.config_path().exists() {
+            return Ok(State::Absent);
+        }
+        self.same_config(run)?;
+        Ok(if self.is_done() {
+            State::Done
+        } else {
+            State::Resumable
+        })
+    }
+
+    fn same_config(&self, run: &Run) -> Result<(), RunDirError> {
+        let path = self.config_path();
+        let text = self.file(files::read_text(&path))?;
+        if text == run.config() {
+            return Ok(());
+        }
+        let malformed = |found: String| RunDirError::Malformed {
+            path: path.clone(),
+            expected: "the TOML of a resolved run".into(),
+            found,
+        };
+        let found: Table = text
+            .parse()
+            .map_err(|e: toml::de::Error| malformed(e.message().to_owned()))?;
+        let expected: Table = run
+            .config()
+            .parse()
+            .map_err(|e: toml::de::Error| malformed(e.to_string()))?;
+        match first_difference("", &expected, &found) {
+            None => Ok(()),
+            Some((key, expected, found)) => Err(RunDirError::OtherConfig {
+                dir: self.path.clone(),
+                key,
+                expected,
+                found,
+            }),
+        }
+    }
+
+    fn same_inputs(&self, provenance: &Provenance, origin: &Origin) -> Result<(), RunDirError> {
+        for (input, expected) in &origin.inputs {
+            match provenance.inputs.get(input) {
+                Some(found) if found == expected => {}
+                found => {
+                    return Err(RunDirError::OtherInput {
+                        dir: self.path.clone(),
+                        input: input.clone(),
+                        expected: expected.clone(),
+                        found: found.cloned().unwrap_or_else(|| "none".into()),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Something in the directory that an unfinished start of ours would not leave.
+    fn stranger(&self) -> Result<Option<String>, RunDirError> {
+        let unreadable = |source| RunDirError::File {
+            dir: self.path.clone(),
+            source: FileError::Io {
+                action: "read",
+                path: self.path.clone(),
+                source,
+            },
+        };
+        for entry in std::fs::read_dir(&self.path).map_err(unreadable)? {
+            let name = entry
+                .map_err(unreadable)?
+                .file_name()
+                .to_string_lossy()
+                .into_owned();
+            let ours = [LOCK, SPEC, PROVENANCE].contains(&name.as_str()) || name.starts_with(TEMPORARY);
+            if !ours {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Process id of whoever holds the lock.
+    fn holder(&self) -> Result<Option<String>, RunDirError> {
+        let path = self.path.join(LOCK);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(RunDirError::Lock { path, source }),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(None),
+            Err(TryLockError::WouldBlock) => Ok(Some(read_pid(&file))),
+            Err(TryLockError::Error(source)) => Err(RunDirError::Lock { path, source }),
+        }
+    }
+
+    fn lock(&self) -> Result<File, RunDirError> {
+        let path = self.path.join(LOCK);
+        let fail = |source| RunDirError::Lock {
+            path: path.clone(),
+            source,
+        };
+        let mut options = File::options();
+        let mut file = options
+            .create(true)
+            .read(true)
+            .write(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(fail)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(RunDirError::Running {
+                    dir: self.path.clone(),
+                    pid: read_pid(&file),
+                });
+            }
+            Err(TryLockError::Error(source)) => return Err(fail(source)),
+        }
+        file.set_len(0).map_err(fail)?;
+        write!(file, "{}", std::process::id()).map_err(fail)?;
+        Ok(file)
+    }
+
+    /// Removes what a killed process was writing.
+    fn sweep_temporaries(&self) {
+        for folder in [self.path.clone(), self.path.join("eval")] {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+                    // Only litter: the run does not depend on it.
+                    let _ = std::fs::remove_file(entry.path());
+                }
+            }
+        }
+    }
+
+    fn write_json(&self, path: &Path, value: &impl Serialize) -> Result<(), RunDirError> {
+        let mut text = serde_json::to_string_pretty(value).map_err(|e| RunDirError::Malformed {
+            path: path.to_path_buf(),
+            expected: "values that JSON can hold".into(),
+            found: e.to_string(),
+        })?;
+        text.push('\n');
+        self.file(files::write_atomic(path, text.as_bytes()))
+    }
+
+    fn file<T>(&self, result: Result<T, FileError>) -> Result<T, RunDirError> {
+        result.map_err(|source| RunDirError::File {
+            dir: self.path.clone(),
+            source,
+        })
+    }
+}
+
+/// A run directory that this process works on. Dropping it lets go of the lock; the run is then resumable.
+#[derive(Debug)]
+pub struct Claim {
+    dir: RunDir,
+    provenance: Provenance,
+    _lock: File,
+}
+
+impl Claim {
+    /// The directory.
+    pub fn dir(&self) -> &RunDir {
+        &self.dir
+    }
+
+    /// Whether another session worked on it before.
+    pub fn resumed(&self) -> bool {
+        self.provenance.sessions.len() > 1
+    }
+
+    /// Writes the end time and, last of all, `DONE`.
+    ///
+    /// # Errors
+    /// [`RunDirError::File`].
+    pub fn finish(mut self) -> Result<(), RunDirError> {
+        if let Some(session) = self.provenance.sessions.last_mut() {
+            session.end = Some(now());
+        }
+        let dir = &self.dir;
+        dir.write_json(&dir.path.join(PROVENANCE), &self.provenance)?;
+        dir.file(files::write_atomic(
+            dir.path.join(DONE),
+            format!("{}\n", now()).as_bytes(),
+        ))?;
+        // A process that already waits with this file open will look for DONE first.
+        let _ = std::fs::remove_file(dir.path.join(LOCK));
+        Ok(())
+    }
+}
+
+fn read_pid(mut file: &File) -> String {
+    let mut text = String::new();
+    match file.read_to_string(&mut text) {
+        Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
+        _ => "?".into(),
+    }
+}
+
+/// `(key, expected, found)` of the first key that differs, in key order of `expected`.
+fn first_difference(prefix: &str, expected: &Table, found: &Table) -> Option<(String, String, String)> {
+    let path = |key: &str| {
+        if prefix.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{prefix}.{key}")
+        }
+    };
+    let show = |v: Option<&Value>| v.map_or_else(|| "absent".to_owned(), short);
+    for (key, value) in expected {
+        match (value, found.get(key)) {
+            (Value::Table(a), Some(Value::Table(b))) => {
+                if let Some(difference) = first_difference(&path(key), a, b) {
+                    return Some(difference);
+                }
+            }
+            (a, b) if Some(a) != b => return Some((path(key), short(a), show(b))),
+            _ => {}
+        }
+    }
+    let extra = found.iter().find(|(key, _)| !expected.contains_key(*key));
+    extra.map(|(key, value)| (path(key), "absent".into(), short(value)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::spec::RunSpec;
+
+    fn run(seed: u64) -> Run {
+        RunSpec {
+            seed,
+            ..RunSpec::default()
+        }
+        .resolve()
+        .expect("valid")
+    }
+
+    fn origin(clip: &str) -> Origin {
+        Origin {
+            inputs: [("clip".to_owned(), clip.to_owned())].into(),
+            ..Origin::default()
+        }
+    }
+
+    #[test]
+    fn a_directory_goes_from_absent_to_done() {
+        let temp = tempfile::tempdir().expect("temporary folder");
+        let dir = RunDir::new(temp.path().join("r"));
+        assert_eq!(dir.state(&run(0)).expect("readable"), State::Absent);
+        let claim = dir.claim(&run(0), &origin("a")).expect("free").expect("not done");
+        assert!(!claim.resumed());
+        assert_eq!(
+            dir.state(&run(0)).expect("readable"),
+            State::Running {
+                pid: std::process::id().to_string()
+            }
+        );
+        assert!(matches!(
+            dir.claim(&run(0), &origin("a")),
+            Err(RunDirError::Running { .. })
+        ));
+        drop(claim);
+        assert_eq!(dir.state(&run(0)).expect("readable"), State::Resumable);
+        let claim = dir.claim(&run(0), &origin("a")).expect("free").expect("not done");
+        assert!(claim.resumed());
+        claim.finish().expect("written");
+        assert_eq!(dir.state(&run(0)).expect("readable"), State::Done);
+        assert!(dir.claim(&run(0), &origin("a")).expect("readable").is_none());
+        let sessions = dir.provenance().expect("written").sessions;
+        assert_eq!(
+            sessions.iter().map(|s| s.end.is_some()).collect::<Vec<_>>(),
+            [false, true]
+        );
+        assert!(!dir.path().join(LOCK).exists());
+    }
+
+    #[test]
+    fn another_config_input_or_folder_is_refused() {
+        let temp = tempfile::tempdir().expect("temporary folder");
+        let dir = RunDir::new(temp.path().join("r"));
+        dir.claim(&run(0), &origin("a"))
+            .expect("free")
+            .expect("not done")
+            .finish()
+            .expect("written");
+        let other = dir.state(&run(1)).expect_err("another seed").to_string();
+        assert!(other.ends_with(
+            "holds another run: seed is 0 there, expected 1; give another directory or remove it"
+        ));
+        let other = dir
+            .claim(&run(0), &origin("b"))
+            .expect_err("another clip")
+            .to_string();
+        assert!(
+            other.contains("was made from another clip: expected sha256 b, found a"),
+            "{other}"
+        );
+        let stranger = temp.path().join("s");
+        std::fs::create_dir(&stranger).expect("made");
+        std::fs::write(stranger.join("thesis.tex"), "x").expect("written");
+        let refused = RunDir::new(&stranger)
+            .claim(&run(0), &origin("a"))
+            .expect_err("not ours");
+        assert!(matches!(refused, RunDirError::NotARun { found, .. } if found == "thesis.tex"));
+        assert_eq!(
+            std::fs::read_dir(&stranger).expect("readable").count(),
+            1,
+            "nothing was written"
+        );
+    }
+
+    #[test]
+    fn a_start_that_was_cut_short_is_absent_and_cleaned() {
+        let temp = tempfile::tempdir().expect("temporary folder");
+        let dir = RunDir::new(temp.path());
+        for litter in [LOCK, SPEC, PROVENANCE, ".tmp-abc"] {
+            std::fs::write(temp.path().join(litter), "half").expect("written");
+        }
+        assert_eq!(dir.state(&run(0)).expect("readable"), State::Absent);
+        let claim = dir.claim(&run(0), &origin("a")).expect("free").expect("not done");
+        assert!(!claim.resumed());
+        assert!(!temp.path().join(".tmp-abc").exists());
+    }
+}

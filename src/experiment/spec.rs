@@ -1,0 +1,498 @@
+//! What a researcher writes: the keys of an experiment file, their defaults and their units.
+//!
+//! [`RunSpec`] mirrors the TOML one to one and is not yet checked; [`RunSpec::resolve`](super::run) turns it into a
+//! [`Run`](super::Run). The defaults are the paper's recipe (section 4.1 and appendix A) where the paper states one; a
+//! small world overrides them in its `base.toml`. Unknown keys are refused everywhere.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Worlds this build knows, by the name that `world = ".."` takes.
+pub const WORLDS: &[&str] = &["emoji"];
+
+/// One run, as written. Every table may be left out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunSpec {
+    /// The world that pictures, captions and test prompts come from: one of [`WORLDS`].
+    pub world: String,
+    /// Directory of the frozen CLIP. Left out: `datasets/<world>/clip`. Relative to the working directory.
+    pub clip: Option<PathBuf>,
+    /// Seed of everything the run draws itself: initial weights, order of the pairs, noise, dropped conditions.
+    pub seed: u64,
+    /// Training pairs.
+    pub data: DataSpec,
+    /// Size of the prior.
+    pub model: ModelSpec,
+    /// What is minimised, and how the result is sampled. Its `kind` decides which keys it has.
+    pub objective: ObjectiveSpec,
+    /// Optimisation.
+    pub train: TrainSpec,
+    /// Evaluation.
+    pub eval: EvalSpec,
+}
+
+impl Default for RunSpec {
+    fn default() -> Self {
+        Self {
+            world: "emoji".into(),
+            clip: None,
+            seed: 0,
+            data: DataSpec::default(),
+            model: ModelSpec::default(),
+            objective: ObjectiveSpec::Eclipse(EclipseSpec::default()),
+            train: TrainSpec::default(),
+            eval: EvalSpec::default(),
+        }
+    }
+}
+
+/// `[data]`: the training distribution P_XY.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataSpec {
+    /// Captioned pictures to train on.
+    pub n_pairs: usize,
+    /// Seed of the pictures and captions. Apart from `seed`, so that runs of several seeds share one training set.
+    pub seed: u64,
+    /// Leave the held-out attribute-object pairs out of P_XY (the paper's "orange square", Fig. 2).
+    pub holes: bool,
+    /// Give P_XY its spurious co-occurrences and skewed attributes (the paper's "young tiger", Fig. 6).
+    pub bias: bool,
+}
+
+impl Default for DataSpec {
+    fn default() -> Self {
+        Self {
+            n_pairs: 1000,
+            seed: 0,
+            holes: true,
+            bias: true,
+        }
+    }
+}
+
+/// `[model]`: the prior transformer. Its width is `n_heads * d_head`; d_clip comes from the CLIP directory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelSpec {
+    /// Attention heads; the paper has 16.
+    pub n_heads: usize,
+    /// Width of one head; the paper has 32.
+    pub d_head: usize,
+    /// Transformer blocks; the paper has 10.
+    pub n_layers: usize,
+}
+
+impl Default for ModelSpec {
+    fn default() -> Self {
+        Self {
+            n_heads: 16,
+            d_head: 32,
+            n_layers: 10,
+        }
+    }
+}
+
+/// `[objective]`: how the embedding of the picture is found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ObjectiveSpec {
+    /// Eq. 5: projection plus lambda times the contrastive term.
+    Eclipse(EclipseSpec),
+    /// Eq. 3 alone.
+    Projection(ProjectionSpec),
+    /// Eq. 1: a denoiser that predicts z_x, sampled in several steps (the paper's Diffusion-Baseline).
+    Diffusion(DiffusionSpec),
+    /// No network: a reference method in the same table.
+    Baseline(BaselineSpec),
+}
+
+impl ObjectiveSpec {
+    /// The values of `kind`.
+    pub const KINDS: &[&str] = &["eclipse", "projection", "diffusion", "baseline"];
+
+    /// The value of `kind` for this objective.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Eclipse(_) => "eclipse",
+            Self::Projection(_) => "projection",
+            Self::Diffusion(_) => "diffusion",
+            Self::Baseline(_) => "baseline",
+        }
+    }
+
+    /// The defaults of `kind`; `None` for a kind that does not exist.
+    pub fn of_kind(kind: &str) -> Option<Self> {
+        Some(match kind {
+            "eclipse" => Self::Eclipse(EclipseSpec::default()),
+            "projection" => Self::Projection(ProjectionSpec::default()),
+            "diffusion" => Self::Diffusion(DiffusionSpec::default()),
+            "baseline" => Self::Baseline(BaselineSpec::default()),
+            _ => return None,
+        })
+    }
+}
+
+/// `kind = "eclipse"`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EclipseSpec {
+    /// Weight of the contrastive term: 0.2 in the paper, section 3.3. 0 is Projection.
+    pub lambda: f64,
+    /// Temperature of Eq. 4, which the paper leaves open.
+    pub tau: Tau,
+    /// Which side is the softmax of Eq. 4 taken over.
+    pub direction: Direction,
+    /// How the squared norm of Eq. 3 is reduced.
+    pub reduction: Reduction,
+}
+
+impl Default for EclipseSpec {
+    fn default() -> Self {
+        Self {
+            lambda: 0.2,
+            tau: Tau::Clip,
+            direction: Direction::ImageToText,
+            reduction: Reduction::Mean,
+        }
+    }
+}
+
+/// Temperature of the contrastive term: a number, or `"clip"` for the frozen CLIP's own 1 / exp(logit_scale).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "toml::Value", into = "toml::Value")]
+pub enum Tau {
+    /// Whatever the frozen CLIP was trained to.
+    Clip,
+    /// This number; above 0.
+    Value(f64),
+}
+
+impl TryFrom<toml::Value> for Tau {
+    type Error = String;
+
+    fn try_from(value: toml::Value) -> Result<Self, String> {
+        match value {
+            toml::Value::String(s) if s == "clip" => Ok(Self::Clip),
+            toml::Value::Float(v) => Ok(Self::Value(v)),
+            toml::Value::Integer(v) => Ok(Self::Value(v as f64)),
+            other => Err(format!("expected a number above 0 or \"clip\", found {other}")),
+        }
+    }
+}
+
+impl From<Tau> for toml::Value {
+    fn from(tau: Tau) -> Self {
+        match tau {
+            Tau::Clip => Self::String("clip".into()),
+            Tau::Value(v) => Self::Float(v),
+        }
+    }
+}
+
+/// Rows of the contrastive softmax.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// Each predicted picture against the batch's texts: Eq. 4 as printed.
+    ImageToText,
+    /// The mean of both directions, as CLIP's own loss.
+    Symmetric,
+}
+
+/// Reduction of a squared error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reduction {
+    /// Mean over the batch and the d_clip dimensions (what `mse_loss` does).
+    Mean,
+    /// Sum over the dimensions, mean over the batch (the squared norm of Eq. 3): d_clip times larger.
+    Sum,
+}
+
+/// `kind = "projection"`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProjectionSpec {
+    /// How the squared norm of Eq. 3 is reduced.
+    pub reduction: Reduction,
+}
+
+impl Default for ProjectionSpec {
+    fn default() -> Self {
+        Self {
+            reduction: Reduction::Mean,
+        }
+    }
+}
+
+/// `kind = "diffusion"`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DiffusionSpec {
+    /// Shape of the noise schedule; linear in the paper (appendix A).
+    pub beta_schedule: BetaSchedule,
+    /// First beta of the linear schedule; the paper gives no range, this is the usual DDPM one.
+    pub beta_start: f64,
+    /// Last beta of the linear schedule.
+    pub beta_end: f64,
+    /// Noise levels of training: 1000 in the paper.
+    pub train_steps: usize,
+    /// Probability that a caption is replaced by the empty one, which guidance needs.
+    pub cond_drop: f64,
+    /// Train on (z_x - mean) / std, as the 1B priors do.
+    pub whiten: bool,
+    /// How embeddings are drawn after training.
+    pub sampler: SamplerSpec,
+}
+
+impl Default for DiffusionSpec {
+    fn default() -> Self {
+        Self {
+            beta_schedule: BetaSchedule::Linear,
+            beta_start: 1e-4,
+            beta_end: 0.02,
+            train_steps: 1000,
+            cond_drop: 0.1,
+            whiten: true,
+            sampler: SamplerSpec::default(),
+        }
+    }
+}
+
+/// Shapes of the noise schedule, in the spelling of published scheduler files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BetaSchedule {
+    /// Betas on a line from `beta_start` to `beta_end`.
+    Linear,
+    /// The squared-cosine alpha-bar of the 1B priors; ignores `beta_start` and `beta_end`.
+    SquaredcosCapV2,
+}
+
+/// `[objective.sampler]` of a diffusion prior.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SamplerSpec {
+    /// Update rule; DDPM in the paper.
+    pub scheduler: SchedulerKind,
+    /// Steps of one sample: 25 in the paper.
+    pub steps: usize,
+    /// Classifier-free guidance on the z_x prediction: 4.0 in the paper; 1 is none.
+    pub guidance: f64,
+    /// Factor on the noise added in each step (Fig. 5a); 1 is the plain sampler, 0 adds none.
+    pub eta: f64,
+}
+
+impl Default for SamplerSpec {
+    fn default() -> Self {
+        Self {
+            scheduler: SchedulerKind::Ddpm,
+            steps: 25,
+            guidance: 4.0,
+            eta: 1.0,
+        }
+    }
+}
+
+/// Update rules of a sampler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SchedulerKind {
+    /// Ancestral sampling with the leading spacing of timesteps.
+    Ddpm,
+    /// Deterministic at eta 0.
+    Ddim,
+    /// Ancestral sampling over timesteps that include the first and the last.
+    Unclip,
+}
+
+/// `kind = "baseline"`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BaselineSpec {
+    /// Which one.
+    pub method: Baseline,
+}
+
+impl Default for BaselineSpec {
+    fn default() -> Self {
+        Self {
+            method: Baseline::Text,
+        }
+    }
+}
+
+/// Reference methods without a network, fitted on the same pairs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Baseline {
+    /// z_y itself.
+    Text,
+    /// z_y plus the mean of z_x - z_y.
+    MeanShift,
+    /// Ridge regression from z_y to z_x.
+    Ridge,
+    /// z_x of the training caption nearest to the prompt.
+    NearestCaption,
+    /// z_x of another rendering of what the prompt says: the ceiling.
+    Oracle,
+}
+
+impl Baseline {
+    /// Every baseline, in the order of the tables.
+    pub const ALL: &[Self] = &[
+        Self::Text,
+        Self::MeanShift,
+        Self::Ridge,
+        Self::NearestCaption,
+        Self::Oracle,
+    ];
+
+    /// The name that specs and tables use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::MeanShift => "mean_shift",
+            Self::Ridge => "ridge",
+            Self::NearestCaption => "nearest_caption",
+            Self::Oracle => "oracle",
+        }
+    }
+}
+
+/// `[train]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainSpec {
+    /// Optimiser steps: about 60,000 in the paper.
+    pub steps: usize,
+    /// Pairs in one step: 256 a GPU in the paper. Eq. 4 takes its negatives from the batch.
+    pub batch_size: usize,
+    /// Peak learning rate: 5e-5 in the paper.
+    pub lr: f64,
+    /// AdamW's decoupled weight decay.
+    pub weight_decay: f64,
+    /// AdamW's betas.
+    pub betas: [f64; 2],
+    /// AdamW's epsilon.
+    pub eps: f64,
+    /// Largest global norm of the gradient; 0 switches clipping off.
+    pub grad_clip: f64,
+    /// Learning rate over the steps. Its `kind` decides which keys it has.
+    pub schedule: ScheduleSpec,
+    /// Steps between checkpoints; 0 keeps the last one only (a killed run then starts again).
+    pub checkpoint_every: usize,
+    /// Steps between lines of `metrics.jsonl`.
+    pub log_every: usize,
+}
+
+impl Default for TrainSpec {
+    fn default() -> Self {
+        Self {
+            steps: 60_000,
+            batch_size: 256,
+            lr: 5e-5,
+            weight_decay: 0.0,
+            betas: [0.9, 0.999],
+            eps: 1e-8,
+            grad_clip: 1.0,
+            schedule: ScheduleSpec::Sgdr(SgdrSpec::default()),
+            checkpoint_every: 1000,
+            log_every: 50,
+        }
+    }
+}
+
+/// `[train.schedule]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ScheduleSpec {
+    /// Cosine annealing with warm restarts: the paper's.
+    Sgdr(SgdrSpec),
+    /// One cycle up and down: the paper's lambda study (appendix B).
+    OneCycle(OneCycleSpec),
+    /// `lr` throughout.
+    Constant(ConstantSpec),
+}
+
+impl ScheduleSpec {
+    /// The values of `kind`.
+    pub const KINDS: &[&str] = &["sgdr", "one_cycle", "constant"];
+}
+
+/// `kind = "sgdr"`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SgdrSpec {
+    /// Steps of the first cycle; 0 is the whole run (one cosine). The paper does not say.
+    pub t_0: usize,
+    /// Factor from one cycle's length to the next.
+    pub t_mult: usize,
+    /// Learning rate at the end of a cycle.
+    pub eta_min: f64,
+}
+
+impl Default for SgdrSpec {
+    fn default() -> Self {
+        Self {
+            t_0: 0,
+            t_mult: 1,
+            eta_min: 0.0,
+        }
+    }
+}
+
+/// `kind = "one_cycle"`, with PyTorch's defaults.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OneCycleSpec {
+    /// Share of the steps in which the learning rate rises.
+    pub pct_start: f64,
+    /// `lr` over the first learning rate.
+    pub div_factor: f64,
+    /// First learning rate over the last one.
+    pub final_div_factor: f64,
+}
+
+impl Default for OneCycleSpec {
+    fn default() -> Self {
+        Self {
+            pct_start: 0.3,
+            div_factor: 25.0,
+            final_div_factor: 1e4,
+        }
+    }
+}
+
+/// `kind = "constant"`: no keys.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConstantSpec {}
+
+/// `[eval]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvalSpec {
+    /// Test prompts of each split at most; 0 is all of them.
+    pub n_prompts: usize,
+    /// Noise draws for each prompt (scores are means over them; two or more give the diversity).
+    pub n_noise: usize,
+    /// True pictures that distances and retrieval compare with.
+    pub n_reference: usize,
+    /// Seed of the rendered scenes and of the noise. Apart from `seed`, so that all runs answer the same questions.
+    pub seed: u64,
+}
+
+impl Default for EvalSpec {
+    fn default() -> Self {
+        Self {
+            n_prompts: 0,
+            n_noise: 4,
+            n_reference: 2000,
+            seed: 0,
+        }
+    }
+}

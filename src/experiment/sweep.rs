@@ -1,0 +1,496 @@
+//! A sweep: one specification, some axes, the runs that follow.
+//!
+//! ```toml
+//! extends = "base.toml"
+//! baselines = ["text", "ridge"]          # methods without a network, beside the runs
+//! [axes]                                 # product, in this order
+//! "objective.lambda" = [0.0, 0.2, 1.0]   # a list of values, or a table of named ones (for values that are tables)
+//! seed = [0, 1, 2]
+//! [smoke]                                # replaces values under --smoke; [smoke.axes] replaces axes
+//! train.steps = 20
+//! [report]                               # what the table and the plot show
+//! columns = ["forced_choice/binding"]
+//! ```
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::Value;
+
+use super::error::SpecError;
+use super::resolve::{Layers, Setting, merge, nest, short};
+use super::run::Run;
+use super::spec::Baseline;
+
+/// Keys of a sweep file that are not keys of a run.
+const SWEEP_KEYS: &[&str] = &["axes", "baselines", "smoke", "report"];
+
+/// The parts of a run that a baseline depends on. It has no network, so no size, no training and no seed.
+const BASELINE_KEYS: &[&str] = &["world", "clip", "data", "eval"];
+
+/// Sizes of a smoke run, under the file's own `[smoke]`.
+const SMOKE: &str = "
+data.n_pairs = 64
+train = { steps = 20, batch_size = 16, checkpoint_every = 10, log_every = 5 }
+eval = { n_prompts = 8, n_noise = 2, n_reference = 64 }
+";
+
+/// A sweep, read and not yet expanded.
+#[derive(Debug, Clone)]
+pub struct SweepSpec {
+    name: String,
+    folder: PathBuf,
+    smoke: bool,
+    layers: Layers,
+    axes: Vec<Axis>,
+    baselines: Vec<Baseline>,
+    settings: Vec<Setting>,
+    report: ReportSpec,
+}
+
+/// One axis: a key and the values it takes, each with its label.
+#[derive(Debug, Clone, PartialEq)]
+struct Axis {
+    origin: String,
+    key: String,
+    values: Vec<(String, Value)>,
+}
+
+/// `[report]`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReportSpec {
+    /// Metrics that the table shows, in order: `name` for all splits of a metric or `name@split`. Empty: all of them.
+    pub columns: Vec<String>,
+    /// Metrics that the plot shows, a panel each, in the same notation. Empty: the first four columns.
+    pub plot: Vec<String>,
+    /// The system that the others are compared with, prompt by prompt. Empty: no comparison.
+    pub reference: String,
+}
+
+/// One run of a sweep.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    name: String,
+    axes: Vec<(String, String)>,
+    run: Run,
+    written: String,
+}
+
+impl Planned {
+    /// Name of its directory: axis labels and the configuration's hash.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// `(axis, label)`, in the order of the spec.
+    pub fn axes(&self) -> &[(String, String)] {
+        &self.axes
+    }
+
+    /// The run.
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// The run as the user gave it: text of `spec.toml`.
+    pub fn written(&self) -> &str {
+        &self.written
+    }
+}
+
+/// The one run of a file without axes: what `eclipse train` does.
+///
+/// # Errors
+/// Like [`Layers::read`] and [`Layers::resolve`].
+pub fn single(path: &Path, settings: &[Setting]) -> Result<Planned, SpecError> {
+    let mut layers = Layers::read(path)?;
+    for setting in settings {
+        layers.set(setting);
+    }
+    let stem = path
+        .file_stem()
+        .map_or_else(|| "run".into(), |s| s.to_string_lossy().into_owned());
+    plan(vec![], &layers, |hash| format!("{}_{hash}", file_name(&stem)))
+}
+
+impl SweepSpec {
+    /// Reads `experiments/<name>/sweep.toml`, or the file or folder that `name` is a path of. Under `smoke` the runs are
+    /// tiny. `settings` go over everything; one that names an axis replaces that axis.
+    ///
+    /// # Errors
+    /// [`SpecError`], naming file and key.
+    pub fn read(name: &str, settings: &[Setting], smoke: bool) -> Result<Self, SpecError> {
+        let path = find(name)?;
+        let mut layers = Layers::read(&path)?;
+        let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        let stem = path
+            .file_stem()
+            .map(|s| s.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        let name = match folder.file_name() {
+            Some(parent) if stem == "sweep" => parent.to_string_lossy().into_owned(),
+            _ => stem,
+        };
+        let mut spec = Self {
+            name: file_name(&name),
+            folder,
+            smoke,
+            layers: Layers::default(),
+            axes: vec![],
+            baselines: vec![],
+            settings: vec![],
+            report: ReportSpec::default(),
+        };
+        let mut on_top = Layers::default();
+        if smoke {
+            on_top.push("--smoke", SMOKE.parse().expect("the built-in sizes are TOML"));
+        }
+        let mut smoke_axes = vec![];
+        for (origin, key, value) in layers.take(SWEEP_KEYS) {
+            match key.as_str() {
+                "axes" => spec.add_axes(&origin, "axes", value)?,
+                "baselines" => spec.baselines = read_as(&origin, &key, value, BASELINES)?,
+                "report" => spec.report = read_as(&origin, &key, value, REPORT)?,
+                _ => {
+                    let Value::Table(mut table) = value else {
+                        return Err(wrong(&origin, &key, "a table", &value));
+                    };
+                    if let Some(axes) = table.remove("axes") {
+                        smoke_axes.push((origin.clone(), axes));
+                    }
+                    if smoke {
+                        on_top.push(format!("{origin} [smoke]"), table);
+                    }
+                }
+            }
+        }
+        for (origin, axes) in smoke_axes {
+            if smoke {
+                spec.add_axes(&origin, "smoke.axes", axes)?;
+            }
+        }
+        layers.append(on_top);
+        spec.layers = layers;
+        for setting in settings {
+            match spec.axes.iter_mut().find(|a| a.key == setting.key) {
+                Some(axis) => *axis = axis.replaced_by(setting)?,
+                None => spec.settings.push(setting.clone()),
+            }
+        }
+        Ok(spec)
+    }
+
+    /// Name of the experiment; smoke runs are kept apart from the real ones.
+    pub fn name(&self) -> String {
+        if self.smoke {
+            format!("{}-smoke", self.name)
+        } else {
+            self.name.clone()
+        }
+    }
+
+    /// The folder of the specification.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Whether what this sweep finds out is what the folder's committed results show: no `--smoke`, no `--set`.
+    pub fn is_as_committed(&self) -> bool {
+        let pinned = self.axes.iter().any(|a| a.origin.starts_with("--set"));
+        !self.smoke && self.settings.is_empty() && !pinned
+    }
+
+    /// `[report]`.
+    pub fn report(&self) -> &ReportSpec {
+        &self.report
+    }
+
+    /// All runs: the product of the axes with the last axis fastest, then the baselines.
+    ///
+    /// # Errors
+    /// [`SpecError`], naming file, axis or option and key. A `--set` of an objective's key must fit at least one run.
+    pub fn expand(&self) -> Result<Vec<Planned>, SpecError> {
+        let mut runs = Vec::new();
+        let mut used = vec![false; self.settings.len()];
+        for point in product(&self.axes) {
+            let mut layers = self.layers.clone();
+            for (axis, _, value) in &point {
+                layers.push(
+                    format!("{}: axis {}", axis.origin, axis.key),
+                    nest(&axis.key, (*value).clone()),
+                );
+            }
+            let kind = layers.objective_kind();
+            for (setting, used) in self.settings.iter().zip(&mut used) {
+                if setting.applies_to(&kind) {
+                    *used = true;
+                    layers.set(setting);
+                }
+            }
+            let labels = point
+                .iter()
+                .map(|(axis, label, _)| (axis.key.clone(), (*label).to_owned()));
+            runs.push(named(labels.collect(), &layers)?);
+        }
+        for &baseline in &self.baselines {
+            runs.extend(self.expand_baseline(baseline)?);
+        }
+        if let Some(unused) = used.iter().position(|used| !used) {
+            let setting = &self.settings[unused];
+            return Err(SpecError::UnknownKey {
+                origin: setting.origin(),
+                key: setting.key.clone(),
+                expected: "a key of an objective in this sweep".into(),
+                suggestion: None,
+            });
+        }
+        let mut names = HashSet::new();
+        match runs.iter().find(|r| !names.insert(r.name.clone())) {
+            None => Ok(runs),
+            Some(twice) => Err(SpecError::Value {
+                origin: self.folder.join("sweep.toml").display().to_string(),
+                key: "axes".into(),
+                expected: "runs that differ".into(),
+                found: format!("{} twice", twice.name),
+            }),
+        }
+    }
+
+    fn expand_baseline(&self, baseline: Baseline) -> Result<Vec<Planned>, SpecError> {
+        let concerns = |key: &str| BASELINE_KEYS.contains(&key.split('.').next().unwrap_or(key));
+        let axes: Vec<Axis> = self.axes.iter().filter(|a| concerns(&a.key)).cloned().collect();
+        let mut runs = Vec::new();
+        for point in product(&axes) {
+            let mut layers = self.layers.only(BASELINE_KEYS);
+            let mut objective = nest("objective.kind", Value::String("baseline".into()));
+            merge(
+                &mut objective,
+                &nest("objective.method", Value::String(baseline.name().into())),
+            );
+            layers.push("baselines", objective);
+            for (axis, _, value) in &point {
+                layers.push(
+                    format!("{}: axis {}", axis.origin, axis.key),
+                    nest(&axis.key, (*value).clone()),
+                );
+            }
+            for setting in self.settings.iter().filter(|s| concerns(&s.key)) {
+                layers.set(setting);
+            }
+            let mut labels = vec![("objective".to_owned(), baseline.name().to_owned())];
+            labels.extend(
+                point
+                    .iter()
+                    .map(|(axis, label, _)| (axis.key.clone(), (*label).to_owned())),
+            );
+            runs.push(named(labels, &layers)?);
+        }
+        Ok(runs)
+    }
+
+    /// Adds the axes of one file; one of the same key is replaced where it stands.
+    fn add_axes(&mut self, origin: &str, key: &str, value: Value) -> Result<(), SpecError> {
+        let Value::Table(table) = value else {
+            return Err(wrong(origin, key, "a table of axes", &value));
+        };
+        for (name, value) in table {
+            for axis in Axis::read(origin, &name, value)? {
+                match self.axes.iter_mut().find(|a| a.key == axis.key) {
+                    Some(old) => *old = axis,
+                    None => self.axes.push(axis),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+const BASELINES: &str = "a list of text, mean_shift, ridge, nearest_caption, oracle";
+const REPORT: &str = "a table with the lists columns and plot and the text reference";
+
+fn read_as<T: serde::de::DeserializeOwned>(
+    origin: &str,
+    key: &str,
+    value: Value,
+    expected: &str,
+) -> Result<T, SpecError> {
+    value
+        .clone()
+        .try_into()
+        .map_err(|_| wrong(origin, key, expected, &value))
+}
+
+fn wrong(origin: &str, key: &str, expected: &str, found: &Value) -> SpecError {
+    SpecError::Value {
+        origin: origin.into(),
+        key: key.into(),
+        expected: expected.into(),
+        found: short(found),
+    }
+}
+
+impl Axis {
+    /// The axes that `key = value` stands for: usually one; several when `a.b = [..]` was written without quotes.
+    fn read(origin: &str, key: &str, value: Value) -> Result<Vec<Self>, SpecError> {
+        let values = match value {
+            Value::Array(values) => values.into_iter().map(|v| (label(&v), v)).collect(),
+            Value::Table(table) if table.values().any(Value::is_array) => {
+                let inner = table
+                    .into_iter()
+                    .map(|(k, v)| Self::read(origin, &format!("{key}.{k}"), v));
+                return Ok(inner.collect::<Result<Vec<_>, _>>()?.concat());
+            }
+            Value::Table(table) => table.into_iter().collect(),
+            other => {
+                return Err(wrong(
+                    origin,
+                    &format!("axes.{key}"),
+                    "a list of values or a table of named ones",
+                    &other,
+                ));
+            }
+        };
+        Self::new(origin.to_owned(), key.to_owned(), values).map(|axis| vec![axis])
+    }
+
+    fn new(origin: String, key: String, values: Vec<(String, Value)>) -> Result<Self, SpecError> {
+        let found = match values
+            .iter()
+            .enumerate()
+            .find(|(i, v)| values[..*i].iter().any(|w| w.0 == v.0))
+        {
+            Some((_, (twice, _))) => format!("{twice} twice"),
+            None if values.is_empty() => "none".into(),
+            None => return Ok(Self { origin, key, values }),
+        };
+        let expected = "one or more values, each once (name tables: a = {..}, b = {..})".into();
+        Err(SpecError::Value {
+            origin,
+            key: format!("axes.{key}"),
+            expected,
+            found,
+        })
+    }
+
+    /// This axis with the values of a `--set`: a list, the name of one of its values, or one value.
+    fn replaced_by(&self, setting: &Setting) -> Result<Self, SpecError> {
+        let one = |value: &Value| {
+            let text = label(value);
+            let named = self
+                .values
+                .iter()
+                .find(|(label, v)| *label == text && v.is_table());
+            named.cloned().unwrap_or_else(|| (text, value.clone()))
+        };
+        let values = match &setting.value {
+            Value::Array(values) => values.iter().map(one).collect(),
+            value => vec![one(value)],
+        };
+        Self::new(setting.origin(), self.key.clone(), values)
+    }
+}
+
+/// How a value is called in names and tables.
+fn label(value: &Value) -> String {
+    match value {
+        Value::String(s) => s.clone(),
+        // 1 and 1.0 are the same value of a float.
+        Value::Float(v) => v.to_string(),
+        Value::Table(table) => match table.get("kind").or_else(|| table.get("method")) {
+            Some(Value::String(kind)) => kind.clone(),
+            _ => short(value),
+        },
+        other => short(other),
+    }
+}
+
+type Point<'a> = Vec<(&'a Axis, &'a str, &'a Value)>;
+
+/// Every combination of values, the last axis fastest. One empty point without axes.
+fn product(axes: &[Axis]) -> Vec<Point<'_>> {
+    let mut points = vec![vec![]];
+    for axis in axes {
+        let mut longer = Vec::new();
+        for point in &points {
+            for (label, value) in &axis.values {
+                let mut point: Point<'_> = point.clone();
+                point.push((axis, label, value));
+                longer.push(point);
+            }
+        }
+        points = longer;
+    }
+    points
+}
+
+fn named(axes: Vec<(String, String)>, layers: &Layers) -> Result<Planned, SpecError> {
+    let parts = axes
+        .iter()
+        .map(|(key, label)| format!("{key}-{}_", file_name(label)));
+    let prefix = parts.collect::<String>();
+    plan(axes, layers, |hash| format!("{prefix}{hash}"))
+}
+
+fn plan(
+    axes: Vec<(String, String)>,
+    layers: &Layers,
+    name: impl FnOnce(&str) -> String,
+) -> Result<Planned, SpecError> {
+    let run = layers.resolve()?;
+    let origins = layers
+        .origins()
+        .iter()
+        .map(|o| format!("#   {o}\n"))
+        .collect::<String>();
+    let table = toml::to_string(&layers.written()).expect("layers of TOML are TOML");
+    Ok(Planned {
+        name: name(run.short_hash()),
+        axes,
+        run,
+        written: format!("# As given, lowest layer first:\n{origins}\n{table}"),
+    })
+}
+
+/// `text` with everything that a file name had better not have replaced by `-`.
+fn file_name(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "._+-".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        })
+        .collect()
+}
+
+/// The sweep file that `name` stands for.
+fn find(name: &str) -> Result<PathBuf, SpecError> {
+    let given = Path::new(name);
+    if given.is_file() {
+        return Ok(given.to_path_buf());
+    }
+    let inside = given.join("sweep.toml");
+    if inside.is_file() {
+        return Ok(inside);
+    }
+    let expected = Path::new("experiments").join(name).join("sweep.toml");
+    if expected.is_file() {
+        return Ok(expected);
+    }
+    let mut available: Vec<String> = std::fs::read_dir("experiments")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|e| e.path().join("sweep.toml").is_file())
+        .map(|e| e.file_name().to_string_lossy().into_owned())
+        .collect();
+    available.sort();
+    Err(SpecError::NoExperiment {
+        name: name.to_owned(),
+        expected,
+        available,
+    })
+}

@@ -5,6 +5,7 @@ mod inspect;
 mod report;
 mod sweep;
 mod train;
+mod verify;
 
 use std::io::{ErrorKind, Write};
 
@@ -33,6 +34,8 @@ enum Command {
     Report(report::ReportArgs),
     /// Say what a model directory, a safetensors file or a run directory holds.
     Inspect(inspect::InspectArgs),
+    /// Reproduce reference numbers on this machine and device.
+    Verify(verify::VerifyArgs),
     /// List the devices that this build can compute on.
     Devices(devices::DevicesArgs),
 }
@@ -46,6 +49,7 @@ impl Cli {
             Command::Train(args) => train::run(&args, device),
             Command::Report(args) => report::run(&args),
             Command::Inspect(args) => inspect::run(&args),
+            Command::Verify(args) => verify::run(&args, device),
             Command::Devices(args) => devices::run(&args),
         }
     }

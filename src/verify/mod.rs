@@ -9,8 +9,8 @@
 //!
 //! To add a family: a file with `pub(super) fn run(context: &Context) -> Outcome`, and one line in [`FAMILIES`].
 
-pub mod fixture;
 mod clip;
+pub mod fixture;
 mod lr_schedule;
 mod pipeline;
 mod prior;

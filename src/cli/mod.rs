@@ -2,6 +2,7 @@
 
 mod devices;
 mod inspect;
+mod pretrain;
 mod report;
 mod sweep;
 mod train;
@@ -36,6 +37,8 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Reproduce reference numbers on this machine and device.
     Verify(verify::VerifyArgs),
+    /// Make a built-in world's small CLIP again, and measure what it can tell.
+    Pretrain(pretrain::PretrainArgs),
     /// List the devices that this build can compute on.
     Devices(devices::DevicesArgs),
 }
@@ -50,6 +53,7 @@ impl Cli {
             Command::Report(args) => report::run(&args),
             Command::Inspect(args) => inspect::run(&args),
             Command::Verify(args) => verify::run(&args, device),
+            Command::Pretrain(args) => pretrain::run(&args, device),
             Command::Devices(args) => devices::run(&args),
         }
     }

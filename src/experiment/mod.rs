@@ -3,10 +3,12 @@
 //! [`spec`] is what a researcher writes, [`resolve`] its layers, [`run`] the checked result; [`sweep`] expands axes,
 //! [`execute`] carries runs out in the directories of [`run_dir`], [`report`] reads those and nothing else.
 
+pub mod bars;
 mod error;
 pub mod execute;
 mod metrics;
 mod plot;
+pub mod pretrain;
 pub mod provenance;
 pub mod report;
 pub mod resolve;

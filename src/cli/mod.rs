@@ -2,6 +2,7 @@
 
 mod devices;
 mod inspect;
+mod pretrain;
 mod progress;
 mod report;
 mod sweep;
@@ -37,6 +38,8 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Reproduce reference numbers on this machine and device.
     Verify(verify::VerifyArgs),
+    /// Make a built-in world's small CLIP again, and measure what it can tell.
+    Pretrain(pretrain::PretrainArgs),
     /// List the devices that this build can compute on.
     Devices(devices::DevicesArgs),
 }
@@ -51,6 +54,7 @@ impl Cli {
             Command::Report(args) => report::run(&args),
             Command::Inspect(args) => inspect::run(&args),
             Command::Verify(args) => verify::run(&args, device),
+            Command::Pretrain(args) => pretrain::run(&args, device),
             Command::Devices(args) => devices::run(&args),
         }
     }

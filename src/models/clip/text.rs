@@ -95,6 +95,12 @@ impl ClipText {
         Ok((config, module))
     }
 
+    /// The same tower with z_y multiplied by `factor`.
+    pub fn rescaled(mut self, factor: f64) -> Self {
+        self.projection.weight = self.projection.weight.map(|w| w.mul_scalar(factor));
+        self
+    }
+
     /// Loads weights that fit `config`; tensors whose names start with an entry of `ignored` may be left unused.
     ///
     /// # Errors

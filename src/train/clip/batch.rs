@@ -44,7 +44,7 @@ pub struct ClipBatch {
 }
 
 /// Pixels of this world's pictures, 0 to 1, have about this mean, and a standard deviation not far from this.
-pub fn normalization() -> ([f32; 3], [f32; 3]) {
+pub fn normalization() -> ([f64; 3], [f64; 3]) {
     ([0.7; 3], [0.25; 3])
 }
 

@@ -335,7 +335,8 @@ impl RunDir {
 
     /// Removes what a killed process was writing.
     fn sweep_temporaries(&self) {
-        for folder in [self.path.clone(), self.path.join("eval")] {
+        let folders = ["", "eval", "checkpoint", "prior"].map(|name| self.path.join(name));
+        for folder in folders {
             for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
                 if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
                     // Only litter: the run does not depend on it.

@@ -2,7 +2,11 @@
 mod cli;
 mod eval;
 mod golden;
+mod keys;
 mod layers;
+mod priors;
 mod spec;
 mod sweep;
+mod tiny;
+mod training;
 mod world;

@@ -1,0 +1,169 @@
+//! Tiny random models in the published layouts, written tensor by tensor and not by the code under test.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::prelude::Device;
+use eclipse_t2i::device::DeviceSpec;
+use eclipse_t2i::models::clip::preprocess::Preprocess;
+use eclipse_t2i::models::clip::{ClipConfig, ClipTextConfig, ClipVisionConfig, JOINT_MAPPING};
+use eclipse_t2i::models::prior::{DiffusionPrior, MAPPING, Prior, PriorConfig};
+use eclipse_t2i::noise::Noise;
+use eclipse_t2i::train::clip::write_word_tokenizer;
+use eclipse_t2i::weights::{Mapping, Parameter, parameters};
+use eclipse_t2i::world;
+use safetensors::{Dtype, tensor::TensorView};
+
+/// d_clip of everything here.
+pub const D_CLIP: usize = 16;
+
+/// The default device.
+pub fn device() -> Device {
+    let spec = DeviceSpec::default();
+    spec.device().expect("the default device is built in")
+}
+
+/// The committed reference fixtures.
+pub fn golden(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(path)
+}
+
+/// Tensors by name: dtype, shape, bytes.
+pub type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
+
+/// Values for every parameter that keep activations near 1: norms near the identity, matrices 1/sqrt(d_in).
+pub fn tensors(parameters: &[Parameter], seed: u64) -> Tensors {
+    let tensor = |(i, p): (usize, &Parameter)| {
+        let n = p.shape.iter().product();
+        let is_norm = p.name.contains("norm") || p.name.contains("layrnorm");
+        let (offset, scale) = match (p.shape.as_slice(), p.name.ends_with(".weight")) {
+            ([_], true) if is_norm => (1.0, 0.1),
+            _ if p.name == "clip_std" => (1.0, 0.0),
+            _ if p.name == "logit_scale" => (2.0, 0.0),
+            ([_] | [], _) => (0.0, 0.1),
+            (shape, _) => (0.0, 1.0 / (shape[1..].iter().product::<usize>() as f32).sqrt()),
+        };
+        let values = Noise::stream(seed, i as u64).normal_vec(n);
+        let bytes = values.iter().flat_map(|v| (offset + scale * v).to_le_bytes()).collect();
+        let shape = if p.name == "logit_scale" { Vec::new() } else { p.shape.clone() };
+        (p.name.clone(), (Dtype::F32, shape, bytes))
+    };
+    parameters.iter().enumerate().map(tensor).collect()
+}
+
+/// Writes a safetensors file.
+pub fn write(path: &Path, tensors: &Tensors) {
+    let views = tensors.iter().map(|(name, (dtype, shape, bytes))| {
+        let view = TensorView::new(*dtype, shape.clone(), bytes).expect("as many bytes as the shape asks for");
+        (name.clone(), view)
+    });
+    let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
+    let bytes = safetensors::serialize(views, Some(metadata)).expect("serialises");
+    std::fs::write(path, bytes).expect("written");
+}
+
+/// Reads a safetensors file.
+pub fn read(path: &Path) -> Tensors {
+    let bytes = std::fs::read(path).expect("a file");
+    let file = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
+    let tensor = |(name, view): (String, TensorView<'_>)| (name, (view.dtype(), view.shape().to_vec(), view.data().to_vec()));
+    file.tensors().into_iter().map(tensor).collect()
+}
+
+/// Rewrites a safetensors file.
+pub fn alter(path: &Path, change: impl FnOnce(&mut Tensors)) {
+    let mut tensors = read(path);
+    change(&mut tensors);
+    write(path, &tensors);
+}
+
+/// Rewrites a JSON file.
+pub fn alter_json(path: &Path, change: impl FnOnce(&mut serde_json::Value)) {
+    let mut value = serde_json::from_slice(&std::fs::read(path).expect("a file")).expect("JSON");
+    change(&mut value);
+    std::fs::write(path, value.to_string()).expect("written");
+}
+
+/// Sizes of the tiny CLIP for a vocabulary of `n_vocab` words.
+pub fn clip_config(n_vocab: usize) -> ClipConfig {
+    let text = ClipTextConfig {
+        vocab_size: n_vocab,
+        hidden_size: D_CLIP,
+        intermediate_size: 32,
+        projection_dim: D_CLIP,
+        num_hidden_layers: 1,
+        num_attention_heads: 2,
+        max_position_embeddings: world::CONTEXT,
+        eos_token_id: n_vocab as u32 - 1,
+        ..Default::default()
+    };
+    let vision = ClipVisionConfig {
+        hidden_size: 12,
+        intermediate_size: 24,
+        projection_dim: D_CLIP,
+        num_hidden_layers: 1,
+        num_attention_heads: 3,
+        image_size: 16,
+        patch_size: 8,
+        ..Default::default()
+    };
+    ClipConfig::new(text, vision)
+}
+
+/// A random CLIP for the emoji world, a published folder of 100 kB.
+pub fn write_clip(dir: &Path) {
+    std::fs::create_dir_all(dir).expect("a folder");
+    let n_vocab = write_word_tokenizer(&world::vocabulary(), world::CONTEXT, dir).expect("a tokenizer");
+    let config = clip_config(n_vocab);
+    write_model(dir, &config, &config.init(&device()), &JOINT_MAPPING, "model.safetensors", 1);
+    let preprocessing = Preprocess::clip(16).to_json().to_string();
+    std::fs::write(dir.join("preprocessor_config.json"), preprocessing).expect("written");
+}
+
+/// Sizes of the tiny prior without time.
+pub fn prior_config() -> PriorConfig {
+    PriorConfig {
+        n_heads: 2,
+        d_head: 8,
+        n_layers: 2,
+        d_clip: D_CLIP,
+        n_text: world::CONTEXT,
+        n_extra: PriorConfig::N_EXTRA,
+        ..Default::default()
+    }
+}
+
+/// A random prior in diffusers' layout; one with time where the config says so.
+pub fn write_prior(dir: &Path, config: &PriorConfig) {
+    std::fs::create_dir_all(dir).expect("a folder");
+    let name = "diffusion_pytorch_model.safetensors";
+    match config.has_time() {
+        true => write_model(dir, config, &DiffusionPrior::init(config, &device()), &MAPPING, name, 2),
+        false => write_model(dir, config, &Prior::init(config, &device()), &MAPPING, name, 2),
+    }
+}
+
+fn write_model(dir: &Path, config: &impl serde::Serialize, module: &impl Module, mapping: &Mapping, name: &str, seed: u64) {
+    std::fs::write(dir.join("config.json"), serde_json::to_string(config).expect("JSON")).expect("written");
+    write(&dir.join(name), &tensors(&parameters(module, mapping), seed));
+}
+
+/// Files below `root` that a write left unfinished.
+pub fn temporaries(root: &Path) -> Vec<PathBuf> {
+    let (mut found, mut left) = (Vec::new(), vec![root.to_path_buf()]);
+    while let Some(dir) = left.pop() {
+        for entry in std::fs::read_dir(dir).expect("a folder").flatten() {
+            let is_temporary = entry.file_name().to_string_lossy().contains("tmp");
+            if entry.path().is_dir() {
+                left.push(entry.path());
+            }
+            if is_temporary {
+                found.push(entry.path());
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,352 @@
+//! Training as a user relies on it: runs that are killed, runs that blow up, losses that fall, curves that stay.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use burn::optim::lr_scheduler::LrScheduler;
+use burn::prelude::*;
+use burn::train::TrainStep;
+use eclipse_t2i::data::pairs::{Pairs, Texts};
+use eclipse_t2i::diffusion::{Scheduler, SchedulerConfig};
+use eclipse_t2i::models::prior::{DiffusionPrior, Prior};
+use eclipse_t2i::noise::Noise;
+use eclipse_t2i::objective::eclipse::{Direction, Reduction};
+use eclipse_t2i::train::checkpoint::last_complete;
+use eclipse_t2i::train::prior::{
+    AdamWOptions, DiffusionTrainer, EclipseOptions, NoisingOptions, PriorBatch, PriorTrainer, diffusion_batches,
+    eclipse_batches,
+};
+use eclipse_t2i::train::schedule::{LrSchedule, SteppedLr};
+use eclipse_t2i::train::session::{SessionOptions, Sink, TrainError, fit};
+
+use crate::tiny::{self, D_CLIP, device, golden};
+
+const CONFIG: &str = r#"
+clip = "clip"
+[data]
+n_pairs = 48
+[model]
+n_heads = 2
+d_head = 8
+n_layers = 2
+[train]
+steps = 240
+batch_size = 12
+lr = 1e-3
+checkpoint_every = 20
+log_every = 1
+[eval]
+n_prompts = 3
+n_noise = 2
+"#;
+
+/// A folder with a random CLIP and a small run's specification.
+fn desk() -> tempfile::TempDir {
+    let desk = tempfile::tempdir().expect("a folder");
+    tiny::write_clip(&desk.path().join("clip"));
+    std::fs::write(desk.path().join("one.toml"), CONFIG).expect("written");
+    desk
+}
+
+/// `eclipse train` of the desk's run into `out`.
+fn train(desk: &Path, out: &str, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_eclipse"));
+    command
+        .current_dir(desk)
+        .args(["train", "--config", "one.toml", "--out", out])
+        .args(more)
+        .env_remove("RUST_LOG")
+        .stdout(Stdio::null());
+    command
+}
+
+fn finish(mut command: Command) {
+    let output = command.output().expect("the program starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Lets `child` work until `reached`, then kills it as a power cut would.
+fn kill_when(mut child: Child, reached: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !reached() {
+        assert_eq!(child.try_wait().expect("a child"), None, "the run ended before it could be killed");
+        assert!(start.elapsed() < Duration::from_secs(120), "the run does not get there");
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    child.kill().expect("killed");
+    child.wait().expect("reaped");
+}
+
+/// Everything of a run that must not depend on how it came about.
+fn results(run: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let names = [
+        "config.toml",
+        "metrics.jsonl",
+        "eval/embedding.json",
+        "prior/config.json",
+        "prior/diffusion_pytorch_model.safetensors",
+    ];
+    let read = |name: &str| (PathBuf::from(name), std::fs::read(run.join(name)).expect("a result"));
+    assert!(run.join("DONE").is_file());
+    assert_eq!(tiny::temporaries(run), Vec::<PathBuf>::new());
+    names.into_iter().map(read).collect()
+}
+
+fn assert_same(a: &Path, b: &Path) {
+    for ((name, a), (_, b)) in results(a).into_iter().zip(results(b)) {
+        let lines = |bytes: &[u8]| String::from_utf8_lossy(bytes).lines().map(String::from).collect::<Vec<_>>();
+        let differ = || {
+            let (a, b) = (lines(&a), lines(&b));
+            let unlike = a.iter().zip(&b).position(|(a, b)| a != b).unwrap_or(a.len().min(b.len()));
+            format!("line {} of {} and {}: {:?}, {:?}", unlike + 1, a.len(), b.len(), a.get(unlike), b.get(unlike))
+        };
+        assert!(a == b, "{} differs in {}", name.display(), differ());
+    }
+}
+
+#[test]
+fn a_run_killed_at_any_moment_ends_as_if_it_had_not_been() {
+    let desk = desk();
+    let (whole, killed) = (desk.path().join("whole"), desk.path().join("killed"));
+    // One thread here and as many as there are below: results must not depend on that either.
+    let mut straight = train(desk.path(), "whole", &[]);
+    straight.env("RAYON_NUM_THREADS", "1");
+    finish(straight);
+    let wrote = |step: usize| {
+        let text = std::fs::read_to_string(killed.join("metrics.jsonl")).unwrap_or_default();
+        text.contains(&format!("\"step\":{step},"))
+    };
+    let start = |more: &[&str]| {
+        let mut command = train(desk.path(), "killed", more);
+        command.stderr(Stdio::null()).spawn().expect("the program starts")
+    };
+    kill_when(start(&[]), || wrote(7)); // before any checkpoint
+    kill_when(start(&["--resume"]), || killed.join("checkpoint/model-3.bpk").exists()); // while one is being written
+    kill_when(start(&["--resume"]), || wrote(130)); // between two
+    assert!(last_complete(&killed.join("checkpoint")) >= Some(6));
+    assert!(!killed.join("DONE").exists() && !killed.join("prior").exists());
+    finish(train(desk.path(), "killed", &["--resume"]));
+    assert_same(&whole, &killed);
+
+    // After training, before the scores.
+    std::fs::remove_file(killed.join("DONE")).expect("removed");
+    std::fs::remove_file(killed.join("eval/embedding.json")).expect("removed");
+    finish(train(desk.path(), "killed", &["--resume"]));
+    assert_same(&whole, &killed);
+}
+
+#[test]
+fn a_killed_diffusion_run_ends_the_same_too() {
+    let desk = desk();
+    let more = ["--set", "objective.kind=diffusion", "--set", "objective.sampler.steps=5"];
+    finish(train(desk.path(), "whole", &more));
+    let metrics = desk.path().join("killed/metrics.jsonl");
+    let child = train(desk.path(), "killed", &more).stderr(Stdio::null()).spawn();
+    kill_when(child.expect("starts"), || {
+        std::fs::read_to_string(&metrics).is_ok_and(|text| text.contains("\"step\":90,"))
+    });
+    finish(train(desk.path(), "killed", &[&more[..], &["--resume"]].concat()));
+    assert_same(&desk.path().join("whole"), &desk.path().join("killed"));
+}
+
+#[test]
+fn lambda_zero_is_projection_bit_for_bit() {
+    let desk = desk();
+    let short = ["--set", "train.steps=30"];
+    finish(train(desk.path(), "zero", &[&short[..], &["--set", "objective.lambda=0"]].concat()));
+    finish(train(desk.path(), "projection", &[&short[..], &["--set", "objective.kind=projection"]].concat()));
+    finish(train(desk.path(), "eclipse", &short));
+    let all = |name: &str| {
+        let mut found = results(&desk.path().join(name));
+        found.retain(|(name, _)| name != Path::new("config.toml"));
+        found
+    };
+    assert!(all("zero") == all("projection"));
+    assert!(all("zero") != all("eclipse"), "lambda does something");
+}
+
+#[test]
+fn a_run_that_blows_up_names_the_step() {
+    let desk = desk();
+    let output = train(desk.path(), "run", &["--set", "train.lr=1e30"]).output().expect("starts");
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    insta::assert_snapshot!(stderr, @"error: step 2: `loss` is NaN; the run stops here, its last checkpoint is step 0");
+    let run = desk.path().join("run");
+    assert!(!run.join("DONE").exists() && !run.join("prior").exists());
+    assert_eq!(tiny::temporaries(&run), Vec::<PathBuf>::new());
+}
+
+/// Random pairs: what a prior learns of them is by heart.
+fn pairs(n: usize) -> Arc<Pairs> {
+    let (n_text, mut noise) = (eclipse_t2i::world::CONTEXT, Noise::new(11));
+    let mut texts = |n: usize| Texts {
+        d_clip: D_CLIP,
+        n_text,
+        z_y: noise.normal_vec(n * D_CLIP),
+        tokens: noise.normal_vec(n * n_text * D_CLIP),
+        mask: (0..n * n_text).map(|i| f32::from(u8::from(i % n_text < 6))).collect(),
+    };
+    let (texts, empty) = (texts(n), texts(1));
+    Arc::new(Pairs { z_x: noise.normal_vec(n * D_CLIP), texts, empty })
+}
+
+fn options(lambda: f64) -> EclipseOptions {
+    EclipseOptions { lambda, tau: 0.07, direction: Direction::ImageToText, reduction: Reduction::Mean, grad_clip: Some(1.0) }
+}
+
+fn adamw() -> AdamWOptions {
+    AdamWOptions { betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.01 }
+}
+
+fn one_cycle(steps: usize) -> SteppedLr {
+    let cycle = LrSchedule::OneCycle { lr: 3e-3, total: steps, pct_start: 0.3, div: 25.0, final_div: 1e4 };
+    SteppedLr::new(cycle.check().expect("a schedule"))
+}
+
+fn trainer(dir: &Path, lambda: f64) -> PriorTrainer {
+    tiny::write_prior(&dir.join("start"), &tiny::prior_config());
+    let (_, prior) = Prior::load(&dir.join("start"), &device().autodiff()).expect("loads");
+    PriorTrainer::new(prior, options(lambda))
+}
+
+const N_STEPS: usize = 40;
+const EVERY: usize = 5;
+
+/// Trains in `dir`; the target of step `bad` is not a number. Returns the weights.
+fn train_with(dir: &Path, bad: usize, pause: Duration) -> Result<tiny::Tensors, TrainError> {
+    let batches = eclipse_batches(pairs(24), 8, 3);
+    let batch = move |step: usize, device: &Device| {
+        let batch = batches(step, device);
+        let z_x = if step == bad { batch.z_x.mul_scalar(f32::NAN) } else { batch.z_x };
+        PriorBatch { z_x, ..batch }
+    };
+    let sink: Sink = Box::new(move |_, _| {
+        std::thread::sleep(pause);
+        Ok(())
+    });
+    let session = SessionOptions { n_steps: N_STEPS, checkpoint_every: EVERY };
+    let trained = fit(trainer(dir, 0.2), adamw().init(), one_cycle(N_STEPS), batch, dir, session, sink)?;
+    std::fs::create_dir_all(dir.join("end")).expect("a folder");
+    trained.prior.save(&tiny::prior_config(), &dir.join("end")).expect("saved");
+    Ok(tiny::read(&dir.join("end/diffusion_pytorch_model.safetensors")))
+}
+
+#[test]
+fn a_value_that_is_not_finite_stops_the_run_and_spares_the_checkpoints() {
+    let straight = tempfile::tempdir().expect("a folder");
+    let whole = train_with(straight.path(), 0, Duration::ZERO).expect("trains");
+    // In the middle of an epoch, at its end and at its start; with the report of a step on time, and late.
+    for (bad, kept) in [(13, 10), (15, 10), (16, 15), (2, 0)] {
+        for pause in [Duration::ZERO, Duration::from_millis(15)] {
+            let dir = tempfile::tempdir().expect("a folder");
+            let error = train_with(dir.path(), bad, pause).expect_err("stops");
+            assert!(matches!(error, TrainError::NonFinite { step, .. } if step == bad), "{error:?}");
+            assert_eq!(
+                error.to_string(),
+                format!("step {bad}: `loss` is NaN; the run stops here, its last checkpoint is step {kept}")
+            );
+            let last = last_complete(&dir.path().join("checkpoint")).unwrap_or(0) * EVERY;
+            assert_eq!(last, kept, "step {bad} was not finite");
+            // With the cause gone the run goes on from there, as if nothing had been.
+            assert!(train_with(dir.path(), 0, Duration::ZERO).expect("goes on") == whole);
+        }
+    }
+}
+
+#[test]
+fn a_sink_that_cannot_write_stops_the_run() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let sink: Sink = Box::new(|step, _| match step {
+        7 => Err(eclipse_t2i::files::FileError::Missing("metrics".into())),
+        _ => Ok(()),
+    });
+    let session = SessionOptions { n_steps: N_STEPS, checkpoint_every: EVERY };
+    let batches = eclipse_batches(pairs(24), 8, 3);
+    let fitted = fit(trainer(dir.path(), 0.2), adamw().init(), one_cycle(N_STEPS), batches, dir.path(), session, sink);
+    assert_eq!(fitted.err().map(|e| e.to_string()).as_deref(), Some("no such file: metrics"));
+}
+
+#[test]
+fn one_batch_is_learned_by_heart() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let batches = eclipse_batches(pairs(8), 8, 3);
+    for lambda in [0.0, 0.2] {
+        let mut trainer = trainer(dir.path(), lambda);
+        let (mut optimizer, mut schedule) = (adamw().init(), one_cycle(150));
+        let loss = |trainer: &PriorTrainer| {
+            let (_, loss) = trainer.loss(batches(1, &device().autodiff()));
+            loss.total.into_scalar::<f32>()
+        };
+        let first = loss(&trainer);
+        for _ in 0..150 {
+            let grads = trainer.step(batches(1, &device().autodiff())).grads;
+            trainer = trainer.optimize(&mut optimizer, schedule.step().into(), grads);
+        }
+        let last = loss(&trainer);
+        assert!(last * 10.0 < first, "lambda {lambda}: {first} fell to {last} only");
+    }
+}
+
+/// Losses of 20 steps.
+fn curve<M, B>(model: M, batch: impl Fn(usize, &Device) -> B + Send + Sync + 'static) -> Vec<f64>
+where
+    B: Send + 'static,
+    M: burn::train::LearnerModel
+        + TrainStep<Input = B, Output = eclipse_t2i::train::session::StepReport>
+        + burn::train::InferenceStep<Input = (), Output = eclipse_t2i::train::session::StepReport>,
+{
+    let dir = tempfile::tempdir().expect("a folder");
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sink: Sink = Box::new({
+        let seen = seen.clone();
+        move |step, values| {
+            assert_eq!(values[0].0, "loss");
+            let mut seen = seen.lock().expect("one writer");
+            assert_eq!(step, seen.len() + 1, "steps come in order");
+            seen.push(f64::from(values[0].1));
+            Ok(())
+        }
+    });
+    let session = SessionOptions { n_steps: 20, checkpoint_every: 20 };
+    fit(model, adamw().init(), one_cycle(20), batch, dir.path(), session, sink).expect("trains");
+    let seen = seen.lock().expect("the writer is gone");
+    seen.clone()
+}
+
+/// Rounding of f32 sums, which differs between machines, carried through 20 steps.
+const CURVE_TOLERANCE: f64 = 1e-4;
+
+#[test]
+fn loss_curves_are_the_committed_ones() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let config = tiny::prior_config().with_time();
+    tiny::write_prior(&dir.path().join("time"), &config);
+    let (_, prior) = DiffusionPrior::load(&dir.path().join("time"), &device().autodiff()).expect("loads");
+    let scheduler = Scheduler::new(SchedulerConfig::diffusion_baseline());
+    let noising = NoisingOptions {
+        alphas_cumprod: scheduler.schedule().alphas_cumprod().to_vec(),
+        cond_drop: 0.1,
+        whitening: Some(pairs(24).statistics()),
+    };
+    let computed = serde_json::json!({
+        "eclipse": curve(trainer(dir.path(), 0.2), eclipse_batches(pairs(24), 8, 3)),
+        "projection": curve(trainer(dir.path(), 0.0), eclipse_batches(pairs(24), 8, 3)),
+        "diffusion": curve(DiffusionTrainer::new(prior, Some(1.0)), diffusion_batches(pairs(24), noising, 8, 3)),
+    });
+    let path = golden("loss_curves.json");
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    let committed: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    let numbers = |v: &serde_json::Value| -> Vec<f64> { serde_json::from_value(v.clone()).unwrap_or_default() };
+    for (name, curve) in computed.as_object().expect("three") {
+        let (curve, want) = (numbers(curve), numbers(&committed[name]));
+        let same = |(a, b): (&f64, &f64)| (a - b).abs() <= CURVE_TOLERANCE * b.abs();
+        assert!(
+            want.len() == 20 && curve.iter().zip(&want).all(same),
+            "{name} has another curve. If that is meant, make {} this:\n{computed}",
+            path.display()
+        );
+    }
+}

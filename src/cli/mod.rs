@@ -2,15 +2,18 @@
 
 mod devices;
 mod inspect;
+mod pretrain;
+mod progress;
 mod report;
 mod sweep;
 mod train;
+mod verify;
 
 use std::io::{ErrorKind, Write};
 
 use clap::{Args, Parser, Subcommand};
 use eclipse_t2i::device::{DeviceError, DeviceSpec};
-use eclipse_t2i::experiment::{Execute, Setting, SpecError};
+use eclipse_t2i::experiment::{Execute, PriorExecutor, Setting, SpecError};
 
 /// Train, sample, evaluate and sweep text-to-image priors (ECLIPSE, Projection, Diffusion-Baseline).
 #[derive(Debug, Parser)]
@@ -33,6 +36,10 @@ enum Command {
     Report(report::ReportArgs),
     /// Say what a model directory, a safetensors file or a run directory holds.
     Inspect(inspect::InspectArgs),
+    /// Reproduce reference numbers on this machine and device.
+    Verify(verify::VerifyArgs),
+    /// Make a built-in world's small CLIP again, and measure what it can tell.
+    Pretrain(pretrain::PretrainArgs),
     /// List the devices that this build can compute on.
     Devices(devices::DevicesArgs),
 }
@@ -46,6 +53,8 @@ impl Cli {
             Command::Train(args) => train::run(&args, device),
             Command::Report(args) => report::run(&args),
             Command::Inspect(args) => inspect::run(&args),
+            Command::Verify(args) => verify::run(&args, device),
+            Command::Pretrain(args) => pretrain::run(&args, device),
             Command::Devices(args) => devices::run(&args),
         }
     }
@@ -86,8 +95,9 @@ pub fn is_usage(error: &anyhow::Error) -> bool {
 
 /// What carries runs out.
 fn executor(device: DeviceSpec) -> anyhow::Result<Box<dyn Execute>> {
-    let _device = device.device()?;
-    anyhow::bail!("this build cannot train yet")
+    let progress = progress::Steps::new();
+    let on_step = move |run: &std::path::Path, step, n_steps| progress.show(run, step, n_steps);
+    Ok(Box::new(PriorExecutor::new(device.device()?, Box::new(on_step))))
 }
 
 /// Writes data to stdout. A reader that closed the pipe has seen enough.

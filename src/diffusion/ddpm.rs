@@ -7,5 +7,6 @@ use super::posterior::Posterior;
 pub(super) fn posterior(schedule: &Schedule, t: usize, prev: Option<usize>) -> Posterior {
     let bar = schedule.alpha_bar(t);
     let bar_prev = prev.map_or(1.0, |p| schedule.alpha_bar(p));
-    Posterior::new(bar, bar_prev, 1.0 - bar / bar_prev)
+    let alpha = bar / bar_prev;
+    Posterior::new(bar, bar_prev, alpha, 1.0 - alpha)
 }

@@ -19,11 +19,11 @@ pub(super) struct Posterior {
 }
 
 impl Posterior {
-    /// The jump from alpha-bar `bar` to `bar_prev` (1 after the last step), whose beta is `beta`.
-    pub(super) fn new(bar: f64, bar_prev: f64, beta: f64) -> Self {
+    /// The jump from alpha-bar `bar` to `bar_prev` (1 after the last step); `alpha` and `beta` are its own, and add up to 1.
+    pub(super) fn new(bar: f64, bar_prev: f64, alpha: f64, beta: f64) -> Self {
         Self {
             x0_weight: bar_prev.sqrt() * beta / (1.0 - bar),
-            x_t_weight: (1.0 - beta).sqrt() * (1.0 - bar_prev) / (1.0 - bar),
+            x_t_weight: alpha.sqrt() * (1.0 - bar_prev) / (1.0 - bar),
             beta,
             variance: (1.0 - bar_prev) / (1.0 - bar) * beta,
         }

@@ -30,6 +30,7 @@ use super::forced_choice::{Candidates, Kind, forced_choice};
 use super::frechet::{Moments, frechet};
 use super::results::{EvalFile, Metric};
 use super::rows::Embeddings;
+use crate::world;
 
 /// Ranks up to which retrieval counts.
 const RECALL_AT: [usize; 3] = [1, 5, 10];
@@ -56,6 +57,16 @@ impl Split {
             Self::Seen => "seen",
             Self::Unseen => "unseen",
             Self::Against => "against",
+        }
+    }
+}
+
+impl From<world::Split> for Split {
+    fn from(split: world::Split) -> Self {
+        match split {
+            world::Split::Seen => Self::Seen,
+            world::Split::Unseen => Self::Unseen,
+            world::Split::Against => Self::Against,
         }
     }
 }

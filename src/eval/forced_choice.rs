@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::EvalError;
 use super::rows::{Embeddings, dot};
+use crate::world::VariantKind;
 
 /// In what a wrong picture differs from the true one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -46,6 +47,18 @@ impl Kind {
             Self::Binding => "binding",
             Self::Relation => "relation",
             Self::Bystander => "bystander",
+        }
+    }
+}
+
+impl From<VariantKind> for Kind {
+    fn from(kind: VariantKind) -> Self {
+        match kind {
+            VariantKind::Object => Self::Object,
+            VariantKind::Colour => Self::Colour,
+            VariantKind::Binding => Self::Binding,
+            VariantKind::Relation => Self::Relation,
+            VariantKind::Bystander => Self::Bystander,
         }
     }
 }

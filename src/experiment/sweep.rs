@@ -21,7 +21,7 @@ use toml::Value;
 use super::error::SpecError;
 use super::resolve::{Layers, SWEEP_KEYS, Setting, merge, nest, short};
 use super::run::Run;
-use super::spec::Baseline;
+use crate::eval::baselines::BaselineKind;
 
 /// The parts of a run that a baseline depends on. It has no network, so no size, no training and no seed.
 const BASELINE_KEYS: &[&str] = &["world", "clip", "data", "eval"];
@@ -30,7 +30,7 @@ const BASELINE_KEYS: &[&str] = &["world", "clip", "data", "eval"];
 const SMOKE: &str = "
 data.n_pairs = 64
 train = { steps = 20, batch_size = 16, checkpoint_every = 10, log_every = 5 }
-eval = { n_prompts = 8, n_noise = 2, n_reference = 64 }
+eval = { n_prompts = 8, n_noise = 2 }
 ";
 
 /// A sweep, read and not yet expanded.
@@ -41,7 +41,7 @@ pub struct SweepSpec {
     smoke: bool,
     layers: Layers,
     axes: Vec<Axis>,
-    baselines: Vec<Baseline>,
+    baselines: Vec<BaselineKind>,
     settings: Vec<Setting>,
     report: ReportSpec,
 }
@@ -255,7 +255,7 @@ impl SweepSpec {
         }
     }
 
-    fn expand_baseline(&self, baseline: Baseline) -> Result<Vec<Planned>, SpecError> {
+    fn expand_baseline(&self, baseline: BaselineKind) -> Result<Vec<Planned>, SpecError> {
         let concerns = |key: &str| BASELINE_KEYS.contains(&key.split('.').next().unwrap_or(key));
         let axes: Vec<Axis> = self.axes.iter().filter(|a| concerns(&a.key)).cloned().collect();
         let mut runs = Vec::new();

@@ -74,7 +74,11 @@ pub struct PriorSettings {
 
 impl Default for PriorSettings {
     fn default() -> Self {
-        Self { n_steps: 25, guidance: 4.0, eta: 1.0 }
+        Self {
+            n_steps: 25,
+            guidance: 4.0,
+            eta: 1.0,
+        }
     }
 }
 
@@ -84,7 +88,13 @@ impl PriorSettings {
     /// # Errors
     /// [`PriorError::Setting`] naming the setting and its range.
     pub fn check(&self) -> Result<(), PriorError> {
-        let refuse = |name, expected, found: String| Err(PriorError::Setting { name, expected, found });
+        let refuse = |name, expected, found: String| {
+            Err(PriorError::Setting {
+                name,
+                expected,
+                found,
+            })
+        };
         if self.n_steps == 0 {
             return refuse("steps", "at least 1", "0".into());
         }
@@ -110,9 +120,16 @@ impl AnyPrior {
             return Ok((config, Self::OnePass(prior)));
         }
         let (config, prior) = DiffusionPrior::load(dir, device)?;
-        let looked = vec![dir.to_path_buf(), dir.join("../prior_scheduler"), dir.join("../scheduler")];
+        let looked = vec![
+            dir.to_path_buf(),
+            dir.join("../prior_scheduler"),
+            dir.join("../scheduler"),
+        ];
         let Some(found) = looked.iter().find(|d| d.join("scheduler_config.json").is_file()) else {
-            return Err(PriorError::NoScheduler { dir: dir.to_path_buf(), looked });
+            return Err(PriorError::NoScheduler {
+                dir: dir.to_path_buf(),
+                looked,
+            });
         };
         let scheduler = Scheduler::read(found)?;
         Ok((config, Self::Diffusion(prior, scheduler)))
@@ -155,8 +172,13 @@ impl AnyPrior {
             let output = prior.forward(twice, &vec![t as f64; 2 * batch], both.clone());
             guide_halves(output, d_clip, settings.guidance)
         };
-        let options = SampleOptions { n_steps: settings.n_steps, eta: settings.eta };
-        let x_0 = sample(scheduler, first, options, denoise, noise, |_, _, step| on_step(step.x_prev.clone()))?;
+        let options = SampleOptions {
+            n_steps: settings.n_steps,
+            eta: settings.eta,
+        };
+        let x_0 = sample(scheduler, first, options, denoise, noise, |_, _, step| {
+            on_step(step.x_prev.clone())
+        })?;
         Ok(prior.unwhiten(x_0))
     }
 
@@ -173,7 +195,11 @@ impl AnyPrior {
         noise: &mut impl DrawNoise<2>,
     ) -> Result<Tensor<2>, PriorError> {
         if n == 0 {
-            return Err(PriorError::Setting { name: "best-of", expected: "at least 1", found: "0".into() });
+            return Err(PriorError::Setting {
+                name: "best-of",
+                expected: "at least 1",
+                found: "0".into(),
+            });
         }
         let z_y = normalize(text.z_y.clone());
         let mut best: Option<(Tensor<2>, Tensor<2>)> = None;
@@ -185,7 +211,10 @@ impl AnyPrior {
                 Some((kept, kept_score)) => {
                     let better = score.clone().greater(kept_score.clone());
                     let rows = better.clone().expand(kept.dims());
-                    (kept.mask_where(rows, z_x_hat), kept_score.mask_where(better, score))
+                    (
+                        kept.mask_where(rows, z_x_hat),
+                        kept_score.mask_where(better, score),
+                    )
                 }
             });
         }
@@ -202,6 +231,9 @@ pub fn stack(first: TextCondition, second: TextCondition) -> TextCondition {
     TextCondition {
         z_y: Tensor::cat(vec![first.z_y, second.z_y], 0),
         tokens: Tensor::cat(vec![first.tokens, second.tokens], 0),
-        mask: first.mask.zip(second.mask).map(|(a, b)| Tensor::cat(vec![a, b], 0)),
+        mask: first
+            .mask
+            .zip(second.mask)
+            .map(|(a, b)| Tensor::cat(vec![a, b], 0)),
     }
 }

@@ -23,7 +23,11 @@ pub(super) fn text(context: &Context) -> Outcome {
     let padded_0 = tower.forward(context.int("in.input_ids_pad0")?, None);
     Ok(vec![
         Computed::tensor("out.embeddings", plain.embeddings, Tolerance::Float),
-        Computed::tensor("out.penultimate_hidden_state", plain.penultimate_hidden_state, Tolerance::Float),
+        Computed::tensor(
+            "out.penultimate_hidden_state",
+            plain.penultimate_hidden_state,
+            Tolerance::Float,
+        ),
         Computed::tensor("out.last_hidden_state", plain.last_hidden_state, Tolerance::Float),
         Computed::tensor("out.pooled", plain.pooled, Tolerance::Float),
         Computed::tensor("out.text_embeds", plain.z_y, Tolerance::Float),
@@ -37,7 +41,11 @@ pub(super) fn vision(context: &Context) -> Outcome {
     let encoder = ImageEncoder::load(&context.folder_named("image_encoder")?, context.device())?;
     let output = encoder.tower().forward(context.float("in.pixel_values")?);
     Ok(vec![
-        Computed::tensor("out.last_hidden_state", output.last_hidden_state, Tolerance::Float),
+        Computed::tensor(
+            "out.last_hidden_state",
+            output.last_hidden_state,
+            Tolerance::Float,
+        ),
         Computed::tensor("out.image_embeds", output.z_x, Tolerance::Float),
         Computed::tensor("out.zero_image_embeds", encoder.zero_image(), Tolerance::Float),
     ])

@@ -499,7 +499,10 @@ impl Context<'_> {
     pub fn folder_named(&self, name: &str) -> Result<PathBuf, FixtureError> {
         let folders = self.folders_with(name, &["config.json"])?;
         let called = |folder: &PathBuf| folder.file_name().is_some_and(|f| f == name);
-        let part = || FixtureError::Part { path: self.root.to_path_buf(), part: format!("folder {name}/") };
+        let part = || FixtureError::Part {
+            path: self.root.to_path_buf(),
+            part: format!("folder {name}/"),
+        };
         folders.into_iter().find(called).ok_or_else(part)
     }
 

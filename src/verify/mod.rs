@@ -9,8 +9,8 @@
 //!
 //! To add a family: a file with `pub(super) fn run(context: &Context) -> Outcome`, and one line in [`FAMILIES`].
 
-pub mod fixture;
 mod clip;
+pub mod fixture;
 mod lr_schedule;
 mod pipeline;
 mod prior;
@@ -255,12 +255,17 @@ fn judge(record: &mut Record, context: &Context, computed: &[Computed]) {
     if computed.is_empty() {
         problem.get_or_insert("nothing was computed".into());
     }
-    record.status = if problem.is_some() {
-        Status::Fail
-    } else {
-        Status::Pass
+    (record.status, record.message) = match (problem, unsupported.is_empty()) {
+        (Some(problem), _) => (Status::Fail, Some(problem)),
+        (None, true) => (Status::Pass, None),
+        (None, false) => (
+            Status::Unsupported,
+            Some(format!(
+                "no part of this build computes {}",
+                unsupported.join(", ")
+            )),
+        ),
     };
-    record.message = problem;
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

@@ -13,11 +13,19 @@ fn text(context: &Context, masked: bool) -> Result<TextCondition, Box<dyn std::e
         false => None,
     };
     let z_y = context.float("in.proj_embedding")?;
-    Ok(TextCondition { z_y, tokens: context.float("in.encoder_hidden_states")?, mask })
+    Ok(TextCondition {
+        z_y,
+        tokens: context.float("in.encoder_hidden_states")?,
+        mask,
+    })
 }
 
 fn timesteps(context: &Context) -> Result<Vec<f64>, Box<dyn std::error::Error + Send + Sync>> {
-    Ok(context.whole_numbers("in.timestep")?.into_iter().map(|t| t as f64).collect())
+    Ok(context
+        .whole_numbers("in.timestep")?
+        .into_iter()
+        .map(|t| t as f64)
+        .collect())
 }
 
 pub(super) fn eclipse(context: &Context) -> Outcome {
@@ -49,7 +57,11 @@ pub(super) fn variant(context: &Context) -> Outcome {
     let config: PriorConfig = context.info_as("config")?;
     config.check()?;
     let checkpoint = Checkpoint::open(context.path())?.under("weights.");
-    for name in context.golden().keys().filter(|name| name.starts_with("weights.")) {
+    for name in context
+        .golden()
+        .keys()
+        .filter(|name| name.starts_with("weights."))
+    {
         context.input(name)?;
     }
     let text = text(context, context.golden().contains_key("in.attention_mask"))?;
@@ -61,5 +73,9 @@ pub(super) fn variant(context: &Context) -> Outcome {
             prior.forward(noise, &timesteps(context)?, text)
         }
     };
-    Ok(vec![Computed::tensor("out.predicted", predicted, Tolerance::Float)])
+    Ok(vec![Computed::tensor(
+        "out.predicted",
+        predicted,
+        Tolerance::Float,
+    )])
 }

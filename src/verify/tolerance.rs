@@ -7,6 +7,7 @@
 //! | [`Tolerance::Rate`] | 1e-15 | learning rates: f64 on both sides, and as small as 1e-6 |
 //! | [`Tolerance::Pixel`] | 1e-5 | normalised pixels: one grey level is 1.4e-2, f32 rounding 5e-7 |
 //! | [`Tolerance::Float`] | 1e-4, or 100 x the reference's rounding error | f32 sums in another order, on values of order 1 |
+//! | [`Tolerance::Reach`] | as given | key biases after AdamW steps: their gradients are rounding noise (the softmax does not see them), and Adam moves by whole learning rates either way |
 //! | [`Tolerance::Scaled`] | the same, times the largest value when that is above 1 | samples that grow (clipping at 10, `eps / 5e-5`) |
 
 /// The kind of comparison.
@@ -24,6 +25,8 @@ pub enum Tolerance {
     Float,
     /// [`Tolerance::Float`] for values of the given size.
     Scaled(f64),
+    /// Parameters that no output sees: as far apart as optimiser steps in opposite directions can take them.
+    Reach(f64),
 }
 
 /// Allowed on constants.
@@ -47,6 +50,7 @@ impl Tolerance {
             Self::Rate => RATE,
             Self::Pixel => PIXEL,
             Self::Float => FLOAT.max(from_noise),
+            Self::Reach(reach) => reach,
             Self::Scaled(size) => (FLOAT * size.max(1.0)).max(from_noise),
         }
     }

@@ -54,23 +54,44 @@ pub(super) fn run(context: &Context) -> Outcome {
             tokens: Tensor::from_inner(context.float(&format!("batch{k}.text_hidden"))?).to_device(&device),
             mask: Some(Tensor::from_inner(mask).to_device(&device)),
         };
-        Ok(PriorBatch { step: k + 1, eps: float("noise")?, z_x: float("target")?, text })
+        Ok(PriorBatch {
+            step: k + 1,
+            eps: float("noise")?,
+            z_x: float("target")?,
+            text,
+        })
     };
 
     let mut out = Vec::new();
     let taus: Vec<String> = context
         .golden()
         .keys()
-        .filter_map(|name| name.strip_prefix("tau")?.strip_suffix(".loss_total").map(String::from))
+        .filter_map(|name| {
+            name.strip_prefix("tau")?
+                .strip_suffix(".loss_total")
+                .map(String::from)
+        })
         .collect();
     for tau in &taus {
         let trainer = trainer(hyper.lam, tau.parse()?)?;
         let (z_x_hat, loss) = trainer.loss(batch(0)?);
         let contrastive = loss.contrastive.ok_or("the contrastive term was not computed")?;
-        out.push(Computed::tensor(format!("tau{tau}.pred"), z_x_hat.inner(), Tolerance::Float));
-        for (name, value) in [("proj", loss.projection), ("cls", contrastive), ("total", loss.total)] {
+        out.push(Computed::tensor(
+            format!("tau{tau}.pred"),
+            z_x_hat.inner(),
+            Tolerance::Float,
+        ));
+        for (name, value) in [
+            ("proj", loss.projection),
+            ("cls", contrastive),
+            ("total", loss.total),
+        ] {
             let value = value.inner().into_data().iter::<f32>().collect();
-            out.push(Computed::new(format!("tau{tau}.loss_{name}"), Array::f32([], value), Tolerance::Float));
+            out.push(Computed::new(
+                format!("tau{tau}.loss_{name}"),
+                Array::f32([], value),
+                Tolerance::Float,
+            ));
         }
         // Gradients as a training step makes them.
         let grads = trainer.step(batch(0)?).grads;
@@ -80,15 +101,36 @@ pub(super) fn run(context: &Context) -> Outcome {
     let head = "proj_to_clip_embeddings.weight";
     let projection = trainer(0.0, hyper.tau)?;
     let grads = projection.step(batch(0)?).grads;
-    out.extend(named(&projection.prior, Some(&grads), "proj_only.grad.").into_iter().filter(|c| c.name.ends_with(head)));
+    out.extend(
+        named(&projection.prior, Some(&grads), "proj_only.grad.")
+            .into_iter()
+            .filter(|c| c.name.ends_with(head)),
+    );
     let both = trainer(hyper.lam, hyper.tau)?;
-    let contrastive = both.loss(batch(0)?).1.contrastive.ok_or("the contrastive term was not computed")?;
+    let contrastive = both
+        .loss(batch(0)?)
+        .1
+        .contrastive
+        .ok_or("the contrastive term was not computed")?;
     let grads = GradientsParams::from_grads(contrastive.backward(), &both);
-    out.extend(named(&both.prior, Some(&grads), "cls_only.grad.").into_iter().filter(|c| c.name.ends_with(head)));
+    out.extend(
+        named(&both.prior, Some(&grads), "cls_only.grad.")
+            .into_iter()
+            .filter(|c| c.name.ends_with(head)),
+    );
 
-    let adamw = AdamWOptions { betas: hyper.betas, eps: hyper.eps, weight_decay: hyper.weight_decay };
+    let adamw = AdamWOptions {
+        betas: hyper.betas,
+        eps: hyper.eps,
+        weight_decay: hyper.weight_decay,
+    };
     let mut optimizer = adamw.init();
-    let schedule = LrSchedule::Sgdr { lr: hyper.lr, t_0: hyper.t_0, t_mult: hyper.t_mult, eta_min: hyper.eta_min };
+    let schedule = LrSchedule::Sgdr {
+        lr: hyper.lr,
+        t_0: hyper.t_0,
+        t_mult: hyper.t_mult,
+        eta_min: hyper.eta_min,
+    };
     let mut schedule = SteppedLr::new(schedule.check()?);
     let mut trainer = trainer(hyper.lam, hyper.tau)?;
     let (mut rates, mut losses) = (Vec::new(), Vec::new());
@@ -99,16 +141,36 @@ pub(super) fn run(context: &Context) -> Outcome {
         trainer = trainer.optimize(&mut optimizer, lr.into(), grads);
         rates.push(lr);
     }
-    out.extend(named(&trainer.prior, None, "after3."));
-    out.push(Computed::new("lrs", Array::f64([rates.len()], rates), Tolerance::Rate));
-    out.push(Computed::new("step_losses", Array::f32([losses.len()], losses), Tolerance::Float));
+    // The softmax does not see key biases: their gradients are rounding noise, which Adam turns into whole steps of either sign.
+    let reach = 2.0 * rates.iter().sum::<f64>();
+    out.extend(named(&trainer.prior, None, "after3.").into_iter().map(|mut c| {
+        if c.name.ends_with(".to_k.bias") {
+            c.tolerance = Tolerance::Reach(reach);
+        }
+        c
+    }));
+    out.push(Computed::new(
+        "lrs",
+        Array::f64([rates.len()], rates),
+        Tolerance::Rate,
+    ));
+    out.push(Computed::new(
+        "step_losses",
+        Array::f32([losses.len()], losses),
+        Tolerance::Float,
+    ));
     Ok(out)
 }
 
 /// Every parameter of `prior`, or its gradient where it has one, in published name and layout.
 fn named(prior: &Prior, grads: Option<&GradientsParams>, prefix: &str) -> Vec<Computed> {
     let names = parameters(prior, &MAPPING).into_iter();
-    let mut visitor = Named { names, grads, prefix, out: Vec::new() };
+    let mut visitor = Named {
+        names,
+        grads,
+        prefix,
+        out: Vec::new(),
+    };
     prior.visit(&mut visitor);
     visitor.out
 }
@@ -122,13 +184,19 @@ struct Named<'a> {
 
 impl ModuleVisitor for Named<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let Some(parameter) = self.names.next() else { return };
+        let Some(parameter) = self.names.next() else {
+            return;
+        };
         let value = match self.grads {
             Some(grads) => grads.get::<D>(param.id),
             None => Some(param.val().inner()),
         };
         let Some(value) = value else { return };
-        let value = if parameter.transposed { value.swap_dims(0, 1) } else { value };
+        let value = if parameter.transposed {
+            value.swap_dims(0, 1)
+        } else {
+            value
+        };
         let name = format!("{}{}", self.prefix, parameter.name);
         self.out.push(Computed::tensor(name, value, Tolerance::Float));
     }

@@ -188,9 +188,15 @@ impl Checkpoint {
 
     /// The tensors whose names start with `prefix`, under the rest of their names: one model of a file that holds more.
     pub fn under(&self, prefix: &str) -> Self {
-        let strip = |(name, tensor): (&String, &StoredTensor)| Some((name.strip_prefix(prefix)?.to_string(), tensor.clone()));
+        let strip = |(name, tensor): (&String, &StoredTensor)| {
+            Some((name.strip_prefix(prefix)?.to_string(), tensor.clone()))
+        };
         let tensors = self.tensors.iter().filter_map(strip).collect();
-        Self { path: self.path.clone(), tensors, metadata: self.metadata.clone() }
+        Self {
+            path: self.path.clone(),
+            tensors,
+            metadata: self.metadata.clone(),
+        }
     }
 
     /// Reads one tensor from disk, in its stored dtype.

@@ -146,6 +146,11 @@ impl ModuleVisitor for Lister<'_> {
         if matches!(owner, "Struct:LayerNorm" | "Struct:GroupNorm") {
             name = name.replace(".gamma", ".weight").replace(".beta", ".bias");
         }
-        self.found.push(Parameter { path, name, shape, transposed });
+        self.found.push(Parameter {
+            path,
+            name,
+            shape,
+            transposed,
+        });
     }
 }

@@ -161,6 +161,24 @@ impl Scene {
         }
     }
 
+    /// Whose each pixel is, row by row: the number of the topmost of [`Scene::sprites`] that covers at least half of it, or `None` for
+    /// the ground.
+    pub fn cover(&self) -> Vec<Option<usize>> {
+        let mut cover = vec![None; PICTURE_SIZE * PICTURE_SIZE];
+        let inside = 0..PICTURE_SIZE as isize;
+        for (number, sprite) in self.sprites().enumerate() {
+            let stamp = stamp(sprite.noun, sprite.colour, sprite.size);
+            let [left, top, width, _] = sprite.frame();
+            for (i, [.., alpha]) in (0_isize..).zip(&stamp.rgba) {
+                let (x, y) = (left + i % width, top + i / width);
+                if *alpha > 127 && inside.contains(&x) && inside.contains(&y) {
+                    cover[y as usize * PICTURE_SIZE + x as usize] = Some(number);
+                }
+            }
+        }
+        cover
+    }
+
     /// The same picture with both main sprites brought into another relation, with as little change as that takes: the two change
     /// places, or the picture's two axes do. A picture of one sprite stays as it is.
     pub(super) fn with_relation(mut self, relation: Relation) -> Self {
@@ -318,6 +336,30 @@ mod tests {
                     );
                 }
             }
+        }
+    }
+
+    #[test]
+    fn cover_is_where_the_picture_changes_with_a_sprite() {
+        let mut noise = Noise::new(4);
+        for relation in Relation::ALL {
+            let scene = plan(relation).scene(noise.rng());
+            let cover = scene.cover();
+            let names: Vec<Noun> = scene.sprites().map(|sprite| sprite.noun).collect();
+            assert_eq!(names, [2, 0, 1].map(|i| Noun::new(i).expect("a noun")));
+            let without = Scene { second: None, ..scene };
+            let (with, without) = (scene.render(), without.render());
+            let changed = |i: usize| with[3 * i..3 * i + 3] != without[3 * i..3 * i + 3];
+            let mine: Vec<usize> = (0..cover.len()).filter(|&i| cover[i] == Some(2)).collect();
+            assert!(mine.len() > 100, "{}", mine.len());
+            assert!(mine.iter().all(|&i| changed(i)));
+            for number in 0..3 {
+                assert!(cover.contains(&Some(number)), "sprite {number} is nowhere");
+            }
+            assert!(cover.iter().zip(with.as_chunks::<3>().0).all(|(c, pixel)| c.is_some() || {
+                // edges may be covered by less than half
+                pixel.iter().zip(scene.background).all(|(a, b)| a.abs_diff(b) < 160)
+            }));
         }
     }
 

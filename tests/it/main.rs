@@ -1,6 +1,7 @@
 //! The integration tests: one binary, one module a theme.
 mod cli;
 mod eval;
+mod golden;
 mod layers;
 mod spec;
 mod sweep;

@@ -79,10 +79,19 @@ impl TextEncoder {
         let looked = vec![tower_dir.clone(), tower_dir.join("../tokenizer")];
         let holds = |d: &&PathBuf| d.join("tokenizer.json").is_file() || d.join("vocab.json").is_file();
         let Some(found) = looked.iter().find(holds) else {
-            return Err(ClipError::Absent { dir: dir.to_path_buf(), what: "tokenizer.json or vocab.json", looked });
+            return Err(ClipError::Absent {
+                dir: dir.to_path_buf(),
+                what: "tokenizer.json or vocab.json",
+                looked,
+            });
         };
         let tokenizer = Tokenizer::load(found, config.max_position_embeddings)?;
-        Ok(Self { tokenizer, tower, config, device: device.clone() })
+        Ok(Self {
+            tokenizer,
+            tower,
+            config,
+            device: device.clone(),
+        })
     }
 
     /// The tower's sizes.
@@ -106,8 +115,15 @@ impl TextEncoder {
     /// Encodes tokenized captions in one batch.
     pub fn encode_tokens(&self, tokens: &[Tokens]) -> EncodedTexts {
         let shape = [tokens.len(), self.tokenizer.n_text()];
-        let ids: Vec<i64> = tokens.iter().flat_map(|t| t.ids.iter().map(|&id| i64::from(id))).collect();
-        let mask: Vec<f32> = tokens.iter().flat_map(|t| t.mask()).map(|valid| f32::from(u8::from(valid))).collect();
+        let ids: Vec<i64> = tokens
+            .iter()
+            .flat_map(|t| t.ids.iter().map(|&id| i64::from(id)))
+            .collect();
+        let mask: Vec<f32> = tokens
+            .iter()
+            .flat_map(|t| t.mask())
+            .map(|valid| f32::from(u8::from(valid)))
+            .collect();
         let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, shape), &self.device);
         // The published pipelines pass no mask to the text tower (reference: `_encode_prompt`).
         let output = self.tower.forward(ids, None);
@@ -146,14 +162,27 @@ impl ImageEncoder {
         ];
         let what = "preprocessor_config.json";
         let Some(found) = looked.iter().find(|d| d.join(what).is_file()) else {
-            return Err(ClipError::Absent { dir: dir.to_path_buf(), what, looked });
+            return Err(ClipError::Absent {
+                dir: dir.to_path_buf(),
+                what,
+                looked,
+            });
         };
         let preprocess = Preprocess::read(found)?;
         if preprocess.crop != Some((config.image_size as u32, config.image_size as u32)) {
             let crop = preprocess.crop;
-            return Err(ClipError::ImageSize { dir: found.clone(), crop, tower: config.image_size });
+            return Err(ClipError::ImageSize {
+                dir: found.clone(),
+                crop,
+                tower: config.image_size,
+            });
         }
-        Ok(Self { preprocess, tower, config, device: device.clone() })
+        Ok(Self {
+            preprocess,
+            tower,
+            config,
+            device: device.clone(),
+        })
     }
 
     /// The tower's sizes.
@@ -183,7 +212,12 @@ impl ImageEncoder {
     pub fn encode_pixels(&self, pixels: Vec<f32>) -> Tensor<2> {
         let side = self.config.image_size;
         let n = pixels.len() / (3 * side * side);
-        self.tower.forward(Tensor::from_data(TensorData::new(pixels, [n, 3, side, side]), &self.device)).z_x
+        self.tower
+            .forward(Tensor::from_data(
+                TensorData::new(pixels, [n, 3, side, side]),
+                &self.device,
+            ))
+            .z_x
     }
 
     /// z_x of the picture that is zero after normalisation, `[1, d_clip]`: Kandinsky's unconditional image embedding.

@@ -6,12 +6,14 @@
 mod config;
 mod encode;
 mod encoder;
+mod joint;
 pub mod preprocess;
 mod text;
 pub mod tokenizer;
 mod vision;
 
 pub use config::{ClipConfig, ClipTextConfig, ClipVisionConfig};
+pub use joint::{Clip, MAPPING as JOINT_MAPPING};
 pub use encode::{ClipError, EncodedTexts, ImageEncoder, TextEncoder};
 pub use text::{ClipText, MAPPING as TEXT_MAPPING, TextOutput};
 pub use vision::{ClipVision, MAPPING as VISION_MAPPING, VisionOutput};

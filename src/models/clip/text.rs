@@ -86,9 +86,19 @@ impl ClipText {
     /// [`WeightsError`], naming the file, the key or the tensors.
     pub fn load(dir: &Path, device: &Device) -> Result<(ClipTextConfig, Self), WeightsError> {
         let (config, source): (ClipTextConfig, _) = read_tower(dir, "text_config", "clip_text_model")?;
-        let ignored: &[&str] = if source == Source::Full { &IGNORED_FULL } else { &IGNORED };
+        let ignored: &[&str] = if source == Source::Full {
+            &IGNORED_FULL
+        } else {
+            &IGNORED
+        };
         let module = Self::from_checkpoint(&config, &Checkpoint::open(dir)?, ignored, device)?;
         Ok((config, module))
+    }
+
+    /// The same tower with z_y multiplied by `factor`.
+    pub fn rescaled(mut self, factor: f64) -> Self {
+        self.projection.weight = self.projection.weight.map(|w| w.mul_scalar(factor));
+        self
     }
 
     /// Loads weights that fit `config`; tensors whose names start with an entry of `ignored` may be left unused.
@@ -101,7 +111,13 @@ impl ClipText {
         ignored: &[&str],
         device: &Device,
     ) -> Result<Self, WeightsError> {
-        weights::load(config.init(device), "CLIP's text tower", weights, &MAPPING, ignored)
+        weights::load(
+            config.init(device),
+            "CLIP's text tower",
+            weights,
+            &MAPPING,
+            ignored,
+        )
     }
 
     /// `ids`: `[batch, n_text]`; `mask`: `[batch, n_text]`, 1 for tokens and 0 for padding. The published pipelines pass none: attention is

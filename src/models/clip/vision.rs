@@ -47,6 +47,8 @@ pub struct ClipVision {
 /// What the vision tower gives.
 #[derive(Debug, Clone)]
 pub struct VisionOutput {
+    /// Input of the last block, `[batch, seq, d_model]`.
+    pub penultimate_hidden_state: Tensor<3>,
     /// Output of the last block, before the final norm, `[batch, seq, d_model]`.
     pub last_hidden_state: Tensor<3>,
     /// The projected picture embedding, not normalised, `[batch, d_clip]`.
@@ -106,6 +108,12 @@ impl ClipVision {
         Ok((config, module))
     }
 
+    /// The same tower with z_x multiplied by `factor`.
+    pub fn rescaled(mut self, factor: f64) -> Self {
+        self.projection.weight = self.projection.weight.map(|w| w.mul_scalar(factor));
+        self
+    }
+
     /// `pixels`: `[batch, channels, side, side]`, normalised as `preprocessor_config.json` says.
     pub fn forward(&self, pixels: Tensor<4>) -> VisionOutput {
         let batch = pixels.dims()[0];
@@ -121,7 +129,9 @@ impl ClipVision {
         let seq = x.dims()[1];
         let positions = Tensor::arange(0..seq as i64, &device).unsqueeze::<2>();
         let mut x = self.norm_in.forward(x + self.positions.forward(positions));
+        let mut penultimate = x.clone();
         for block in &self.blocks {
+            penultimate = x.clone();
             x = block.forward(x, None);
         }
         let class = self
@@ -129,6 +139,7 @@ impl ClipVision {
             .forward(x.clone().slice([0..batch, 0..1]))
             .reshape([batch, d_model]);
         VisionOutput {
+            penultimate_hidden_state: penultimate,
             z_x: self.projection.forward(class),
             last_hidden_state: x,
         }

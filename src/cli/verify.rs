@@ -1,0 +1,125 @@
+//! `eclipse verify`.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use eclipse_t2i::device::DeviceSpec;
+use eclipse_t2i::files;
+use eclipse_t2i::verify::{Options, Record, Report, Status, verify};
+
+/// Arguments of `eclipse verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Fixtures: folders with a manifest.json, goldens/ and miniature checkpoints.
+    #[arg(required = true, value_name = "DIR")]
+    dirs: Vec<PathBuf>,
+    /// Only goldens whose name contains this; with * or ?, those that match it as a whole.
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+    /// Write the records as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write what was computed to this folder, under the goldens' file and tensor names.
+    #[arg(long, value_name = "DIR")]
+    dump: Option<PathBuf>,
+}
+
+/// Reproduces reference numbers on `device` and prints one row for each golden.
+pub fn run(args: &VerifyArgs, device: DeviceSpec) -> anyhow::Result<()> {
+    let options = Options {
+        only: args.only.clone(),
+        dump: args.dump.clone(),
+    };
+    let report = verify(&args.dirs, &options, &device.device()?)?;
+    for (path, reason) in &report.skipped {
+        tracing::warn!("{}: skipped: {reason}", path.display());
+    }
+    if let Some(path) = &args.json {
+        let text =
+            serde_json::to_string_pretty(&report.records).context("cannot write the records as JSON")?;
+        files::write_atomic(path, text.as_bytes())?;
+    }
+    super::print(&table(&report))?;
+    let failed = report.records.iter().filter(|r| r.status != Status::Pass).count();
+    if failed > 0 {
+        anyhow::bail!(
+            "{failed} of {} goldens did not pass on {device}",
+            report.records.len()
+        );
+    }
+    Ok(())
+}
+
+/// One row for each golden, a line beneath it where there is something to say, and the sums.
+fn table(report: &Report) -> String {
+    let records = &report.records;
+    let width = |f: fn(&Record) -> &str, head: &str| {
+        records
+            .iter()
+            .map(|r| f(r).chars().count())
+            .max()
+            .unwrap_or(0)
+            .max(head.len())
+    };
+    let golden = width(|r| &r.golden, "golden");
+    let tensor = width(|r| r.tensor.as_deref().unwrap_or("-"), "worst tensor");
+    let mut text = String::new();
+    let mut fixture = "";
+    for r in records {
+        if r.fixture != fixture {
+            fixture = &r.fixture;
+            let gap = if text.is_empty() { "" } else { "\n" };
+            let _ = writeln!(
+                text,
+                "{gap}{fixture}\n  {:golden$}  {:tensor$}  {:>9}  {:>9}  {:>9}  verdict",
+                "golden", "worst tensor", "max diff", "allowed", "reference"
+            );
+        }
+        let number = |x: Option<f64>| {
+            x.map_or(
+                "-".into(),
+                |x| if x == 0.0 { "0".into() } else { format!("{x:.1e}") },
+            )
+        };
+        let _ = writeln!(
+            text,
+            "  {:golden$}  {:tensor$}  {:>9}  {:>9}  {:>9}  {}",
+            r.golden,
+            r.tensor.as_deref().unwrap_or("-"),
+            number(r.max_abs_diff),
+            number(r.tolerance),
+            number(r.reference_noise),
+            verdict(r.status),
+        );
+        // A golden that is wholly unsupported needs no explanation, one that is in part does.
+        if let Some(message) = r
+            .message
+            .as_ref()
+            .filter(|_| r.status != Status::Unsupported || r.tensor.is_some())
+        {
+            let _ = writeln!(text, "    {message}");
+        }
+    }
+    let count = |status| records.iter().filter(|r| r.status == status).count();
+    let _ = writeln!(
+        text,
+        "\n{} goldens: {} pass, {} fail, {} error, {} UNSUPPORTED",
+        records.len(),
+        count(Status::Pass),
+        count(Status::Fail),
+        count(Status::Error),
+        count(Status::Unsupported)
+    );
+    text
+}
+
+fn verdict(status: Status) -> &'static str {
+    match status {
+        Status::Pass => "pass",
+        Status::Fail => "FAIL",
+        Status::Unsupported => "UNSUPPORTED",
+        Status::Error => "ERROR",
+    }
+}

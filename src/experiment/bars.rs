@@ -1,0 +1,340 @@
+//! What a world's small CLIP must be able to tell, or priors trained on it have nothing to be right about.
+//!
+//! Two questions, four kinds each. *Zero-shot*: given a caption's z_y, is the true picture nearer by cosine than re-rendered ones that are
+//! wrong in one way? *Probe*: what does a ridge regression from true z_x read off new pictures?
+
+use std::fmt;
+
+use image::RgbImage;
+use rand::RngExt;
+use rand::seq::IndexedRandom;
+use serde::{Deserialize, Serialize};
+
+use crate::eval::forced_choice::{Candidates, Kind, accuracy, forced_choice};
+use crate::eval::probe::{Facts, Probe, Question, choices};
+use crate::eval::ridge::Alpha;
+use crate::eval::{Embeddings, EvalError};
+use crate::models::clip::{ClipError, ImageEncoder, TextEncoder};
+use crate::noise::Noise;
+use crate::train::clip::picture;
+use crate::world::{
+    self, Colour, Noun, Object, Relation, Scene, Statement, VariantKind, realise, sample_w, variants,
+};
+
+/// Pictures encoded at a time.
+const PIECE: usize = 256;
+
+/// How much is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BarSizes {
+    /// Captions of the zero-shot forced choice.
+    pub n_captions: usize,
+    /// Pictures the probes are fitted on.
+    pub n_probe: usize,
+    /// New pictures the probes are asked about.
+    pub n_asked: usize,
+}
+
+impl Default for BarSizes {
+    fn default() -> Self {
+        Self { n_captions: 1200, n_probe: 20_000, n_asked: 4000 }
+    }
+}
+
+/// One accuracy and the bar it has to reach.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Bar {
+    /// `zero_shot` or `probe`.
+    pub question: String,
+    /// `object`, `colour`, `binding` or `relation`.
+    pub kind: String,
+    /// Share of right answers; of a probe the mean over classes.
+    pub accuracy: f64,
+    /// What it has to reach.
+    pub bar: f64,
+    /// Answers.
+    pub n: usize,
+}
+
+/// All eight.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Bars(pub Vec<Bar>);
+
+impl Bars {
+    /// Whether every bar is reached.
+    pub fn reached(&self) -> bool {
+        self.0.iter().all(|bar| bar.accuracy >= bar.bar)
+    }
+}
+
+impl fmt::Display for Bars {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:<10} {:<9} {:>8} {:>5} {:>6}", "question", "kind", "accuracy", "bar", "n")?;
+        for Bar { question, kind, accuracy, bar, n } in &self.0 {
+            let verdict = if accuracy >= bar { "" } else { "  below the bar" };
+            writeln!(f, "{question:<10} {kind:<9} {accuracy:>8.3} {bar:>5.2} {n:>6}{verdict}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Bars of DESIGN's section on worlds: zero-shot, probe.
+fn bar(kind: Kind) -> (f64, f64) {
+    match kind {
+        Kind::Object => (0.95, 0.85),
+        Kind::Colour => (0.97, 0.85),
+        Kind::Binding => (0.95, 0.9),
+        Kind::Relation | Kind::Bystander => (0.9, 0.9),
+    }
+}
+
+const KINDS: [Kind; 4] = [Kind::Object, Kind::Colour, Kind::Binding, Kind::Relation];
+
+/// A CLIP cannot be measured.
+#[derive(Debug, thiserror::Error)]
+pub enum BarsError {
+    /// It does not encode this world's captions or pictures.
+    #[error(transparent)]
+    Clip(#[from] ClipError),
+    /// Its embeddings are of no use.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+}
+
+/// Asks both questions of a CLIP. Everything drawn comes from `seed`, on streams that training does not use.
+///
+/// # Errors
+/// [`BarsError`].
+pub fn measure(
+    text: &TextEncoder,
+    image: &ImageEncoder,
+    sizes: BarSizes,
+    seed: u64,
+) -> Result<Bars, BarsError> {
+    let mut bars = zero_shot(text, image, sizes.n_captions, seed)?;
+    bars.extend(probes(image, sizes, seed)?);
+    Ok(Bars(bars))
+}
+
+/// z_x of scenes, on the host.
+///
+/// # Errors
+/// [`BarsError`].
+pub fn encode_scenes(image: &ImageEncoder, scenes: &[Scene]) -> Result<Embeddings, BarsError> {
+    let mut values = Vec::with_capacity(scenes.len() * image.config().projection_dim);
+    for piece in scenes.chunks(PIECE) {
+        let pictures: Vec<RgbImage> = piece.iter().map(picture).collect();
+        values.extend(image.encode(&pictures)?.into_data().iter::<f32>());
+    }
+    Ok(Embeddings::new(scenes.len(), image.config().projection_dim, values)?)
+}
+
+/// z_y of captions, on the host.
+///
+/// # Errors
+/// [`BarsError`].
+pub fn encode_texts(text: &TextEncoder, captions: &[String]) -> Result<Embeddings, BarsError> {
+    let mut values = Vec::with_capacity(captions.len() * text.config().projection_dim);
+    for piece in captions.chunks(PIECE) {
+        values.extend(text.encode(piece)?.z_y.into_data().iter::<f32>());
+    }
+    Ok(Embeddings::new(captions.len(), text.config().projection_dim, values)?)
+}
+
+/// A statement about two objects: colours, a relation, or both, in turn.
+fn statement(number: usize, noise: &mut Noise) -> Statement {
+    let rng = noise.rng();
+    let nouns: Vec<Noun> = Noun::all().collect();
+    let [first, second] = rng.sample(TwoOf(&nouns));
+    let colour = |rng: &mut _| (number % 3 != 1).then(|| *pick(&Colour::ALL, rng));
+    let first = Object { noun: first, colour: colour(rng) };
+    let second = Object { noun: second, colour: colour(rng) };
+    let relation = (number % 3 != 0).then(|| *pick(&Relation::ALL, rng));
+    Statement { first, second: Some(second), relation }
+}
+
+fn pick<'a, T>(from: &'a [T], rng: &mut rand_chacha::ChaCha8Rng) -> &'a T {
+    from.choose(rng).expect("there is something to pick")
+}
+
+/// Two different nouns.
+struct TwoOf<'a>(&'a [Noun]);
+
+impl rand::distr::Distribution<[Noun; 2]> for TwoOf<'_> {
+    fn sample<R: rand::Rng + ?Sized>(&self, rng: &mut R) -> [Noun; 2] {
+        let n = self.0.len();
+        let first = rng.random_range(0..n);
+        let second = (first + rng.random_range(1..n)) % n;
+        [self.0[first], self.0[second]]
+    }
+}
+
+fn zero_shot(text: &TextEncoder, image: &ImageEncoder, n: usize, seed: u64) -> Result<Vec<Bar>, BarsError> {
+    let mut noise = Noise::stream(seed, 1 << 41);
+    let (mut captions, mut truths, mut wrongs, mut labels) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for number in 0..n {
+        let said = statement(number, &mut noise);
+        let scene = realise(&said, noise.rng());
+        for variant in variants(&scene, &said, noise.rng()) {
+            let kind = match variant.kind {
+                VariantKind::Object => Kind::Object,
+                VariantKind::Colour => Kind::Colour,
+                VariantKind::Binding => Kind::Binding,
+                VariantKind::Relation => Kind::Relation,
+                VariantKind::Bystander => continue, // does not make the caption false
+            };
+            wrongs.push(variant.scene);
+            labels.push((number, kind));
+        }
+        captions.push(said.to_string());
+        truths.push(scene);
+    }
+    let candidates = Candidates::new(encode_scenes(image, &truths)?, encode_scenes(image, &wrongs)?, labels)?;
+    let outcomes = forced_choice(&encode_texts(text, &captions)?, &candidates)?;
+    let bars = KINDS.into_iter().map(|kind| {
+        let correct = outcomes.correct(kind);
+        Bar {
+            question: "zero_shot".into(),
+            kind: kind.name().into(),
+            accuracy: accuracy(&correct).unwrap_or(0.0),
+            bar: bar(kind).0,
+            n: correct.iter().flatten().count(),
+        }
+    });
+    Ok(bars.collect())
+}
+
+/// Facts of a probe: noun i; then (i, colour); then (i, side).
+#[derive(Debug, Clone, Copy)]
+struct Numbering {
+    n_nouns: usize,
+}
+
+impl Numbering {
+    fn colour(self, noun: Noun, colour: Colour) -> usize {
+        self.n_nouns + noun.index() * Colour::ALL.len() + colour.index()
+    }
+
+    fn side(self, noun: Noun, side: Relation) -> usize {
+        self.n_nouns * (1 + Colour::ALL.len()) + noun.index() * Relation::ALL.len() + side as usize
+    }
+
+    fn count(self) -> usize {
+        self.n_nouns * (1 + Colour::ALL.len() + Relation::ALL.len())
+    }
+
+    fn of(self, scene: &Scene) -> Vec<usize> {
+        let relation = scene.relation();
+        let sides = [relation, relation.map(Relation::inverse)];
+        let each = scene.main().zip(sides).flat_map(|(sprite, side)| {
+            let colour = sprite.colour.map(|c| self.colour(sprite.noun, c));
+            [Some(sprite.noun.index()), colour, side.map(|s| self.side(sprite.noun, s))]
+        });
+        each.flatten().collect()
+    }
+}
+
+fn probes(image: &ImageEncoder, sizes: BarSizes, seed: u64) -> Result<Vec<Bar>, BarsError> {
+    let scenes: Vec<Scene> =
+        sample_w(sizes.n_probe + sizes.n_asked, seed + (1 << 42)).into_iter().map(|pair| pair.scene).collect();
+    let (fitted, asked) = scenes.split_at(sizes.n_probe);
+    let numbering = Numbering { n_nouns: Noun::all().len() };
+    let facts = Facts::new(numbering.count(), fitted.iter().map(|scene| numbering.of(scene)).collect())?;
+    let probe = Probe::fit(&encode_scenes(image, fitted)?, &facts, &Alpha::default())?;
+    let scores = probe.scores(&encode_scenes(image, asked)?)?;
+    KINDS
+        .into_iter()
+        .map(|kind| {
+            let questions: Vec<Question> =
+                asked.iter().enumerate().flat_map(|(row, scene)| questions(kind, row, scene, numbering)).collect();
+            let found = choices(&scores, &questions)?;
+            Ok(Bar {
+                question: "probe".into(),
+                kind: kind.name().into(),
+                accuracy: found.balanced,
+                bar: bar(kind).1,
+                n: found.n,
+            })
+        })
+        .collect()
+}
+
+/// What is asked about one picture. Objects: for each main sprite, its noun against every noun that is not in the picture.
+fn questions(kind: Kind, row: usize, scene: &Scene, numbering: Numbering) -> Vec<Question> {
+    let question = |options, answer, class| Question { row, options, answer, class };
+    let coloured: Vec<(Noun, Colour)> = scene.main().filter_map(|s| Some((s.noun, s.colour?))).collect();
+    match kind {
+        Kind::Object => {
+            let absent = |noun: &Noun| scene.sprites().all(|sprite| sprite.noun != *noun);
+            let others: Vec<Vec<usize>> = Noun::all().filter(absent).map(|noun| vec![noun.index()]).collect();
+            let ask = |sprite: &world::Sprite| {
+                let options = std::iter::once(vec![sprite.noun.index()]).chain(others.clone()).collect();
+                question(options, 0, sprite.noun.index())
+            };
+            scene.main().map(ask).collect()
+        }
+        Kind::Colour => {
+            let ask = |&(noun, colour): &(Noun, Colour)| {
+                let options = Colour::ALL.map(|c| vec![numbering.colour(noun, c)]).to_vec();
+                question(options, colour.index(), colour.index())
+            };
+            coloured.iter().map(ask).collect()
+        }
+        Kind::Binding => match coloured[..] {
+            [(one, a), (two, b)] if a != b => {
+                let options = [[(one, a), (two, b)], [(one, b), (two, a)]]
+                    .map(|pairs| pairs.map(|(noun, colour)| numbering.colour(noun, colour)).to_vec());
+                vec![question(options.to_vec(), 0, a.index())]
+            }
+            _ => Vec::new(),
+        },
+        Kind::Relation => match (scene.relation(), scene.second) {
+            (Some(relation), Some(second)) => {
+                let stand = |r: Relation| {
+                    vec![numbering.side(scene.first.noun, r), numbering.side(second.noun, r.inverse())]
+                };
+                vec![question(Relation::ALL.map(stand).to_vec(), relation as usize, relation as usize)]
+            }
+            _ => Vec::new(),
+        },
+        Kind::Bystander => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn perfect_scores_answer_every_question_and_swapped_ones_none_about_binding() -> Result<(), EvalError> {
+        let scenes: Vec<Scene> = sample_w(300, 1).into_iter().map(|pair| pair.scene).collect();
+        let numbering = Numbering { n_nouns: Noun::all().len() };
+        let scores = |edit: fn(&Scene) -> Scene| {
+            let mut values = vec![0.0; scenes.len() * numbering.count()];
+            for (row, scene) in values.chunks_exact_mut(numbering.count()).zip(&scenes) {
+                numbering.of(&edit(scene)).into_iter().for_each(|fact| row[fact] = 1.0);
+            }
+            Embeddings::new(scenes.len(), numbering.count(), values)
+        };
+        let share = |kind, scores: &Embeddings| {
+            let asked = scenes.iter().enumerate().flat_map(|(row, s)| questions(kind, row, s, numbering));
+            choices(scores, &asked.collect::<Vec<_>>()).map(|found| found.plain)
+        };
+        let perfect = scores(|scene| *scene)?;
+        for kind in KINDS {
+            assert_eq!(share(kind, &perfect)?, 1.0, "{kind}");
+        }
+        let swapped = scores(|scene| {
+            let mut scene = *scene;
+            if let Some(second) = &mut scene.second {
+                std::mem::swap(&mut scene.first.colour, &mut second.colour);
+                std::mem::swap(&mut scene.first.centre, &mut second.centre);
+            }
+            scene
+        })?;
+        assert_eq!(share(Kind::Object, &swapped)?, 1.0);
+        assert_eq!(share(Kind::Binding, &swapped)?, 0.0);
+        assert_eq!(share(Kind::Relation, &swapped)?, 0.0);
+        Ok(())
+    }
+}

@@ -1,0 +1,267 @@
+//! Making a built-in world's small CLIP: train, bring embeddings to CLIP's usual size, publish, measure.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use burn::tensor::DType;
+use serde::{Deserialize, Serialize};
+
+use super::bars::{BarSizes, Bars, BarsError, encode_scenes, encode_texts, measure};
+use super::metrics::MetricsLog;
+use crate::device::{DeviceError, DeviceSpec};
+use crate::eval::Embeddings;
+use crate::files::{self, FileError};
+use crate::models::clip::preprocess::Preprocess;
+use crate::models::clip::tokenizer::{Tokenizer, TokenizerError};
+use crate::models::clip::{ClipError, ImageEncoder, TextEncoder};
+use crate::train::clip::{BatchError, BatchMaker, ClipRecipe, normalization, optimizer, write_word_tokenizer};
+use crate::train::schedule::SteppedLr;
+use crate::train::session::{self, SessionOptions, TrainError};
+use crate::weights::{WeightsError, read_json, write_json};
+use crate::world;
+
+/// Mean square of an embedding's entries, as of OpenAI's ViT-L/14 (norm 10 in 768 dimensions): the weights of the paper's two losses
+/// mean something only at this size.
+pub const MEAN_SQUARE: f64 = 0.13;
+
+/// Pairs of W from which the size of raw embeddings is measured.
+const N_SCALED_BY: usize = 2000;
+/// Steps of a point of `curve.csv`.
+const CURVE_EVERY: usize = 50;
+/// Steps between checkpoints.
+const CHECKPOINT_EVERY: usize = 250;
+
+/// What is to be made, and where.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pretrain {
+    /// How.
+    pub recipe: ClipRecipe,
+    /// How much is measured in the end.
+    pub sizes: BarSizes,
+    /// The model's folder, in CLIP's published layout.
+    pub out: PathBuf,
+    /// Checkpoints and metrics; a run that was stopped goes on from here.
+    pub run_dir: PathBuf,
+    /// What computes.
+    pub device: DeviceSpec,
+}
+
+/// What `pretrain.json` beside a model says of how it was made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PretrainRecord {
+    /// `emoji`.
+    pub world: String,
+    /// Nouns of the world.
+    pub n_nouns: usize,
+    /// Version of this program.
+    pub version: String,
+    /// Device.
+    pub device: String,
+    /// Seconds of training, of this process.
+    pub seconds: f64,
+    /// The step after which this process went on; 0 if it began.
+    pub resumed_after: usize,
+    /// How it was trained.
+    pub recipe: ClipRecipe,
+    /// Learned temperature.
+    pub tau: f64,
+    /// What z_x and z_y were multiplied with.
+    pub rescaled_by: [f64; 2],
+    /// What the published half-precision model can tell.
+    pub bars: Bars,
+}
+
+/// A CLIP could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PretrainError {
+    /// The device.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// Files.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The run's folder belongs to another recipe.
+    #[error("{path} holds a run of another recipe: give another --run-dir, or remove it")]
+    OtherRecipe {
+        /// The recipe that stands there.
+        path: PathBuf,
+    },
+    /// Tokenizer.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// A batch.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    /// Training.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// Weights.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// The finished model.
+    #[error(transparent)]
+    Clip(#[from] ClipError),
+    /// Measuring it.
+    #[error(transparent)]
+    Bars(#[from] BarsError),
+}
+
+/// Trains the `emoji` world's CLIP (or goes on training it), writes it to `request.out` and measures what was written. `progress` gets
+/// every step's number and loss.
+///
+/// # Errors
+/// [`PretrainError`]. The model's folder is touched only when training is over.
+pub fn pretrain_emoji(
+    request: &Pretrain,
+    mut progress: impl FnMut(usize, f32) + Send + 'static,
+) -> Result<PretrainRecord, PretrainError> {
+    let Pretrain { recipe, sizes, out, run_dir, device: spec } = request;
+    let device = spec.device()?;
+    files::create_dir(run_dir)?;
+    claim(run_dir, recipe)?;
+    let n_vocab = write_word_tokenizer(&world::vocabulary(), world::CONTEXT, run_dir)?;
+    let tokenizer = Tokenizer::load(run_dir, world::CONTEXT)?;
+    let preprocess =
+        Preprocess { normalize: Some(normalization()), ..Preprocess::clip(recipe.image_size as u32) };
+    let maker = BatchMaker::new(recipe.clone(), tokenizer, preprocess.clone());
+    maker.batch(1, &device)?; // so that what is wrong with tokenizer or preprocessing shows before training
+    let options = SessionOptions { n_steps: recipe.n_steps, checkpoint_every: CHECKPOINT_EVERY };
+    let resumed_after = session::resumable_step(run_dir, &options);
+    let metrics = run_dir.join("metrics.jsonl");
+    let mut log = MetricsLog::open_after(&metrics, resumed_after)?;
+    let sink = Box::new(move |step: usize, values: &[(&str, f32)]| {
+        progress(step, values[0].1);
+        let values: Vec<(&str, f64)> = values.iter().map(|&(name, value)| (name, f64::from(value))).collect();
+        log.log(step, 0, "train", &values)
+    });
+    let started = Instant::now();
+    let trained = session::fit(
+        recipe.trainer(n_vocab, &device.clone().autodiff()),
+        optimizer(recipe),
+        SteppedLr::new(recipe.schedule()),
+        move |step, device| maker.batch(step, device).expect("the first batch could be made, and all are alike"),
+        run_dir,
+        options,
+        sink,
+    )?;
+    let seconds = started.elapsed().as_secs_f64();
+
+    let config = recipe.model(n_vocab);
+    let publish = |clip: &crate::models::clip::Clip, dir: &Path, dtype| -> Result<(), PretrainError> {
+        files::create_dir(dir)?;
+        clip.save(&config, dir, dtype)?;
+        write_word_tokenizer(&world::vocabulary(), world::CONTEXT, dir)?;
+        write_json(&dir.join("preprocessor_config.json"), &preprocess.to_json())?;
+        Ok(())
+    };
+    // Raw, to measure its size; then as it is to be used.
+    let raw = run_dir.join("raw");
+    publish(&trained.clip, &raw, DType::F32)?;
+    let (z_x, z_y) = sample(&TextEncoder::load(&raw, &device)?, &ImageEncoder::load(&raw, &device)?, recipe.seed)?;
+    let rescaled_by = [&z_x, &z_y].map(|z| (MEAN_SQUARE / mean_square(z)).sqrt());
+    let tau = f64::from(trained.clip.scale().into_scalar::<f32>()).recip();
+    publish(&trained.clip.rescaled(rescaled_by[0], rescaled_by[1]), out, DType::F16)?;
+    let bars = measure(&TextEncoder::load(out, &device)?, &ImageEncoder::load(out, &device)?, *sizes, recipe.seed)?;
+    let record = PretrainRecord {
+        world: "emoji".into(),
+        n_nouns: world::N_NOUNS,
+        version: env!("CARGO_PKG_VERSION").into(),
+        device: spec.to_string(),
+        seconds,
+        resumed_after,
+        recipe: recipe.clone(),
+        tau,
+        rescaled_by,
+        bars,
+    };
+    files::write_atomic(out.join("curve.csv"), curve(&metrics)?.as_bytes())?;
+    write_json(&out.join("pretrain.json"), &record)?;
+    Ok(record)
+}
+
+/// Takes `run_dir` for `recipe`, or finds it taken for the same one.
+fn claim(run_dir: &Path, recipe: &ClipRecipe) -> Result<(), PretrainError> {
+    let path = run_dir.join("recipe.json");
+    if !path.exists() {
+        return Ok(write_json(&path, recipe)?);
+    }
+    match read_json::<ClipRecipe>(&path) {
+        Ok(found) if found == *recipe => Ok(()),
+        _ => Err(PretrainError::OtherRecipe { path }),
+    }
+}
+
+/// z_x and z_y of pairs of W.
+fn sample(text: &TextEncoder, image: &ImageEncoder, seed: u64) -> Result<(Embeddings, Embeddings), PretrainError> {
+    let (scenes, captions): (Vec<_>, Vec<_>) = world::sample_w(N_SCALED_BY, seed + (1 << 43))
+        .into_iter()
+        .map(|pair| (pair.scene, pair.caption))
+        .unzip();
+    Ok((encode_scenes(image, &scenes)?, encode_texts(text, &captions)?))
+}
+
+fn mean_square(z: &Embeddings) -> f64 {
+    let sum: f64 = z.values().iter().map(|v| f64::from(*v).powi(2)).sum();
+    sum / z.values().len() as f64
+}
+
+/// The metrics' means over every [`CURVE_EVERY`] steps, one column a metric.
+fn curve(metrics: &Path) -> Result<String, FileError> {
+    let rows = MetricsLog::read(metrics)?;
+    let mut names: Vec<&str> = Vec::new();
+    for row in &rows {
+        if !names.contains(&row.name.as_str()) {
+            names.push(&row.name);
+        }
+    }
+    let mut text = format!("step,{}\n", names.join(","));
+    let pieces = rows.chunk_by(|a, b| (a.step - 1) / CURVE_EVERY == (b.step - 1) / CURVE_EVERY);
+    for piece in pieces {
+        let mean = |name: &&str| {
+            let values: Vec<f64> = piece.iter().filter(|row| row.name == **name).filter_map(|row| row.value).collect();
+            format!("{:.4}", values.iter().sum::<f64>() / values.len() as f64)
+        };
+        let means: Vec<String> = names.iter().map(mean).collect();
+        text += &format!("{},{}\n", piece[piece.len() - 1].step, means.join(","));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The whole way, in small: what it writes loads as a published CLIP and is of the right size; another recipe is refused.
+    #[test]
+    fn from_nothing_to_a_published_folder() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let request = Pretrain {
+            recipe: ClipRecipe::smoke(),
+            sizes: BarSizes { n_captions: 12, n_probe: 60, n_asked: 40 },
+            out: dir.path().join("clip"),
+            run_dir: dir.path().join("run"),
+            device: DeviceSpec::default(),
+        };
+        let record = pretrain_emoji(&request, |_, _| {}).expect("it can be made");
+        assert_eq!(record.bars.0.len(), 8);
+        assert!(record.bars.0.iter().all(|bar| bar.n > 0 && (0.0..=1.0).contains(&bar.accuracy)));
+        let written: PretrainRecord = read_json(&request.out.join("pretrain.json")).expect("it says how");
+        assert_eq!(written.recipe, request.recipe);
+        let curve = files::read_text(request.out.join("curve.csv")).expect("written");
+        assert!(curve.starts_with("step,loss,loss/contrastive,") && curve.lines().count() == 2, "{curve}");
+
+        let device = DeviceSpec::default().device().expect("the default device exists");
+        let load = || (TextEncoder::load(&request.out, &device), ImageEncoder::load(&request.out, &device));
+        let (Ok(text), Ok(image)) = load() else { panic!("the folder loads") };
+        let (z_x, z_y) = sample(&text, &image, 0).expect("it encodes");
+        for z in [&z_x, &z_y] {
+            assert!((mean_square(z) / MEAN_SQUARE - 1.0).abs() < 0.02, "{}", mean_square(z));
+        }
+
+        let again = pretrain_emoji(&request, |step, _| panic!("step {step} is done")).expect("nothing to do");
+        assert_eq!((again.resumed_after, &again.bars), (12, &record.bars));
+        let other = Pretrain { recipe: ClipRecipe { seed: 9, ..request.recipe.clone() }, ..request };
+        let error = pretrain_emoji(&other, |_, _| {}).expect_err("refused").to_string();
+        assert!(error.contains("holds a run of another recipe"), "{error}");
+    }
+}

@@ -1,0 +1,73 @@
+//! Training heads: linear maps that say what an embedding or a patch shows.
+
+use burn::module::Module;
+use burn::nn::{Linear, LinearConfig};
+use burn::prelude::*;
+use burn::tensor::activation::{log_softmax, softplus};
+
+use super::batch::ClipBatch;
+use super::facts::{FactTargets, N_COLOURS, n_facts};
+use crate::objective::eclipse::normalize;
+use crate::world::{Noun, Relation};
+
+/// The heads; not part of the finished model.
+#[derive(Module, Debug)]
+pub struct Heads {
+    /// Facts from z_x, `[d_clip, n_facts]`.
+    pub(super) picture_facts: Linear,
+    /// Facts from z_y, `[d_clip, n_facts]`.
+    pub(super) caption_facts: Linear,
+    /// Noun or ground, from a patch, `[d_model, 1 + n_nouns]`.
+    pub(super) patch_noun: Linear,
+    /// Colour, own colouring or ground, from a patch, `[d_model, 2 + N_COLOURS]`.
+    pub(super) patch_colour: Linear,
+}
+
+impl Heads {
+    /// Heads with Burn's own (lazy) initial values.
+    pub fn new(d_clip: usize, d_model: usize, device: &Device) -> Self {
+        let linear = |d_in, d_out| LinearConfig::new(d_in, d_out).init(device);
+        Self {
+            picture_facts: linear(d_clip, n_facts()),
+            caption_facts: linear(d_clip, n_facts()),
+            patch_noun: linear(d_model, 1 + Noun::all().len()),
+            patch_colour: linear(d_model, 2 + N_COLOURS),
+        }
+    }
+
+    /// The loss of reading pictures' facts from z_x, `[1]`.
+    pub fn picture(&self, z_x: Tensor<2>, targets: &FactTargets) -> Tensor<1> {
+        facts_loss(&self.picture_facts, z_x, targets)
+    }
+
+    /// The loss of reading captions' facts from z_y, `[1]`.
+    pub fn caption(&self, z_y: Tensor<2>, targets: &FactTargets) -> Tensor<1> {
+        facts_loss(&self.caption_facts, z_y, targets)
+    }
+
+    /// The loss of reading what covers each patch from hidden states `[batch, 1 + n_patches, d_model]`, class token first: `[1]`.
+    pub fn patches(&self, hidden: Tensor<3>, batch: &ClipBatch) -> Tensor<1> {
+        let [n, seq, d_model] = hidden.dims();
+        let patches = hidden.slice([0..n, 1..seq]).reshape([n * (seq - 1), d_model]);
+        let loss = |head: &Linear, target: &Tensor<2>| {
+            (log_softmax(head.forward(patches.clone()), 1) * target.clone()).sum().neg()
+        };
+        loss(&self.patch_noun, &batch.patch_noun) + loss(&self.patch_colour, &batch.patch_colour)
+    }
+}
+
+/// Cosine geometry: z is brought to root mean square 1 first, so that the head reads directions, as everything later does.
+fn facts_loss(head: &Linear, z: Tensor<2>, targets: &FactTargets) -> Tensor<1> {
+    let [rows, d_clip] = z.dims();
+    let logits = head.forward(normalize(z).mul_scalar((d_clip as f64).sqrt()));
+    let n_nouns = Noun::all().len();
+    let binary = (softplus(logits.clone(), 1.0) - logits.clone() * targets.holds.clone()) * targets.weight.clone();
+    let choice = |first: usize, n_options: usize, target: &Tensor<2>| {
+        let block = logits.clone().slice([0..rows, first..first + n_nouns * n_options]);
+        let options = block.reshape([rows * n_nouns, n_options]);
+        (log_softmax(options, 1) * target.clone()).sum().neg()
+    };
+    let colours = choice(n_nouns, N_COLOURS, &targets.colour);
+    let sides = choice(n_nouns * (1 + N_COLOURS), Relation::ALL.len(), &targets.side);
+    binary.sum() + colours + sides
+}

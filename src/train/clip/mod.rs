@@ -1,0 +1,216 @@
+//! Training of a small CLIP on a world: plain CLIP towers, a contrastive loss that knows what is true, and training heads that tell the
+//! towers what to look for.
+//!
+//! A contrastive loss alone learns only what its negatives test, and a small tower on a small batch hardly finds the objects. The heads
+//! (dense per patch, linear on z_x and on z_y) are training aids: they are dropped afterwards. Hidden matrices are trained by Muon,
+//! which needed a third of AdamW's steps here; everything else by AdamW.
+//!
+//! Axes: batch of pictures; n_captions = 2 batch; n_patches; n_facts.
+
+mod batch;
+mod facts;
+mod heads;
+mod muon;
+mod start;
+mod vocabulary;
+
+pub use batch::{BatchError, BatchMaker, ClipBatch, normalization, picture};
+pub use facts::{FactTargets, N_COLOURS, n_facts};
+pub use heads::Heads;
+pub use muon::optimizer;
+pub use vocabulary::write_word_tokenizer;
+
+use burn::module::Module;
+use burn::optim::GradientsParams;
+use burn::prelude::*;
+use burn::train::{InferenceStep, TrainOutput, TrainStep};
+use serde::{Deserialize, Serialize};
+
+use super::gradients::clip_global_norm;
+use super::schedule::LrSchedule;
+use super::session::StepReport;
+use crate::models::clip::{Clip, ClipConfig, ClipTextConfig, ClipVisionConfig};
+use crate::noise::Noise;
+use crate::objective::clip::truth_contrastive;
+use crate::world;
+
+/// Everything that makes a training run of the small CLIP what it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClipRecipe {
+    /// Optimiser steps.
+    pub n_steps: usize,
+    /// Families of four pictures in a batch.
+    pub n_families: usize,
+    /// Width of both towers.
+    pub d_model: usize,
+    /// Blocks of the vision tower.
+    pub n_vision_blocks: usize,
+    /// Blocks of the text tower.
+    pub n_text_blocks: usize,
+    /// Width of the joint space.
+    pub d_clip: usize,
+    /// Side of the picture that the tower sees, in pixels.
+    pub image_size: usize,
+    /// Side of a patch, in pixels.
+    pub patch_size: usize,
+    /// AdamW's learning rate at its highest.
+    pub lr: f64,
+    /// Muon's learning rate is this many times AdamW's.
+    pub muon_factor: f64,
+    /// Decoupled decay of the hidden matrices.
+    pub weight_decay: f64,
+    /// Steps of linear warm-up; a half cosine to 2 % follows.
+    pub warmup: usize,
+    /// Global gradient norm.
+    pub grad_clip: f64,
+    /// Share of the captions of the first half of the run whose relation is put into canonical order (left of, top of).
+    pub canonical: f64,
+    /// Seed of the first values and of all batches.
+    pub seed: u64,
+}
+
+impl Default for ClipRecipe {
+    /// The recipe of the committed model.
+    fn default() -> Self {
+        Self {
+            n_steps: 3000,
+            n_families: 8,
+            d_model: 128,
+            n_vision_blocks: 4,
+            n_text_blocks: 3,
+            d_clip: 128,
+            image_size: 48,
+            patch_size: 12,
+            lr: 1e-3,
+            muon_factor: 6.0,
+            weight_decay: 0.05,
+            warmup: 100,
+            grad_clip: 1.0,
+            canonical: 0.5,
+            seed: 0,
+        }
+    }
+}
+
+impl ClipRecipe {
+    /// A model and a run so small that they show only that everything fits together.
+    pub fn smoke() -> Self {
+        Self {
+            n_steps: 12,
+            n_families: 2,
+            d_model: 32,
+            n_vision_blocks: 2,
+            n_text_blocks: 2,
+            d_clip: 16,
+            warmup: 4,
+            ..Self::default()
+        }
+    }
+
+    /// Sizes of both towers, for a vocabulary of `n_vocab` tokens whose last is the end of text.
+    pub fn model(&self, n_vocab: usize) -> ClipConfig {
+        const D_HEAD: usize = 32;
+        let n_heads = (self.d_model / D_HEAD).max(1);
+        let text = ClipTextConfig {
+            vocab_size: n_vocab,
+            hidden_size: self.d_model,
+            intermediate_size: 4 * self.d_model,
+            projection_dim: self.d_clip,
+            num_hidden_layers: self.n_text_blocks,
+            num_attention_heads: n_heads,
+            max_position_embeddings: world::CONTEXT,
+            eos_token_id: n_vocab as u32 - 1,
+            ..ClipTextConfig::default()
+        };
+        let vision = ClipVisionConfig {
+            hidden_size: self.d_model,
+            intermediate_size: 4 * self.d_model,
+            projection_dim: self.d_clip,
+            num_hidden_layers: self.n_vision_blocks,
+            num_attention_heads: n_heads,
+            image_size: self.image_size,
+            patch_size: self.patch_size,
+            ..ClipVisionConfig::default()
+        };
+        ClipConfig::new(text, vision)
+    }
+
+    /// Learning rates of AdamW.
+    pub fn schedule(&self) -> LrSchedule {
+        LrSchedule::Cosine { lr: self.lr, warmup: self.warmup, total: self.n_steps, eta_min: 0.02 * self.lr }
+    }
+
+    /// The model to be trained, on `device` (with autodiff), with its first values drawn from the recipe's seed.
+    pub fn trainer(&self, n_vocab: usize, device: &Device) -> ClipTrainer {
+        let config = self.model(n_vocab);
+        let trainer = ClipTrainer {
+            clip: config.init(device),
+            heads: Heads::new(self.d_clip, self.d_model, device),
+            grad_clip: self.grad_clip,
+        };
+        let grid = self.image_size / self.patch_size;
+        start::start_values(trainer, grid, &mut Noise::stream(self.seed, START_STREAM))
+    }
+}
+
+/// Streams of a recipe's seed: a step's batch has the step's number, the first values this one.
+const START_STREAM: u64 = 1 << 40;
+
+/// A CLIP in training.
+#[derive(Module, Debug)]
+pub struct ClipTrainer {
+    /// What stays.
+    pub clip: Clip,
+    /// What is dropped.
+    pub heads: Heads,
+    #[module(skip)]
+    grad_clip: f64,
+}
+
+impl ClipTrainer {
+    /// The terms of the loss, by name; their sum first.
+    pub fn losses(&self, batch: &ClipBatch) -> Vec<(&'static str, Tensor<1>)> {
+        let vision = self.clip.vision.forward(batch.pixels.clone());
+        let z_y = self.clip.text.forward(batch.ids.clone(), None).z_y;
+        let contrastive = truth_contrastive(vision.z_x.clone(), z_y.clone(), &batch.truth, self.clip.scale());
+        let picture = self.heads.picture(vision.z_x, &batch.picture_facts);
+        let caption = self.heads.caption(z_y, &batch.caption_facts);
+        let patch = self.heads.patches(vision.penultimate_hidden_state, batch);
+        let total = contrastive.clone() + picture.clone() + caption.clone() + patch.clone();
+        vec![
+            ("loss", total),
+            ("loss/contrastive", contrastive),
+            ("loss/picture", picture),
+            ("loss/caption", caption),
+            ("loss/patch", patch),
+        ]
+    }
+}
+
+impl TrainStep for ClipTrainer {
+    type Input = ClipBatch;
+    type Output = StepReport;
+
+    fn step(&self, batch: ClipBatch) -> TrainOutput<StepReport> {
+        let mut values = self.losses(&batch);
+        let mut grads = GradientsParams::from_grads(values[0].1.backward(), self);
+        let grad_norm = clip_global_norm(self, &mut grads, Some(self.grad_clip));
+        values.push(("logit_scale", self.clip.scale()));
+        values.push(("grad_norm", grad_norm));
+        TrainOutput { grads, item: StepReport::new(batch.step, values) }
+    }
+}
+
+/// burn-train asks for a validation step; the finished model is measured instead.
+impl InferenceStep for ClipTrainer {
+    type Input = ();
+    type Output = StepReport;
+
+    fn step(&self, (): ()) -> StepReport {
+        StepReport::new(0, vec![("loss", Tensor::zeros([1], &self.devices()[0]))])
+    }
+}
+
+#[cfg(test)]
+mod tests;

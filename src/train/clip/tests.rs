@@ -1,0 +1,131 @@
+use super::*;
+use crate::device::DeviceSpec;
+use crate::files::FileError;
+use crate::models::clip::preprocess::Preprocess;
+use crate::models::clip::tokenizer::Tokenizer;
+use crate::train::schedule::{LrSchedule, SteppedLr};
+use crate::train::session::{self, SessionOptions};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+fn device() -> Device {
+    DeviceSpec::default().device().expect("the default device exists")
+}
+
+fn maker(recipe: &ClipRecipe, dir: &Path) -> (BatchMaker, usize) {
+    let n_vocab = write_word_tokenizer(&world::vocabulary(), world::CONTEXT, dir).expect("writable");
+    let tokenizer = Tokenizer::load(dir, world::CONTEXT).expect("just written");
+    let preprocess =
+        Preprocess { normalize: Some(normalization()), ..Preprocess::clip(recipe.image_size as u32) };
+    (BatchMaker::new(recipe.clone(), tokenizer, preprocess), n_vocab)
+}
+
+fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
+    x.into_data().iter::<f32>().collect()
+}
+
+#[test]
+fn a_batch_says_what_its_pictures_show() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let recipe = ClipRecipe { n_families: 6, ..ClipRecipe::default() };
+    let (maker, _) = maker(&recipe, dir.path());
+    let batch = maker.batch(7, &device()).expect("a batch");
+    let [n, _, side, _] = batch.pixels.dims();
+    assert_eq!((n, side), (24, 48));
+    // Each caption is true of its own picture, and no pair is true and false.
+    let holds = values(batch.truth.holds.clone());
+    let fails = values(batch.truth.fails.clone());
+    for caption in 0..2 * n {
+        assert_eq!(holds[caption * n + caption % n], 1.0);
+    }
+    assert!(holds.iter().zip(&fails).all(|(t, f)| t * f == 0.0));
+    assert!(fails.iter().sum::<f32>() > 0.5 * fails.len() as f32);
+    // Normalised targets.
+    for target in [&batch.patch_noun, &batch.patch_colour] {
+        assert!((values(target.clone()).iter().sum::<f32>() - 1.0).abs() < 1e-4);
+    }
+    for facts in [&batch.picture_facts, &batch.caption_facts] {
+        assert_eq!(facts.holds.dims(), [if std::ptr::eq(facts, &batch.picture_facts) { n } else { 2 * n }, n_facts()]);
+        assert!((values(facts.weight.clone()).iter().sum::<f32>() - 6.0).abs() < 1e-3, "three blocks of weight 2");
+        assert!((values(facts.colour.clone()).iter().sum::<f32>() - 0.25).abs() < 1e-4);
+        assert!((values(facts.side.clone()).iter().sum::<f32>() - 0.25).abs() < 1e-4);
+    }
+    let mean = values(batch.pixels.clone()).iter().sum::<f32>() / batch.pixels.shape().num_elements() as f32;
+    assert!(mean.abs() < 1.0, "normalised, but the mean is {mean}");
+    assert_eq!(values(maker.batch(7, &device()).expect("a batch").pixels), values(batch.pixels.clone()));
+    assert_ne!(values(maker.batch(8, &device()).expect("a batch").pixels), values(batch.pixels));
+}
+
+#[test]
+fn matrices_of_the_blocks_are_muons_and_nothing_else_is() {
+    struct Paths(Vec<String>, Vec<String>);
+    impl burn::module::ModuleVisitor for Paths {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.0.push(name.into());
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.0.pop();
+        }
+        fn visit_float<const D: usize>(&mut self, _: &burn::module::Param<Tensor<D>>) {
+            self.1.push(self.0.join("."));
+        }
+    }
+    let trainer = ClipRecipe::smoke().trainer(50, &device());
+    let mut paths = Paths(Vec::new(), Vec::new());
+    burn::module::Module::visit(&trainer, &mut paths);
+    let (muons, rest): (Vec<_>, Vec<_>) = paths.1.iter().partition(|path| muon::is_hidden(path));
+    assert_eq!(muons.len(), 6 * (2 + 2), "{rest:?}");
+    for own in ["clip.logit_scale", "clip.text.projection.weight", "clip.vision.patches.weight", "heads.patch_noun.weight"] {
+        assert!(rest.iter().any(|path| *path == own), "{own} not in {rest:?}");
+    }
+}
+
+fn train(recipe: &ClipRecipe, dir: &Path, until: usize) -> (ClipTrainer, Vec<(usize, f32)>) {
+    let (maker, n_vocab) = maker(recipe, dir);
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let sink = {
+        let log = log.clone();
+        Box::new(move |step: usize, values: &[(&str, f32)]| {
+            log.lock().expect("one thread").push((step, values[0].1));
+            Ok::<(), FileError>(())
+        })
+    };
+    let trainer = session::fit(
+        recipe.trainer(n_vocab, &device().autodiff()),
+        optimizer(recipe),
+        SteppedLr::new(recipe.schedule()),
+        move |step, device| maker.batch(step, device).expect("the world's own captions and pictures"),
+        dir,
+        SessionOptions { n_steps: until, checkpoint_every: 4 },
+        sink,
+    )
+    .expect("the run ends well");
+    let log = log.lock().expect("one thread").clone();
+    (trainer, log)
+}
+
+#[test]
+fn the_loss_falls() {
+    let recipe = ClipRecipe { n_steps: 40, n_families: 4, warmup: 4, ..ClipRecipe::smoke() };
+    let dir = tempfile::tempdir().expect("folder");
+    let (_, log) = train(&recipe, dir.path(), 40);
+    let mean = |steps: std::ops::Range<usize>| log[steps].iter().map(|l| l.1).sum::<f32>() / 8.0;
+    assert!(mean(32..40) < 0.9 * mean(0..8), "{log:?}");
+}
+
+#[test]
+fn a_run_that_stops_and_goes_on_ends_as_one_that_does_not() {
+    let recipe = ClipRecipe { n_steps: 12, ..ClipRecipe::smoke() };
+    assert!(matches!(recipe.schedule(), LrSchedule::Cosine { total: 12, .. }));
+    let (whole, stopped) = (tempfile::tempdir().expect("folder"), tempfile::tempdir().expect("folder"));
+    let (a, log) = train(&recipe, whole.path(), 12);
+    train(&recipe, stopped.path(), 8);
+    let (b, rest) = train(&recipe, stopped.path(), 12);
+    assert_eq!(rest.first().map(|r| r.0), Some(9), "goes on after step 8");
+    assert_eq!(log[8..], rest[..]);
+    let embedding = |trainer: &ClipTrainer| {
+        let pixels: Tensor<4> = Noise::new(1).normal([2, 3, 48, 48], &device());
+        values(trainer.clip.vision.forward(pixels).z_x)
+    };
+    assert_eq!(embedding(&a), embedding(&b));
+}

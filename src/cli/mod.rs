@@ -3,6 +3,7 @@
 mod devices;
 mod inspect;
 mod pretrain;
+mod progress;
 mod report;
 mod sweep;
 mod train;
@@ -12,7 +13,7 @@ use std::io::{ErrorKind, Write};
 
 use clap::{Args, Parser, Subcommand};
 use eclipse_t2i::device::{DeviceError, DeviceSpec};
-use eclipse_t2i::experiment::{Execute, Setting, SpecError};
+use eclipse_t2i::experiment::{Execute, PriorExecutor, Setting, SpecError};
 
 /// Train, sample, evaluate and sweep text-to-image priors (ECLIPSE, Projection, Diffusion-Baseline).
 #[derive(Debug, Parser)]
@@ -94,8 +95,9 @@ pub fn is_usage(error: &anyhow::Error) -> bool {
 
 /// What carries runs out.
 fn executor(device: DeviceSpec) -> anyhow::Result<Box<dyn Execute>> {
-    let _device = device.device()?;
-    anyhow::bail!("this build cannot train yet")
+    let progress = progress::Steps::new();
+    let on_step = move |run: &std::path::Path, step, n_steps| progress.show(run, step, n_steps);
+    Ok(Box::new(PriorExecutor::new(device.device()?, Box::new(on_step))))
 }
 
 /// Writes data to stdout. A reader that closed the pipe has seen enough.

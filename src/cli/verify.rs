@@ -93,7 +93,12 @@ fn table(report: &Report) -> String {
             number(r.reference_noise),
             verdict(r.status),
         );
-        if let Some(message) = r.message.as_ref().filter(|_| r.status != Status::Unsupported) {
+        // A golden that is wholly unsupported needs no explanation, one that is in part does.
+        if let Some(message) = r
+            .message
+            .as_ref()
+            .filter(|_| r.status != Status::Unsupported || r.tensor.is_some())
+        {
             let _ = writeln!(text, "    {message}");
         }
     }

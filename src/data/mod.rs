@@ -1,4 +1,5 @@
 //! Training pairs and prompts.
 
+pub mod encode;
 pub mod pairs;
 pub mod prompts;

@@ -23,7 +23,7 @@ pub trait Execute: Sync {
     /// SHA-256 of the files the run reads, by name. A finished run is only good for the same inputs.
     ///
     /// # Errors
-    /// When one is missing; the sweep then does not start.
+    /// When one is missing; the run then fails before its directory is made.
     fn inputs(&self, run: &Run) -> Result<BTreeMap<String, String>, Failure>;
 
     /// Carries `run` out in `dir`, which this process holds. It may have been begun: continue from what is there. When

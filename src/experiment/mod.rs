@@ -6,10 +6,12 @@
 pub mod bars;
 mod error;
 pub mod execute;
+pub mod executor;
 mod metrics;
 mod plot;
 pub mod pretrain;
 pub mod provenance;
+pub mod questions;
 pub mod report;
 pub mod resolve;
 pub mod run;
@@ -19,6 +21,7 @@ pub mod sweep;
 
 pub use error::{RunDirError, SpecError};
 pub use execute::{Execute, Failure, Outcome};
+pub use executor::PriorExecutor;
 pub use metrics::{MetricRow, MetricsLog};
 pub use resolve::Setting;
 pub use run::Run;

@@ -43,7 +43,10 @@ pub fn scores(report: &Report, keys: &[MetricKey]) -> Result<String, ReportError
         .unwrap_or(0) as u32
         * 7
         + 24;
-    let columns = panels.len().clamp(1, 4);
+    let columns = match panels.len() {
+        n @ 0..=4 => n.max(1),
+        n => n.div_ceil(2),
+    };
     let bands = panels.len().div_ceil(columns).max(1);
     let band = HEAD + FOOT + ROW_HEIGHT * report.systems.len() as u32;
     let size = (gutter + PANEL_WIDTH * columns as u32, HEAD + band * bands as u32);
@@ -51,6 +54,7 @@ pub fn scores(report: &Report, keys: &[MetricKey]) -> Result<String, ReportError
     {
         let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
         root.fill(&WHITE).map_err(failed)?;
+        text(&root, &report.experiment, (gutter as i32 - 12, 18), 14, true)?;
         legend(&root, gutter, &panels)?;
         for (i, panel) in panels.iter().enumerate() {
             let (row, column) = ((i / columns) as u32, (i % columns) as u32);
@@ -109,7 +113,7 @@ fn legend(root: &Area<'_>, gutter: u32, panels: &[(&str, Vec<&MetricKey>)]) -> R
     }
     text(
         root,
-        &format!("95 % intervals over seeds and prompts"),
+        "95 % intervals over seeds and prompts",
         (x + 8, 18),
         12,
         false,
@@ -165,6 +169,11 @@ fn draw_panel(
     shown.dedup();
     let mut heights = Vec::new();
     for (row, system) in report.systems.iter().enumerate() {
+        if row > 0 {
+            let rule = [(low - pad, row as f64), (high + pad, row as f64)];
+            let rule = PathElement::new(rule, RGBColor(235, 235, 235).stroke_width(1));
+            chart.draw_series([rule]).map_err(failed)?;
+        }
         heights.push(chart.backend_coord(&(low, row as f64 + 0.5)).1);
         for key in keys {
             let Some(cell) = system.cells.get(*key) else {

@@ -49,6 +49,9 @@ pub enum ReportError {
     /// The report cannot be written.
     #[error("cannot write the report")]
     Write(#[from] FileError),
+    /// The table cannot be put into CSV.
+    #[error("cannot write CSV: {0}")]
+    Csv(String),
     /// The plot cannot be drawn.
     #[error("cannot draw the plot: {0}")]
     Draw(String),
@@ -236,27 +239,26 @@ impl Report {
         keys
     }
 
-    /// The table for a terminal, aligned: mean and half width of the interval.
+    /// The table for a terminal, a column a system: mean and half the width of its interval.
     pub fn table(&self, spec: &ReportSpec) -> String {
-        let keys = self.select(&spec.columns);
-        let mut rows = vec![vec!["system".to_owned(), "runs".to_owned()]];
-        rows[0].extend(keys.iter().map(MetricKey::title));
-        for system in &self.systems {
-            let mut row = vec![system.label.clone(), system.n_runs.to_string()];
-            row.extend(keys.iter().map(|k| {
-                system.cells.get(k).map_or_else(
-                    || "-".into(),
-                    |c| {
-                        let half = c.interval.width() / 2.0;
-                        if c.has_interval {
-                            format!("{:.3} ±{half:.3}", c.interval.value)
-                        } else {
-                            format!("{:.3}", c.interval.value)
-                        }
-                    },
-                )
-            }));
-            rows.push(row);
+        let show = |cell: &Cell| {
+            let (value, half) = (cell.interval.value, cell.interval.width() / 2.0);
+            if cell.has_interval {
+                format!("{value:.3} ±{half:.3}")
+            } else {
+                format!("{value:.3}")
+            }
+        };
+        let head = std::iter::once("metric".to_owned()).chain(self.systems.iter().map(|s| s.label.clone()));
+        let runs =
+            std::iter::once("runs".to_owned()).chain(self.systems.iter().map(|s| s.n_runs.to_string()));
+        let mut rows: Vec<Vec<String>> = vec![head.collect(), runs.collect()];
+        for key in self.select(&spec.columns) {
+            let cells = self
+                .systems
+                .iter()
+                .map(|s| s.cells.get(&key).map_or_else(|| "-".into(), show));
+            rows.push(std::iter::once(key.title()).chain(cells).collect());
         }
         aligned(&rows)
     }
@@ -324,10 +326,10 @@ impl Report {
     /// Every cell as a row of CSV.
     ///
     /// # Errors
-    /// [`ReportError::Draw`] cannot happen for text; kept so that a full disk is never hidden.
+    /// [`ReportError::Csv`] when the library refuses a record.
     pub fn csv(&self) -> Result<String, ReportError> {
         let mut writer = csv::Writer::from_writer(Vec::new());
-        let fail = |e: String| ReportError::Draw(e);
+        let fail = ReportError::Csv;
         let header = [
             "system",
             "metric",

@@ -12,6 +12,9 @@ use super::run::Run;
 use super::spec::{ObjectiveSpec, RunSpec};
 use crate::files;
 
+/// Keys of a sweep file that are not keys of a run.
+pub(super) const SWEEP_KEYS: &[&str] = &["axes", "baselines", "smoke", "report"];
+
 /// One layer and where it came from.
 #[derive(Debug, Clone)]
 pub struct Layer {
@@ -187,6 +190,9 @@ impl Layers {
             let wrong = path.last().map(String::as_str).unwrap_or_default();
             let suggestion = nearest(wrong, &known);
             let expected = match known.as_slice() {
+                _ if SWEEP_KEYS.contains(&key.as_str()) => {
+                    "one run here; a sweep is for `eclipse sweep`".into()
+                }
                 [] => "no keys here".to_owned(),
                 [one] => one.clone(),
                 many => format!("one of {}", many.join(", ")),
@@ -361,8 +367,11 @@ fn plain(expected: &str) -> String {
         "usize" | "u64" => "a whole number, 0 or above".into(),
         "f64" => "a number".into(),
         "a boolean" => "true or false".into(),
+        "fewer elements in array" => "a shorter list".into(),
         s if s.starts_with("struct ") || s.starts_with("internally tagged enum ") => "a table".into(),
-        s => s.replace('`', ""),
+        s => s
+            .replace('`', "")
+            .replace("an array of length", "a list of length"),
     }
 }
 

@@ -187,7 +187,6 @@ fn check(spec: &RunSpec) -> Result<(), Bad> {
     at_least("model.d_head", 1, spec.model.d_head)?;
     at_least("model.n_layers", 1, spec.model.n_layers)?;
     at_least("eval.n_noise", 1, spec.eval.n_noise)?;
-    at_least("eval.n_reference", 2, spec.eval.n_reference)?;
     check_objective(spec)?;
     if !matches!(spec.objective, ObjectiveSpec::Baseline(_)) {
         check_train(spec)?;

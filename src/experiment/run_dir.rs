@@ -170,12 +170,16 @@ impl RunDir {
     /// Those of [`RunDir::state`]; [`RunDirError::Running`] when another process has it; [`RunDirError::OtherInput`] when
     /// it was made from other files; [`RunDirError::File`] when the disk refuses.
     pub fn claim(&self, run: &Run, origin: &Origin) -> Result<Option<Claim>, RunDirError> {
-        self.state(run)?;
+        if self.state(run)? == State::Done {
+            self.same_inputs(&self.provenance()?, origin)?;
+            return Ok(None);
+        }
         self.file(files::create_dir(&self.path))?;
         let lock = self.lock()?;
         // Another process may have finished between the look and the lock.
         let state = match self.state_under_lock(run)? {
             State::Done => {
+                let _ = std::fs::remove_file(self.path.join(LOCK));
                 self.same_inputs(&self.provenance()?, origin)?;
                 return Ok(None);
             }

@@ -8,6 +8,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::eval::baselines::BaselineKind;
+use crate::objective::eclipse::{Direction, Reduction};
+
 /// Worlds this build knows, by the name that `world = ".."` takes.
 pub const WORLDS: &[&str] = &["emoji"];
 
@@ -192,26 +195,6 @@ impl From<Tau> for toml::Value {
     }
 }
 
-/// Rows of the contrastive softmax.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Direction {
-    /// Each predicted picture against the batch's texts: Eq. 4 as printed.
-    ImageToText,
-    /// The mean of both directions, as CLIP's own loss.
-    Symmetric,
-}
-
-/// Reduction of a squared error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reduction {
-    /// Mean over the batch and the d_clip dimensions (what `mse_loss` does).
-    Mean,
-    /// Sum over the dimensions, mean over the batch (the squared norm of Eq. 3): d_clip times larger.
-    Sum,
-}
-
 /// `kind = "projection"`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -314,51 +297,13 @@ pub enum SchedulerKind {
 #[serde(deny_unknown_fields, default)]
 pub struct BaselineSpec {
     /// Which one.
-    pub method: Baseline,
+    pub method: BaselineKind,
 }
 
 impl Default for BaselineSpec {
     fn default() -> Self {
         Self {
-            method: Baseline::Text,
-        }
-    }
-}
-
-/// Reference methods without a network, fitted on the same pairs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Baseline {
-    /// z_y itself.
-    Text,
-    /// z_y plus the mean of z_x - z_y.
-    MeanShift,
-    /// Ridge regression from z_y to z_x.
-    Ridge,
-    /// z_x of the training caption nearest to the prompt.
-    NearestCaption,
-    /// z_x of another rendering of what the prompt says: the ceiling.
-    Oracle,
-}
-
-impl Baseline {
-    /// Every baseline, in the order of the tables.
-    pub const ALL: &[Self] = &[
-        Self::Text,
-        Self::MeanShift,
-        Self::Ridge,
-        Self::NearestCaption,
-        Self::Oracle,
-    ];
-
-    /// The name that specs and tables use.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::MeanShift => "mean_shift",
-            Self::Ridge => "ridge",
-            Self::NearestCaption => "nearest_caption",
-            Self::Oracle => "oracle",
+            method: BaselineKind::TextAsPrior,
         }
     }
 }
@@ -480,8 +425,6 @@ pub struct EvalSpec {
     pub n_prompts: usize,
     /// Noise draws for each prompt (scores are means over them; two or more give the diversity).
     pub n_noise: usize,
-    /// True pictures that distances and retrieval compare with.
-    pub n_reference: usize,
     /// Seed of the rendered scenes and of the noise. Apart from `seed`, so that all runs answer the same questions.
     pub seed: u64,
 }
@@ -491,7 +434,6 @@ impl Default for EvalSpec {
         Self {
             n_prompts: 0,
             n_noise: 4,
-            n_reference: 2000,
             seed: 0,
         }
     }

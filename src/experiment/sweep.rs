@@ -19,12 +19,9 @@ use serde::Deserialize;
 use toml::Value;
 
 use super::error::SpecError;
-use super::resolve::{Layers, Setting, merge, nest, short};
+use super::resolve::{Layers, SWEEP_KEYS, Setting, merge, nest, short};
 use super::run::Run;
-use super::spec::Baseline;
-
-/// Keys of a sweep file that are not keys of a run.
-const SWEEP_KEYS: &[&str] = &["axes", "baselines", "smoke", "report"];
+use crate::eval::baselines::BaselineKind;
 
 /// The parts of a run that a baseline depends on. It has no network, so no size, no training and no seed.
 const BASELINE_KEYS: &[&str] = &["world", "clip", "data", "eval"];
@@ -33,7 +30,7 @@ const BASELINE_KEYS: &[&str] = &["world", "clip", "data", "eval"];
 const SMOKE: &str = "
 data.n_pairs = 64
 train = { steps = 20, batch_size = 16, checkpoint_every = 10, log_every = 5 }
-eval = { n_prompts = 8, n_noise = 2, n_reference = 64 }
+eval = { n_prompts = 8, n_noise = 2 }
 ";
 
 /// A sweep, read and not yet expanded.
@@ -44,7 +41,7 @@ pub struct SweepSpec {
     smoke: bool,
     layers: Layers,
     axes: Vec<Axis>,
-    baselines: Vec<Baseline>,
+    baselines: Vec<BaselineKind>,
     settings: Vec<Setting>,
     report: ReportSpec,
 }
@@ -246,19 +243,19 @@ impl SweepSpec {
                 suggestion: None,
             });
         }
-        let mut names = HashSet::new();
-        match runs.iter().find(|r| !names.insert(r.name.clone())) {
+        let mut seen = HashSet::new();
+        match runs.iter().find(|r| !seen.insert(r.run.hash().to_owned())) {
             None => Ok(runs),
             Some(twice) => Err(SpecError::Value {
                 origin: self.folder.join("sweep.toml").display().to_string(),
                 key: "axes".into(),
                 expected: "runs that differ".into(),
-                found: format!("{} twice", twice.name),
+                found: format!("the configuration of {} twice", twice.name),
             }),
         }
     }
 
-    fn expand_baseline(&self, baseline: Baseline) -> Result<Vec<Planned>, SpecError> {
+    fn expand_baseline(&self, baseline: BaselineKind) -> Result<Vec<Planned>, SpecError> {
         let concerns = |key: &str| BASELINE_KEYS.contains(&key.split('.').next().unwrap_or(key));
         let axes: Vec<Axis> = self.axes.iter().filter(|a| concerns(&a.key)).cloned().collect();
         let mut runs = Vec::new();

@@ -255,12 +255,17 @@ fn judge(record: &mut Record, context: &Context, computed: &[Computed]) {
     if computed.is_empty() {
         problem.get_or_insert("nothing was computed".into());
     }
-    record.status = if problem.is_some() {
-        Status::Fail
-    } else {
-        Status::Pass
+    (record.status, record.message) = match (problem, unsupported.is_empty()) {
+        (Some(problem), _) => (Status::Fail, Some(problem)),
+        (None, true) => (Status::Pass, None),
+        (None, false) => (
+            Status::Unsupported,
+            Some(format!(
+                "no part of this build computes {}",
+                unsupported.join(", ")
+            )),
+        ),
     };
-    record.message = problem;
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

@@ -6,7 +6,7 @@ use twemoji_assets::png::{PngTwemojiAsset, codes};
 /// T2I-CompBench's colour and spatial validation prompts as it can. Between 2 and 32.
 ///
 /// Drawable prompts (of 300 and 300) with eight colours: 16 nouns 94 + 7, 20: 114 + 15, 24: 118 + 31, 28: 118 + 49, 32: 118 + 66.
-pub const N_NOUNS: usize = 24;
+pub const N_NOUNS: usize = 32;
 
 /// Every noun the art can draw at 28 pixels: the word, and its Twemoji.
 const TABLE: [(&str, &PngTwemojiAsset); 32] = [

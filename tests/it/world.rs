@@ -44,10 +44,10 @@ fn pictures_and_captions_are_pinned() {
     assert_eq!(
         found,
         [
-            "w f352682e30272760",
-            "pairs 7bc2ee653f37d48c",
-            "families f45498c46b5da08c",
-            "prompts 6e686f254f349e97"
+            "w 318c6d2a187cf5e0",
+            "pairs cc6964355b0b6ded",
+            "families 4fa08a25cbe07222",
+            "prompts 26f5f561c3ba7ab8"
         ]
     );
 }

@@ -15,9 +15,9 @@ use crate::files::{self, FileError};
 /// Pillow's code for bicubic, the only filter CLIP models use.
 const BICUBIC: u32 = 3;
 /// OpenAI CLIP's channel means (`preprocessor_config.json` of openai/clip-vit-large-patch14).
-pub const CLIP_MEAN: [f32; 3] = [0.48145466, 0.4578275, 0.40821073];
+pub const CLIP_MEAN: [f64; 3] = [0.48145466, 0.4578275, 0.40821073];
 /// OpenAI CLIP's channel deviations (same file).
-pub const CLIP_STD: [f32; 3] = [0.26862954, 0.26130258, 0.27577711];
+pub const CLIP_STD: [f64; 3] = [0.26862954, 0.26130258, 0.27577711];
 /// Pillow's fixed-point coefficients have this many fractional bits.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
 
@@ -65,9 +65,9 @@ pub struct Preprocess {
     /// Width and height that are cut from the centre; `None`: not cut.
     pub crop: Option<(u32, u32)>,
     /// What pixel values are multiplied with; `None`: 0..255 stays.
-    pub scale: Option<f32>,
+    pub scale: Option<f64>,
     /// Mean and deviation of the channels; `None`: not normalised.
-    pub normalize: Option<([f32; 3], [f32; 3])>,
+    pub normalize: Option<([f64; 3], [f64; 3])>,
 }
 
 /// A size as transformers has written it over the years.
@@ -91,8 +91,8 @@ struct RawConfig {
     do_rescale: bool,
     rescale_factor: f64,
     do_normalize: bool,
-    image_mean: [f32; 3],
-    image_std: [f32; 3],
+    image_mean: [f64; 3],
+    image_std: [f64; 3],
 }
 
 impl Default for RawConfig {
@@ -118,7 +118,7 @@ impl Preprocess {
         Self {
             shortest_side: Some(size),
             crop: Some((size, size)),
-            scale: Some((1.0 / 255.0) as f32),
+            scale: Some(1.0 / 255.0),
             normalize: Some((CLIP_MEAN, CLIP_STD)),
         }
     }
@@ -173,7 +173,7 @@ impl Preprocess {
         Ok(Self {
             shortest_side,
             crop,
-            scale: raw.do_rescale.then_some(raw.rescale_factor as f32),
+            scale: raw.do_rescale.then_some(raw.rescale_factor),
             normalize: raw.do_normalize.then_some((raw.image_mean, raw.image_std)),
         })
     }
@@ -183,8 +183,6 @@ impl Preprocess {
         let (mean, std) = self.normalize.unwrap_or((CLIP_MEAN, CLIP_STD));
         let side = self.shortest_side.unwrap_or(224);
         let (width, height) = self.crop.unwrap_or((side, side));
-        // Decimal text of an f32, not of its f64 value: 0.48145466, not 0.48145467042922974.
-        let short = |xs: [f32; 3]| xs.map(|x| x.to_string().parse::<f64>().unwrap_or(f64::from(x)));
         serde_json::json!({
             "image_processor_type": "CLIPImageProcessor",
             "feature_extractor_type": "CLIPFeatureExtractor",
@@ -195,10 +193,10 @@ impl Preprocess {
             "do_center_crop": self.crop.is_some(),
             "crop_size": {"height": height, "width": width},
             "do_rescale": self.scale.is_some(),
-            "rescale_factor": self.scale.map_or(1.0 / 255.0, |s| if s == (1.0f64 / 255.0) as f32 { 1.0 / 255.0 } else { f64::from(s) }),
+            "rescale_factor": self.scale.unwrap_or(1.0 / 255.0),
             "do_normalize": self.normalize.is_some(),
-            "image_mean": short(mean),
-            "image_std": short(std),
+            "image_mean": mean,
+            "image_std": std,
         })
     }
 
@@ -243,11 +241,10 @@ impl Preprocess {
             // 256 possible values: look them up.
             let table: Vec<f32> = (0..=255u8)
                 .map(|v| {
-                    let v = self
-                        .scale
-                        .map_or(f32::from(v), |s| (f64::from(v) * f64::from(s)) as f32);
+                    // In f32 from here on, as numpy does it.
+                    let v = self.scale.map_or(f32::from(v), |s| (f64::from(v) * s) as f32);
                     self.normalize
-                        .map_or(v, |(mean, std)| (v - mean[channel]) / std[channel])
+                        .map_or(v, |(mean, std)| (v - mean[channel] as f32) / std[channel] as f32)
                 })
                 .collect();
             let rows = out[channel * plane..(channel + 1) * plane].chunks_exact_mut(crop_width as usize);

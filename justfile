@@ -1,0 +1,25 @@
+# One line each, over the same commands that work without `just`.
+
+# Carry out an experiment: just sweep objectives --smoke
+sweep *ARGS:
+    cargo run --release -- sweep {{ARGS}}
+
+# Tables and plot again, from run directories only
+report *ARGS:
+    cargo run --release -- report {{ARGS}}
+
+# All tests, or those whose name contains a word: just test spec::
+test *ARGS:
+    cargo test --release {{ARGS}}
+
+# Benchmarks
+bench *ARGS:
+    cargo bench {{ARGS}}
+
+# Format and lints
+check:
+    cargo fmt --check && cargo clippy --release --all-targets -- -D warnings
+
+# Everything that a change has to pass
+ci:
+    .ci/run

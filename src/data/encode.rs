@@ -1,0 +1,133 @@
+//! Captions and pictures through a frozen CLIP, in batches, to the host.
+
+use std::path::{Path, PathBuf};
+
+use burn::prelude::*;
+use image::RgbImage;
+
+use super::pairs::{Pairs, Texts};
+use crate::models::clip::{ClipError, ImageEncoder, TextEncoder};
+use crate::weights::{Checkpoint, WeightsError};
+use crate::world::{PICTURE_SIZE, Pair, Scene};
+
+/// Captions or pictures a forward pass: bounds memory, not results.
+const BATCH: usize = 64;
+
+/// A CLIP that cannot serve a prior.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    /// A tower does not load or encode.
+    #[error(transparent)]
+    Clip(#[from] ClipError),
+    /// Weights do not load.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// A prior reads text states of the joint width only (reference: diffusers `PriorTransformer`).
+    #[error("{dir}: `text_config.hidden_size` is {hidden} and `projection_dim` is {d_clip}: a prior needs them to be equal")]
+    HiddenWidth {
+        /// CLIP's folder.
+        dir: PathBuf,
+        /// Width of the text tower.
+        hidden: usize,
+        /// d_clip.
+        d_clip: usize,
+    },
+    /// The towers belong to different CLIPs.
+    #[error("{dir}: the text tower projects to {text} dimensions, the vision tower to {image}")]
+    JointWidth {
+        /// CLIP's folder.
+        dir: PathBuf,
+        /// Of the text tower.
+        text: usize,
+        /// Of the vision tower.
+        image: usize,
+    },
+}
+
+/// Both towers of a frozen CLIP with what goes before them.
+#[derive(Debug)]
+pub struct Clip {
+    text: TextEncoder,
+    image: ImageEncoder,
+    logit_scale: Option<f64>,
+}
+
+impl Clip {
+    /// Loads a full CLIP folder: config, weights, tokenizer and preprocessing.
+    ///
+    /// # Errors
+    /// [`EncodeError`], naming the file, the key or the tensors.
+    pub fn load(dir: &Path, device: &Device) -> Result<Self, EncodeError> {
+        let (text, image) = (TextEncoder::load(dir, device)?, ImageEncoder::load(dir, device)?);
+        let (hidden, d_clip) = (text.config().hidden_size, text.config().projection_dim);
+        if hidden != d_clip {
+            return Err(EncodeError::HiddenWidth { dir: dir.to_path_buf(), hidden, d_clip });
+        }
+        let found = image.config().projection_dim;
+        if found != d_clip {
+            return Err(EncodeError::JointWidth { dir: dir.to_path_buf(), text: d_clip, image: found });
+        }
+        let checkpoint = Checkpoint::open(dir)?;
+        let logit_scale = match checkpoint.tensors().contains_key("logit_scale") {
+            true => checkpoint.read("logit_scale")?.iter::<f64>().next(),
+            false => None,
+        };
+        Ok(Self { text, image, logit_scale })
+    }
+
+    /// d_clip.
+    pub fn d_clip(&self) -> usize {
+        self.text.config().projection_dim
+    }
+
+    /// n_text.
+    pub fn n_text(&self) -> usize {
+        self.text.tokenizer().n_text()
+    }
+
+    /// The temperature it was trained to, `exp(-logit_scale)`, if its checkpoint tells.
+    pub fn tau(&self) -> Option<f64> {
+        self.logit_scale.map(|s| (-s).exp())
+    }
+
+    /// Encodes captions.
+    ///
+    /// # Errors
+    /// [`EncodeError::Clip`] for a caption that cannot be tokenized.
+    pub fn texts<T: AsRef<str> + Sync>(&self, captions: &[T]) -> Result<Texts, EncodeError> {
+        let (d_clip, n_text) = (self.d_clip(), self.n_text());
+        let mut texts = Texts { d_clip, n_text, z_y: Vec::new(), tokens: Vec::new(), mask: Vec::new() };
+        for batch in captions.chunks(BATCH) {
+            let encoded = self.text.encode(batch)?;
+            texts.z_y.extend(encoded.z_y.into_data().iter::<f32>());
+            texts.tokens.extend(encoded.hidden.into_data().iter::<f32>());
+            texts.mask.extend(encoded.mask.into_data().iter::<f32>());
+        }
+        Ok(texts)
+    }
+
+    /// Renders scenes and encodes the pictures: z_x, `[n, d_clip]`, row by row.
+    ///
+    /// # Errors
+    /// [`EncodeError::Clip`].
+    pub fn scenes(&self, scenes: &[Scene]) -> Result<Vec<f32>, EncodeError> {
+        let side = PICTURE_SIZE as u32;
+        let picture = |scene: &Scene| RgbImage::from_raw(side, side, scene.render()).expect("a scene renders to its size");
+        let mut z_x = Vec::with_capacity(scenes.len() * self.d_clip());
+        for batch in scenes.chunks(BATCH) {
+            let pictures: Vec<RgbImage> = batch.iter().map(picture).collect();
+            z_x.extend(self.image.encode(&pictures)?.into_data().iter::<f32>());
+        }
+        Ok(z_x)
+    }
+
+    /// Encodes a world's pairs.
+    ///
+    /// # Errors
+    /// [`EncodeError::Clip`].
+    pub fn pairs(&self, pairs: &[Pair]) -> Result<Pairs, EncodeError> {
+        let scenes: Vec<Scene> = pairs.iter().map(|p| p.scene).collect();
+        let captions: Vec<&str> = pairs.iter().map(|p| p.caption.as_str()).collect();
+        Ok(Pairs { z_x: self.scenes(&scenes)?, texts: self.texts(&captions)?, empty: self.texts(&[""])? })
+    }
+}

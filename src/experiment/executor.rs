@@ -1,0 +1,310 @@
+//! Carrying out a run for real: encode the pairs, train the prior, predict the test prompts, score.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use burn::prelude::*;
+
+use super::execute::{Execute, Failure};
+use super::metrics::MetricsLog;
+use super::questions::Questions;
+use super::run::Run;
+use super::run_dir::RunDir;
+use super::spec::{BetaSchedule, DiffusionSpec, EclipseSpec, ObjectiveSpec, SamplerSpec, ScheduleSpec, SchedulerKind, Tau};
+use crate::data::encode::Clip;
+use crate::data::pairs::Pairs;
+use crate::diffusion::{self, Scheduler, SchedulerConfig, Variance};
+use crate::eval::baselines::BaselineKind;
+use crate::eval::embedding::ModalityGap;
+use crate::eval::{Embeddings, Inputs, evaluate};
+use crate::files;
+use crate::generate::prior::{AnyPrior, PriorSettings};
+use crate::models::prior::{DiffusionPrior, Prior, PriorConfig};
+use crate::nn::torch_default;
+use crate::noise::Noise;
+use crate::train::prior::{
+    AdamWOptions, DiffusionTrainer, EclipseOptions, NoisingOptions, PriorTrainer, diffusion_batches, eclipse_batches,
+};
+use crate::train::schedule::{LrSchedule, SteppedLr};
+use crate::train::session::{SessionOptions, Sink, fit, resumable_step};
+use crate::weights::write_json;
+use crate::world::{self, PairOptions};
+
+/// Stream of a run's seed that initial weights come from; data order and noise have their own (see [`crate::train::prior`]).
+const INIT_STREAM: u64 = 1 << 41;
+/// First stream of the evaluation seed for the noise of predictions; pictures have stream 0.
+const NOISE_STREAM: u64 = 1;
+
+/// Called after each optimiser step with the run's name-giving directory, the step, and the number of steps.
+pub type OnStep = Box<dyn Fn(&Path, usize, usize) + Send + Sync>;
+
+/// Trains and evaluates on one device. What runs share (the frozen CLIP, encoded pairs, encoded questions) is made once.
+pub struct PriorExecutor {
+    device: Device,
+    on_step: Arc<OnStep>,
+    clips: Shared<PathBuf, Clip>,
+    pairs: Shared<String, Pairs>,
+    questions: Shared<String, Questions>,
+}
+
+/// Values made once and kept.
+struct Shared<K, V>(Mutex<HashMap<K, Arc<V>>>);
+
+impl<K: std::hash::Hash + Eq, V> Shared<K, V> {
+    fn new() -> Self {
+        Self(Mutex::new(HashMap::new()))
+    }
+
+    /// The value of `key`, made by `make` the first time. Others wait meanwhile: they would make the same.
+    fn get<E>(&self, key: K, make: impl FnOnce() -> Result<V, E>) -> Result<Arc<V>, E> {
+        let mut kept = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(value) = kept.get(&key) {
+            return Ok(value.clone());
+        }
+        let value = Arc::new(make()?);
+        kept.insert(key, value.clone());
+        Ok(value)
+    }
+}
+
+impl PriorExecutor {
+    /// An executor on `device` (without autodiff).
+    pub fn new(device: Device, on_step: OnStep) -> Self {
+        let (clips, pairs, questions) = (Shared::new(), Shared::new(), Shared::new());
+        Self { device, on_step: Arc::new(on_step), clips, pairs, questions }
+    }
+
+    fn clip(&self, run: &Run) -> Result<Arc<Clip>, Failure> {
+        Ok(self.clips.get(run.clip().to_path_buf(), || Clip::load(run.clip(), &self.device))?)
+    }
+
+    fn pairs(&self, run: &Run, clip: &Clip) -> Result<Arc<Pairs>, Failure> {
+        let data = run.data();
+        let key = format!("{} {} {data:?}", run.world(), run.clip().display());
+        let options = PairOptions { holes: data.holes, bias: data.bias, ..PairOptions::default() };
+        Ok(self.pairs.get(key, || clip.pairs(&world::pairs(data.n_pairs, data.seed, &options)))?)
+    }
+
+    fn questions(&self, run: &Run, clip: &Clip) -> Result<Arc<Questions>, Failure> {
+        let eval = run.eval();
+        let key = format!("{} {} {} {}", run.world(), run.clip().display(), eval.n_prompts, eval.seed);
+        Ok(self.questions.get(key, || Questions::of_emoji(clip, eval.n_prompts, eval.seed))?)
+    }
+
+    /// The trained prior of a run, trained now as far as it is not yet.
+    fn prior(&self, run: &Run, dir: &RunDir, clip: &Clip, pairs: &Arc<Pairs>) -> Result<AnyPrior, Failure> {
+        let saved = dir.prior_dir();
+        // `config.json` is written last, so it says that the folder is whole.
+        if !saved.join("config.json").is_file() {
+            match run.objective() {
+                ObjectiveSpec::Eclipse(spec) => self.train_one_pass(run, dir, clip, pairs, spec)?,
+                ObjectiveSpec::Projection(spec) => {
+                    let spec = EclipseSpec { lambda: 0.0, reduction: spec.reduction, ..EclipseSpec::default() };
+                    self.train_one_pass(run, dir, clip, pairs, &spec)?;
+                }
+                ObjectiveSpec::Diffusion(spec) => self.train_diffusion(run, dir, clip, pairs, spec)?,
+                ObjectiveSpec::Baseline(_) => return Err("a baseline has no prior to train".into()),
+            }
+        }
+        Ok(AnyPrior::load(&saved, &self.device)?.1)
+    }
+
+    fn train_one_pass(
+        &self,
+        run: &Run,
+        dir: &RunDir,
+        clip: &Clip,
+        pairs: &Arc<Pairs>,
+        spec: &EclipseSpec,
+    ) -> Result<(), Failure> {
+        let tau = match spec.tau {
+            Tau::Value(tau) => tau,
+            Tau::Clip => clip.tau().ok_or_else(|| {
+                format!("`objective.tau` is \"clip\", but {} has no logit_scale; give a number", run.clip().display())
+            })?,
+        };
+        let options = EclipseOptions {
+            lambda: spec.lambda,
+            tau,
+            direction: spec.direction,
+            reduction: spec.reduction,
+            grad_clip: grad_clip(run),
+        };
+        let config = prior_config(run, clip);
+        let prior = Prior::init(&config, &self.device.clone().autodiff());
+        let prior = torch_default(prior, &mut Noise::stream(run.seed(), INIT_STREAM));
+        let batches = eclipse_batches(pairs.clone(), run.train().batch_size, run.seed());
+        let (session, sink) = (session(run), self.sink(run, dir)?);
+        let trainer = PriorTrainer::new(prior, options);
+        let trained = fit(trainer, adamw(run).init(), schedule(run)?, batches, dir.path(), session, sink)?;
+        Ok(trained.prior.save(&config, &dir.prior_dir())?)
+    }
+
+    fn train_diffusion(
+        &self,
+        run: &Run,
+        dir: &RunDir,
+        clip: &Clip,
+        pairs: &Arc<Pairs>,
+        spec: &DiffusionSpec,
+    ) -> Result<(), Failure> {
+        let (mean, std) = match spec.whiten {
+            true => pairs.statistics(),
+            false => (vec![0.0; clip.d_clip()], vec![1.0; clip.d_clip()]),
+        };
+        let device = self.device.clone().autodiff();
+        let config = prior_config(run, clip).with_time();
+        let prior = DiffusionPrior::init(&config, &device);
+        let prior = torch_default(prior, &mut Noise::stream(run.seed(), INIT_STREAM)).with_statistics(
+            Tensor::from_floats(mean.as_slice(), &device),
+            Tensor::from_floats(std.as_slice(), &device),
+        );
+        let scheduler = Scheduler::new(scheduler_config(spec));
+        let noising = NoisingOptions {
+            alphas_cumprod: scheduler.schedule().alphas_cumprod().to_vec(),
+            cond_drop: spec.cond_drop,
+            whitening: spec.whiten.then_some((mean, std)),
+        };
+        let batches = diffusion_batches(pairs.clone(), noising, run.train().batch_size, run.seed());
+        let (session, sink) = (session(run), self.sink(run, dir)?);
+        let trainer = DiffusionTrainer::new(prior, grad_clip(run));
+        let trained = fit(trainer, adamw(run).init(), schedule(run)?, batches, dir.path(), session, sink)?;
+        files::create_dir(dir.prior_dir())?;
+        write_json(&dir.prior_dir().join("scheduler_config.json"), &scheduler.config().to_json())?;
+        Ok(trained.prior.save(&config, &dir.prior_dir())?)
+    }
+
+    /// Every `log_every`-th step goes to `metrics.jsonl`.
+    fn sink(&self, run: &Run, dir: &RunDir) -> Result<Sink, Failure> {
+        let (n_steps, every) = (run.train().steps, run.train().log_every.max(1));
+        let per_pass = (run.data().n_pairs / run.train().batch_size).max(1);
+        let mut log = MetricsLog::open_after(dir.metrics_path(), resumable_step(dir.path(), &session(run)))?;
+        let (on_step, path) = (self.on_step.clone(), dir.path().to_path_buf());
+        Ok(Box::new(move |step, values| {
+            on_step(&path, step, n_steps);
+            if step % every != 0 && step != 1 && step != n_steps {
+                return Ok(());
+            }
+            let values: Vec<(&str, f64)> = values.iter().map(|&(name, value)| (name, f64::from(value))).collect();
+            log.log(step, (step - 1) / per_pass, "train", &values)
+        }))
+    }
+
+    /// z_x_hat for every question, once for each draw of noise.
+    fn predict(&self, run: &Run, prior: &AnyPrior, pairs: &Pairs, asked: &Questions) -> Result<Vec<Embeddings>, Failure> {
+        let settings = match run.objective() {
+            ObjectiveSpec::Diffusion(DiffusionSpec { sampler: SamplerSpec { steps, guidance, eta, .. }, .. }) => {
+                PriorSettings { n_steps: *steps, guidance: *guidance, eta: *eta }
+            }
+            _ => PriorSettings::default(),
+        };
+        let text = asked.texts.all(&self.device);
+        let away = asked.texts.select(&vec![None; asked.texts.len()], &pairs.empty, &self.device);
+        (0..run.eval().n_noise.max(1) as u64)
+            .map(|k| {
+                let mut noise = Noise::stream(run.eval().seed, NOISE_STREAM + k);
+                let z_x_hat = prior.sample(text.clone(), away.clone(), settings, &mut noise, |_| {})?;
+                let [n, d] = z_x_hat.dims();
+                Ok(Embeddings::new(n, d, z_x_hat.into_data().iter::<f32>().collect())?)
+            })
+            .collect()
+    }
+}
+
+impl Execute for PriorExecutor {
+    fn inputs(&self, run: &Run) -> Result<BTreeMap<String, String>, Failure> {
+        let files = ["config.json", "model.safetensors", "tokenizer.json", "preprocessor_config.json"];
+        let hash = |name: &str| -> Result<(String, String), Failure> {
+            Ok((format!("clip/{name}"), files::sha256_file(run.clip().join(name))?))
+        };
+        files.into_iter().map(hash).collect()
+    }
+
+    fn execute(&self, run: &Run, dir: &RunDir) -> Result<(), Failure> {
+        let clip = self.clip(run)?;
+        let pairs = self.pairs(run, &clip)?;
+        let asked = self.questions(run, &clip)?;
+        let (n, d) = (pairs.len(), pairs.d_clip());
+        let z_y = Embeddings::new(n, d, pairs.texts.z_y.clone())?;
+        let z_x = Embeddings::new(n, d, pairs.z_x.clone())?;
+        let z_x_hat = match run.objective() {
+            ObjectiveSpec::Baseline(spec) => {
+                let baseline: BaselineKind = spec.method;
+                vec![baseline.fit(&z_y, &z_x, &asked.other_renders)?.predict(&asked.z_y)?]
+            }
+            _ => self.predict(run, &self.prior(run, dir, &clip, &pairs)?, &pairs, &asked)?,
+        };
+        let inputs = Inputs {
+            z_x_hat: &z_x_hat,
+            z_y: &asked.z_y,
+            candidates: &asked.candidates,
+            splits: &asked.splits,
+            gap: &ModalityGap::of(&z_y, &z_x)?,
+        };
+        Ok(evaluate(&inputs)?.write(dir.eval_path("embedding"))?)
+    }
+}
+
+fn prior_config(run: &Run, clip: &Clip) -> PriorConfig {
+    let model = run.model();
+    PriorConfig {
+        n_heads: model.n_heads,
+        d_head: model.d_head,
+        n_layers: model.n_layers,
+        d_clip: clip.d_clip(),
+        n_text: clip.n_text(),
+        n_extra: PriorConfig::N_EXTRA,
+        ..PriorConfig::default()
+    }
+}
+
+fn session(run: &Run) -> SessionOptions {
+    let (n_steps, every) = (run.train().steps, run.train().checkpoint_every);
+    SessionOptions { n_steps, checkpoint_every: if every == 0 { n_steps } else { every } }
+}
+
+fn grad_clip(run: &Run) -> Option<f64> {
+    Some(run.train().grad_clip).filter(|&norm| norm > 0.0)
+}
+
+fn adamw(run: &Run) -> AdamWOptions {
+    let train = run.train();
+    AdamWOptions { betas: (train.betas[0], train.betas[1]), eps: train.eps, weight_decay: train.weight_decay }
+}
+
+fn schedule(run: &Run) -> Result<SteppedLr, Failure> {
+    let (lr, total) = (run.train().lr, run.train().steps);
+    let schedule = match &run.train().schedule {
+        ScheduleSpec::Constant(_) => LrSchedule::Constant { lr },
+        ScheduleSpec::Sgdr(sgdr) => {
+            let t_0 = if sgdr.t_0 == 0 { total } else { sgdr.t_0 };
+            LrSchedule::Sgdr { lr, t_0, t_mult: sgdr.t_mult, eta_min: sgdr.eta_min }
+        }
+        ScheduleSpec::OneCycle(cycle) => LrSchedule::OneCycle {
+            lr,
+            total,
+            pct_start: cycle.pct_start,
+            div: cycle.div_factor,
+            final_div: cycle.final_div_factor,
+        },
+    };
+    Ok(SteppedLr::new(schedule.check()?))
+}
+
+fn scheduler_config(spec: &DiffusionSpec) -> SchedulerConfig {
+    let kind = match spec.sampler.scheduler {
+        SchedulerKind::Ddpm => diffusion::SchedulerKind::Ddpm { variance: Variance::FixedSmall },
+        SchedulerKind::Ddim => diffusion::SchedulerKind::Ddim { set_alpha_to_one: true },
+        SchedulerKind::Unclip => diffusion::SchedulerKind::UnClip { variance: Variance::FixedSmallLog },
+    };
+    let betas = match spec.beta_schedule {
+        BetaSchedule::Linear => diffusion::BetaSchedule::Linear { start: spec.beta_start, end: spec.beta_end },
+        BetaSchedule::SquaredcosCapV2 => diffusion::BetaSchedule::SquaredCos,
+    };
+    let spacing = match spec.sampler.scheduler {
+        SchedulerKind::Unclip => diffusion::Spacing::UnClip,
+        _ => diffusion::Spacing::Leading { offset: 0 },
+    };
+    SchedulerConfig { kind, n_train: spec.train_steps, betas, spacing, ..SchedulerConfig::diffusion_baseline() }
+}

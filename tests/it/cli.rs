@@ -1,0 +1,203 @@
+//! The program as a user meets it: help, listings, errors, exit codes.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::sweep::{Bench, Pretend};
+
+/// Runs `eclipse` in `folder`: exit code, stdout, stderr.
+fn eclipse(folder: &Path, args: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_eclipse"))
+        .args(args)
+        .current_dir(folder)
+        .env_remove("RUST_LOG")
+        .output()
+        .expect("the program starts");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        output.status.code().expect("not killed"),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A folder with one small specification, `one.toml`, and one experiment, `toy`.
+fn desk() -> tempfile::TempDir {
+    let temp = tempfile::tempdir().expect("temporary folder");
+    let sweep = temp.path().join("experiments/toy");
+    std::fs::create_dir_all(&sweep).expect("made");
+    std::fs::write(temp.path().join("one.toml"), "[train]\nsteps = 5\n").expect("written");
+    std::fs::write(
+        sweep.join("sweep.toml"),
+        "extends = '../../one.toml'\n[axes]\nseed = [0, 1]\n",
+    )
+    .expect("written");
+    temp
+}
+
+#[test]
+fn help_of_every_command() {
+    let mut help = eclipse(root(), &["--help"]).1;
+    for command in ["sweep", "train", "report", "inspect", "devices"] {
+        let (code, text, _) = eclipse(root(), &[command, "--help"]);
+        assert_eq!(code, 0);
+        help.push_str(&format!("\n==== {command}\n{text}"));
+    }
+    insta::assert_snapshot!("help", help);
+}
+
+#[test]
+fn a_dry_run_prints_the_complete_configuration() {
+    let desk = desk();
+    let (code, config, _) = eclipse(
+        desk.path(),
+        &[
+            "train",
+            "--config",
+            "one.toml",
+            "--set",
+            "objective.lambda=0.5",
+            "--seed",
+            "3",
+            "--dry-run",
+        ],
+    );
+    assert_eq!(code, 0);
+    insta::assert_snapshot!("dry_run", config);
+    std::fs::write(desk.path().join("again.toml"), &config).expect("written");
+    assert_eq!(
+        eclipse(desk.path(), &["train", "--config", "again.toml", "--dry-run"]).1,
+        config
+    );
+}
+
+#[test]
+fn a_sweep_lists_its_runs() {
+    let (code, runs, _) = eclipse(root(), &["sweep", "objectives", "--dry-run"]);
+    assert_eq!(code, 0);
+    insta::with_settings!({filters => vec![("_[0-9a-f]{8}\n", "_HASH\n")]}, {
+        insta::assert_snapshot!("expansion", runs);
+    });
+    let (_, json, _) = eclipse(root(), &["sweep", "objectives", "--dry-run", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json.as_array().expect("a list").len(), runs.lines().count());
+}
+
+/// Every mistake in arguments: exit code 2, one error line, nothing written.
+#[test]
+fn mistakes_in_arguments() {
+    let cases: &[&[&str]] = &[
+        &["sweep"],
+        &["sweep", "nope"],
+        &["sweep", "toy", "--jobs", "0"],
+        &["sweep", "toy", "--set", "nope"],
+        &["sweep", "toy", "--set", "a..b=1"],
+        &["sweep", "toy", "--set", "train.lrr=3"],
+        &["sweep", "toy", "--set", "objective.lambda=big"],
+        &["sweep", "toy", "--set", "objective.lambda=-1"],
+        &["sweep", "toy", "--device", "gpu"],
+        &["sweep", "toy", "--device", "flex:1"],
+        &["train", "--config", "nope.toml"],
+        &["train", "--config", "experiments/toy/sweep.toml", "--dry-run"],
+        &["train", "--config", "binary.toml"],
+        &["inspect", "nope"],
+        &["frobnicate"],
+    ];
+    let desk = desk();
+    std::fs::write(desk.path().join("binary.toml"), [b's', 0xff, b'=']).expect("written");
+    let mut answers = String::new();
+    for args in cases {
+        let (code, out, err) = eclipse(desk.path(), args);
+        assert_eq!((code, out.as_str()), (2, ""), "{args:?}: {err}");
+        answers.push_str(&format!("$ eclipse {}\n{err}\n", args.join(" ")));
+    }
+    assert!(!desk.path().join("runs").exists());
+    insta::assert_snapshot!("mistakes_in_arguments", answers);
+}
+
+#[test]
+fn a_device_outside_the_build_is_refused_with_what_there_is() {
+    let devices = eclipse(root(), &["devices", "--json"]).1;
+    let devices: Vec<serde_json::Value> = serde_json::from_str(&devices).expect("JSON");
+    assert_eq!(devices.len(), 6);
+    let missing = devices
+        .iter()
+        .find(|d| d["built"] == false)
+        .expect("no build has metal and cuda together");
+    let name = missing["device"].as_str().expect("a name");
+    let desk = desk();
+    let (code, _, err) = eclipse(desk.path(), &["sweep", "toy", "--device", name]);
+    assert_eq!(code, 2, "{err}");
+    assert!(
+        err.starts_with(&format!(
+            "error: device `{name}` is not in this build, which has: "
+        )),
+        "{err}"
+    );
+    assert!(!desk.path().join("runs").exists());
+}
+
+#[test]
+fn reports_of_finished_runs() {
+    let bench = Bench::new();
+    let folder = bench.root();
+    let (code, _, err) = eclipse(folder, &["report", "toy/sweep.toml"]);
+    assert_eq!(code, 1);
+    assert_eq!(
+        err,
+        "error: no finished run in runs/toy: expected directories with a DONE file; run the sweep first\n"
+    );
+    bench.sweep(&Pretend::default(), 2);
+    let (code, table, _) = eclipse(folder, &["report", "toy/sweep.toml"]);
+    assert_eq!(code, 0);
+    assert_eq!(table.lines().count(), 2 + 3, "{table}");
+    assert!(folder.join("toy/results/scores.svg").is_file());
+    let (code, json, _) = eclipse(folder, &["report", "runs/toy", "--json", "--out", "elsewhere"]);
+    assert_eq!(code, 0);
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(rows.len(), 3 * 3);
+    assert!(folder.join("elsewhere/README.md").is_file());
+    let run = bench.dirs()[0].display().to_string();
+    let (code, said, _) = eclipse(folder, &["inspect", &run]);
+    assert_eq!(code, 0);
+    assert!(
+        said.contains("state: done") && said.contains("clip: c0ffee"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_run_directory_of_another_configuration_is_refused() {
+    let bench = Bench::new();
+    bench.sweep(&Pretend::default(), 2);
+    let (dirs, folder) = (bench.dirs(), bench.root());
+    let config = dirs[0].join("config.toml").display().to_string();
+    let out = dirs[1].display().to_string();
+    let (code, _, err) = eclipse(folder, &["train", "--config", &config, "--out", &out]);
+    assert_eq!(code, 1);
+    let err = err.replace(&out, "RUN");
+    assert_eq!(
+        err,
+        "error: RUN holds another run: seed is 1 there, expected 0; give another directory or remove it\n"
+    );
+}
+
+#[test]
+fn inspecting_what_is_no_model() {
+    let desk = desk();
+    let cut = desk.path().join("model.safetensors");
+    std::fs::write(&cut, b"\x10\0\0\0\0\0\0\0{\"a\"").expect("written");
+    let (code, out, err) = eclipse(desk.path(), &["inspect", "model.safetensors"]);
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(
+        err.starts_with("error: ") && err.contains("model.safetensors"),
+        "{err}"
+    );
+    let (code, _, err) = eclipse(desk.path(), &["inspect", "experiments"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("experiments"), "{err}");
+}

@@ -1,0 +1,314 @@
+//! Specifications: layers, axes, and what every mistake is answered with.
+
+use std::path::Path;
+
+use eclipse_t2i::experiment::spec::ObjectiveSpec;
+use eclipse_t2i::experiment::{Planned, RunSpec, Setting, SpecError, SweepSpec, sweep};
+use proptest::prelude::*;
+
+/// A folder with these files.
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let temp = tempfile::tempdir().expect("temporary folder");
+    for (name, text) in files {
+        let path = temp.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("files lie in the folder")).expect("made");
+        std::fs::write(path, text).expect("written");
+    }
+    temp
+}
+
+fn settings(given: &[&str]) -> Vec<Setting> {
+    given.iter().map(|s| s.parse().expect("a setting")).collect()
+}
+
+fn expand(file: &Path, given: &[&str], smoke: bool) -> Result<Vec<Planned>, SpecError> {
+    SweepSpec::read(&file.to_string_lossy(), &settings(given), smoke)?.expand()
+}
+
+/// The runs of a sweep file in a folder of its own.
+fn planned(text: &str, given: &[&str]) -> Result<Vec<Planned>, SpecError> {
+    let temp = folder(&[("x/sweep.toml", text)]);
+    expand(&temp.path().join("x"), given, false)
+}
+
+fn labels(runs: &[Planned]) -> Vec<String> {
+    let label = |p: &Planned| {
+        p.axes()
+            .iter()
+            .map(|(k, v)| format!("{k}={v}"))
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    runs.iter().map(label).collect()
+}
+
+fn lambda(run: &Planned) -> Option<f64> {
+    match run.run().objective() {
+        ObjectiveSpec::Eclipse(o) => Some(o.lambda),
+        _ => None,
+    }
+}
+
+#[test]
+fn later_layers_win() {
+    let temp = folder(&[
+        (
+            "root.toml",
+            "seed = 1\n[train]\nsteps = 10\nlr = 1e-3\n[data]\nn_pairs = 300",
+        ),
+        (
+            "deep/base.toml",
+            "extends = '../root.toml'\n[train]\nsteps = 20\n[objective]\nlambda = 0.1",
+        ),
+        (
+            "deep/sweep.toml",
+            "extends = 'base.toml'\n[train]\nbatch_size = 8\n[axes]\n'objective.lambda' = [0.5, 1]",
+        ),
+    ]);
+    let runs = expand(
+        &temp.path().join("deep/sweep.toml"),
+        &["train.batch_size=9"],
+        false,
+    )
+    .expect("valid");
+    assert_eq!(
+        runs.iter().map(lambda).collect::<Vec<_>>(),
+        [Some(0.5), Some(1.0)]
+    );
+    let run = runs[0].run();
+    assert_eq!((run.seed(), run.data().n_pairs), (1, 300));
+    assert_eq!(
+        (run.train().steps, run.train().batch_size, run.train().lr),
+        (20, 9, 1e-3)
+    );
+}
+
+#[test]
+fn a_table_of_another_kind_is_replaced() {
+    let base = "[objective]\nkind = 'diffusion'\ncond_drop = 0.3\nsampler.steps = 2\n";
+    let same = planned(&format!("{base}[axes]\n'objective.sampler.eta' = [0, 1]"), &[]).expect("valid");
+    let ObjectiveSpec::Diffusion(d) = same[0].run().objective() else {
+        panic!("still diffusion")
+    };
+    assert_eq!((d.cond_drop, d.sampler.steps, d.sampler.eta), (0.3, 2, 0.0));
+    let other = planned(base, &["objective={kind=\"eclipse\"}"]).expect("cond_drop does not leak");
+    assert_eq!(lambda(&other[0]), Some(0.2));
+}
+
+#[test]
+fn axes_multiply_with_the_last_fastest_and_names_are_unique() {
+    let text = "[axes]\ndata.n_pairs = [256, 512]\nobjective.e = {kind = 'eclipse'}\nobjective.p = {kind = 'projection'}\nseed = [0, 1]";
+    let runs = planned(text, &[]).expect("valid");
+    insta::assert_snapshot!(labels(&runs).join("\n"), @r"
+    data.n_pairs=256 objective=e seed=0
+    data.n_pairs=256 objective=e seed=1
+    data.n_pairs=256 objective=p seed=0
+    data.n_pairs=256 objective=p seed=1
+    data.n_pairs=512 objective=e seed=0
+    data.n_pairs=512 objective=e seed=1
+    data.n_pairs=512 objective=p seed=0
+    data.n_pairs=512 objective=p seed=1
+    ");
+    let mut names: Vec<_> = runs.iter().map(Planned::name).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), 8);
+}
+
+#[test]
+fn a_setting_of_an_axis_replaces_it() {
+    let text = "[axes]\nobjective.e = {kind = 'eclipse'}\nobjective.p = {kind = 'projection'}\nseed = [0, 1]";
+    let labels = |given: &[&str]| labels(&planned(text, given).expect("valid"));
+    assert_eq!(labels(&["objective=p", "seed=5"]), ["objective=p seed=5"]);
+    assert_eq!(
+        labels(&["seed=[7, 8]", "objective=e"]),
+        ["objective=e seed=7", "objective=e seed=8"]
+    );
+}
+
+#[test]
+fn an_objectives_key_goes_to_the_runs_that_have_it() {
+    let text = "[axes]\nobjective.e = {kind = 'eclipse'}\nobjective.p = {kind = 'projection'}";
+    let runs = planned(text, &["objective.lambda=0.5"]).expect("valid");
+    assert_eq!(runs.iter().map(lambda).collect::<Vec<_>>(), [Some(0.5), None]);
+    let unused = planned(text, &["objective.cond_drop=0.2"])
+        .expect_err("no diffusion here")
+        .to_string();
+    assert_eq!(
+        unused,
+        "--set objective.cond_drop=0.2: objective.cond_drop: unknown key, expected a key of an objective in this sweep"
+    );
+    assert!(
+        planned(text, &["objective.lamda=0.5"]).is_err(),
+        "a typo is not ignored"
+    );
+}
+
+#[test]
+fn baselines_depend_on_the_data_only() {
+    let text = "baselines = ['ridge', 'oracle']\n[train]\nsteps = 5\n[axes]\n'data.n_pairs' = [256, 512]\nseed = [0, 1]";
+    let names = |given: &[&str]| -> Vec<String> {
+        let runs = planned(text, given).expect("valid");
+        runs[runs.len() - 4..]
+            .iter()
+            .map(|p| p.name().to_owned())
+            .collect()
+    };
+    let runs = planned(text, &[]).expect("valid");
+    insta::assert_snapshot!(labels(&runs[4..]).join("\n"), @r"
+    objective=ridge data.n_pairs=256
+    objective=ridge data.n_pairs=512
+    objective=oracle data.n_pairs=256
+    objective=oracle data.n_pairs=512
+    ");
+    assert_eq!(
+        names(&[]),
+        names(&["train.lr=0.1", "seed=3"]),
+        "training does not touch them"
+    );
+    assert_ne!(names(&[]), names(&["eval.seed=3"]));
+}
+
+#[test]
+fn smoke_makes_runs_tiny_and_keeps_them_apart() {
+    let text = "[train]\nsteps = 9000\n[axes]\nseed = [0, 1, 2]\n[smoke]\ntrain.steps = 3\naxes.seed = [4]";
+    let temp = folder(&[("x/sweep.toml", text)]);
+    let path = temp.path().join("x").to_string_lossy().into_owned();
+    let spec = SweepSpec::read(&path, &[], true).expect("valid");
+    let runs = spec.expand().expect("valid");
+    assert_eq!(
+        (spec.name().as_str(), labels(&runs)),
+        ("x-smoke", vec!["seed=4".to_owned()])
+    );
+    assert_eq!(
+        (runs[0].run().train().steps, runs[0].run().train().batch_size),
+        (3, 16)
+    );
+    assert!(!spec.is_as_committed());
+    let full = SweepSpec::read(&path, &[], false).expect("valid");
+    assert_eq!(
+        (full.name().as_str(), full.expand().expect("valid").len()),
+        ("x", 3)
+    );
+    assert!(full.is_as_committed());
+}
+
+#[test]
+fn a_config_read_back_is_the_same_run_under_the_same_hash() {
+    let runs = planned("[axes]\n'objective.lambda' = [0.3]", &[]).expect("valid");
+    let temp = folder(&[("config.toml", runs[0].run().config())]);
+    let again = sweep::single(&temp.path().join("config.toml"), &[]).expect("valid");
+    assert_eq!(again.run(), runs[0].run());
+}
+
+#[test]
+fn every_committed_experiment_resolves_also_under_smoke() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments");
+    let mut found = 0;
+    for entry in std::fs::read_dir(root).expect("there are experiments").flatten() {
+        if entry.path().is_dir() {
+            for smoke in [false, true] {
+                let runs = expand(&entry.path(), &[], smoke)
+                    .unwrap_or_else(|e| panic!("{}: {e}", entry.path().display()));
+                assert!(!runs.is_empty());
+            }
+            sweep::single(&entry.path().join("base.toml"), &[]).expect("the base is a run by itself");
+            found += 1;
+        }
+    }
+    assert!(found >= 2);
+}
+
+/// Every way to get a specification wrong, with its answer.
+#[test]
+fn mistakes_are_answered_with_file_key_expected_and_found() {
+    let cases: &[(&str, &str)] = &[
+        ("unknown table", "[trian]\nsteps = 1"),
+        ("unknown key", "[train]\nlrr = 1e-3"),
+        (
+            "unknown nested key",
+            "[objective]\nkind = 'diffusion'\nsampler.step = 3",
+        ),
+        (
+            "a key of another kind",
+            "[objective]\nkind = 'projection'\nlambda = 0.2",
+        ),
+        (
+            "key of a schedule without keys",
+            "[train.schedule]\nkind = 'constant'\nt_0 = 5",
+        ),
+        ("wrong type", "[train]\nsteps = 'many'"),
+        ("negative count", "[data]\nn_pairs = -3"),
+        ("fraction for a count", "[train]\nsteps = 1.5"),
+        ("number for a switch", "[data]\nholes = 1"),
+        ("not a table", "model = 3"),
+        ("unknown kind", "[objective]\nkind = 'gan'"),
+        ("unknown choice", "[objective]\nreduction = 'max'"),
+        ("unknown world", "world = 'coco'"),
+        ("tau", "[objective]\ntau = 'learned'"),
+        ("tau range", "[objective]\ntau = 0"),
+        ("lambda range", "[objective]\nlambda = -0.1"),
+        ("not finite", "[train]\nlr = nan"),
+        ("betas", "[train]\nbetas = [0.9, 1.0]"),
+        ("three betas", "[train]\nbetas = [0.9, 0.9, 0.9]"),
+        ("batch beyond the pairs", "[data]\nn_pairs = 10"),
+        (
+            "steps of the sampler",
+            "[objective]\nkind = 'diffusion'\ntrain_steps = 10",
+        ),
+        (
+            "betas of the noise",
+            "[objective]\nkind = 'diffusion'\nbeta_start = 0.5",
+        ),
+        ("axis value", "[axes]\n'train.steps' = [5, 0]"),
+        ("unknown axis", "[axes]\n'train.step' = [5]"),
+        ("axis of one value", "[axes]\nseed = 3"),
+        ("empty axis", "[axes]\nseed = []"),
+        ("axis value twice", "[axes]\nseed = [1, 1]"),
+        ("axes that are none", "axes = [1]"),
+        (
+            "runs that are equal",
+            "[axes]\n'train.schedule.t_0' = [0, 60000]\n",
+        ),
+        ("unknown baseline", "baselines = ['magic']"),
+        ("report", "[report]\ncolumn = ['x']"),
+        ("extends", "extends = 3"),
+        ("missing base", "extends = 'nothing.toml'"),
+        ("circle", "extends = 'sweep.toml'"),
+        ("no TOML", "seed == 1"),
+    ];
+    let mut answers = String::new();
+    for (what, text) in cases {
+        let temp = folder(&[("x/sweep.toml", text)]);
+        let error = expand(&temp.path().join("x"), &[], false).expect_err(what);
+        let chain = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
+        let said = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+        let said = said.replace(&temp.path().join("x").display().to_string(), "EXPERIMENT");
+        answers.push_str(&format!("{what}\n  {}\n", said.trim_end().replace('\n', "\n  ")));
+    }
+    insta::assert_snapshot!("mistakes", answers);
+}
+
+proptest! {
+    #[test]
+    fn resolving_what_was_written_gives_the_same_run(
+        seed in 0u64..=i64::MAX as u64, lambda in 0.0f64..10.0, tau in 1e-3f64..1.0, lr in 1e-8f64..1.0,
+        steps in 1usize..1_000_000, t_0 in 0usize..1000, beta in 0.0f64..0.999, bias: bool, kind in 0usize..4,
+    ) {
+        let text = format!(
+            "seed = {seed}\n[data]\nbias = {bias}\n[train]\nlr = {lr:?}\nsteps = {steps}\nbetas = [{beta:?}, 0.5]\n\
+             schedule.t_0 = {t_0}\n[objective]\nkind = '{}'\n{}",
+            ObjectiveSpec::KINDS[kind],
+            if kind == 0 { format!("lambda = {lambda:?}\ntau = {tau:?}") } else { String::new() },
+        );
+        let run = toml::from_str::<RunSpec>(&with_schedule_kind(&text)).expect("valid").resolve().expect("in range");
+        let again = toml::from_str::<RunSpec>(run.config()).expect("valid").resolve().expect("in range");
+        prop_assert_eq!(&again, &run);
+        prop_assert_eq!(again.hash(), run.hash());
+    }
+}
+
+/// Outside the layers, a tagged table has to name its kind.
+fn with_schedule_kind(text: &str) -> String {
+    text.replace("schedule.t_0", "schedule.kind = 'sgdr'\nschedule.t_0")
+}

@@ -1,0 +1,403 @@
+//! Sweeps with a stand-in for training: skipping, resuming, failing, and being killed at any moment.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use eclipse_t2i::eval::{EvalFile, Metric};
+use eclipse_t2i::experiment::execute::{SweepOptions, run_path, sweep};
+use eclipse_t2i::experiment::report::Report;
+use eclipse_t2i::experiment::spec::ObjectiveSpec;
+use eclipse_t2i::experiment::{
+    Execute, Failure, MetricRow, MetricsLog, Outcome, Planned, Run, RunDir, SweepSpec,
+};
+use eclipse_t2i::files;
+use eclipse_t2i::noise::Noise;
+use rand_chacha::rand_core::Rng;
+
+const SPEC: &str = "
+baselines = ['ridge']
+[train]
+steps = 12
+checkpoint_every = 4
+[axes]
+objective.eclipse = { kind = 'eclipse' }
+objective.projection = { kind = 'projection' }
+seed = [0, 1]
+[report]
+reference = 'eclipse'
+columns = ['forced_choice/all', 'frechet@all']
+";
+
+/// Steps like a trainer: its weights are one number that depends on every step, checkpointed with the noise.
+#[derive(Default)]
+pub struct Pretend {
+    /// Time that a step takes.
+    pub pause: Duration,
+    /// Label of the objective that fails at step 6, if any.
+    fails: Mutex<Option<&'static str>>,
+    begun: AtomicUsize,
+}
+
+impl Execute for Pretend {
+    fn inputs(&self, _run: &Run) -> Result<BTreeMap<String, String>, Failure> {
+        Ok([("clip".to_owned(), "c0ffee".to_owned())].into())
+    }
+
+    fn execute(&self, run: &Run, dir: &RunDir) -> Result<(), Failure> {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        let checkpoint = dir.checkpoint_dir().join("state.json");
+        files::create_dir(dir.checkpoint_dir())?;
+        let (mut step, mut weight) = match files::read_text(&checkpoint) {
+            Ok(text) => serde_json::from_str(&text)?,
+            Err(_) => (0usize, run.seed() as f64),
+        };
+        let mut log = MetricsLog::open_after(dir.metrics_path(), step)?;
+        while step < run.train().steps.min(12) {
+            step += 1;
+            let failing = *self.fails.lock().expect("not poisoned") == Some(run.objective().kind());
+            if step == 6 && failing {
+                return Err(format!("loss is not finite at step {step}").into());
+            }
+            weight = (weight * 1.5 + step as f64).sin();
+            log.log(step, 0, "train", &[("loss", weight)])?;
+            std::thread::sleep(self.pause);
+            if step % run.train().checkpoint_every == 0 {
+                files::write_atomic(&checkpoint, serde_json::to_string(&(step, weight))?.as_bytes())?;
+            }
+        }
+        let skill = match run.objective() {
+            ObjectiveSpec::Eclipse(_) => 0.8,
+            ObjectiveSpec::Projection(_) => 0.6,
+            _ => 0.5,
+        };
+        let mut noise = Noise::stream(run.seed(), weight.to_bits());
+        let mut scores = Vec::new();
+        for (split, n) in [("seen", 40), ("unseen", 30)] {
+            let draw = |p| {
+                (
+                    p,
+                    f64::from(f64::from(noise.rng().next_u32()) / f64::from(u32::MAX) < skill),
+                )
+            };
+            scores.push(Metric::per_prompt(
+                "forced_choice/all",
+                split,
+                &(0..n).map(draw).collect::<Vec<_>>(),
+            ));
+        }
+        scores.push(Metric::scalar("frechet", "all", 1.0 - skill + weight / 50.0, 70));
+        EvalFile::new(scores).write(dir.eval_path("embedding"))?;
+        Ok(())
+    }
+}
+
+/// The sweep above, in a folder of its own.
+pub struct Bench {
+    temp: tempfile::TempDir,
+    pub planned: Vec<Planned>,
+    pub spec: SweepSpec,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        let temp = tempfile::tempdir().expect("temporary folder");
+        Self::at(temp)
+    }
+
+    fn at(temp: tempfile::TempDir) -> Self {
+        let folder = temp.path().join("toy");
+        std::fs::create_dir_all(&folder).expect("made");
+        std::fs::write(folder.join("sweep.toml"), SPEC).expect("written");
+        let spec = SweepSpec::read(&folder.to_string_lossy(), &[], false).expect("valid");
+        Self {
+            planned: spec.expand().expect("valid"),
+            spec,
+            temp,
+        }
+    }
+
+    pub fn root(&self) -> &Path {
+        self.temp.path()
+    }
+
+    pub fn runs(&self) -> PathBuf {
+        self.temp.path().join("runs/toy")
+    }
+
+    pub fn dirs(&self) -> Vec<PathBuf> {
+        self.planned.iter().map(|p| run_path(&self.runs(), p)).collect()
+    }
+
+    pub fn sweep(&self, executor: &Pretend, jobs: usize) -> Vec<Outcome> {
+        sweep(&self.planned, &options(self.runs(), jobs), executor, &|_| ())
+    }
+
+    /// What the runs found out: metrics and scores of each.
+    fn results(&self) -> Vec<(Vec<MetricRow>, EvalFile)> {
+        let read = |dir: &PathBuf| {
+            let dir = RunDir::new(dir);
+            let rows = MetricsLog::read(dir.metrics_path()).expect("readable");
+            (
+                rows,
+                EvalFile::read(dir.eval_path("embedding")).expect("readable"),
+            )
+        };
+        self.dirs().iter().map(read).collect()
+    }
+}
+
+fn options(runs: PathBuf, jobs: usize) -> SweepOptions {
+    SweepOptions {
+        runs,
+        experiment: "toy".into(),
+        device: "flex".into(),
+        jobs,
+    }
+}
+
+fn count(outcomes: &[Outcome], is: impl Fn(&Outcome) -> bool) -> usize {
+    outcomes.iter().filter(|o| is(o)).count()
+}
+
+#[test]
+fn finished_runs_are_skipped() {
+    let bench = Bench::new();
+    let executor = Pretend::default();
+    assert_eq!(
+        count(&bench.sweep(&executor, 1), |o| matches!(
+            o,
+            Outcome::Done { resumed: false, .. }
+        )),
+        5
+    );
+    assert_eq!(
+        count(&bench.sweep(&executor, 1), |o| matches!(o, Outcome::Skipped)),
+        5
+    );
+    assert_eq!(executor.begun.load(Ordering::Relaxed), 5);
+}
+
+#[test]
+fn jobs_change_nothing_in_the_results() {
+    let (one, four) = (Bench::new(), Bench::new());
+    assert!(one.sweep(&Pretend::default(), 1).iter().all(Outcome::is_done));
+    let slow = Pretend {
+        pause: Duration::from_millis(1),
+        ..Pretend::default()
+    };
+    assert!(four.sweep(&slow, 4).iter().all(Outcome::is_done));
+    assert_eq!(one.results(), four.results());
+}
+
+#[test]
+fn a_run_that_fails_does_not_stop_the_others_and_resumes() {
+    let whole = Bench::new();
+    assert!(whole.sweep(&Pretend::default(), 1).iter().all(Outcome::is_done));
+    let bench = Bench::new();
+    let executor = Pretend::default();
+    *executor.fails.lock().expect("not poisoned") = Some("projection");
+    let outcomes = bench.sweep(&executor, 1);
+    assert_eq!(count(&outcomes, Outcome::is_done), 3);
+    let said = outcomes.iter().find_map(|o| match o {
+        Outcome::Failed(failure) => Some(failure.to_string()),
+        _ => None,
+    });
+    assert_eq!(said.as_deref(), Some("loss is not finite at step 6"));
+    *executor.fails.lock().expect("not poisoned") = None;
+    let outcomes = bench.sweep(&executor, 1);
+    assert_eq!(
+        count(&outcomes, |o| matches!(o, Outcome::Done { resumed: true, .. })),
+        2
+    );
+    assert_eq!(count(&outcomes, |o| matches!(o, Outcome::Skipped)), 3);
+    assert_eq!(bench.results(), whole.results());
+}
+
+/// Not a test by itself: the process that [`a_sweep_killed_at_any_moment_resumes`] kills.
+#[test]
+fn killed_child() {
+    let Ok(runs) = std::env::var("ECLIPSE_TEST_KILLED_SWEEP") else {
+        return;
+    };
+    let bench = Bench::new();
+    let executor = Pretend {
+        pause: Duration::from_millis(4),
+        ..Pretend::default()
+    };
+    sweep(&bench.planned, &options(runs.into(), 2), &executor, &|_| ());
+}
+
+#[test]
+fn a_sweep_killed_at_any_moment_resumes() {
+    let whole = Bench::new();
+    assert!(whole.sweep(&Pretend::default(), 1).iter().all(Outcome::is_done));
+    let bench = Bench::new();
+    let mut cut = 0;
+    for wait in [25, 8, 40, 3, 60, 15, 90, 30] {
+        let mut child = Command::new(std::env::current_exe().expect("a test binary"))
+            .args(["--exact", "sweep::killed_child", "--test-threads=1"])
+            .env("ECLIPSE_TEST_KILLED_SWEEP", bench.runs())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("started");
+        std::thread::sleep(Duration::from_millis(wait));
+        child.kill().expect("killed");
+        child.wait().expect("reaped");
+        cut += bench
+            .dirs()
+            .iter()
+            .filter(|d| d.exists() && !RunDir::new(d).is_done())
+            .count();
+    }
+    assert!(cut > 0, "no run was ever cut short: the test tests nothing");
+    assert!(bench.sweep(&Pretend::default(), 1).iter().all(Outcome::is_done));
+    assert_eq!(bench.results(), whole.results());
+    for dir in bench.dirs() {
+        let names = std::fs::read_dir(&dir).expect("readable").flatten();
+        let litter = names
+            .filter(|e| e.file_name().to_string_lossy().starts_with(".tmp-"))
+            .count();
+        assert_eq!(litter, 0, "{}", dir.display());
+        assert!(
+            RunDir::new(&dir)
+                .provenance()
+                .expect("readable")
+                .sessions
+                .iter()
+                .any(|s| s.end.is_some())
+        );
+    }
+}
+
+#[test]
+fn a_run_that_another_process_holds_is_left_alone() {
+    let bench = Bench::new();
+    let first = RunDir::new(&bench.dirs()[0]);
+    let claim = first
+        .claim(bench.planned[0].run(), &Default::default())
+        .expect("free")
+        .expect("new");
+    let outcomes = bench.sweep(&Pretend::default(), 1);
+    assert!(matches!(&outcomes[0], Outcome::Busy { pid } if *pid == std::process::id().to_string()));
+    assert_eq!(count(&outcomes, Outcome::is_done), 4);
+    drop(claim);
+}
+
+#[test]
+fn a_disk_that_refuses_is_named_and_nothing_is_left() {
+    let bench = Bench::new();
+    std::fs::write(bench.root().join("runs"), "a file where the folder should be").expect("written");
+    let outcomes = bench.sweep(&Pretend::default(), 1);
+    let Outcome::Failed(failure) = &outcomes[0] else {
+        panic!("a run cannot lie inside a file")
+    };
+    let chain = std::iter::successors(Some(failure.as_ref() as &dyn std::error::Error), |e| e.source());
+    let said = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    let dir = bench.dirs()[0].display().to_string();
+    assert!(
+        said.starts_with(&format!("cannot use run directory {dir}: cannot create {dir}: ")),
+        "{said}"
+    );
+    assert!(bench.root().join("runs").is_file());
+}
+
+#[test]
+fn a_report_comes_from_run_directories_only() {
+    let bench = Bench::new();
+    bench.sweep(&Pretend::default(), 1);
+    let report = Report::read("toy", &bench.runs(), &bench.dirs(), "eclipse").expect("readable");
+    let out = bench.root().join("results");
+    report.write(&out, bench.spec.report()).expect("writable");
+    let systems: Vec<_> = report
+        .systems
+        .iter()
+        .map(|s| (s.label.as_str(), s.n_runs))
+        .collect();
+    assert_eq!(systems, [("eclipse", 2), ("projection", 2), ("ridge", 1)]);
+    for system in &report.systems {
+        for (key, cell) in &system.cells {
+            assert_eq!(cell.has_interval, key.name != "frechet" || system.n_runs > 1);
+            assert!(
+                cell.interval.contains(cell.interval.value),
+                "{} {key:?}",
+                system.label
+            );
+            assert_eq!(
+                cell.difference.is_some(),
+                key.name != "frechet" && system.label != "eclipse"
+            );
+        }
+    }
+    let mean = |i: usize| {
+        let found = bench.results();
+        let runs = bench.dirs().into_iter().zip(found).filter(|(d, _)| {
+            d.to_string_lossy()
+                .contains(&format!("objective-{}", systems[i].0))
+        });
+        let values: Vec<f64> = runs
+            .map(|(_, (_, eval))| eval.get("forced_choice/all", "unseen").expect("there").value)
+            .collect();
+        values.iter().sum::<f64>() / values.len() as f64
+    };
+    for (i, system) in report.systems.iter().enumerate() {
+        let key = report
+            .metrics
+            .iter()
+            .find(|k| k.split == "unseen")
+            .expect("there");
+        assert!((system.cells[key].interval.value - mean(i)).abs() < 1e-12);
+    }
+    let markdown = files::read_text(out.join("README.md")).expect("written");
+    let made = markdown.lines().last().expect("not empty");
+    assert!(made.starts_with("5 finished runs; code "), "{made}");
+    insta::assert_snapshot!("report_markdown", markdown.replace(made, "MADE"));
+    insta::assert_snapshot!("report_table", report.table(bench.spec.report()));
+    insta::assert_snapshot!(
+        "report_csv",
+        files::read_text(out.join("scores.csv")).expect("written")
+    );
+    let svg = files::read_text(out.join("scores.svg")).expect("written");
+    for text in [
+        "eclipse",
+        "projection",
+        "ridge",
+        "forced_choice/all",
+        "frechet",
+        "unseen",
+    ] {
+        assert!(svg.contains(text), "the plot does not say {text}");
+    }
+    // 2 panels: 3 systems x 2 splits, 3 systems x 1; and the legend's three.
+    assert_eq!(svg.matches("<circle").count(), 6 + 3 + 3);
+}
+
+#[test]
+fn a_damaged_run_directory_is_named() {
+    let bench = Bench::new();
+    bench.sweep(&Pretend::default(), 1);
+    let dir = RunDir::new(&bench.dirs()[1]);
+    let report = |what: &str| {
+        let error = Report::read("toy", &bench.runs(), &bench.dirs(), "").expect_err(what);
+        let chain = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
+        let said = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+        said.replace(&dir.path().display().to_string(), "RUN")
+    };
+    let eval = dir.eval_path("embedding");
+    let good = files::read(&eval).expect("written");
+    files::write_atomic(&eval, &good[..good.len() / 2]).expect("writable");
+    assert!(
+        report("cut")
+            .starts_with("cannot use the scores of RUN: RUN/eval/embedding.json is no evaluation file")
+    );
+    files::write_atomic(&eval, &good).expect("writable");
+    files::write_atomic(dir.path().join("provenance.json"), b"{}").expect("writable");
+    assert_eq!(
+        report("emptied"),
+        "RUN/provenance.json: expected JSON of this program's layout, found missing field `version` at line 1 column 2"
+    );
+}

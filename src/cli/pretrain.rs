@@ -8,7 +8,6 @@ use eclipse_t2i::device::DeviceSpec;
 use eclipse_t2i::experiment::bars::BarSizes;
 use eclipse_t2i::experiment::pretrain::{Pretrain, pretrain_emoji};
 use eclipse_t2i::train::clip::ClipRecipe;
-use indicatif::{ProgressBar, ProgressStyle};
 
 /// Arguments of `eclipse pretrain`.
 #[derive(Debug, Args)]
@@ -44,34 +43,53 @@ enum World {
 /// Makes the world's small CLIP and prints what it can tell.
 pub fn run(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let World::Emoji = args.world;
-    let base = if args.smoke { ClipRecipe::smoke() } else { ClipRecipe::default() };
+    let base = if args.smoke {
+        ClipRecipe::smoke()
+    } else {
+        ClipRecipe::default()
+    };
     let n_steps = args.steps.unwrap_or(base.n_steps);
     if n_steps == 0 {
         return Err(super::Usage("--steps 0: expected at least 1".into()).into());
     }
-    let recipe = ClipRecipe { seed: args.seed, n_steps, ..base };
-    let name = if args.smoke { "emoji-smoke".to_owned() } else { format!("emoji-seed{}", args.seed) };
-    let run_dir = args.run_dir.clone().unwrap_or_else(|| PathBuf::from("runs/pretrain").join(name));
+    let recipe = ClipRecipe {
+        seed: args.seed,
+        n_steps,
+        ..base
+    };
+    let name = if args.smoke {
+        "emoji-smoke".to_owned()
+    } else {
+        format!("emoji-seed{}", args.seed)
+    };
+    let run_dir = args
+        .run_dir
+        .clone()
+        .unwrap_or_else(|| PathBuf::from("runs/pretrain").join(name));
     let out = match (&args.out, args.smoke) {
         (Some(out), _) => out.clone(),
         (None, true) => run_dir.join("clip"),
         (None, false) => PathBuf::from("datasets/emoji/clip"),
     };
     let sizes = if args.smoke {
-        BarSizes { n_captions: 30, n_probe: 200, n_asked: 100 }
+        BarSizes {
+            n_captions: 30,
+            n_probe: 200,
+            n_asked: 100,
+        }
     } else {
         BarSizes::default()
     };
-    let bar = ProgressBar::new(n_steps as u64);
-    bar.set_style(ProgressStyle::with_template("{pos}/{len} steps, {msg}, {eta} left")?);
-    let steps = bar.clone();
-    let request = Pretrain { recipe, sizes, out, run_dir, device };
-    let record = pretrain_emoji(&request, move |step, loss| {
-        steps.set_position(step as u64);
-        steps.set_message(format!("loss {loss:.3}"));
-    })
-    .context("cannot make the world's CLIP")?;
-    bar.finish_and_clear();
+    let request = Pretrain {
+        recipe,
+        sizes,
+        out,
+        run_dir,
+        device,
+    };
+    let (steps, run) = (super::progress::Steps::new(), request.run_dir.clone());
+    let record = pretrain_emoji(&request, move |step, _| steps.show(&run, step, n_steps))
+        .context("cannot make the world's CLIP")?;
     if args.json {
         return super::print_json(&serde_json::to_value(&record)?);
     }

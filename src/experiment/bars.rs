@@ -37,7 +37,11 @@ pub struct BarSizes {
 
 impl Default for BarSizes {
     fn default() -> Self {
-        Self { n_captions: 1200, n_probe: 20_000, n_asked: 4000 }
+        Self {
+            n_captions: 1200,
+            n_probe: 20_000,
+            n_asked: 4000,
+        }
     }
 }
 
@@ -69,10 +73,24 @@ impl Bars {
 
 impl fmt::Display for Bars {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<10} {:<9} {:>8} {:>5} {:>6}", "question", "kind", "accuracy", "bar", "n")?;
-        for Bar { question, kind, accuracy, bar, n } in &self.0 {
+        writeln!(
+            f,
+            "{:<10} {:<9} {:>8} {:>5} {:>6}",
+            "question", "kind", "accuracy", "bar", "n"
+        )?;
+        for Bar {
+            question,
+            kind,
+            accuracy,
+            bar,
+            n,
+        } in &self.0
+        {
             let verdict = if accuracy >= bar { "" } else { "  below the bar" };
-            writeln!(f, "{question:<10} {kind:<9} {accuracy:>8.3} {bar:>5.2} {n:>6}{verdict}")?;
+            writeln!(
+                f,
+                "{question:<10} {kind:<9} {accuracy:>8.3} {bar:>5.2} {n:>6}{verdict}"
+            )?;
         }
         Ok(())
     }
@@ -126,7 +144,11 @@ pub fn encode_scenes(image: &ImageEncoder, scenes: &[Scene]) -> Result<Embedding
         let pictures: Vec<RgbImage> = piece.iter().map(picture).collect();
         values.extend(image.encode(&pictures)?.into_data().iter::<f32>());
     }
-    Ok(Embeddings::new(scenes.len(), image.config().projection_dim, values)?)
+    Ok(Embeddings::new(
+        scenes.len(),
+        image.config().projection_dim,
+        values,
+    )?)
 }
 
 /// z_y of captions, on the host.
@@ -138,7 +160,11 @@ pub fn encode_texts(text: &TextEncoder, captions: &[String]) -> Result<Embedding
     for piece in captions.chunks(PIECE) {
         values.extend(text.encode(piece)?.z_y.into_data().iter::<f32>());
     }
-    Ok(Embeddings::new(captions.len(), text.config().projection_dim, values)?)
+    Ok(Embeddings::new(
+        captions.len(),
+        text.config().projection_dim,
+        values,
+    )?)
 }
 
 /// A statement about two objects: colours, a relation, or both, in turn.
@@ -147,10 +173,20 @@ fn statement(number: usize, noise: &mut Noise) -> Statement {
     let nouns: Vec<Noun> = Noun::all().collect();
     let [first, second] = rng.sample(TwoOf(&nouns));
     let colour = |rng: &mut _| (number % 3 != 1).then(|| *pick(&Colour::ALL, rng));
-    let first = Object { noun: first, colour: colour(rng) };
-    let second = Object { noun: second, colour: colour(rng) };
-    let relation = (number % 3 != 0).then(|| *pick(&Relation::ALL, rng));
-    Statement { first, second: Some(second), relation }
+    let first = Object {
+        noun: first,
+        colour: colour(rng),
+    };
+    let second = Object {
+        noun: second,
+        colour: colour(rng),
+    };
+    let relation = (!number.is_multiple_of(3)).then(|| *pick(&Relation::ALL, rng));
+    Statement {
+        first,
+        second: Some(second),
+        relation,
+    }
 }
 
 fn pick<'a, T>(from: &'a [T], rng: &mut rand_chacha::ChaCha8Rng) -> &'a T {
@@ -189,7 +225,11 @@ fn zero_shot(text: &TextEncoder, image: &ImageEncoder, n: usize, seed: u64) -> R
         captions.push(said.to_string());
         truths.push(scene);
     }
-    let candidates = Candidates::new(encode_scenes(image, &truths)?, encode_scenes(image, &wrongs)?, labels)?;
+    let candidates = Candidates::new(
+        encode_scenes(image, &truths)?,
+        encode_scenes(image, &wrongs)?,
+        labels,
+    )?;
     let outcomes = forced_choice(&encode_texts(text, &captions)?, &candidates)?;
     let bars = KINDS.into_iter().map(|kind| {
         let correct = outcomes.correct(kind);
@@ -228,25 +268,39 @@ impl Numbering {
         let sides = [relation, relation.map(Relation::inverse)];
         let each = scene.main().zip(sides).flat_map(|(sprite, side)| {
             let colour = sprite.colour.map(|c| self.colour(sprite.noun, c));
-            [Some(sprite.noun.index()), colour, side.map(|s| self.side(sprite.noun, s))]
+            [
+                Some(sprite.noun.index()),
+                colour,
+                side.map(|s| self.side(sprite.noun, s)),
+            ]
         });
         each.flatten().collect()
     }
 }
 
 fn probes(image: &ImageEncoder, sizes: BarSizes, seed: u64) -> Result<Vec<Bar>, BarsError> {
-    let scenes: Vec<Scene> =
-        sample_w(sizes.n_probe + sizes.n_asked, seed + (1 << 42)).into_iter().map(|pair| pair.scene).collect();
+    let scenes: Vec<Scene> = sample_w(sizes.n_probe + sizes.n_asked, seed + (1 << 42))
+        .into_iter()
+        .map(|pair| pair.scene)
+        .collect();
     let (fitted, asked) = scenes.split_at(sizes.n_probe);
-    let numbering = Numbering { n_nouns: Noun::all().len() };
-    let facts = Facts::new(numbering.count(), fitted.iter().map(|scene| numbering.of(scene)).collect())?;
+    let numbering = Numbering {
+        n_nouns: Noun::all().len(),
+    };
+    let facts = Facts::new(
+        numbering.count(),
+        fitted.iter().map(|scene| numbering.of(scene)).collect(),
+    )?;
     let probe = Probe::fit(&encode_scenes(image, fitted)?, &facts, &Alpha::default())?;
     let scores = probe.scores(&encode_scenes(image, asked)?)?;
     KINDS
         .into_iter()
         .map(|kind| {
-            let questions: Vec<Question> =
-                asked.iter().enumerate().flat_map(|(row, scene)| questions(kind, row, scene, numbering)).collect();
+            let questions: Vec<Question> = asked
+                .iter()
+                .enumerate()
+                .flat_map(|(row, scene)| questions(kind, row, scene, numbering))
+                .collect();
             let found = choices(&scores, &questions)?;
             Ok(Bar {
                 question: "probe".into(),
@@ -261,14 +315,24 @@ fn probes(image: &ImageEncoder, sizes: BarSizes, seed: u64) -> Result<Vec<Bar>, 
 
 /// What is asked about one picture. Objects: for each main sprite, its noun against every noun that is not in the picture.
 fn questions(kind: Kind, row: usize, scene: &Scene, numbering: Numbering) -> Vec<Question> {
-    let question = |options, answer, class| Question { row, options, answer, class };
+    let question = |options, answer, class| Question {
+        row,
+        options,
+        answer,
+        class,
+    };
     let coloured: Vec<(Noun, Colour)> = scene.main().filter_map(|s| Some((s.noun, s.colour?))).collect();
     match kind {
         Kind::Object => {
             let absent = |noun: &Noun| scene.sprites().all(|sprite| sprite.noun != *noun);
-            let others: Vec<Vec<usize>> = Noun::all().filter(absent).map(|noun| vec![noun.index()]).collect();
+            let others: Vec<Vec<usize>> = Noun::all()
+                .filter(absent)
+                .map(|noun| vec![noun.index()])
+                .collect();
             let ask = |sprite: &world::Sprite| {
-                let options = std::iter::once(vec![sprite.noun.index()]).chain(others.clone()).collect();
+                let options = std::iter::once(vec![sprite.noun.index()])
+                    .chain(others.clone())
+                    .collect();
                 question(options, 0, sprite.noun.index())
             };
             scene.main().map(ask).collect()
@@ -282,8 +346,11 @@ fn questions(kind: Kind, row: usize, scene: &Scene, numbering: Numbering) -> Vec
         }
         Kind::Binding => match coloured[..] {
             [(one, a), (two, b)] if a != b => {
-                let options = [[(one, a), (two, b)], [(one, b), (two, a)]]
-                    .map(|pairs| pairs.map(|(noun, colour)| numbering.colour(noun, colour)).to_vec());
+                let options = [[(one, a), (two, b)], [(one, b), (two, a)]].map(|pairs| {
+                    pairs
+                        .map(|(noun, colour)| numbering.colour(noun, colour))
+                        .to_vec()
+                });
                 vec![question(options.to_vec(), 0, a.index())]
             }
             _ => Vec::new(),
@@ -291,9 +358,16 @@ fn questions(kind: Kind, row: usize, scene: &Scene, numbering: Numbering) -> Vec
         Kind::Relation => match (scene.relation(), scene.second) {
             (Some(relation), Some(second)) => {
                 let stand = |r: Relation| {
-                    vec![numbering.side(scene.first.noun, r), numbering.side(second.noun, r.inverse())]
+                    vec![
+                        numbering.side(scene.first.noun, r),
+                        numbering.side(second.noun, r.inverse()),
+                    ]
                 };
-                vec![question(Relation::ALL.map(stand).to_vec(), relation as usize, relation as usize)]
+                vec![question(
+                    Relation::ALL.map(stand).to_vec(),
+                    relation as usize,
+                    relation as usize,
+                )]
             }
             _ => Vec::new(),
         },
@@ -308,16 +382,24 @@ mod tests {
     #[test]
     fn perfect_scores_answer_every_question_and_swapped_ones_none_about_binding() -> Result<(), EvalError> {
         let scenes: Vec<Scene> = sample_w(300, 1).into_iter().map(|pair| pair.scene).collect();
-        let numbering = Numbering { n_nouns: Noun::all().len() };
+        let numbering = Numbering {
+            n_nouns: Noun::all().len(),
+        };
         let scores = |edit: fn(&Scene) -> Scene| {
             let mut values = vec![0.0; scenes.len() * numbering.count()];
             for (row, scene) in values.chunks_exact_mut(numbering.count()).zip(&scenes) {
-                numbering.of(&edit(scene)).into_iter().for_each(|fact| row[fact] = 1.0);
+                numbering
+                    .of(&edit(scene))
+                    .into_iter()
+                    .for_each(|fact| row[fact] = 1.0);
             }
             Embeddings::new(scenes.len(), numbering.count(), values)
         };
         let share = |kind, scores: &Embeddings| {
-            let asked = scenes.iter().enumerate().flat_map(|(row, s)| questions(kind, row, s, numbering));
+            let asked = scenes
+                .iter()
+                .enumerate()
+                .flat_map(|(row, s)| questions(kind, row, s, numbering));
             choices(scores, &asked.collect::<Vec<_>>()).map(|found| found.plain)
         };
         let perfect = scores(|scene| *scene)?;

@@ -11,10 +11,9 @@ use super::metrics::MetricsLog;
 use crate::device::{DeviceError, DeviceSpec};
 use crate::eval::Embeddings;
 use crate::files::{self, FileError};
-use crate::models::clip::preprocess::Preprocess;
 use crate::models::clip::tokenizer::{Tokenizer, TokenizerError};
 use crate::models::clip::{ClipError, ImageEncoder, TextEncoder};
-use crate::train::clip::{BatchError, BatchMaker, ClipRecipe, normalization, optimizer, write_word_tokenizer};
+use crate::train::clip::{BatchError, BatchMaker, ClipRecipe, optimizer, write_word_tokenizer};
 use crate::train::schedule::SteppedLr;
 use crate::train::session::{self, SessionOptions, TrainError};
 use crate::weights::{WeightsError, read_json, write_json};
@@ -115,23 +114,34 @@ pub fn pretrain_emoji(
     request: &Pretrain,
     mut progress: impl FnMut(usize, f32) + Send + 'static,
 ) -> Result<PretrainRecord, PretrainError> {
-    let Pretrain { recipe, sizes, out, run_dir, device: spec } = request;
+    let Pretrain {
+        recipe,
+        sizes,
+        out,
+        run_dir,
+        device: spec,
+    } = request;
     let device = spec.device()?;
     files::create_dir(run_dir)?;
     claim(run_dir, recipe)?;
     let n_vocab = write_word_tokenizer(&world::vocabulary(), world::CONTEXT, run_dir)?;
     let tokenizer = Tokenizer::load(run_dir, world::CONTEXT)?;
-    let preprocess =
-        Preprocess { normalize: Some(normalization()), ..Preprocess::clip(recipe.image_size as u32) };
+    let preprocess = recipe.preprocess();
     let maker = BatchMaker::new(recipe.clone(), tokenizer, preprocess.clone());
     maker.batch(1, &device)?; // so that what is wrong with tokenizer or preprocessing shows before training
-    let options = SessionOptions { n_steps: recipe.n_steps, checkpoint_every: CHECKPOINT_EVERY };
+    let options = SessionOptions {
+        n_steps: recipe.n_steps,
+        checkpoint_every: CHECKPOINT_EVERY,
+    };
     let resumed_after = session::resumable_step(run_dir, &options);
     let metrics = run_dir.join("metrics.jsonl");
     let mut log = MetricsLog::open_after(&metrics, resumed_after)?;
     let sink = Box::new(move |step: usize, values: &[(&str, f32)]| {
         progress(step, values[0].1);
-        let values: Vec<(&str, f64)> = values.iter().map(|&(name, value)| (name, f64::from(value))).collect();
+        let values: Vec<(&str, f64)> = values
+            .iter()
+            .map(|&(name, value)| (name, f64::from(value)))
+            .collect();
         log.log(step, 0, "train", &values)
     });
     let started = Instant::now();
@@ -139,7 +149,11 @@ pub fn pretrain_emoji(
         recipe.trainer(n_vocab, &device.clone().autodiff()),
         optimizer(recipe),
         SteppedLr::new(recipe.schedule()),
-        move |step, device| maker.batch(step, device).expect("the first batch could be made, and all are alike"),
+        move |step, device| {
+            maker
+                .batch(step, device)
+                .expect("the first batch could be made, and all are alike")
+        },
         run_dir,
         options,
         sink,
@@ -157,11 +171,24 @@ pub fn pretrain_emoji(
     // Raw, to measure its size; then as it is to be used.
     let raw = run_dir.join("raw");
     publish(&trained.clip, &raw, DType::F32)?;
-    let (z_x, z_y) = sample(&TextEncoder::load(&raw, &device)?, &ImageEncoder::load(&raw, &device)?, recipe.seed)?;
+    let (z_x, z_y) = sample(
+        &TextEncoder::load(&raw, &device)?,
+        &ImageEncoder::load(&raw, &device)?,
+        recipe.seed,
+    )?;
     let rescaled_by = [&z_x, &z_y].map(|z| (MEAN_SQUARE / mean_square(z)).sqrt());
     let tau = f64::from(trained.clip.scale().into_scalar::<f32>()).recip();
-    publish(&trained.clip.rescaled(rescaled_by[0], rescaled_by[1]), out, DType::F16)?;
-    let bars = measure(&TextEncoder::load(out, &device)?, &ImageEncoder::load(out, &device)?, *sizes, recipe.seed)?;
+    publish(
+        &trained.clip.rescaled(rescaled_by[0], rescaled_by[1]),
+        out,
+        DType::F16,
+    )?;
+    let bars = measure(
+        &TextEncoder::load(out, &device)?,
+        &ImageEncoder::load(out, &device)?,
+        *sizes,
+        recipe.seed,
+    )?;
     let record = PretrainRecord {
         world: "emoji".into(),
         n_nouns: world::N_NOUNS,
@@ -192,7 +219,11 @@ fn claim(run_dir: &Path, recipe: &ClipRecipe) -> Result<(), PretrainError> {
 }
 
 /// z_x and z_y of pairs of W.
-fn sample(text: &TextEncoder, image: &ImageEncoder, seed: u64) -> Result<(Embeddings, Embeddings), PretrainError> {
+fn sample(
+    text: &TextEncoder,
+    image: &ImageEncoder,
+    seed: u64,
+) -> Result<(Embeddings, Embeddings), PretrainError> {
     let (scenes, captions): (Vec<_>, Vec<_>) = world::sample_w(N_SCALED_BY, seed + (1 << 43))
         .into_iter()
         .map(|pair| (pair.scene, pair.caption))
@@ -218,7 +249,11 @@ fn curve(metrics: &Path) -> Result<String, FileError> {
     let pieces = rows.chunk_by(|a, b| (a.step - 1) / CURVE_EVERY == (b.step - 1) / CURVE_EVERY);
     for piece in pieces {
         let mean = |name: &&str| {
-            let values: Vec<f64> = piece.iter().filter(|row| row.name == **name).filter_map(|row| row.value).collect();
+            let values: Vec<f64> = piece
+                .iter()
+                .filter(|row| row.name == **name)
+                .filter_map(|row| row.value)
+                .collect();
             format!("{:.4}", values.iter().sum::<f64>() / values.len() as f64)
         };
         let means: Vec<String> = names.iter().map(mean).collect();
@@ -237,31 +272,63 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let request = Pretrain {
             recipe: ClipRecipe::smoke(),
-            sizes: BarSizes { n_captions: 12, n_probe: 60, n_asked: 40 },
+            sizes: BarSizes {
+                n_captions: 12,
+                n_probe: 60,
+                n_asked: 40,
+            },
             out: dir.path().join("clip"),
             run_dir: dir.path().join("run"),
             device: DeviceSpec::default(),
         };
         let record = pretrain_emoji(&request, |_, _| {}).expect("it can be made");
         assert_eq!(record.bars.0.len(), 8);
-        assert!(record.bars.0.iter().all(|bar| bar.n > 0 && (0.0..=1.0).contains(&bar.accuracy)));
+        assert!(
+            record
+                .bars
+                .0
+                .iter()
+                .all(|bar| bar.n > 0 && (0.0..=1.0).contains(&bar.accuracy))
+        );
         let written: PretrainRecord = read_json(&request.out.join("pretrain.json")).expect("it says how");
         assert_eq!(written.recipe, request.recipe);
         let curve = files::read_text(request.out.join("curve.csv")).expect("written");
-        assert!(curve.starts_with("step,loss,loss/contrastive,") && curve.lines().count() == 2, "{curve}");
+        assert!(
+            curve.starts_with("step,loss,loss/contrastive,") && curve.lines().count() == 2,
+            "{curve}"
+        );
 
         let device = DeviceSpec::default().device().expect("the default device exists");
-        let load = || (TextEncoder::load(&request.out, &device), ImageEncoder::load(&request.out, &device));
-        let (Ok(text), Ok(image)) = load() else { panic!("the folder loads") };
+        let load = || {
+            (
+                TextEncoder::load(&request.out, &device),
+                ImageEncoder::load(&request.out, &device),
+            )
+        };
+        let (Ok(text), Ok(image)) = load() else {
+            panic!("the folder loads")
+        };
         let (z_x, z_y) = sample(&text, &image, 0).expect("it encodes");
         for z in [&z_x, &z_y] {
-            assert!((mean_square(z) / MEAN_SQUARE - 1.0).abs() < 0.02, "{}", mean_square(z));
+            assert!(
+                (mean_square(z) / MEAN_SQUARE - 1.0).abs() < 0.02,
+                "{}",
+                mean_square(z)
+            );
         }
 
         let again = pretrain_emoji(&request, |step, _| panic!("step {step} is done")).expect("nothing to do");
         assert_eq!((again.resumed_after, &again.bars), (12, &record.bars));
-        let other = Pretrain { recipe: ClipRecipe { seed: 9, ..request.recipe.clone() }, ..request };
-        let error = pretrain_emoji(&other, |_, _| {}).expect_err("refused").to_string();
+        let other = Pretrain {
+            recipe: ClipRecipe {
+                seed: 9,
+                ..request.recipe.clone()
+            },
+            ..request
+        };
+        let error = pretrain_emoji(&other, |_, _| {})
+            .expect_err("refused")
+            .to_string();
         assert!(error.contains("holds a run of another recipe"), "{error}");
     }
 }

@@ -35,7 +35,11 @@ pub fn truth_contrastive(z_x: Tensor<2>, z_y: Tensor<2>, truth: &TruthMatrix, sc
     assert_shape!(truth.fails, [n_captions, n_pictures]);
     let logits = normalize(z_y).matmul(normalize(z_x).transpose()) * scale.unsqueeze::<2>();
     let by_caption = rows(logits.clone(), truth.holds.clone(), truth.fails.clone());
-    let by_picture = rows(logits.transpose(), truth.holds.clone().transpose(), truth.fails.clone().transpose());
+    let by_picture = rows(
+        logits.transpose(),
+        truth.holds.clone().transpose(),
+        truth.fails.clone().transpose(),
+    );
     (by_caption + by_picture).mul_scalar(0.5)
 }
 
@@ -73,7 +77,10 @@ mod tests {
             let values: Vec<f32> = known.iter().map(|&k| f32::from(u8::from(k == sign))).collect();
             Tensor::from_data(TensorData::new(values, [n_captions, n_pictures]), &device())
         };
-        TruthMatrix { holds: part(1), fails: part(-1) }
+        TruthMatrix {
+            holds: part(1),
+            fails: part(-1),
+        }
     }
 
     fn by_hand(cosines: &[f64], known: &[i8], n_captions: usize, scale: f64) -> f64 {
@@ -84,8 +91,10 @@ mod tests {
                 let s = |j: usize| scale * cosines[at(i, j)];
                 let k = |j: usize| known[at(i, j)];
                 let wrong: f64 = (0..m).filter(|&j| k(j) < 0).map(|j| s(j).exp()).sum();
-                let losses: Vec<f64> =
-                    (0..m).filter(|&j| k(j) > 0).map(|j| -(s(j).exp() / (s(j).exp() + wrong)).ln()).collect();
+                let losses: Vec<f64> = (0..m)
+                    .filter(|&j| k(j) > 0)
+                    .map(|j| -(s(j).exp() / (s(j).exp() + wrong)).ln())
+                    .collect();
                 if !losses.is_empty() {
                     rows.push(losses.iter().sum::<f64>() / losses.len() as f64);
                 }
@@ -122,7 +131,12 @@ mod tests {
         let z: [Tensor<2>; 2] = std::array::from_fn(|_| noise.normal([5, 8], &device()));
         let [z_x, z_y] = z;
         let known: Vec<i8> = (0..25).map(|i| if i / 5 == i % 5 { 1 } else { -1 }).collect();
-        let ours = truth_contrastive(z_x.clone(), z_y.clone(), &matrix(&known, 5), Tensor::from_floats([10.0], &device()));
+        let ours = truth_contrastive(
+            z_x.clone(),
+            z_y.clone(),
+            &matrix(&known, 5),
+            Tensor::from_floats([10.0], &device()),
+        );
         let clip = contrastive(z_x, z_y, 0.1, Direction::Symmetric);
         assert!((value(ours) - value(clip)).abs() < 1e-5);
     }
@@ -136,7 +150,10 @@ mod tests {
             let z_y: Tensor<2> = noise.normal([2, 3], &device);
             let truth = matrix(&known, 2);
             let to = |x: Tensor<2>| Tensor::<2>::from_data(x.into_data(), &device);
-            let truth = TruthMatrix { holds: to(truth.holds), fails: to(truth.fails) };
+            let truth = TruthMatrix {
+                holds: to(truth.holds),
+                fails: to(truth.fails),
+            };
             let loss = truth_contrastive(z_x.clone(), z_y, &truth, Tensor::from_floats([20.0], &device));
             let grads = loss.backward();
             assert_eq!(value(loss.inner()), 0.0, "{known:?}");

@@ -347,7 +347,10 @@ mod tests {
             let cover = scene.cover();
             let names: Vec<Noun> = scene.sprites().map(|sprite| sprite.noun).collect();
             assert_eq!(names, [2, 0, 1].map(|i| Noun::new(i).expect("a noun")));
-            let without = Scene { second: None, ..scene };
+            let without = Scene {
+                second: None,
+                ..scene
+            };
             let (with, without) = (scene.render(), without.render());
             let changed = |i: usize| with[3 * i..3 * i + 3] != without[3 * i..3 * i + 3];
             let mine: Vec<usize> = (0..cover.len()).filter(|&i| cover[i] == Some(2)).collect();
@@ -356,10 +359,18 @@ mod tests {
             for number in 0..3 {
                 assert!(cover.contains(&Some(number)), "sprite {number} is nowhere");
             }
-            assert!(cover.iter().zip(with.as_chunks::<3>().0).all(|(c, pixel)| c.is_some() || {
-                // edges may be covered by less than half
-                pixel.iter().zip(scene.background).all(|(a, b)| a.abs_diff(b) < 160)
-            }));
+            assert!(
+                cover
+                    .iter()
+                    .zip(with.as_chunks::<3>().0)
+                    .all(|(c, pixel)| c.is_some() || {
+                        // edges may be covered by less than half
+                        pixel
+                            .iter()
+                            .zip(scene.background)
+                            .all(|(a, b)| a.abs_diff(b) < 160)
+                    })
+            );
         }
     }
 

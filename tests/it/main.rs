@@ -1,4 +1,5 @@
 //! The integration tests: one binary, one module a theme.
+mod clip;
 mod cli;
 mod eval;
 mod golden;

@@ -23,7 +23,10 @@ pub const MAPPING: Mapping = Mapping {
         (".text.projection.", ".text_projection."),
         (".vision.class_token", ".vision_model.embeddings.class_embedding"),
         (".vision.patches.", ".vision_model.embeddings.patch_embedding."),
-        (".vision.positions.", ".vision_model.embeddings.position_embedding."),
+        (
+            ".vision.positions.",
+            ".vision_model.embeddings.position_embedding."
+        ),
         (".vision.norm_in.", ".vision_model.pre_layrnorm."),
         (".vision.blocks.", ".vision_model.encoder.layers."),
         (".vision.norm_out.", ".vision_model.post_layernorm."),
@@ -51,7 +54,10 @@ impl ClipConfig {
         Clip {
             text: self.text_config.init(device),
             vision: self.vision_config.init(device),
-            logit_scale: Param::from_tensor(Tensor::from_floats([self.logit_scale_init_value as f32], device)),
+            logit_scale: Param::from_tensor(Tensor::from_floats(
+                [self.logit_scale_init_value as f32],
+                device,
+            )),
         }
     }
 }
@@ -83,14 +89,21 @@ impl Clip {
 
 /// `logit_scale` is a scalar in published files; Burn's parameters have one axis at least.
 fn scalar_logit_scale(path: &Path) -> Result<(), WeightsError> {
-    let broken = |e: safetensors::SafeTensorError| WeightsError::Broken { path: path.to_path_buf(), reason: e.to_string() };
+    let broken = |e: safetensors::SafeTensorError| WeightsError::Broken {
+        path: path.to_path_buf(),
+        reason: e.to_string(),
+    };
     let bytes = files::read(path)?;
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(broken)?;
     let file = SafeTensors::deserialize(&bytes).map_err(broken)?;
     let tensors: Result<Vec<(String, TensorView<'_>)>, _> = file
         .iter()
         .map(|(name, view)| {
-            let shape = if name == "logit_scale" { Vec::new() } else { view.shape().to_vec() };
+            let shape = if name == "logit_scale" {
+                Vec::new()
+            } else {
+                view.shape().to_vec()
+            };
             let dtype: Dtype = view.dtype();
             Ok((name.to_string(), TensorView::new(dtype, shape, view.data())?))
         })
@@ -138,15 +151,26 @@ mod tests {
         let device = DeviceSpec::default().device().expect("the default device exists");
         let dir = tempfile::tempdir().expect("a temporary folder");
         let clip = torch_default(config().init(&device), &mut Noise::new(1));
-        clip.save(&config(), dir.path(), DType::F32).expect("the folder is writable");
+        clip.save(&config(), dir.path(), DType::F32)
+            .expect("the folder is writable");
         let (text_config, text) = ClipText::load(dir.path(), &device).expect("the text tower is there");
-        let (vision_config, vision) = ClipVision::load(dir.path(), &device).expect("the vision tower is there");
-        assert_eq!((text_config, vision_config), (config().text_config, config().vision_config));
+        let (vision_config, vision) =
+            ClipVision::load(dir.path(), &device).expect("the vision tower is there");
+        assert_eq!(
+            (text_config, vision_config),
+            (config().text_config, config().vision_config)
+        );
         let ids = Tensor::<2, Int>::from_data([[9, 1, 2, 10, 0], [9, 3, 10, 0, 0]], &device);
         let pixels: Tensor<4> = Noise::new(2).normal([2, 3, 8, 8], &device);
         let values = |x: Tensor<2>| x.into_data().iter::<f32>().collect::<Vec<_>>();
-        assert_eq!(values(clip.text.forward(ids.clone(), None).z_y), values(text.forward(ids.clone(), None).z_y));
-        assert_eq!(values(clip.vision.forward(pixels.clone()).z_x), values(vision.forward(pixels.clone()).z_x));
+        assert_eq!(
+            values(clip.text.forward(ids.clone(), None).z_y),
+            values(text.forward(ids.clone(), None).z_y)
+        );
+        assert_eq!(
+            values(clip.vision.forward(pixels.clone()).z_x),
+            values(vision.forward(pixels.clone()).z_x)
+        );
 
         let bytes = files::read(dir.path().join("model.safetensors")).expect("written");
         let file = SafeTensors::deserialize(&bytes).expect("whole");

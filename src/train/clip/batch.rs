@@ -13,11 +13,21 @@ use crate::objective::clip::TruthMatrix;
 use crate::world::{self, CaptionMix, Noun, PICTURE_SIZE, Scene, Statement, Truth};
 
 /// The captions of a batch's first half: all objects, often all colours.
-const FULL: CaptionMix =
-    CaptionMix { drop_object: 0.0, drop_colour: 0.0, relation: 0.6, plain_relation: 0.5, ..CaptionMix::W };
+const FULL: CaptionMix = CaptionMix {
+    drop_object: 0.0,
+    drop_colour: 0.0,
+    relation: 0.6,
+    plain_relation: 0.5,
+    ..CaptionMix::W
+};
 /// Those of the second half: much is left out.
-const SHORT: CaptionMix =
-    CaptionMix { drop_object: 0.3, drop_colour: 0.5, relation: 0.4, plain_relation: 0.9, ..CaptionMix::W };
+const SHORT: CaptionMix = CaptionMix {
+    drop_object: 0.3,
+    drop_colour: 0.5,
+    relation: 0.4,
+    plain_relation: 0.9,
+    ..CaptionMix::W
+};
 
 /// Patches of bare ground count this much less than covered ones.
 const GROUND_DISCOUNT: f32 = 0.7;
@@ -43,11 +53,6 @@ pub struct ClipBatch {
     pub patch_colour: Tensor<2>,
 }
 
-/// Pixels of this world's pictures, 0 to 1, have about this mean, and a standard deviation not far from this.
-pub fn normalization() -> ([f64; 3], [f64; 3]) {
-    ([0.7; 3], [0.25; 3])
-}
-
 /// Makes the batch of any step of a run.
 #[derive(Debug, Clone)]
 pub struct BatchMaker {
@@ -70,7 +75,11 @@ pub enum BatchError {
 impl BatchMaker {
     /// Batches of `recipe`.
     pub fn new(recipe: ClipRecipe, tokenizer: Tokenizer, preprocess: Preprocess) -> Self {
-        Self { recipe, tokenizer, preprocess }
+        Self {
+            recipe,
+            tokenizer,
+            preprocess,
+        }
     }
 
     /// The batch of `step` (from 1): a function of the recipe and the step alone.
@@ -80,13 +89,22 @@ impl BatchMaker {
     pub fn batch(&self, step: usize, device: &Device) -> Result<ClipBatch, BatchError> {
         let mut noise = Noise::stream(self.recipe.seed, step as u64);
         let rng = noise.rng();
-        let scenes: Vec<Scene> = (0..self.recipe.n_families).flat_map(|_| world::family(rng)).collect();
-        let canonical = if step <= self.recipe.n_steps / 2 { self.recipe.canonical } else { 0.0 };
+        let scenes: Vec<Scene> = (0..self.recipe.n_families)
+            .flat_map(|_| world::family(rng))
+            .collect();
+        let canonical = if step <= self.recipe.n_steps / 2 {
+            self.recipe.canonical
+        } else {
+            0.0
+        };
         let (texts, statements): (Vec<String>, Vec<Statement>) = [FULL, SHORT]
             .iter()
             .flat_map(|mix| scenes.iter().map(move |scene| (mix, scene)))
             .map(|(mix, scene)| {
-                let mix = CaptionMix { canonical: rng.random_bool(canonical), ..*mix };
+                let mix = CaptionMix {
+                    canonical: rng.random_bool(canonical),
+                    ..*mix
+                };
                 world::caption(scene, &mix, rng)
             })
             .unzip();
@@ -110,13 +128,22 @@ impl BatchMaker {
         let pictures: Vec<RgbImage> = scenes.iter().map(picture).collect();
         let values = self.preprocess.apply_batch(&pictures)?;
         let side = self.recipe.image_size;
-        Ok(Tensor::from_data(TensorData::new(values, [scenes.len(), 3, side, side]), device))
+        Ok(Tensor::from_data(
+            TensorData::new(values, [scenes.len(), 3, side, side]),
+            device,
+        ))
     }
 
     fn ids(&self, texts: &[String], device: &Device) -> Result<Tensor<2, Int>, BatchError> {
         let tokens = self.tokenizer.encode_batch(texts)?;
-        let ids: Vec<i64> = tokens.iter().flat_map(|t| t.ids.iter().map(|&id| i64::from(id))).collect();
-        Ok(Tensor::from_data(TensorData::new(ids, [texts.len(), self.tokenizer.n_text()]), device))
+        let ids: Vec<i64> = tokens
+            .iter()
+            .flat_map(|t| t.ids.iter().map(|&id| i64::from(id)))
+            .collect();
+        Ok(Tensor::from_data(
+            TensorData::new(ids, [texts.len(), self.tokenizer.n_text()]),
+            device,
+        ))
     }
 
     /// Targets of the patch heads, see [`ClipBatch::patch_noun`].
@@ -129,10 +156,18 @@ impl BatchMaker {
         for (number, scene) in scenes.iter().enumerate() {
             let labels: Vec<(usize, usize)> = scene
                 .sprites()
-                .map(|sprite| (1 + sprite.noun.index(), sprite.colour.map_or(1, |colour| 2 + colour.index())))
+                .map(|sprite| {
+                    (
+                        1 + sprite.noun.index(),
+                        sprite.colour.map_or(1, |colour| 2 + colour.index()),
+                    )
+                })
                 .collect();
             for (pixel, cover) in scene.cover().into_iter().enumerate() {
-                let (x, y) = (pixel % PICTURE_SIZE * grid / PICTURE_SIZE, pixel / PICTURE_SIZE * grid / PICTURE_SIZE);
+                let (x, y) = (
+                    pixel % PICTURE_SIZE * grid / PICTURE_SIZE,
+                    pixel / PICTURE_SIZE * grid / PICTURE_SIZE,
+                );
                 let patch = number * n_patches + y * grid + x;
                 let (noun, colour) = cover.map_or((0, 0), |sprite| labels[sprite]);
                 nouns[patch * n_nouns + noun] += 1.0;
@@ -164,11 +199,16 @@ pub fn picture(scene: &Scene) -> RgbImage {
 /// What is true of what; captions by rows.
 fn truth_matrix(statements: &[Statement], scenes: &[Scene], device: &Device) -> TruthMatrix {
     let shape = [statements.len(), scenes.len()];
-    let truths: Vec<Truth> =
-        statements.iter().flat_map(|s| scenes.iter().map(move |scene| world::truth(s, scene))).collect();
+    let truths: Vec<Truth> = statements
+        .iter()
+        .flat_map(|s| scenes.iter().map(move |scene| world::truth(s, scene)))
+        .collect();
     let part = |which: Truth| {
         let values: Vec<f32> = truths.iter().map(|&t| f32::from(u8::from(t == which))).collect();
         Tensor::from_data(TensorData::new(values, shape), device)
     };
-    TruthMatrix { holds: part(Truth::True), fails: part(Truth::False) }
+    TruthMatrix {
+        holds: part(Truth::True),
+        fails: part(Truth::False),
+    }
 }

@@ -45,9 +45,16 @@ impl Known {
         let objects = scene
             .main()
             .zip(sides)
-            .map(|(sprite, side)| KnownObject { noun: sprite.noun, colour: sprite.colour, side })
+            .map(|(sprite, side)| KnownObject {
+                noun: sprite.noun,
+                colour: sprite.colour,
+                side,
+            })
             .collect();
-        Self { objects, unasked: scene.bystander.map(|sprite| sprite.noun) }
+        Self {
+            objects,
+            unasked: scene.bystander.map(|sprite| sprite.noun),
+        }
     }
 
     /// What the caption says.
@@ -56,9 +63,16 @@ impl Known {
         let objects = statement
             .objects()
             .zip(sides)
-            .map(|(object, side)| KnownObject { noun: object.noun, colour: object.colour, side })
+            .map(|(object, side)| KnownObject {
+                noun: object.noun,
+                colour: object.colour,
+                side,
+            })
             .collect();
-        Self { objects, unasked: None }
+        Self {
+            objects,
+            unasked: None,
+        }
     }
 }
 
@@ -103,19 +117,29 @@ impl FactTargets {
                 }
             }
         }
-        let mut weight: Vec<f32> =
-            asked.iter().zip(&holds).map(|(a, y)| a * (1.0 + (HOLDING_WEIGHT - 1.0) * y)).collect();
+        let mut weight: Vec<f32> = asked
+            .iter()
+            .zip(&holds)
+            .map(|(a, y)| a * (1.0 + (HOLDING_WEIGHT - 1.0) * y))
+            .collect();
         for block in blocks.clone() {
             let all = || (0..n).flat_map(|row| block.clone().map(move |fact| row * width + fact));
             let sum: f32 = all().map(|i| weight[i]).sum();
             all().for_each(|i| weight[i] *= BINARY_WEIGHT / sum);
         }
         let choice = |block: std::ops::Range<usize>| {
-            let values: Vec<f32> = holds.chunks_exact(width).flat_map(|row| row[block.clone()].to_vec()).collect();
+            let values: Vec<f32> = holds
+                .chunks_exact(width)
+                .flat_map(|row| row[block.clone()].to_vec())
+                .collect();
             let sum: f32 = values.iter().sum::<f32>().max(1.0);
-            values.into_iter().map(|y| y * CHOICE_WEIGHT / sum).collect::<Vec<_>>()
+            values
+                .into_iter()
+                .map(|y| y * CHOICE_WEIGHT / sum)
+                .collect::<Vec<_>>()
         };
-        let tensor = |values: Vec<f32>, shape: [usize; 2]| Tensor::from_data(TensorData::new(values, shape), device);
+        let tensor =
+            |values: Vec<f32>, shape: [usize; 2]| Tensor::from_data(TensorData::new(values, shape), device);
         let [_, colour_block, side_block] = blocks;
         let (colour, side) = (choice(colour_block), choice(side_block));
         Self {

@@ -50,7 +50,9 @@ impl Heads {
         let [n, seq, d_model] = hidden.dims();
         let patches = hidden.slice([0..n, 1..seq]).reshape([n * (seq - 1), d_model]);
         let loss = |head: &Linear, target: &Tensor<2>| {
-            (log_softmax(head.forward(patches.clone()), 1) * target.clone()).sum().neg()
+            (log_softmax(head.forward(patches.clone()), 1) * target.clone())
+                .sum()
+                .neg()
         };
         loss(&self.patch_noun, &batch.patch_noun) + loss(&self.patch_colour, &batch.patch_colour)
     }
@@ -61,9 +63,12 @@ fn facts_loss(head: &Linear, z: Tensor<2>, targets: &FactTargets) -> Tensor<1> {
     let [rows, d_clip] = z.dims();
     let logits = head.forward(normalize(z).mul_scalar((d_clip as f64).sqrt()));
     let n_nouns = Noun::all().len();
-    let binary = (softplus(logits.clone(), 1.0) - logits.clone() * targets.holds.clone()) * targets.weight.clone();
+    let binary =
+        (softplus(logits.clone(), 1.0) - logits.clone() * targets.holds.clone()) * targets.weight.clone();
     let choice = |first: usize, n_options: usize, target: &Tensor<2>| {
-        let block = logits.clone().slice([0..rows, first..first + n_nouns * n_options]);
+        let block = logits
+            .clone()
+            .slice([0..rows, first..first + n_nouns * n_options]);
         let options = block.reshape([rows * n_nouns, n_options]);
         (log_softmax(options, 1) * target.clone()).sum().neg()
     };

@@ -14,7 +14,7 @@ mod muon;
 mod start;
 mod vocabulary;
 
-pub use batch::{BatchError, BatchMaker, ClipBatch, normalization, picture};
+pub use batch::{BatchError, BatchMaker, ClipBatch, picture};
 pub use facts::{FactTargets, N_COLOURS, n_facts};
 pub use heads::Heads;
 pub use muon::optimizer;
@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use super::gradients::clip_global_norm;
 use super::schedule::LrSchedule;
 use super::session::StepReport;
+use crate::models::clip::preprocess::Preprocess;
 use crate::models::clip::{Clip, ClipConfig, ClipTextConfig, ClipVisionConfig};
 use crate::noise::Noise;
 use crate::objective::clip::truth_contrastive;
@@ -136,9 +137,22 @@ impl ClipRecipe {
         ClipConfig::new(text, vision)
     }
 
+    /// What is done to a picture before the tower sees it.
+    pub fn preprocess(&self) -> Preprocess {
+        Preprocess {
+            normalize: Some((PIXEL_MEAN, PIXEL_DEVIATION)),
+            ..Preprocess::clip(self.image_size as u32)
+        }
+    }
+
     /// Learning rates of AdamW.
     pub fn schedule(&self) -> LrSchedule {
-        LrSchedule::Cosine { lr: self.lr, warmup: self.warmup, total: self.n_steps, eta_min: 0.02 * self.lr }
+        LrSchedule::Cosine {
+            lr: self.lr,
+            warmup: self.warmup,
+            total: self.n_steps,
+            eta_min: 0.02 * self.lr,
+        }
     }
 
     /// The model to be trained, on `device` (with autodiff), with its first values drawn from the recipe's seed.
@@ -153,6 +167,10 @@ impl ClipRecipe {
         start::start_values(trainer, grid, &mut Noise::stream(self.seed, START_STREAM))
     }
 }
+
+/// About the mean of this world's pixels, 0 to 1 (its ground is light grey), and a round number not far from their deviation.
+const PIXEL_MEAN: [f64; 3] = [0.7; 3];
+const PIXEL_DEVIATION: [f64; 3] = [0.25; 3];
 
 /// Streams of a recipe's seed: a step's batch has the step's number, the first values this one.
 const START_STREAM: u64 = 1 << 40;
@@ -198,7 +216,10 @@ impl TrainStep for ClipTrainer {
         let grad_norm = clip_global_norm(self, &mut grads, Some(self.grad_clip));
         values.push(("logit_scale", self.clip.scale()));
         values.push(("grad_norm", grad_norm));
-        TrainOutput { grads, item: StepReport::new(batch.step, values) }
+        TrainOutput {
+            grads,
+            item: StepReport::new(batch.step, values),
+        }
     }
 }
 

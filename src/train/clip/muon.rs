@@ -1,8 +1,10 @@
 //! Muon for hidden matrices, AdamW for the rest, under one schedule.
 
 use burn::module::ParamGroup;
-use burn::optim::{AdamW, AdamWConfig, AdjustLrFn, LearningRate, ModuleOptimizer, Muon, MuonConfig, Optimizer};
 use burn::optim::decay::WeightDecayConfig;
+use burn::optim::{
+    AdamW, AdamWConfig, AdjustLrFn, LearningRate, ModuleOptimizer, Muon, MuonConfig, Optimizer,
+};
 use burn::prelude::*;
 
 use super::ClipRecipe;
@@ -46,7 +48,10 @@ pub fn optimizer(recipe: &ClipRecipe) -> ModuleOptimizer {
         .with_weight_decay(Some(WeightDecayConfig::new(recipe.weight_decay as f32)))
         .with_adjust_lr_fn(AdjustLrFn::MatchRmsAdamW)
         .build();
-    let hidden = HiddenMuon { muon, factor: recipe.muon_factor };
+    let hidden = HiddenMuon {
+        muon,
+        factor: recipe.muon_factor,
+    };
     let matrices = ParamGroup::from_regex(HIDDEN).expect("the pattern is a valid regular expression");
     ModuleOptimizer::from(rest).with_group(matrices, hidden, None)
 }

@@ -16,7 +16,12 @@ use crate::noise::Noise;
 pub(super) fn start_values<M: Module>(module: M, grid: usize, noise: &mut Noise) -> M {
     let mut depth = Depth::default();
     let module = module.map(&mut depth);
-    module.map(&mut Start { noise, grid, path: Vec::new(), n_blocks: depth.n_blocks })
+    module.map(&mut Start {
+        noise,
+        grid,
+        path: Vec::new(),
+        n_blocks: depth.n_blocks,
+    })
 }
 
 /// Counts the blocks of each tower.
@@ -74,7 +79,11 @@ impl ModuleMapper for Start<'_> {
         let n_blocks = tower(&self.path)
             .and_then(|tower| self.n_blocks.iter().find(|(name, _)| *name == tower))
             .map_or(1, |(_, n)| *n);
-        let d_in = if D > 1 { n / shape[if D == 4 { 0 } else { 1 }] } else { 1 } as f32;
+        let d_in = if D > 1 {
+            n / shape[if D == 4 { 0 } else { 1 }]
+        } else {
+            1
+        } as f32;
         let ends = |names: &[&str]| names.iter().any(|name| path.ends_with(name));
         let values: Vec<f32> = if ends(&["vision.positions.weight"]) {
             sines(self.grid, shape[1])
@@ -92,7 +101,13 @@ impl ModuleMapper for Start<'_> {
                 (2.0 * n_blocks as f32 * d_in).sqrt().recip()
             } else if ends(&["fc_1.weight"]) {
                 (2.0 * d_in).sqrt().recip()
-            } else if ends(&["facts.weight", "patch_noun.weight", "patch_colour.weight", "patches.weight"]) && D == 2 {
+            } else if ends(&[
+                "facts.weight",
+                "patch_noun.weight",
+                "patch_colour.weight",
+                "patches.weight",
+            ]) && D == 2
+            {
                 (3.0 * d_in).sqrt().recip()
             } else if ends(&[".weight"]) {
                 d_in.sqrt().recip()
@@ -148,7 +163,8 @@ mod tests {
                 assert!(distance > 0.5, "{distance}");
             }
         }
-        let neighbours = |a: usize, b: usize| -> f32 { rows[a].iter().zip(rows[b]).map(|(a, b)| a * b).sum() };
+        let neighbours =
+            |a: usize, b: usize| -> f32 { rows[a].iter().zip(rows[b]).map(|(a, b)| a * b).sum() };
         assert!(neighbours(1, 2) > neighbours(1, 4), "near patches are alike");
     }
 }

@@ -1,7 +1,6 @@
 use super::*;
 use crate::device::DeviceSpec;
 use crate::files::FileError;
-use crate::models::clip::preprocess::Preprocess;
 use crate::models::clip::tokenizer::Tokenizer;
 use crate::train::schedule::{LrSchedule, SteppedLr};
 use crate::train::session::{self, SessionOptions};
@@ -15,9 +14,10 @@ fn device() -> Device {
 fn maker(recipe: &ClipRecipe, dir: &Path) -> (BatchMaker, usize) {
     let n_vocab = write_word_tokenizer(&world::vocabulary(), world::CONTEXT, dir).expect("writable");
     let tokenizer = Tokenizer::load(dir, world::CONTEXT).expect("just written");
-    let preprocess =
-        Preprocess { normalize: Some(normalization()), ..Preprocess::clip(recipe.image_size as u32) };
-    (BatchMaker::new(recipe.clone(), tokenizer, preprocess), n_vocab)
+    (
+        BatchMaker::new(recipe.clone(), tokenizer, recipe.preprocess()),
+        n_vocab,
+    )
 }
 
 fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
@@ -27,7 +27,10 @@ fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
 #[test]
 fn a_batch_says_what_its_pictures_show() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let recipe = ClipRecipe { n_families: 6, ..ClipRecipe::default() };
+    let recipe = ClipRecipe {
+        n_families: 6,
+        ..ClipRecipe::default()
+    };
     let (maker, _) = maker(&recipe, dir.path());
     let batch = maker.batch(7, &device()).expect("a batch");
     let [n, _, side, _] = batch.pixels.dims();
@@ -45,15 +48,34 @@ fn a_batch_says_what_its_pictures_show() {
         assert!((values(target.clone()).iter().sum::<f32>() - 1.0).abs() < 1e-4);
     }
     for facts in [&batch.picture_facts, &batch.caption_facts] {
-        assert_eq!(facts.holds.dims(), [if std::ptr::eq(facts, &batch.picture_facts) { n } else { 2 * n }, n_facts()]);
-        assert!((values(facts.weight.clone()).iter().sum::<f32>() - 6.0).abs() < 1e-3, "three blocks of weight 2");
+        assert_eq!(
+            facts.holds.dims(),
+            [
+                if std::ptr::eq(facts, &batch.picture_facts) {
+                    n
+                } else {
+                    2 * n
+                },
+                n_facts()
+            ]
+        );
+        assert!(
+            (values(facts.weight.clone()).iter().sum::<f32>() - 6.0).abs() < 1e-3,
+            "three blocks of weight 2"
+        );
         assert!((values(facts.colour.clone()).iter().sum::<f32>() - 0.25).abs() < 1e-4);
         assert!((values(facts.side.clone()).iter().sum::<f32>() - 0.25).abs() < 1e-4);
     }
     let mean = values(batch.pixels.clone()).iter().sum::<f32>() / batch.pixels.shape().num_elements() as f32;
     assert!(mean.abs() < 1.0, "normalised, but the mean is {mean}");
-    assert_eq!(values(maker.batch(7, &device()).expect("a batch").pixels), values(batch.pixels.clone()));
-    assert_ne!(values(maker.batch(8, &device()).expect("a batch").pixels), values(batch.pixels));
+    assert_eq!(
+        values(maker.batch(7, &device()).expect("a batch").pixels),
+        values(batch.pixels.clone())
+    );
+    assert_ne!(
+        values(maker.batch(8, &device()).expect("a batch").pixels),
+        values(batch.pixels)
+    );
 }
 
 #[test]
@@ -75,7 +97,12 @@ fn matrices_of_the_blocks_are_muons_and_nothing_else_is() {
     burn::module::Module::visit(&trainer, &mut paths);
     let (muons, rest): (Vec<_>, Vec<_>) = paths.1.iter().partition(|path| muon::is_hidden(path));
     assert_eq!(muons.len(), 6 * (2 + 2), "{rest:?}");
-    for own in ["clip.logit_scale", "clip.text.projection.weight", "clip.vision.patches.weight", "heads.patch_noun.weight"] {
+    for own in [
+        "clip.logit_scale",
+        "clip.text.projection.weight",
+        "clip.vision.patches.weight",
+        "heads.patch_noun.weight",
+    ] {
         assert!(rest.iter().any(|path| *path == own), "{own} not in {rest:?}");
     }
 }
@@ -94,9 +121,16 @@ fn train(recipe: &ClipRecipe, dir: &Path, until: usize) -> (ClipTrainer, Vec<(us
         recipe.trainer(n_vocab, &device().autodiff()),
         optimizer(recipe),
         SteppedLr::new(recipe.schedule()),
-        move |step, device| maker.batch(step, device).expect("the world's own captions and pictures"),
+        move |step, device| {
+            maker
+                .batch(step, device)
+                .expect("the world's own captions and pictures")
+        },
         dir,
-        SessionOptions { n_steps: until, checkpoint_every: 4 },
+        SessionOptions {
+            n_steps: until,
+            checkpoint_every: 4,
+        },
         sink,
     )
     .expect("the run ends well");
@@ -106,7 +140,12 @@ fn train(recipe: &ClipRecipe, dir: &Path, until: usize) -> (ClipTrainer, Vec<(us
 
 #[test]
 fn the_loss_falls() {
-    let recipe = ClipRecipe { n_steps: 40, n_families: 4, warmup: 4, ..ClipRecipe::smoke() };
+    let recipe = ClipRecipe {
+        n_steps: 40,
+        n_families: 4,
+        warmup: 4,
+        ..ClipRecipe::smoke()
+    };
     let dir = tempfile::tempdir().expect("folder");
     let (_, log) = train(&recipe, dir.path(), 40);
     let mean = |steps: std::ops::Range<usize>| log[steps].iter().map(|l| l.1).sum::<f32>() / 8.0;
@@ -115,9 +154,15 @@ fn the_loss_falls() {
 
 #[test]
 fn a_run_that_stops_and_goes_on_ends_as_one_that_does_not() {
-    let recipe = ClipRecipe { n_steps: 12, ..ClipRecipe::smoke() };
+    let recipe = ClipRecipe {
+        n_steps: 12,
+        ..ClipRecipe::smoke()
+    };
     assert!(matches!(recipe.schedule(), LrSchedule::Cosine { total: 12, .. }));
-    let (whole, stopped) = (tempfile::tempdir().expect("folder"), tempfile::tempdir().expect("folder"));
+    let (whole, stopped) = (
+        tempfile::tempdir().expect("folder"),
+        tempfile::tempdir().expect("folder"),
+    );
     let (a, log) = train(&recipe, whole.path(), 12);
     train(&recipe, stopped.path(), 8);
     let (b, rest) = train(&recipe, stopped.path(), 12);

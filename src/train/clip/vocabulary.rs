@@ -18,9 +18,17 @@ const END: &str = "<|endoftext|>";
 /// # Errors
 /// [`FileError`] when the disk refuses.
 pub fn write_word_tokenizer(words: &[&str], n_text: usize, dir: &Path) -> Result<usize, FileError> {
-    let tokens: Vec<&str> = [PAD, UNKNOWN].into_iter().chain(words.iter().copied()).chain([START, END]).collect();
+    let tokens: Vec<&str> = [PAD, UNKNOWN]
+        .into_iter()
+        .chain(words.iter().copied())
+        .chain([START, END])
+        .collect();
     let id = |token: &str| tokens.iter().position(|t| *t == token);
-    let vocab: serde_json::Map<_, _> = tokens.iter().enumerate().map(|(i, t)| (t.to_string(), json!(i))).collect();
+    let vocab: serde_json::Map<_, _> = tokens
+        .iter()
+        .enumerate()
+        .map(|(i, t)| (t.to_string(), json!(i)))
+        .collect();
     let added: Vec<_> = [PAD, UNKNOWN, START, END]
         .iter()
         .map(|token| {
@@ -28,7 +36,12 @@ pub fn write_word_tokenizer(words: &[&str], n_text: usize, dir: &Path) -> Result
                    "normalized": false, "special": true})
         })
         .collect();
-    let special = |token: &str| (token.to_string(), json!({"id": token, "ids": [id(token)], "tokens": [token]}));
+    let special = |token: &str| {
+        (
+            token.to_string(),
+            json!({"id": token, "ids": [id(token)], "tokens": [token]}),
+        )
+    };
     let piece = |token: &str| json!({"SpecialToken": {"id": token, "type_id": 0}});
     let sequence = |name: &str| json!({"Sequence": {"id": name, "type_id": u8::from(name == "B")}});
     let tokenizer = json!({
@@ -51,15 +64,22 @@ pub fn write_word_tokenizer(words: &[&str], n_text: usize, dir: &Path) -> Result
         "model": {"type": "WordLevel", "vocab": vocab, "unk_token": UNKNOWN},
     });
     // Through the crate that will read it: it refuses what it does not understand, and writes its own canonical form.
-    let tokenizer: tokenizers::Tokenizer =
-        tokenizer.to_string().parse().expect("the tokenizer is what the crate `tokenizers` reads");
-    let text = tokenizer.to_string(true).expect("a tokenizer that was read can be written");
+    let tokenizer: tokenizers::Tokenizer = tokenizer
+        .to_string()
+        .parse()
+        .expect("the tokenizer is what the crate `tokenizers` reads");
+    let text = tokenizer
+        .to_string(true)
+        .expect("a tokenizer that was read can be written");
     files::write_atomic(dir.join("tokenizer.json"), format!("{text}\n").as_bytes())?;
     let names = json!({"bos_token": START, "eos_token": END, "unk_token": UNKNOWN, "pad_token": PAD});
     let mut config = names.clone();
     config["tokenizer_class"] = json!("PreTrainedTokenizerFast");
     config["model_max_length"] = json!(n_text);
-    for (name, value) in [("special_tokens_map.json", &names), ("tokenizer_config.json", &config)] {
+    for (name, value) in [
+        ("special_tokens_map.json", &names),
+        ("tokenizer_config.json", &config),
+    ] {
         files::write_atomic(dir.join(name), format!("{value:#}\n").as_bytes())?;
     }
     Ok(tokens.len())
@@ -77,7 +97,14 @@ mod tests {
         let n = write_word_tokenizer(&vocabulary(), CONTEXT, dir.path()).expect("writable");
         let tokenizer = Tokenizer::load(dir.path(), CONTEXT).expect("loads as a published tokenizer does");
         assert_eq!((tokenizer.n_vocab(), tokenizer.n_text()), (n, CONTEXT));
-        assert_eq!((tokenizer.eos() as usize, tokenizer.bos() as usize, tokenizer.pad()), (n - 1, n - 2, 0));
+        assert_eq!(
+            (
+                tokenizer.eos() as usize,
+                tokenizer.bos() as usize,
+                tokenizer.pad()
+            ),
+            (n - 1, n - 2, 0)
+        );
         for prompt in test_prompts() {
             let tokens = tokenizer.encode(&prompt.text).expect("a prompt is text");
             assert_eq!(tokens.n_words_cut, 0, "{}", prompt.text);

@@ -42,9 +42,12 @@ impl MetricsLog {
     pub fn open_after(path: impl Into<PathBuf>, step: usize) -> Result<Self, FileError> {
         let path = path.into();
         let mut kept = String::new();
-        for row in Self::read(&path)? {
+        let before = text(&path)?;
+        for (line, row) in parse(&before) {
             if row.step <= step {
-                kept.push_str(&line(&row));
+                // As it stands: a number that is read and written again may differ in its last digit.
+                kept.push_str(line);
+                kept.push('\n');
             }
         }
         files::write_atomic(&path, kept.as_bytes())?;
@@ -87,16 +90,22 @@ impl MetricsLog {
     /// # Errors
     /// [`FileError`] when it exists and cannot be read.
     pub fn read(path: impl AsRef<Path>) -> Result<Vec<MetricRow>, FileError> {
-        let text = match files::read(&path) {
-            Err(FileError::Missing(_)) => return Ok(Vec::new()),
-            bytes => String::from_utf8_lossy(&bytes?).into_owned(),
-        };
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        Ok(whole
-            .lines()
-            .map_while(|l| serde_json::from_str(l).ok())
-            .collect())
+        Ok(parse(&text(path.as_ref())?).map(|(_, row)| row).collect())
     }
+}
+
+/// The file's text; none when it does not exist.
+fn text(path: &Path) -> Result<String, FileError> {
+    match files::read(path) {
+        Err(FileError::Missing(_)) => Ok(String::new()),
+        bytes => Ok(String::from_utf8_lossy(&bytes?).into_owned()),
+    }
+}
+
+/// Complete lines up to the first that is no row.
+fn parse(text: &str) -> impl Iterator<Item = (&str, MetricRow)> {
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole.lines().map_while(|line| Some((line, serde_json::from_str(line).ok()?)))
 }
 
 fn line(row: &MetricRow) -> String {

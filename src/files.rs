@@ -108,7 +108,7 @@ pub fn write_atomic_with(
     let mut file = tempfile::Builder::new()
         .prefix(".tmp-")
         .tempfile_in(folder)
-        .map_err(fail)?;
+        .map_err(|e| fail(without_path(e)))?;
     {
         let mut buffered = std::io::BufWriter::new(file.as_file_mut());
         fill(&mut buffered).map_err(fail)?;
@@ -123,6 +123,16 @@ pub fn write_atomic_with(
     }
     file.persist(path).map_err(|e| fail(e.error))?;
     Ok(())
+}
+
+/// tempfile adds the temporary name to the system's reason; a reader of the message has no use for it.
+fn without_path(error: std::io::Error) -> std::io::Error {
+    let system = error.get_ref().and_then(std::error::Error::source);
+    let system = system.and_then(|e| e.downcast_ref::<std::io::Error>());
+    match system.and_then(std::io::Error::raw_os_error) {
+        Some(code) => std::io::Error::from_raw_os_error(code),
+        None => error,
+    }
 }
 
 /// SHA-256 of a file, as 64 hexadecimal digits.

@@ -105,7 +105,9 @@ fn text(path: &Path) -> Result<String, FileError> {
 /// Complete lines up to the first that is no row.
 fn parse(text: &str) -> impl Iterator<Item = (&str, MetricRow)> {
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    whole.lines().map_while(|line| Some((line, serde_json::from_str(line).ok()?)))
+    whole
+        .lines()
+        .map_while(|line| Some((line, serde_json::from_str(line).ok()?)))
 }
 
 fn line(row: &MetricRow) -> String {

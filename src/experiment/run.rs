@@ -186,6 +186,15 @@ fn check(spec: &RunSpec) -> Result<(), Bad> {
     at_least("model.n_heads", 1, spec.model.n_heads)?;
     at_least("model.d_head", 1, spec.model.d_head)?;
     at_least("model.n_layers", 1, spec.model.n_layers)?;
+    demand(
+        "model.d_head",
+        (spec.model.n_heads * spec.model.d_head).is_multiple_of(2),
+        format!(
+            "an even width n_heads * d_head, n_heads being {}",
+            spec.model.n_heads
+        ),
+        spec.model.d_head,
+    )?;
     at_least("eval.n_noise", 1, spec.eval.n_noise)?;
     check_objective(spec)?;
     if !matches!(spec.objective, ObjectiveSpec::Baseline(_)) {

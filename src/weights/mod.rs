@@ -128,8 +128,33 @@ pub fn read_json<T: serde::de::DeserializeOwned>(path: &std::path::Path) -> Resu
     let text = crate::files::read_text(path)?;
     serde_json::from_str(&text).map_err(|e| WeightsError::Config {
         path: path.to_path_buf(),
-        reason: e.to_string(),
+        reason: match serde_json::from_str(&text) {
+            Ok(object) => from_object::<T>(object).err().unwrap_or_else(|| e.to_string()),
+            Err(_) => e.to_string(),
+        },
     })
+}
+
+/// A JSON object as a `T`.
+///
+/// # Errors
+/// What is wrong, after the key where one key alone is to blame. (serde's own message does not name the key of a bad value.)
+pub fn from_object<T: serde::de::DeserializeOwned>(
+    object: serde_json::Map<String, serde_json::Value>,
+) -> Result<T, String> {
+    let parse = |object: serde_json::Map<_, _>| serde_json::from_value::<T>(object.into());
+    let error = match parse(object.clone()) {
+        Ok(value) => return Ok(value),
+        Err(error) => error,
+    };
+    if parse(serde_json::Map::new()).is_ok() {
+        for (key, value) in object {
+            if let Err(error) = parse([(key.clone(), value)].into_iter().collect()) {
+                return Err(format!("`{key}`: {error}"));
+            }
+        }
+    }
+    Err(error.to_string())
 }
 
 /// Writes `value` as indented JSON with a final newline.

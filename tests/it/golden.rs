@@ -98,7 +98,10 @@ fn every_committed_golden_passes_on_every_device() {
             let manifest: Value = serde_json::from_str(&manifest).expect("JSON");
             let listed = manifest["goldens"].as_object().expect("an index");
             for needed in NEEDED {
-                assert!(listed.keys().any(|k| k.starts_with(needed)), "{fixture} has no {needed}");
+                assert!(
+                    listed.keys().any(|k| k.starts_with(needed)),
+                    "{fixture} has no {needed}"
+                );
             }
             let report = verify(std::slice::from_ref(&dir), &Options::default(), &device).expect("a fixture");
             assert_eq!(report.records.len(), listed.len());

@@ -8,7 +8,8 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
 use burn::tensor::DType;
 use eclipse_t2i::models::clip::{
-    ClipConfig, ClipText, ClipTextConfig, ClipVision, ClipVisionConfig, JOINT_MAPPING, TEXT_MAPPING, VISION_MAPPING,
+    ClipConfig, ClipText, ClipTextConfig, ClipVision, ClipVisionConfig, JOINT_MAPPING, TEXT_MAPPING,
+    VISION_MAPPING,
 };
 use eclipse_t2i::models::prior::{DiffusionPrior, MAPPING, Prior, PriorConfig};
 use eclipse_t2i::weights::{self, Checkpoint, Mapping, parameters};
@@ -22,7 +23,10 @@ type Shapes = BTreeMap<String, Vec<usize>>;
 /// A component's published tensors, and the config it was built with.
 fn published(component: &str) -> (serde_json::Value, Shapes) {
     let text = std::fs::read_to_string(golden("keys").join(format!("{component}.txt"))).expect("a key list");
-    let config = text.lines().find_map(|l| l.strip_prefix("# config ")).expect("a config line");
+    let config = text
+        .lines()
+        .find_map(|l| l.strip_prefix("# config "))
+        .expect("a config line");
     let row = |line: &str| {
         let fields: Vec<&str> = line.split('\t').collect();
         let shape: Vec<usize> = serde_json::from_str(fields[1]).expect("a shape");
@@ -78,7 +82,8 @@ fn full_size(component: &str, config: serde_json::Value) -> Shapes {
     let device = device();
     let prior = |config| -> PriorConfig { serde_json::from_value(config).expect("a prior's config") };
     let text = |config| -> ClipTextConfig { serde_json::from_value(config).expect("a text tower's config") };
-    let vision = |config| -> ClipVisionConfig { serde_json::from_value(config).expect("a vision tower's config") };
+    let vision =
+        |config| -> ClipVisionConfig { serde_json::from_value(config).expect("a vision tower's config") };
     match component {
         name if name.starts_with("eclipse") => ours(&Prior::init(&prior(config), &device), &MAPPING),
         name if name.contains("prior") => ours(&DiffusionPrior::init(&prior(config), &device), &MAPPING),
@@ -99,8 +104,14 @@ fn full_size_modules_have_the_published_parameters_and_no_others() {
     for (component, &(n_parameters, n_tensors)) in &counts {
         let (config, published) = published(component);
         let ours = full_size(component, config);
-        let missing: Vec<_> = published.keys().filter(|name| !ours.contains_key(*name)).collect();
-        let unknown: Vec<_> = ours.keys().filter(|name| !published.contains_key(*name)).collect();
+        let missing: Vec<_> = published
+            .keys()
+            .filter(|name| !ours.contains_key(*name))
+            .collect();
+        let unknown: Vec<_> = ours
+            .keys()
+            .filter(|name| !published.contains_key(*name))
+            .collect();
         assert!(
             missing.is_empty() && unknown.is_empty(),
             "{component}: we lack {missing:?} and invent {unknown:?}"
@@ -125,9 +136,17 @@ fn trained_parameters_are_the_papers() {
     };
     let (karlo, kandinsky) = (PriorConfig::eclipse_karlo(), PriorConfig::eclipse_kandinsky22());
     let one_pass = |config: &PriorConfig| trained(ours(&Prior::init(config, &device()), &MAPPING));
-    let diffusion = |config: PriorConfig| trained(ours(&DiffusionPrior::init(&config.with_time(), &device()), &MAPPING));
+    let diffusion = |config: PriorConfig| {
+        trained(ours(
+            &DiffusionPrior::init(&config.with_time(), &device()),
+            &MAPPING,
+        ))
+    };
     assert_eq!((one_pass(&karlo), one_pass(&kandinsky)), (33_141_504, 34_190_592));
-    assert_eq!((diffusion(karlo.clone()), diffusion(kandinsky)), (33_667_328, 34_716_416));
+    assert_eq!(
+        (diffusion(karlo.clone()), diffusion(kandinsky)),
+        (33_667_328, 34_716_416)
+    );
     // The default config is the 1B prior's.
     let billion = DiffusionPrior::init(&PriorConfig::default(), &device());
     assert_eq!(trained(ours(&billion, &MAPPING)), 1_022_030_080 - 2 * 768);
@@ -155,7 +174,10 @@ fn round_trip<M: Module>(original: &Path, module: &M, mapping: &Mapping, fresh: 
         (DType::F16, Dtype::F16, 2f32.powi(-11), 2f32.powi(-25)),
         (DType::BF16, Dtype::BF16, 2f32.powi(-8), 0.0),
     ] {
-        let (first, second) = (dir.path().join("first.safetensors"), dir.path().join("second.safetensors"));
+        let (first, second) = (
+            dir.path().join("first.safetensors"),
+            dir.path().join("second.safetensors"),
+        );
         weights::save(module, &first, mapping, dtype).expect("saved");
         let saved = Checkpoint::open(&first).expect("opened");
         assert!(saved.tensors().values().all(|t| t.dtype == stored));
@@ -169,7 +191,10 @@ fn round_trip<M: Module>(original: &Path, module: &M, mapping: &Mapping, fresh: 
                 assert_eq!(again.tensors()[name].shape, tensor.shape, "{name}");
             }
             for (a, b) in values(&original, name).into_iter().zip(values(&again, name)) {
-                assert!((a - b).abs() <= a.abs() * relative + absolute, "{name} as {dtype:?}: {a} became {b}");
+                assert!(
+                    (a - b).abs() <= a.abs() * relative + absolute,
+                    "{name} as {dtype:?}: {a} became {b}"
+                );
             }
         }
     }
@@ -188,14 +213,24 @@ fn what_is_saved_loads_again_in_every_dtype() {
     let diffusion = dir.path().join("diffusion");
     tiny::write_prior(&diffusion, &tiny::prior_config().with_time());
     let (config, prior) = DiffusionPrior::load(&diffusion, &device).expect("loads");
-    round_trip(&diffusion, &prior, &MAPPING, || DiffusionPrior::init(&config, &device));
+    round_trip(&diffusion, &prior, &MAPPING, || {
+        DiffusionPrior::init(&config, &device)
+    });
 
     let clip = dir.path().join("clip");
     tiny::write_clip(&clip);
-    let text = weights_under(&clip, &["text_model.", "text_projection."], &dir.path().join("text.safetensors"));
+    let text = weights_under(
+        &clip,
+        &["text_model.", "text_projection."],
+        &dir.path().join("text.safetensors"),
+    );
     let (config, tower) = ClipText::load(&clip, &device).expect("loads");
     round_trip(&text, &tower, &TEXT_MAPPING, || config.init(&device));
-    let vision = weights_under(&clip, &["vision_model.", "visual_"], &dir.path().join("vision.safetensors"));
+    let vision = weights_under(
+        &clip,
+        &["vision_model.", "visual_"],
+        &dir.path().join("vision.safetensors"),
+    );
     let (config, tower) = ClipVision::load(&clip, &device).expect("loads");
     round_trip(&vision, &tower, &VISION_MAPPING, || config.init(&device));
 }
@@ -231,7 +266,6 @@ fn a_saved_prior_is_a_published_folder() {
     assert_eq!(Prior::load(&to, &device()).expect("loads").0, config);
 }
 
-
 /// Splits a prior's file into two shards with an index.
 fn shard(dir: &Path) {
     let whole = dir.join("diffusion_pytorch_model.safetensors");
@@ -246,7 +280,11 @@ fn shard(dir: &Path) {
     tiny::write(&dir.join("part-1.safetensors"), &first);
     tiny::write(&dir.join("part-2.safetensors"), &second);
     let index = json!({"metadata": {"total_size": 1}, "weight_map": map});
-    std::fs::write(dir.join("diffusion_pytorch_model.safetensors.index.json"), index.to_string()).expect("written");
+    std::fs::write(
+        dir.join("diffusion_pytorch_model.safetensors.index.json"),
+        index.to_string(),
+    )
+    .expect("written");
     std::fs::remove_file(whole).expect("removed");
 }
 
@@ -268,11 +306,18 @@ fn a_sharded_checkpoint_is_the_whole_one() {
 
     // A shard that is not there, and one that lacks what the index promises.
     let error = |dir: &Path| Prior::load(dir, &device()).expect_err("refused").to_string();
-    tiny::alter(&sharded.join("part-2.safetensors"), |t| drop(t.remove("prd_embedding")));
-    tiny::alter(&sharded.join("part-1.safetensors"), |t| drop(t.remove("prd_embedding")));
+    tiny::alter(&sharded.join("part-2.safetensors"), |t| {
+        drop(t.remove("prd_embedding"))
+    });
+    tiny::alter(&sharded.join("part-1.safetensors"), |t| {
+        drop(t.remove("prd_embedding"))
+    });
     let message = error(&sharded);
     assert!(message.contains("1 missing:\n    prd_embedding"), "{message}");
     std::fs::remove_file(sharded.join("part-2.safetensors")).expect("removed");
     let message = error(&sharded);
-    assert!(message.starts_with("no such file: ") && message.ends_with("part-2.safetensors"), "{message}");
+    assert!(
+        message.starts_with("no such file: ") && message.ends_with("part-2.safetensors"),
+        "{message}"
+    );
 }

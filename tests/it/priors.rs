@@ -11,11 +11,15 @@ use crate::tiny::{D_CLIP, device, golden};
 const N_TEXT: usize = 77;
 
 fn diffusion() -> AnyPrior {
-    AnyPrior::load(&golden("karlo-tiny-s0/karlo/prior"), &device()).expect("loads").1
+    AnyPrior::load(&golden("karlo-tiny-s0/karlo/prior"), &device())
+        .expect("loads")
+        .1
 }
 
 fn one_pass() -> AnyPrior {
-    AnyPrior::load(&golden("karlo-tiny-s0/eclipse_prior"), &device()).expect("loads").1
+    AnyPrior::load(&golden("karlo-tiny-s0/eclipse_prior"), &device())
+        .expect("loads")
+        .1
 }
 
 /// `n` random captions of 3, 6, 9 .. tokens.
@@ -44,11 +48,25 @@ fn values(x: Tensor<2>) -> Vec<f32> {
 }
 
 fn settings(guidance: f64, eta: f64) -> PriorSettings {
-    PriorSettings { n_steps: 5, guidance, eta }
+    PriorSettings {
+        n_steps: 5,
+        guidance,
+        eta,
+    }
 }
 
-fn sampled(prior: &AnyPrior, text: &TextCondition, away: &TextCondition, s: PriorSettings, noise: &mut impl DrawNoise<2>) -> Vec<f32> {
-    values(prior.sample(text.clone(), away.clone(), s, noise, |_| {}).expect("samples"))
+fn sampled(
+    prior: &AnyPrior,
+    text: &TextCondition,
+    away: &TextCondition,
+    s: PriorSettings,
+    noise: &mut impl DrawNoise<2>,
+) -> Vec<f32> {
+    values(
+        prior
+            .sample(text.clone(), away.clone(), s, noise, |_| {})
+            .expect("samples"),
+    )
 }
 
 /// One start, then other noise.
@@ -79,11 +97,25 @@ fn without_eta_only_the_start_is_random() {
 fn guidance_one_is_no_guidance() {
     let (prior, text) = (diffusion(), captions(3, 1));
     let with = |guidance: f64, away: u64| {
-        sampled(&prior, &text, &captions(3, away), settings(guidance, 1.0), &mut Noise::new(7))
+        sampled(
+            &prior,
+            &text,
+            &captions(3, away),
+            settings(guidance, 1.0),
+            &mut Noise::new(7),
+        )
     };
     let plain = with(1.0, 2);
-    assert_eq!(plain, with(1.0, 3), "what is not guided away from does not matter");
-    assert_eq!(plain, with(0.0, 2), "up to 1 is none, as in the published pipelines");
+    assert_eq!(
+        plain,
+        with(1.0, 3),
+        "what is not guided away from does not matter"
+    );
+    assert_eq!(
+        plain,
+        with(0.0, 2),
+        "up to 1 is none, as in the published pipelines"
+    );
     // The formula itself goes to the same place from above.
     for (a, b) in plain.iter().zip(with(1.0 + 1e-9, 2)) {
         assert!((a - b).abs() < 1e-4, "{a} {b}");
@@ -101,20 +133,28 @@ fn the_best_of_n_is_the_nearest_to_its_caption() {
     for prior in [diffusion(), one_pass()] {
         let s = settings(2.0, 1.0);
         let mut noise = Noise::new(5);
-        let draws: Vec<Vec<f32>> = (0..6).map(|_| sampled(&prior, &text, &away, s, &mut noise)).collect();
-        let best = prior.sample_best_of(6, &text, &away, s, &mut Noise::new(5)).expect("samples");
+        let draws: Vec<Vec<f32>> = (0..6)
+            .map(|_| sampled(&prior, &text, &away, s, &mut noise))
+            .collect();
+        let best = prior
+            .sample_best_of(6, &text, &away, s, &mut Noise::new(5))
+            .expect("samples");
         let (best, z_y) = (values(best), values(text.z_y.clone()));
         let mut winners = Vec::new();
         for row in 0..4 {
             let cut = |v: &[f32]| v[row * D_CLIP..][..D_CLIP].to_vec();
             let score = |k: &usize| cosine(&cut(&draws[*k]), &cut(&z_y));
-            let winner = (0..6).max_by(|a, b| score(a).total_cmp(&score(b))).expect("six draws");
+            let winner = (0..6)
+                .max_by(|a, b| score(a).total_cmp(&score(b)))
+                .expect("six draws");
             assert_eq!(cut(&best), cut(&draws[winner]), "row {row}");
             winners.push(winner);
         }
         winners.dedup();
         assert!(winners.len() > 1, "rows are chosen one by one: {winners:?}");
-        let error = prior.sample_best_of(0, &text, &away, s, &mut Noise::new(5)).expect_err("of none");
+        let error = prior
+            .sample_best_of(0, &text, &away, s, &mut Noise::new(5))
+            .expect_err("of none");
         assert_eq!(error.to_string(), "best-of must be at least 1, found 0");
     }
 }
@@ -123,8 +163,15 @@ fn the_best_of_n_is_the_nearest_to_its_caption() {
 fn what_lies_in_the_padding_does_not_matter() {
     for prior in [diffusion(), one_pass()] {
         let (text, away) = (captions(4, 1), captions(4, 2));
-        let mask = text.mask.clone().expect("a mask").unsqueeze_dim::<3>(2).expand([4, N_TEXT, D_CLIP]);
-        let other = Noise::new(9).normal([4, N_TEXT, D_CLIP], &device()).mul_scalar(30.0);
+        let mask = text
+            .mask
+            .clone()
+            .expect("a mask")
+            .unsqueeze_dim::<3>(2)
+            .expand([4, N_TEXT, D_CLIP]);
+        let other = Noise::new(9)
+            .normal([4, N_TEXT, D_CLIP], &device())
+            .mul_scalar(30.0);
         let changed = TextCondition {
             tokens: text.tokens.clone() * mask.clone() + other.clone() * (1.0 - mask.clone()),
             ..text.clone()
@@ -137,8 +184,17 @@ fn what_lies_in_the_padding_does_not_matter() {
             ..text.clone()
         };
         assert_ne!(at(&text), at(&changed));
-        let unmasked = TextCondition { mask: None, ..text.clone() };
-        let plain = prior.sample(unmasked, rows(&away, 0, 4), settings(1.0, 1.0), &mut Noise::new(5), |_| {});
+        let unmasked = TextCondition {
+            mask: None,
+            ..text.clone()
+        };
+        let plain = prior.sample(
+            unmasked,
+            rows(&away, 0, 4),
+            settings(1.0, 1.0),
+            &mut Noise::new(5),
+            |_| {},
+        );
         assert_ne!(values(plain.expect("samples")), at(&text), "the mask is used");
     }
 }
@@ -149,14 +205,18 @@ fn a_prediction_does_not_depend_on_the_batch_around_it() {
     for prior in [diffusion(), one_pass()] {
         let mut noise = Noise::new(5);
         let drawn: Vec<Tensor<2>> = (0..6).map(|_| noise.normal([5, D_CLIP], &device())).collect();
-        let replay = |row: usize, n: usize| Replay::new(drawn.iter().map(move |x| x.clone().narrow(0, row, n)));
+        let replay =
+            |row: usize, n: usize| Replay::new(drawn.iter().map(move |x| x.clone().narrow(0, row, n)));
         let whole = sampled(&prior, &text, &away, settings(3.0, 1.0), &mut replay(0, 5));
         for row in 0..5 {
             let (text, away) = (rows(&text, row, 1), rows(&away, row, 1));
             let alone = sampled(&prior, &text, &away, settings(3.0, 1.0), &mut replay(row, 1));
             for (a, b) in alone.iter().zip(&whole[row * D_CLIP..]) {
                 // Products of another size may add up in another order.
-                assert!((a - b).abs() < 2e-5 * (1.0 + b.abs()), "row {row}: {a} alone, {b} in the batch");
+                assert!(
+                    (a - b).abs() < 2e-5 * (1.0 + b.abs()),
+                    "row {row}: {a} alone, {b} in the batch"
+                );
             }
         }
     }
@@ -166,18 +226,45 @@ fn a_prediction_does_not_depend_on_the_batch_around_it() {
 fn settings_out_of_range_are_refused() {
     let (text, plain) = (captions(1, 1), PriorSettings::default());
     for (bad, message) in [
-        (PriorSettings { n_steps: 0, ..plain }, "steps must be at least 1, found 0"),
-        (PriorSettings { guidance: -0.5, ..plain }, "guidance must be at least 0 and finite, found -0.5"),
-        (PriorSettings { guidance: f64::NAN, ..plain }, "guidance must be at least 0 and finite, found NaN"),
-        (PriorSettings { eta: -1.0, ..plain }, "eta must be at least 0 and finite, found -1"),
-        (PriorSettings { eta: f64::INFINITY, ..plain }, "eta must be at least 0 and finite, found inf"),
+        (
+            PriorSettings { n_steps: 0, ..plain },
+            "steps must be at least 1, found 0",
+        ),
+        (
+            PriorSettings {
+                guidance: -0.5,
+                ..plain
+            },
+            "guidance must be at least 0 and finite, found -0.5",
+        ),
+        (
+            PriorSettings {
+                guidance: f64::NAN,
+                ..plain
+            },
+            "guidance must be at least 0 and finite, found NaN",
+        ),
+        (
+            PriorSettings { eta: -1.0, ..plain },
+            "eta must be at least 0 and finite, found -1",
+        ),
+        (
+            PriorSettings {
+                eta: f64::INFINITY,
+                ..plain
+            },
+            "eta must be at least 0 and finite, found inf",
+        ),
     ] {
         for prior in [diffusion(), one_pass()] {
             let refused = prior.sample(text.clone(), text.clone(), bad, &mut Noise::new(0), |_| {});
             assert_eq!(refused.expect_err("refused").to_string(), message);
         }
     }
-    let too_many = PriorSettings { n_steps: 1001, ..plain };
+    let too_many = PriorSettings {
+        n_steps: 1001,
+        ..plain
+    };
     let refused = diffusion().sample(text.clone(), text, too_many, &mut Noise::new(0), |_| {});
     insta::assert_snapshot!(refused.expect_err("refused").to_string(), @"cannot sample in 1001 steps: the schedule has 1000 train timesteps; give 1 to 1000");
 }

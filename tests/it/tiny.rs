@@ -47,8 +47,15 @@ pub fn tensors(parameters: &[Parameter], seed: u64) -> Tensors {
             (shape, _) => (0.0, 1.0 / (shape[1..].iter().product::<usize>() as f32).sqrt()),
         };
         let values = Noise::stream(seed, i as u64).normal_vec(n);
-        let bytes = values.iter().flat_map(|v| (offset + scale * v).to_le_bytes()).collect();
-        let shape = if p.name == "logit_scale" { Vec::new() } else { p.shape.clone() };
+        let bytes = values
+            .iter()
+            .flat_map(|v| (offset + scale * v).to_le_bytes())
+            .collect();
+        let shape = if p.name == "logit_scale" {
+            Vec::new()
+        } else {
+            p.shape.clone()
+        };
         (p.name.clone(), (Dtype::F32, shape, bytes))
     };
     parameters.iter().enumerate().map(tensor).collect()
@@ -57,7 +64,8 @@ pub fn tensors(parameters: &[Parameter], seed: u64) -> Tensors {
 /// Writes a safetensors file.
 pub fn write(path: &Path, tensors: &Tensors) {
     let views = tensors.iter().map(|(name, (dtype, shape, bytes))| {
-        let view = TensorView::new(*dtype, shape.clone(), bytes).expect("as many bytes as the shape asks for");
+        let view =
+            TensorView::new(*dtype, shape.clone(), bytes).expect("as many bytes as the shape asks for");
         (name.clone(), view)
     });
     let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
@@ -69,7 +77,9 @@ pub fn write(path: &Path, tensors: &Tensors) {
 pub fn read(path: &Path) -> Tensors {
     let bytes = std::fs::read(path).expect("a file");
     let file = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
-    let tensor = |(name, view): (String, TensorView<'_>)| (name, (view.dtype(), view.shape().to_vec(), view.data().to_vec()));
+    let tensor = |(name, view): (String, TensorView<'_>)| {
+        (name, (view.dtype(), view.shape().to_vec(), view.data().to_vec()))
+    };
     file.tensors().into_iter().map(tensor).collect()
 }
 
@@ -118,7 +128,14 @@ pub fn write_clip(dir: &Path) {
     std::fs::create_dir_all(dir).expect("a folder");
     let n_vocab = write_word_tokenizer(&world::vocabulary(), world::CONTEXT, dir).expect("a tokenizer");
     let config = clip_config(n_vocab);
-    write_model(dir, &config, &config.init(&device()), &JOINT_MAPPING, "model.safetensors", 1);
+    write_model(
+        dir,
+        &config,
+        &config.init(&device()),
+        &JOINT_MAPPING,
+        "model.safetensors",
+        1,
+    );
     let preprocessing = Preprocess::clip(16).to_json().to_string();
     std::fs::write(dir.join("preprocessor_config.json"), preprocessing).expect("written");
 }
@@ -141,13 +158,31 @@ pub fn write_prior(dir: &Path, config: &PriorConfig) {
     std::fs::create_dir_all(dir).expect("a folder");
     let name = "diffusion_pytorch_model.safetensors";
     match config.has_time() {
-        true => write_model(dir, config, &DiffusionPrior::init(config, &device()), &MAPPING, name, 2),
+        true => write_model(
+            dir,
+            config,
+            &DiffusionPrior::init(config, &device()),
+            &MAPPING,
+            name,
+            2,
+        ),
         false => write_model(dir, config, &Prior::init(config, &device()), &MAPPING, name, 2),
     }
 }
 
-fn write_model(dir: &Path, config: &impl serde::Serialize, module: &impl Module, mapping: &Mapping, name: &str, seed: u64) {
-    std::fs::write(dir.join("config.json"), serde_json::to_string(config).expect("JSON")).expect("written");
+fn write_model(
+    dir: &Path,
+    config: &impl serde::Serialize,
+    module: &impl Module,
+    mapping: &Mapping,
+    name: &str,
+    seed: u64,
+) {
+    std::fs::write(
+        dir.join("config.json"),
+        serde_json::to_string(config).expect("JSON"),
+    )
+    .expect("written");
     write(&dir.join(name), &tensors(&parameters(module, mapping), seed));
 }
 

@@ -15,8 +15,8 @@ use eclipse_t2i::noise::Noise;
 use eclipse_t2i::objective::eclipse::{Direction, Reduction};
 use eclipse_t2i::train::checkpoint::last_complete;
 use eclipse_t2i::train::prior::{
-    AdamWOptions, DiffusionTrainer, EclipseOptions, NoisingOptions, PriorBatch, PriorTrainer, diffusion_batches,
-    eclipse_batches,
+    AdamWOptions, DiffusionTrainer, EclipseOptions, NoisingOptions, PriorBatch, PriorTrainer,
+    diffusion_batches, eclipse_batches,
 };
 use eclipse_t2i::train::schedule::{LrSchedule, SteppedLr};
 use eclipse_t2i::train::session::{SessionOptions, Sink, TrainError, fit};
@@ -64,15 +64,26 @@ fn train(desk: &Path, out: &str, more: &[&str]) -> Command {
 
 fn finish(mut command: Command) {
     let output = command.output().expect("the program starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// Lets `child` work until `reached`, then kills it as a power cut would.
 fn kill_when(mut child: Child, reached: impl Fn() -> bool) {
     let start = Instant::now();
     while !reached() {
-        assert_eq!(child.try_wait().expect("a child"), None, "the run ended before it could be killed");
-        assert!(start.elapsed() < Duration::from_secs(120), "the run does not get there");
+        assert_eq!(
+            child.try_wait().expect("a child"),
+            None,
+            "the run ended before it could be killed"
+        );
+        assert!(
+            start.elapsed() < Duration::from_secs(120),
+            "the run does not get there"
+        );
         std::thread::sleep(Duration::from_micros(200));
     }
     child.kill().expect("killed");
@@ -88,7 +99,12 @@ fn results(run: &Path) -> Vec<(PathBuf, Vec<u8>)> {
         "prior/config.json",
         "prior/diffusion_pytorch_model.safetensors",
     ];
-    let read = |name: &str| (PathBuf::from(name), std::fs::read(run.join(name)).expect("a result"));
+    let read = |name: &str| {
+        (
+            PathBuf::from(name),
+            std::fs::read(run.join(name)).expect("a result"),
+        )
+    };
     assert!(run.join("DONE").is_file());
     assert_eq!(tiny::temporaries(run), Vec::<PathBuf>::new());
     names.into_iter().map(read).collect()
@@ -96,11 +112,27 @@ fn results(run: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 
 fn assert_same(a: &Path, b: &Path) {
     for ((name, a), (_, b)) in results(a).into_iter().zip(results(b)) {
-        let lines = |bytes: &[u8]| String::from_utf8_lossy(bytes).lines().map(String::from).collect::<Vec<_>>();
+        let lines = |bytes: &[u8]| {
+            String::from_utf8_lossy(bytes)
+                .lines()
+                .map(String::from)
+                .collect::<Vec<_>>()
+        };
         let differ = || {
             let (a, b) = (lines(&a), lines(&b));
-            let unlike = a.iter().zip(&b).position(|(a, b)| a != b).unwrap_or(a.len().min(b.len()));
-            format!("line {} of {} and {}: {:?}, {:?}", unlike + 1, a.len(), b.len(), a.get(unlike), b.get(unlike))
+            let unlike = a
+                .iter()
+                .zip(&b)
+                .position(|(a, b)| a != b)
+                .unwrap_or(a.len().min(b.len()));
+            format!(
+                "line {} of {} and {}: {:?}, {:?}",
+                unlike + 1,
+                a.len(),
+                b.len(),
+                a.get(unlike),
+                b.get(unlike)
+            )
         };
         assert!(a == b, "{} differs in {}", name.display(), differ());
     }
@@ -123,7 +155,9 @@ fn a_run_killed_at_any_moment_ends_as_if_it_had_not_been() {
         command.stderr(Stdio::null()).spawn().expect("the program starts")
     };
     kill_when(start(&[]), || wrote(7)); // before any checkpoint
-    kill_when(start(&["--resume"]), || killed.join("checkpoint/model-3.bpk").exists()); // while one is being written
+    kill_when(start(&["--resume"]), || {
+        killed.join("checkpoint/model-3.bpk").exists()
+    }); // while one is being written
     kill_when(start(&["--resume"]), || wrote(130)); // between two
     assert!(last_complete(&killed.join("checkpoint")) >= Some(6));
     assert!(!killed.join("DONE").exists() && !killed.join("prior").exists());
@@ -140,7 +174,12 @@ fn a_run_killed_at_any_moment_ends_as_if_it_had_not_been() {
 #[test]
 fn a_killed_diffusion_run_ends_the_same_too() {
     let desk = desk();
-    let more = ["--set", "objective.kind=diffusion", "--set", "objective.sampler.steps=5"];
+    let more = [
+        "--set",
+        "objective.kind=diffusion",
+        "--set",
+        "objective.sampler.steps=5",
+    ];
     finish(train(desk.path(), "whole", &more));
     let metrics = desk.path().join("killed/metrics.jsonl");
     let child = train(desk.path(), "killed", &more).stderr(Stdio::null()).spawn();
@@ -155,8 +194,16 @@ fn a_killed_diffusion_run_ends_the_same_too() {
 fn lambda_zero_is_projection_bit_for_bit() {
     let desk = desk();
     let short = ["--set", "train.steps=30"];
-    finish(train(desk.path(), "zero", &[&short[..], &["--set", "objective.lambda=0"]].concat()));
-    finish(train(desk.path(), "projection", &[&short[..], &["--set", "objective.kind=projection"]].concat()));
+    finish(train(
+        desk.path(),
+        "zero",
+        &[&short[..], &["--set", "objective.lambda=0"]].concat(),
+    ));
+    finish(train(
+        desk.path(),
+        "projection",
+        &[&short[..], &["--set", "objective.kind=projection"]].concat(),
+    ));
     finish(train(desk.path(), "eclipse", &short));
     let all = |name: &str| {
         let mut found = results(&desk.path().join(name));
@@ -170,7 +217,9 @@ fn lambda_zero_is_projection_bit_for_bit() {
 #[test]
 fn a_run_that_blows_up_names_the_step() {
     let desk = desk();
-    let output = train(desk.path(), "run", &["--set", "train.lr=1e30"]).output().expect("starts");
+    let output = train(desk.path(), "run", &["--set", "train.lr=1e30"])
+        .output()
+        .expect("starts");
     assert_eq!(output.status.code(), Some(1));
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     insta::assert_snapshot!(stderr, @"error: step 2: `loss` is NaN; the run stops here, its last checkpoint is step 0");
@@ -187,22 +236,44 @@ fn pairs(n: usize) -> Arc<Pairs> {
         n_text,
         z_y: noise.normal_vec(n * D_CLIP),
         tokens: noise.normal_vec(n * n_text * D_CLIP),
-        mask: (0..n * n_text).map(|i| f32::from(u8::from(i % n_text < 6))).collect(),
+        mask: (0..n * n_text)
+            .map(|i| f32::from(u8::from(i % n_text < 6)))
+            .collect(),
     };
     let (texts, empty) = (texts(n), texts(1));
-    Arc::new(Pairs { z_x: noise.normal_vec(n * D_CLIP), texts, empty })
+    Arc::new(Pairs {
+        z_x: noise.normal_vec(n * D_CLIP),
+        texts,
+        empty,
+    })
 }
 
 fn options(lambda: f64) -> EclipseOptions {
-    EclipseOptions { lambda, tau: 0.07, direction: Direction::ImageToText, reduction: Reduction::Mean, grad_clip: Some(1.0) }
+    EclipseOptions {
+        lambda,
+        tau: 0.07,
+        direction: Direction::ImageToText,
+        reduction: Reduction::Mean,
+        grad_clip: Some(1.0),
+    }
 }
 
 fn adamw() -> AdamWOptions {
-    AdamWOptions { betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.01 }
+    AdamWOptions {
+        betas: (0.9, 0.999),
+        eps: 1e-8,
+        weight_decay: 0.01,
+    }
 }
 
 fn one_cycle(steps: usize) -> SteppedLr {
-    let cycle = LrSchedule::OneCycle { lr: 3e-3, total: steps, pct_start: 0.3, div: 25.0, final_div: 1e4 };
+    let cycle = LrSchedule::OneCycle {
+        lr: 3e-3,
+        total: steps,
+        pct_start: 0.3,
+        div: 25.0,
+        final_div: 1e4,
+    };
     SteppedLr::new(cycle.check().expect("a schedule"))
 }
 
@@ -220,17 +291,35 @@ fn train_with(dir: &Path, bad: usize, pause: Duration) -> Result<tiny::Tensors, 
     let batches = eclipse_batches(pairs(24), 8, 3);
     let batch = move |step: usize, device: &Device| {
         let batch = batches(step, device);
-        let z_x = if step == bad { batch.z_x.mul_scalar(f32::NAN) } else { batch.z_x };
+        let z_x = if step == bad {
+            batch.z_x.mul_scalar(f32::NAN)
+        } else {
+            batch.z_x
+        };
         PriorBatch { z_x, ..batch }
     };
     let sink: Sink = Box::new(move |_, _| {
         std::thread::sleep(pause);
         Ok(())
     });
-    let session = SessionOptions { n_steps: N_STEPS, checkpoint_every: EVERY };
-    let trained = fit(trainer(dir, 0.2), adamw().init(), one_cycle(N_STEPS), batch, dir, session, sink)?;
+    let session = SessionOptions {
+        n_steps: N_STEPS,
+        checkpoint_every: EVERY,
+    };
+    let trained = fit(
+        trainer(dir, 0.2),
+        adamw().init(),
+        one_cycle(N_STEPS),
+        batch,
+        dir,
+        session,
+        sink,
+    )?;
     std::fs::create_dir_all(dir.join("end")).expect("a folder");
-    trained.prior.save(&tiny::prior_config(), &dir.join("end")).expect("saved");
+    trained
+        .prior
+        .save(&tiny::prior_config(), &dir.join("end"))
+        .expect("saved");
     Ok(tiny::read(&dir.join("end/diffusion_pytorch_model.safetensors")))
 }
 
@@ -243,7 +332,10 @@ fn a_value_that_is_not_finite_stops_the_run_and_spares_the_checkpoints() {
         for pause in [Duration::ZERO, Duration::from_millis(15)] {
             let dir = tempfile::tempdir().expect("a folder");
             let error = train_with(dir.path(), bad, pause).expect_err("stops");
-            assert!(matches!(error, TrainError::NonFinite { step, .. } if step == bad), "{error:?}");
+            assert!(
+                matches!(error, TrainError::NonFinite { step, .. } if step == bad),
+                "{error:?}"
+            );
             assert_eq!(
                 error.to_string(),
                 format!("step {bad}: `loss` is NaN; the run stops here, its last checkpoint is step {kept}")
@@ -263,10 +355,24 @@ fn a_sink_that_cannot_write_stops_the_run() {
         7 => Err(eclipse_t2i::files::FileError::Missing("metrics".into())),
         _ => Ok(()),
     });
-    let session = SessionOptions { n_steps: N_STEPS, checkpoint_every: EVERY };
+    let session = SessionOptions {
+        n_steps: N_STEPS,
+        checkpoint_every: EVERY,
+    };
     let batches = eclipse_batches(pairs(24), 8, 3);
-    let fitted = fit(trainer(dir.path(), 0.2), adamw().init(), one_cycle(N_STEPS), batches, dir.path(), session, sink);
-    assert_eq!(fitted.err().map(|e| e.to_string()).as_deref(), Some("no such file: metrics"));
+    let fitted = fit(
+        trainer(dir.path(), 0.2),
+        adamw().init(),
+        one_cycle(N_STEPS),
+        batches,
+        dir.path(),
+        session,
+        sink,
+    );
+    assert_eq!(
+        fitted.err().map(|e| e.to_string()).as_deref(),
+        Some("no such file: metrics")
+    );
 }
 
 #[test]
@@ -286,7 +392,10 @@ fn one_batch_is_learned_by_heart() {
             trainer = trainer.optimize(&mut optimizer, schedule.step().into(), grads);
         }
         let last = loss(&trainer);
-        assert!(last * 10.0 < first, "lambda {lambda}: {first} fell to {last} only");
+        assert!(
+            last * 10.0 < first,
+            "lambda {lambda}: {first} fell to {last} only"
+        );
     }
 }
 
@@ -310,8 +419,20 @@ where
             Ok(())
         }
     });
-    let session = SessionOptions { n_steps: 20, checkpoint_every: 20 };
-    fit(model, adamw().init(), one_cycle(20), batch, dir.path(), session, sink).expect("trains");
+    let session = SessionOptions {
+        n_steps: 20,
+        checkpoint_every: 20,
+    };
+    fit(
+        model,
+        adamw().init(),
+        one_cycle(20),
+        batch,
+        dir.path(),
+        session,
+        sink,
+    )
+    .expect("trains");
     let seen = seen.lock().expect("the writer is gone");
     seen.clone()
 }
@@ -339,7 +460,8 @@ fn loss_curves_are_the_committed_ones() {
     let path = golden("loss_curves.json");
     let text = std::fs::read_to_string(&path).unwrap_or_default();
     let committed: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    let numbers = |v: &serde_json::Value| -> Vec<f64> { serde_json::from_value(v.clone()).unwrap_or_default() };
+    let numbers =
+        |v: &serde_json::Value| -> Vec<f64> { serde_json::from_value(v.clone()).unwrap_or_default() };
     for (name, curve) in computed.as_object().expect("three") {
         let (curve, want) = (numbers(curve), numbers(&committed[name]));
         let same = |(a, b): (&f64, &f64)| (a - b).abs() <= CURVE_TOLERANCE * b.abs();

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::nn::Activation;
-use crate::weights::{WeightsError, read_json};
+use crate::weights::{WeightsError, from_object, read_json};
 
 /// The text tower (transformers `CLIPTextConfig`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -132,6 +132,75 @@ impl ClipConfig {
     }
 }
 
+/// Refuses sizes that no tower can have.
+pub(super) trait Tower {
+    /// `(key, value)` of every size, heads and the width that they share first.
+    fn sizes(&self) -> Vec<(&'static str, usize)>;
+
+    /// What one tower alone needs.
+    fn check_own(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// The key, what was expected and what was found.
+    fn check(&self) -> Result<(), String> {
+        let sizes = self.sizes();
+        for (key, size) in &sizes {
+            if *size == 0 {
+                return Err(format!("`{key}`: expected at least 1, found 0"));
+            }
+        }
+        let ((heads_key, heads), (width_key, width)) = (sizes[0], sizes[1]);
+        if !width.is_multiple_of(heads) {
+            return Err(format!(
+                "`{heads_key}`: expected a divisor of `{width_key}` ({width}), found {heads}"
+            ));
+        }
+        self.check_own()
+    }
+}
+
+impl Tower for ClipTextConfig {
+    fn sizes(&self) -> Vec<(&'static str, usize)> {
+        vec![
+            ("num_attention_heads", self.num_attention_heads),
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("projection_dim", self.projection_dim),
+            ("num_hidden_layers", self.num_hidden_layers),
+            ("vocab_size", self.vocab_size),
+            ("max_position_embeddings", self.max_position_embeddings),
+        ]
+    }
+}
+
+impl Tower for ClipVisionConfig {
+    fn sizes(&self) -> Vec<(&'static str, usize)> {
+        vec![
+            ("num_attention_heads", self.num_attention_heads),
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("projection_dim", self.projection_dim),
+            ("num_hidden_layers", self.num_hidden_layers),
+            ("image_size", self.image_size),
+            ("patch_size", self.patch_size),
+        ]
+    }
+
+    fn check_own(&self) -> Result<(), String> {
+        if self.num_channels != 3 {
+            return Err(format!("`num_channels`: expected 3, found {}", self.num_channels));
+        }
+        if self.patch_size > self.image_size {
+            let (side, found) = (self.image_size, self.patch_size);
+            return Err(format!(
+                "`patch_size`: expected at most `image_size` ({side}), found {found}"
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// Which kind of folder a tower was read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
@@ -145,7 +214,7 @@ pub(super) enum Source {
 /// whose root `projection_dim` then counts (OpenCLIP's published towers leave it out: reference `eclipse-inference` forces it too).
 pub(super) fn read_tower<T>(dir: &Path, key: &str, expected_type: &str) -> Result<(T, Source), WeightsError>
 where
-    T: serde::de::DeserializeOwned,
+    T: serde::de::DeserializeOwned + Tower,
 {
     let path = dir.join("config.json");
     let mut json: serde_json::Map<String, serde_json::Value> = read_json(&path)?;
@@ -173,6 +242,11 @@ where
         }
         json = tower;
     }
-    let config = serde_json::from_value(json.into()).map_err(|e| config_error(e.to_string()))?;
+    let inside = |reason: String| match source {
+        Source::Full => config_error(format!("`{key}`: {reason}")),
+        Source::Tower => config_error(reason),
+    };
+    let config: T = from_object(json).map_err(inside)?;
+    config.check().map_err(inside)?;
     Ok((config, source))
 }

@@ -32,6 +32,16 @@ pub enum ClipError {
         /// Where.
         looked: Vec<PathBuf>,
     },
+    /// The tokenizer knows tokens that the tower does not.
+    #[error("{dir}: the tokenizer has {tokenizer} tokens, but `vocab_size` is {tower} in the tower")]
+    Vocabulary {
+        /// The tokenizer's folder.
+        dir: PathBuf,
+        /// Tokens of the tokenizer.
+        tokenizer: usize,
+        /// Tokens of the tower.
+        tower: usize,
+    },
     /// The preprocessing makes pictures that the tower does not take.
     #[error("{dir}: `crop_size` is {crop:?} in the preprocessing, but `image_size` is {tower} in the tower")]
     ImageSize {
@@ -86,6 +96,13 @@ impl TextEncoder {
             });
         };
         let tokenizer = Tokenizer::load(found, config.max_position_embeddings)?;
+        if tokenizer.n_vocab() > config.vocab_size {
+            return Err(ClipError::Vocabulary {
+                dir: found.clone(),
+                tokenizer: tokenizer.n_vocab(),
+                tower: config.vocab_size,
+            });
+        }
         Ok(Self {
             tokenizer,
             tower,

@@ -173,14 +173,14 @@ impl PriorConfig {
         expect(
             "encoder_hid_proj_type",
             "linear",
-            format!("{hidden:?}"),
+            hidden.unwrap_or("null").to_string(),
             hidden == Some("linear"),
         )?;
         let added = self.added_emb_type.as_deref();
         expect(
             "added_emb_type",
             "prd",
-            format!("{added:?}"),
+            added.unwrap_or("null").to_string(),
             added == Some("prd"),
         )?;
         expect(

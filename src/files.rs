@@ -127,11 +127,15 @@ pub fn write_atomic_with(
 
 /// tempfile adds the temporary name to the system's reason; a reader of the message has no use for it.
 fn without_path(error: std::io::Error) -> std::io::Error {
-    let system = error.get_ref().and_then(std::error::Error::source);
-    let system = system.and_then(|e| e.downcast_ref::<std::io::Error>());
-    match system.and_then(std::io::Error::raw_os_error) {
-        Some(code) => std::io::Error::from_raw_os_error(code),
-        None => error,
+    use std::io::ErrorKind as Kind;
+    match error.kind() {
+        kind @ (Kind::NotFound
+        | Kind::PermissionDenied
+        | Kind::NotADirectory
+        | Kind::ReadOnlyFilesystem
+        | Kind::StorageFull
+        | Kind::QuotaExceeded) => kind.into(),
+        _ => error,
     }
 }
 

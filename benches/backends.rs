@@ -87,7 +87,7 @@ fn prior(c: &mut Criterion) {
             let init = |device: &Device| torch_default(Prior::init(&size.config, device), &mut Noise::new(0));
 
             let (module, inputs) = (init(&device), batch(&size, &device));
-            group.bench_function(BenchmarkId::new("forward", &spec), |b| {
+            group.bench_function(BenchmarkId::new("forward", spec), |b| {
                 b.iter(|| {
                     module
                         .forward(inputs.eps.clone(), inputs.text.clone())
@@ -96,7 +96,7 @@ fn prior(c: &mut Criterion) {
             });
             let device = device.clone().autodiff();
             let (trainer, inputs) = (PriorTrainer::new(init(&device), options), batch(&size, &device));
-            group.bench_function(BenchmarkId::new("train_step", &spec), |b| {
+            group.bench_function(BenchmarkId::new("train_step", spec), |b| {
                 b.iter(|| trainer.step(inputs.clone()).item.values.into_data())
             });
             group.finish();

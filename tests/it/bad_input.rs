@@ -117,7 +117,7 @@ fn said(cases: &[Case]) -> String {
 
 macro_rules! snapshot {
     ($name:literal, $cases:expr) => {
-        insta::with_settings!({filters => vec![("[0-9a-f]{64}", "HASH")], omit_expression => true}, {
+        insta::with_settings!({filters => vec![("[0-9a-f]{64}", "HASH"), (env!("CARGO_MANIFEST_DIR"), "ROOT")], omit_expression => true}, {
             insta::assert_snapshot!($name, said($cases));
         });
     };
@@ -481,36 +481,41 @@ fn requests() {
         "prompts.txt/dump",
         &fixture,
     ];
-    insta::with_settings!({filters => vec![(golden("").to_str().expect("a path"), "GOLDEN/")]}, {
-        snapshot!(
-            "requests",
-            &[
-                ("no prompts", PREDICT, &|desk| std::fs::remove_file(desk.join("prompts.txt")).expect("it")),
-                ("empty prompts", PREDICT, &|desk| std::fs::write(desk.join("prompts.txt"), "\n  \n").expect("it")),
-                ("prompts in Latin-1", PREDICT, &|desk| {
-                    std::fs::write(desk.join("prompts.txt"), b"a caf\xe9\n").expect("it");
-                }),
-                ("a folder for prompts", PREDICT, &|desk| {
-                    std::fs::remove_file(desk.join("prompts.txt")).expect("it");
-                    std::fs::create_dir(desk.join("prompts.txt")).expect("it");
-                }),
-                ("--prompts left out", &absent, &nothing),
-                ("no steps", &steps, &nothing),
-                ("too many steps", &many, &nothing),
-                ("negative guidance", &guidance, &nothing),
-                ("guidance that is no number", &not_a_number, &nothing),
-                ("negative eta", &eta, &nothing),
-                ("the best of none", &none, &nothing),
-                ("unknown format", &picture, &nothing),
-                ("a file for a folder", &blocked, &nothing),
-                ("a folder that is not there", &nowhere, &nothing),
-                ("a run in a file", &run_blocked, &nothing),
-                ("records in a file", &records, &nothing),
-                ("a dump in a file", &dump, &nothing),
-                ("unknown device", &unknown, &nothing),
-            ]
-        );
-    });
+    snapshot!(
+        "requests",
+        &[
+            ("no prompts", PREDICT, &|desk| std::fs::remove_file(
+                desk.join("prompts.txt")
+            )
+            .expect("it")),
+            ("empty prompts", PREDICT, &|desk| std::fs::write(
+                desk.join("prompts.txt"),
+                "\n  \n"
+            )
+            .expect("it")),
+            ("prompts in Latin-1", PREDICT, &|desk| {
+                std::fs::write(desk.join("prompts.txt"), b"a caf\xe9\n").expect("it");
+            }),
+            ("a folder for prompts", PREDICT, &|desk| {
+                std::fs::remove_file(desk.join("prompts.txt")).expect("it");
+                std::fs::create_dir(desk.join("prompts.txt")).expect("it");
+            }),
+            ("--prompts left out", &absent, &nothing),
+            ("no steps", &steps, &nothing),
+            ("too many steps", &many, &nothing),
+            ("negative guidance", &guidance, &nothing),
+            ("guidance that is no number", &not_a_number, &nothing),
+            ("negative eta", &eta, &nothing),
+            ("the best of none", &none, &nothing),
+            ("unknown format", &picture, &nothing),
+            ("a file for a folder", &blocked, &nothing),
+            ("a folder that is not there", &nowhere, &nothing),
+            ("a run in a file", &run_blocked, &nothing),
+            ("records in a file", &records, &nothing),
+            ("a dump in a file", &dump, &nothing),
+            ("unknown device", &unknown, &nothing),
+        ]
+    );
 }
 
 /// The disk refuses at every place where a run writes: it stops there, and goes on when the disk is in order again.

@@ -3,6 +3,7 @@
 mod devices;
 mod inspect;
 mod pretrain;
+mod prior;
 mod progress;
 mod report;
 mod sweep;
@@ -36,6 +37,8 @@ enum Command {
     Report(report::ReportArgs),
     /// Say what a model directory, a safetensors file or a run directory holds.
     Inspect(inspect::InspectArgs),
+    /// Turn prompts into image embeddings with any prior.
+    Prior(prior::PriorArgs),
     /// Reproduce reference numbers on this machine and device.
     Verify(verify::VerifyArgs),
     /// Make a built-in world's small CLIP again, and measure what it can tell.
@@ -53,6 +56,7 @@ impl Cli {
             Command::Train(args) => train::run(&args, device),
             Command::Report(args) => report::run(&args),
             Command::Inspect(args) => inspect::run(&args),
+            Command::Prior(args) => prior::run(&args, device),
             Command::Verify(args) => verify::run(&args, device),
             Command::Pretrain(args) => pretrain::run(&args, device),
             Command::Devices(args) => devices::run(&args),

@@ -2,7 +2,7 @@
 //!
 //! ```toml
 //! extends = "base.toml"
-//! baselines = ["text", "ridge"]          # methods without a network, beside the runs
+//! baselines = ["text_as_prior", "ridge"]          # methods without a network, beside the runs
 //! [axes]                                 # product, in this order
 //! "objective.lambda" = [0.0, 0.2, 1.0]   # a list of values, or a table of named ones (for values that are tables)
 //! seed = [0, 1, 2]
@@ -250,7 +250,7 @@ impl SweepSpec {
                 origin: self.folder.join("sweep.toml").display().to_string(),
                 key: "axes".into(),
                 expected: "runs that differ".into(),
-                found: format!("the configuration of {} twice", twice.name),
+                found: format!("one configuration twice, the second time as {}", labels_of(&twice.axes)),
             }),
         }
     }
@@ -304,7 +304,7 @@ impl SweepSpec {
     }
 }
 
-const BASELINES: &str = "a list of text, mean_shift, ridge, nearest_caption, oracle";
+const BASELINES: &str = "a list of text_as_prior, mean_shift, scaled_mean_shift, ridge, nearest_caption, oracle";
 const REPORT: &str = "a table with the lists columns and plot and the text reference";
 
 fn read_as<T: serde::de::DeserializeOwned>(
@@ -428,6 +428,11 @@ fn named(axes: Vec<(String, String)>, layers: &Layers) -> Result<Planned, SpecEr
         .map(|(key, label)| format!("{key}-{}_", file_name(label)));
     let prefix = parts.collect::<String>();
     plan(axes, layers, |hash| format!("{prefix}{hash}"))
+}
+
+/// `a = 1, b = 2`.
+fn labels_of(axes: &[(String, String)]) -> String {
+    axes.iter().map(|(key, label)| format!("{key} = {label}")).collect::<Vec<_>>().join(", ")
 }
 
 fn plan(

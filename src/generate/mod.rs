@@ -1,3 +1,4 @@
 //! From prompts to image embeddings: the place where text tower, prior and sampler meet.
 
+pub mod pipeline;
 pub mod prior;

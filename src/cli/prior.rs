@@ -1,0 +1,121 @@
+//! `eclipse prior`.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use eclipse_t2i::data::prompts::read_prompts;
+use eclipse_t2i::device::DeviceSpec;
+use eclipse_t2i::files;
+use eclipse_t2i::generate::pipeline::{Predictions, PriorPipeline, Request};
+use eclipse_t2i::generate::prior::PriorSettings;
+use eclipse_t2i::noise::Noise;
+use safetensors::tensor::{Dtype, TensorView};
+
+use super::Usage;
+
+/// Arguments of `eclipse prior`.
+#[derive(Debug, Args)]
+pub struct PriorArgs {
+    /// The prior: a folder with config.json and weights, published or trained here.
+    #[arg(long, value_name = "DIR")]
+    prior: PathBuf,
+    /// The text tower it was trained on: a CLIP folder, or a pipeline with text_encoder/ and tokenizer/.
+    #[arg(long, value_name = "DIR")]
+    text: PathBuf,
+    /// One prompt a line, UTF-8.
+    #[arg(long, value_name = "FILE")]
+    prompts: PathBuf,
+    /// Where the embeddings go: .safetensors (z_x_hat, z_y and the prompts) or .npy (z_x_hat alone).
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Seed of the noise.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Steps of a diffusion prior.
+    #[arg(long, value_name = "N", default_value_t = PriorSettings::default().n_steps)]
+    steps: usize,
+    /// Weight of the noise that a diffusion prior adds in each step; 0 adds none.
+    #[arg(long, value_name = "X", default_value_t = PriorSettings::default().eta, allow_negative_numbers = true)]
+    eta: f64,
+    /// Guidance scale of a diffusion prior; up to 1 is none.
+    #[arg(long, value_name = "X", default_value_t = PriorSettings::default().guidance, allow_negative_numbers = true)]
+    guidance: f64,
+    /// What guidance pushes away from, in place of the empty prompt.
+    #[arg(long, value_name = "TEXT")]
+    negative: Option<String>,
+    /// Draw this many candidates a prompt and keep the one nearest to the text embedding.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    best_of: usize,
+}
+
+/// Turns a prompt file into image embeddings.
+pub fn run(args: &PriorArgs, device: DeviceSpec) -> anyhow::Result<()> {
+    let format = Format::of(&args.out)?;
+    let settings = PriorSettings { n_steps: args.steps, guidance: args.guidance, eta: args.eta };
+    settings.check().map_err(|e| Usage(e.to_string()))?;
+    if args.best_of == 0 {
+        return Err(Usage("best-of must be at least 1, found 0".into()).into());
+    }
+    let prompts = read_prompts(&args.prompts)?;
+    let pipeline = PriorPipeline::load(&args.prior, &args.text, &device.device()?)?;
+    let request = Request { prompts, negative: args.negative.clone(), settings, best_of: args.best_of };
+    let predictions = pipeline.predict(&request, &mut Noise::new(args.seed))?;
+    for (prompt, cut) in request.prompts.iter().zip(&predictions.n_words_cut) {
+        if *cut > 0 {
+            tracing::warn!("the last {cut} words do not fit the text tower and were cut: {prompt:?}");
+        }
+    }
+    match format {
+        Format::Safetensors => write_safetensors(&args.out, &request.prompts, &predictions)?,
+        Format::Npy => write_npy(&args.out, &predictions)?,
+    }
+    super::print(&format!(
+        "wrote {} embeddings of width {} to {}\n",
+        request.prompts.len(),
+        predictions.d_clip,
+        args.out.display()
+    ))
+}
+
+enum Format {
+    Safetensors,
+    Npy,
+}
+
+impl Format {
+    fn of(path: &Path) -> Result<Self, Usage> {
+        match path.extension().and_then(|e| e.to_str()) {
+            Some("safetensors") => Ok(Self::Safetensors),
+            Some("npy") => Ok(Self::Npy),
+            _ => Err(Usage(format!("--out {}: expected a name that ends in .safetensors or .npy", path.display()))),
+        }
+    }
+}
+
+fn write_safetensors(path: &Path, prompts: &[String], predictions: &Predictions) -> anyhow::Result<()> {
+    let bytes = |values: &[f32]| -> Vec<u8> { values.iter().flat_map(|v| v.to_le_bytes()).collect() };
+    let (z_x_hat, z_y) = (bytes(&predictions.z_x_hat), bytes(&predictions.z_y));
+    let shape = vec![prompts.len(), predictions.d_clip];
+    let view = |data| TensorView::new(Dtype::F32, shape.clone(), data);
+    let tensors = [("z_x_hat", view(&z_x_hat)?), ("z_y", view(&z_y)?)];
+    let metadata = HashMap::from([("prompts".to_string(), serde_json::to_string(prompts)?)]);
+    let file = safetensors::serialize(tensors, Some(metadata)).context("cannot serialise the embeddings")?;
+    Ok(files::write_atomic(path, &file)?)
+}
+
+/// NumPy's format, version 1.0: magic, header length, a header padded so that the data start at a multiple of 64, little-endian f32.
+fn write_npy(path: &Path, predictions: &Predictions) -> anyhow::Result<()> {
+    let shape = (predictions.z_x_hat.len() / predictions.d_clip, predictions.d_clip);
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape:?}, }}");
+    let prefix = 10;
+    let padding = (64 - (prefix + header.len() + 1) % 64) % 64;
+    header.push_str(&" ".repeat(padding));
+    header.push('\n');
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend(u16::try_from(header.len())?.to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend(predictions.z_x_hat.iter().flat_map(|v| v.to_le_bytes()));
+    Ok(files::write_atomic(path, &bytes)?)
+}

@@ -1,0 +1,105 @@
+//! Prompts to image embeddings: tokenizer, text tower and prior as one thing.
+
+use std::path::Path;
+
+use burn::prelude::*;
+
+use super::prior::{AnyPrior, PriorError, PriorSettings};
+use crate::diffusion::DrawNoise;
+use crate::models::clip::{ClipError, TextEncoder};
+use crate::models::prior::TextCondition;
+
+/// Prompts a forward pass: bounds memory.
+const BATCH: usize = 32;
+
+/// A text tower and a prior that belong together.
+#[derive(Debug)]
+pub struct PriorPipeline {
+    text: TextEncoder,
+    prior: AnyPrior,
+}
+
+/// Prompts that could not be turned into embeddings.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The text side.
+    #[error(transparent)]
+    Clip(#[from] ClipError),
+    /// The prior.
+    #[error(transparent)]
+    Prior(#[from] PriorError),
+}
+
+/// What a call asks for.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Request {
+    /// Captions.
+    pub prompts: Vec<String>,
+    /// What guidance of a diffusion prior pushes away from; the empty caption if absent.
+    pub negative: Option<String>,
+    /// Steps, guidance, eta.
+    pub settings: PriorSettings,
+    /// Candidates a prompt, of which the one nearest to the text is kept; 0 counts as 1.
+    pub best_of: usize,
+}
+
+/// Embeddings of prompts, row by row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Predictions {
+    /// d_clip.
+    pub d_clip: usize,
+    /// Predicted image embeddings, `[n, d_clip]`.
+    pub z_x_hat: Vec<f32>,
+    /// Text embeddings, `[n, d_clip]`.
+    pub z_y: Vec<f32>,
+    /// Words of each prompt that did not fit the text tower.
+    pub n_words_cut: Vec<usize>,
+}
+
+impl PriorPipeline {
+    /// Loads a prior's folder and the text tower it was trained on.
+    ///
+    /// # Errors
+    /// [`PipelineError`], naming the file, the key or the tensors; [`PriorError::Width`] when the two come from different CLIPs.
+    pub fn load(prior_dir: &Path, text_dir: &Path, device: &Device) -> Result<Self, PipelineError> {
+        let text = TextEncoder::load(text_dir, device)?;
+        let (config, prior) = AnyPrior::load(prior_dir, device)?;
+        let tower = text.config();
+        let pooled = config.d_pooled.unwrap_or(config.d_clip);
+        let given = (tower.projection_dim, tower.hidden_size, tower.max_position_embeddings);
+        if given != (pooled, config.d_clip, config.n_text) {
+            let say = |(z_y, hidden, n): (usize, usize, usize)| format!("z_y of width {z_y} and {n} states of width {hidden}");
+            return Err(PipelineError::Prior(PriorError::Width {
+                text: say(given),
+                dir: prior_dir.to_path_buf(),
+                prior: say((pooled, config.d_clip, config.n_text)),
+            }));
+        }
+        Ok(Self { text, prior })
+    }
+
+    /// Predicts an image embedding for each prompt. The noise is drawn batch by batch, so a prompt's result depends on its place.
+    ///
+    /// # Errors
+    /// [`PipelineError`] for settings out of range or a prompt that cannot be tokenized.
+    pub fn predict(&self, request: &Request, noise: &mut impl DrawNoise<2>) -> Result<Predictions, PipelineError> {
+        let d_clip = self.text.config().projection_dim;
+        let mut out = Predictions { d_clip, z_x_hat: Vec::new(), z_y: Vec::new(), n_words_cut: Vec::new() };
+        for prompts in request.prompts.chunks(BATCH) {
+            let (text, cut) = self.encode(prompts)?;
+            let away = vec![request.negative.clone().unwrap_or_default(); prompts.len()];
+            let (away, _) = self.encode(&away)?;
+            out.z_y.extend(text.z_y.to_data().iter::<f32>());
+            let n = request.best_of.max(1);
+            let z_x_hat = self.prior.sample_best_of(n, &text, &away, request.settings, noise)?;
+            out.z_x_hat.extend(z_x_hat.into_data().iter::<f32>());
+            out.n_words_cut.extend(cut);
+        }
+        Ok(out)
+    }
+
+    fn encode(&self, prompts: &[String]) -> Result<(TextCondition, Vec<usize>), PipelineError> {
+        let text = self.text.encode(prompts)?;
+        Ok((TextCondition { z_y: text.z_y, tokens: text.hidden, mask: Some(text.mask) }, text.n_words_cut))
+    }
+}

@@ -20,6 +20,12 @@ const FULL: CaptionMix = CaptionMix {
     plain_relation: 0.5,
     ..CaptionMix::W
 };
+/// Those of the first half in the second cycle: mostly both objects, both colours and the relation.
+const LONG: CaptionMix = CaptionMix {
+    relation: 0.7,
+    plain_relation: 0.2,
+    ..FULL
+};
 /// Those of the second half: much is left out.
 const SHORT: CaptionMix = CaptionMix {
     drop_object: 0.3,
@@ -97,7 +103,8 @@ impl BatchMaker {
         } else {
             0.0
         };
-        let (texts, statements): (Vec<String>, Vec<Statement>) = [FULL, SHORT]
+        let full = if step <= self.recipe.n_steps { FULL } else { LONG };
+        let (texts, statements): (Vec<String>, Vec<Statement>) = [full, SHORT]
             .iter()
             .flat_map(|mix| scenes.iter().map(move |scene| (mix, scene)))
             .map(|(mix, scene)| {

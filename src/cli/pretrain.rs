@@ -23,7 +23,7 @@ pub struct PretrainArgs {
     /// Seed of the first values and of all batches.
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
-    /// Optimiser steps of the first cycle, if not the recipe's.
+    /// Optimiser steps, if not the recipe's.
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
     /// Only see that everything fits together, in seconds.
@@ -87,9 +87,8 @@ pub fn run(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
         run_dir,
         device,
     };
-    let n_total = request.recipe.total_steps();
     let (steps, run) = (super::progress::Steps::new(), request.run_dir.clone());
-    let record = pretrain_emoji(&request, move |step, _| steps.show(&run, step, n_total))
+    let record = pretrain_emoji(&request, move |step, _| steps.show(&run, step, n_steps))
         .context("cannot make the world's CLIP")?;
     if args.json {
         return super::print_json(&serde_json::to_value(&record)?);

@@ -13,7 +13,8 @@ use crate::eval::Embeddings;
 use crate::files::{self, FileError};
 use crate::models::clip::tokenizer::{Tokenizer, TokenizerError};
 use crate::models::clip::{ClipError, ImageEncoder, TextEncoder};
-use crate::train::clip::{BatchError, BatchMaker, ClipRecipe, Cycles, optimizer, write_word_tokenizer};
+use crate::train::clip::{BatchError, BatchMaker, ClipRecipe, optimizer, write_word_tokenizer};
+use crate::train::schedule::SteppedLr;
 use crate::train::session::{self, SessionOptions, TrainError};
 use crate::weights::{WeightsError, read_json, write_json};
 use crate::world;
@@ -129,7 +130,7 @@ pub fn pretrain_emoji(
     let maker = BatchMaker::new(recipe.clone(), tokenizer, preprocess.clone());
     maker.batch(1, &device)?; // so that what is wrong with tokenizer or preprocessing shows before training
     let options = SessionOptions {
-        n_steps: recipe.total_steps(),
+        n_steps: recipe.n_steps,
         checkpoint_every: CHECKPOINT_EVERY,
     };
     let resumed_after = session::resumable_step(run_dir, &options);
@@ -147,7 +148,7 @@ pub fn pretrain_emoji(
     let trained = session::fit(
         recipe.trainer(n_vocab, &device.clone().autodiff()),
         optimizer(recipe),
-        Cycles::new(recipe),
+        SteppedLr::new(recipe.schedule()),
         move |step, device| {
             maker
                 .batch(step, device)

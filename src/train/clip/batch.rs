@@ -20,12 +20,6 @@ const FULL: CaptionMix = CaptionMix {
     plain_relation: 0.5,
     ..CaptionMix::W
 };
-/// Those of the first half in the second cycle: mostly both objects, both colours and the relation.
-const LONG: CaptionMix = CaptionMix {
-    relation: 0.7,
-    plain_relation: 0.2,
-    ..FULL
-};
 /// Those of the second half: much is left out.
 const SHORT: CaptionMix = CaptionMix {
     drop_object: 0.3,
@@ -103,8 +97,7 @@ impl BatchMaker {
         } else {
             0.0
         };
-        let full = if step <= self.recipe.n_steps { FULL } else { LONG };
-        let (texts, statements): (Vec<String>, Vec<Statement>) = [full, SHORT]
+        let (texts, statements): (Vec<String>, Vec<Statement>) = [FULL, SHORT]
             .iter()
             .flat_map(|mix| scenes.iter().map(move |scene| (mix, scene)))
             .map(|(mix, scene)| {

@@ -8,7 +8,6 @@
 //! Axes: batch of pictures; n_captions = 2 batch; n_patches; n_facts.
 
 mod batch;
-mod cycles;
 mod facts;
 mod heads;
 mod muon;
@@ -16,7 +15,6 @@ mod start;
 mod vocabulary;
 
 pub use batch::{BatchError, BatchMaker, ClipBatch, picture};
-pub use cycles::Cycles;
 pub use facts::{FactTargets, N_COLOURS, n_facts};
 pub use heads::Heads;
 pub use muon::optimizer;
@@ -29,6 +27,7 @@ use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use serde::{Deserialize, Serialize};
 
 use super::gradients::clip_global_norm;
+use super::schedule::LrSchedule;
 use super::session::StepReport;
 use crate::models::clip::preprocess::Preprocess;
 use crate::models::clip::{Clip, ClipConfig, ClipTextConfig, ClipVisionConfig};
@@ -40,12 +39,8 @@ use crate::world;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClipRecipe {
-    /// Optimiser steps of the first cycle.
+    /// Optimiser steps.
     pub n_steps: usize,
-    /// Optimiser steps of the second cycle, with more of the longest captions: which colour belongs to which object is learnt last there.
-    pub n_second: usize,
-    /// Where the second cycle's learning rate starts, relative to the first.
-    pub second_lr: f64,
     /// Families of four pictures in a batch.
     pub n_families: usize,
     /// Width of both towers.
@@ -66,11 +61,11 @@ pub struct ClipRecipe {
     pub muon_factor: f64,
     /// Decoupled decay of the hidden matrices.
     pub weight_decay: f64,
-    /// Steps of linear warm-up of the first cycle; a half cosine to 2 % follows.
+    /// Steps of linear warm-up; a half cosine to 2 % follows.
     pub warmup: usize,
     /// Global gradient norm.
     pub grad_clip: f64,
-    /// Share of the captions of the first half of the first cycle whose relation is put into canonical order (left of, top of).
+    /// Share of the captions of the first half of the run whose relation is put into canonical order (left of, top of).
     pub canonical: f64,
     /// Seed of the first values and of all batches.
     pub seed: u64,
@@ -81,8 +76,6 @@ impl Default for ClipRecipe {
     fn default() -> Self {
         Self {
             n_steps: 3000,
-            n_second: 1500,
-            second_lr: 0.5,
             n_families: 8,
             d_model: 128,
             n_vision_blocks: 4,
@@ -105,8 +98,7 @@ impl ClipRecipe {
     /// A model and a run so small that they show only that everything fits together.
     pub fn smoke() -> Self {
         Self {
-            n_steps: 8,
-            n_second: 4,
+            n_steps: 12,
             n_families: 2,
             d_model: 32,
             n_vision_blocks: 2,
@@ -153,9 +145,14 @@ impl ClipRecipe {
         }
     }
 
-    /// Steps of both cycles.
-    pub fn total_steps(&self) -> usize {
-        self.n_steps + self.n_second
+    /// Learning rates of AdamW.
+    pub fn schedule(&self) -> LrSchedule {
+        LrSchedule::Cosine {
+            lr: self.lr,
+            warmup: self.warmup,
+            total: self.n_steps,
+            eta_min: 0.02 * self.lr,
+        }
     }
 
     /// The model to be trained, on `device` (with autodiff), with its first values drawn from the recipe's seed.

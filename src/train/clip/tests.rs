@@ -2,6 +2,7 @@ use super::*;
 use crate::device::DeviceSpec;
 use crate::files::FileError;
 use crate::models::clip::tokenizer::Tokenizer;
+use crate::train::schedule::{LrSchedule, SteppedLr};
 use crate::train::session::{self, SessionOptions};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -119,7 +120,7 @@ fn train(recipe: &ClipRecipe, dir: &Path, until: usize) -> (ClipTrainer, Vec<(us
     let trainer = session::fit(
         recipe.trainer(n_vocab, &device().autodiff()),
         optimizer(recipe),
-        Cycles::new(recipe),
+        SteppedLr::new(recipe.schedule()),
         move |step, device| {
             maker
                 .batch(step, device)
@@ -153,7 +154,11 @@ fn the_loss_falls() {
 
 #[test]
 fn a_run_that_stops_and_goes_on_ends_as_one_that_does_not() {
-    let recipe = ClipRecipe::smoke();
+    let recipe = ClipRecipe {
+        n_steps: 12,
+        ..ClipRecipe::smoke()
+    };
+    assert!(matches!(recipe.schedule(), LrSchedule::Cosine { total: 12, .. }));
     let (whole, stopped) = (
         tempfile::tempdir().expect("folder"),
         tempfile::tempdir().expect("folder"),

@@ -53,14 +53,23 @@ pub struct PriorArgs {
 /// Turns a prompt file into image embeddings.
 pub fn run(args: &PriorArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let format = Format::of(&args.out)?;
-    let settings = PriorSettings { n_steps: args.steps, guidance: args.guidance, eta: args.eta };
+    let settings = PriorSettings {
+        n_steps: args.steps,
+        guidance: args.guidance,
+        eta: args.eta,
+    };
     settings.check().map_err(|e| Usage(e.to_string()))?;
     if args.best_of == 0 {
         return Err(Usage("best-of must be at least 1, found 0".into()).into());
     }
     let prompts = read_prompts(&args.prompts)?;
     let pipeline = PriorPipeline::load(&args.prior, &args.text, &device.device()?)?;
-    let request = Request { prompts, negative: args.negative.clone(), settings, best_of: args.best_of };
+    let request = Request {
+        prompts,
+        negative: args.negative.clone(),
+        settings,
+        best_of: args.best_of,
+    };
     let predictions = pipeline.predict(&request, &mut Noise::new(args.seed))?;
     for (prompt, cut) in request.prompts.iter().zip(&predictions.n_words_cut) {
         if *cut > 0 {
@@ -89,7 +98,10 @@ impl Format {
         match path.extension().and_then(|e| e.to_str()) {
             Some("safetensors") => Ok(Self::Safetensors),
             Some("npy") => Ok(Self::Npy),
-            _ => Err(Usage(format!("--out {}: expected a name that ends in .safetensors or .npy", path.display()))),
+            _ => Err(Usage(format!(
+                "--out {}: expected a name that ends in .safetensors or .npy",
+                path.display()
+            ))),
         }
     }
 }

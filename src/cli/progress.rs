@@ -23,7 +23,10 @@ impl Steps {
         let Ok(mut slot) = self.0.lock() else { return };
         let bar = slot.get_or_insert_with(|| {
             let style = ProgressStyle::with_template("  {msg} {bar:24} {pos}/{len} steps, {eta} left");
-            let name = run.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            let name = run
+                .file_name()
+                .map(|n| n.to_string_lossy().into_owned())
+                .unwrap_or_default();
             let bar = ProgressBar::new(n_steps as u64).with_message(name);
             match style {
                 Ok(style) => bar.with_style(style),

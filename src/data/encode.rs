@@ -23,7 +23,9 @@ pub enum EncodeError {
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// A prior reads text states of the joint width only (reference: diffusers `PriorTransformer`).
-    #[error("{dir}: `text_config.hidden_size` is {hidden} and `projection_dim` is {d_clip}: a prior needs them to be equal")]
+    #[error(
+        "{dir}: `text_config.hidden_size` is {hidden} and `projection_dim` is {d_clip}: a prior needs them to be equal"
+    )]
     HiddenWidth {
         /// CLIP's folder.
         dir: PathBuf,
@@ -61,18 +63,30 @@ impl Clip {
         let (text, image) = (TextEncoder::load(dir, device)?, ImageEncoder::load(dir, device)?);
         let (hidden, d_clip) = (text.config().hidden_size, text.config().projection_dim);
         if hidden != d_clip {
-            return Err(EncodeError::HiddenWidth { dir: dir.to_path_buf(), hidden, d_clip });
+            return Err(EncodeError::HiddenWidth {
+                dir: dir.to_path_buf(),
+                hidden,
+                d_clip,
+            });
         }
         let found = image.config().projection_dim;
         if found != d_clip {
-            return Err(EncodeError::JointWidth { dir: dir.to_path_buf(), text: d_clip, image: found });
+            return Err(EncodeError::JointWidth {
+                dir: dir.to_path_buf(),
+                text: d_clip,
+                image: found,
+            });
         }
         let checkpoint = Checkpoint::open(dir)?;
         let logit_scale = match checkpoint.tensors().contains_key("logit_scale") {
             true => checkpoint.read("logit_scale")?.iter::<f64>().next(),
             false => None,
         };
-        Ok(Self { text, image, logit_scale })
+        Ok(Self {
+            text,
+            image,
+            logit_scale,
+        })
     }
 
     /// d_clip.
@@ -96,7 +110,13 @@ impl Clip {
     /// [`EncodeError::Clip`] for a caption that cannot be tokenized.
     pub fn texts<T: AsRef<str> + Sync>(&self, captions: &[T]) -> Result<Texts, EncodeError> {
         let (d_clip, n_text) = (self.d_clip(), self.n_text());
-        let mut texts = Texts { d_clip, n_text, z_y: Vec::new(), tokens: Vec::new(), mask: Vec::new() };
+        let mut texts = Texts {
+            d_clip,
+            n_text,
+            z_y: Vec::new(),
+            tokens: Vec::new(),
+            mask: Vec::new(),
+        };
         for batch in captions.chunks(BATCH) {
             let encoded = self.text.encode(batch)?;
             texts.z_y.extend(encoded.z_y.into_data().iter::<f32>());
@@ -112,7 +132,9 @@ impl Clip {
     /// [`EncodeError::Clip`].
     pub fn scenes(&self, scenes: &[Scene]) -> Result<Vec<f32>, EncodeError> {
         let side = PICTURE_SIZE as u32;
-        let picture = |scene: &Scene| RgbImage::from_raw(side, side, scene.render()).expect("a scene renders to its size");
+        let picture = |scene: &Scene| {
+            RgbImage::from_raw(side, side, scene.render()).expect("a scene renders to its size")
+        };
         let mut z_x = Vec::with_capacity(scenes.len() * self.d_clip());
         for batch in scenes.chunks(BATCH) {
             let pictures: Vec<RgbImage> = batch.iter().map(picture).collect();
@@ -128,6 +150,10 @@ impl Clip {
     pub fn pairs(&self, pairs: &[Pair]) -> Result<Pairs, EncodeError> {
         let scenes: Vec<Scene> = pairs.iter().map(|p| p.scene).collect();
         let captions: Vec<&str> = pairs.iter().map(|p| p.caption.as_str()).collect();
-        Ok(Pairs { z_x: self.scenes(&scenes)?, texts: self.texts(&captions)?, empty: self.texts(&[""])? })
+        Ok(Pairs {
+            z_x: self.scenes(&scenes)?,
+            texts: self.texts(&captions)?,
+            empty: self.texts(&[""])?,
+        })
     }
 }

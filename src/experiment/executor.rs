@@ -11,7 +11,9 @@ use super::metrics::MetricsLog;
 use super::questions::Questions;
 use super::run::Run;
 use super::run_dir::RunDir;
-use super::spec::{BetaSchedule, DiffusionSpec, EclipseSpec, ObjectiveSpec, SamplerSpec, ScheduleSpec, SchedulerKind, Tau};
+use super::spec::{
+    BetaSchedule, DiffusionSpec, EclipseSpec, ObjectiveSpec, SamplerSpec, ScheduleSpec, SchedulerKind, Tau,
+};
 use crate::data::encode::Clip;
 use crate::data::pairs::Pairs;
 use crate::diffusion::{self, Scheduler, SchedulerConfig, Variance};
@@ -24,7 +26,8 @@ use crate::models::prior::{DiffusionPrior, Prior, PriorConfig};
 use crate::nn::torch_default;
 use crate::noise::Noise;
 use crate::train::prior::{
-    AdamWOptions, DiffusionTrainer, EclipseOptions, NoisingOptions, PriorTrainer, diffusion_batches, eclipse_batches,
+    AdamWOptions, DiffusionTrainer, EclipseOptions, NoisingOptions, PriorTrainer, diffusion_batches,
+    eclipse_batches,
 };
 use crate::train::schedule::{LrSchedule, SteppedLr};
 use crate::train::session::{SessionOptions, Sink, fit, resumable_step};
@@ -72,24 +75,46 @@ impl PriorExecutor {
     /// An executor on `device` (without autodiff).
     pub fn new(device: Device, on_step: OnStep) -> Self {
         let (clips, pairs, questions) = (Shared::new(), Shared::new(), Shared::new());
-        Self { device, on_step: Arc::new(on_step), clips, pairs, questions }
+        Self {
+            device,
+            on_step: Arc::new(on_step),
+            clips,
+            pairs,
+            questions,
+        }
     }
 
     fn clip(&self, run: &Run) -> Result<Arc<Clip>, Failure> {
-        Ok(self.clips.get(run.clip().to_path_buf(), || Clip::load(run.clip(), &self.device))?)
+        Ok(self
+            .clips
+            .get(run.clip().to_path_buf(), || Clip::load(run.clip(), &self.device))?)
     }
 
     fn pairs(&self, run: &Run, clip: &Clip) -> Result<Arc<Pairs>, Failure> {
         let data = run.data();
         let key = format!("{} {} {data:?}", run.world(), run.clip().display());
-        let options = PairOptions { holes: data.holes, bias: data.bias, ..PairOptions::default() };
-        Ok(self.pairs.get(key, || clip.pairs(&world::pairs(data.n_pairs, data.seed, &options)))?)
+        let options = PairOptions {
+            holes: data.holes,
+            bias: data.bias,
+            ..PairOptions::default()
+        };
+        Ok(self.pairs.get(key, || {
+            clip.pairs(&world::pairs(data.n_pairs, data.seed, &options))
+        })?)
     }
 
     fn questions(&self, run: &Run, clip: &Clip) -> Result<Arc<Questions>, Failure> {
         let eval = run.eval();
-        let key = format!("{} {} {} {}", run.world(), run.clip().display(), eval.n_prompts, eval.seed);
-        Ok(self.questions.get(key, || Questions::of_emoji(clip, eval.n_prompts, eval.seed))?)
+        let key = format!(
+            "{} {} {} {}",
+            run.world(),
+            run.clip().display(),
+            eval.n_prompts,
+            eval.seed
+        );
+        Ok(self
+            .questions
+            .get(key, || Questions::of_emoji(clip, eval.n_prompts, eval.seed))?)
     }
 
     /// The trained prior of a run, trained now as far as it is not yet.
@@ -100,7 +125,11 @@ impl PriorExecutor {
             match run.objective() {
                 ObjectiveSpec::Eclipse(spec) => self.train_one_pass(run, dir, clip, pairs, spec)?,
                 ObjectiveSpec::Projection(spec) => {
-                    let spec = EclipseSpec { lambda: 0.0, reduction: spec.reduction, ..EclipseSpec::default() };
+                    let spec = EclipseSpec {
+                        lambda: 0.0,
+                        reduction: spec.reduction,
+                        ..EclipseSpec::default()
+                    };
                     self.train_one_pass(run, dir, clip, pairs, &spec)?;
                 }
                 ObjectiveSpec::Diffusion(spec) => self.train_diffusion(run, dir, clip, pairs, spec)?,
@@ -121,7 +150,10 @@ impl PriorExecutor {
         let tau = match spec.tau {
             Tau::Value(tau) => tau,
             Tau::Clip => clip.tau().ok_or_else(|| {
-                format!("`objective.tau` is \"clip\", but {} has no logit_scale; give a number", run.clip().display())
+                format!(
+                    "`objective.tau` is \"clip\", but {} has no logit_scale; give a number",
+                    run.clip().display()
+                )
             })?,
         };
         let options = EclipseOptions {
@@ -137,7 +169,15 @@ impl PriorExecutor {
         let batches = eclipse_batches(pairs.clone(), run.train().batch_size, run.seed());
         let (session, sink) = (session(run), self.sink(run, dir)?);
         let trainer = PriorTrainer::new(prior, options);
-        let trained = fit(trainer, adamw(run).init(), schedule(run)?, batches, dir.path(), session, sink)?;
+        let trained = fit(
+            trainer,
+            adamw(run).init(),
+            schedule(run)?,
+            batches,
+            dir.path(),
+            session,
+            sink,
+        )?;
         Ok(trained.prior.save(&config, &dir.prior_dir())?)
     }
 
@@ -169,9 +209,20 @@ impl PriorExecutor {
         let batches = diffusion_batches(pairs.clone(), noising, run.train().batch_size, run.seed());
         let (session, sink) = (session(run), self.sink(run, dir)?);
         let trainer = DiffusionTrainer::new(prior, grad_clip(run));
-        let trained = fit(trainer, adamw(run).init(), schedule(run)?, batches, dir.path(), session, sink)?;
+        let trained = fit(
+            trainer,
+            adamw(run).init(),
+            schedule(run)?,
+            batches,
+            dir.path(),
+            session,
+            sink,
+        )?;
         files::create_dir(dir.prior_dir())?;
-        write_json(&dir.prior_dir().join("scheduler_config.json"), &scheduler.config().to_json())?;
+        write_json(
+            &dir.prior_dir().join("scheduler_config.json"),
+            &scheduler.config().to_json(),
+        )?;
         Ok(trained.prior.save(&config, &dir.prior_dir())?)
     }
 
@@ -186,27 +237,49 @@ impl PriorExecutor {
             if step % every != 0 && step != 1 && step != n_steps {
                 return Ok(());
             }
-            let values: Vec<(&str, f64)> = values.iter().map(|&(name, value)| (name, f64::from(value))).collect();
+            let values: Vec<(&str, f64)> = values
+                .iter()
+                .map(|&(name, value)| (name, f64::from(value)))
+                .collect();
             log.log(step, (step - 1) / per_pass, "train", &values)
         }))
     }
 
     /// z_x_hat for every question, once for each draw of noise.
-    fn predict(&self, run: &Run, prior: &AnyPrior, pairs: &Pairs, asked: &Questions) -> Result<Vec<Embeddings>, Failure> {
+    fn predict(
+        &self,
+        run: &Run,
+        prior: &AnyPrior,
+        pairs: &Pairs,
+        asked: &Questions,
+    ) -> Result<Vec<Embeddings>, Failure> {
         let settings = match run.objective() {
-            ObjectiveSpec::Diffusion(DiffusionSpec { sampler: SamplerSpec { steps, guidance, eta, .. }, .. }) => {
-                PriorSettings { n_steps: *steps, guidance: *guidance, eta: *eta }
-            }
+            ObjectiveSpec::Diffusion(DiffusionSpec {
+                sampler: SamplerSpec {
+                    steps, guidance, eta, ..
+                },
+                ..
+            }) => PriorSettings {
+                n_steps: *steps,
+                guidance: *guidance,
+                eta: *eta,
+            },
             _ => PriorSettings::default(),
         };
         let text = asked.texts.all(&self.device);
-        let away = asked.texts.select(&vec![None; asked.texts.len()], &pairs.empty, &self.device);
+        let away = asked
+            .texts
+            .select(&vec![None; asked.texts.len()], &pairs.empty, &self.device);
         (0..run.eval().n_noise.max(1) as u64)
             .map(|k| {
                 let mut noise = Noise::stream(run.eval().seed, NOISE_STREAM + k);
                 let z_x_hat = prior.sample(text.clone(), away.clone(), settings, &mut noise, |_| {})?;
                 let [n, d] = z_x_hat.dims();
-                Ok(Embeddings::new(n, d, z_x_hat.into_data().iter::<f32>().collect())?)
+                Ok(Embeddings::new(
+                    n,
+                    d,
+                    z_x_hat.into_data().iter::<f32>().collect(),
+                )?)
             })
             .collect()
     }
@@ -214,7 +287,12 @@ impl PriorExecutor {
 
 impl Execute for PriorExecutor {
     fn inputs(&self, run: &Run) -> Result<BTreeMap<String, String>, Failure> {
-        let files = ["config.json", "model.safetensors", "tokenizer.json", "preprocessor_config.json"];
+        let files = [
+            "config.json",
+            "model.safetensors",
+            "tokenizer.json",
+            "preprocessor_config.json",
+        ];
         let hash = |name: &str| -> Result<(String, String), Failure> {
             Ok((format!("clip/{name}"), files::sha256_file(run.clip().join(name))?))
         };
@@ -231,7 +309,11 @@ impl Execute for PriorExecutor {
         let z_x_hat = match run.objective() {
             ObjectiveSpec::Baseline(spec) => {
                 let baseline: BaselineKind = spec.method;
-                vec![baseline.fit(&z_y, &z_x, &asked.other_renders)?.predict(&asked.z_y)?]
+                vec![
+                    baseline
+                        .fit(&z_y, &z_x, &asked.other_renders)?
+                        .predict(&asked.z_y)?,
+                ]
             }
             _ => self.predict(run, &self.prior(run, dir, &clip, &pairs)?, &pairs, &asked)?,
         };
@@ -261,7 +343,10 @@ fn prior_config(run: &Run, clip: &Clip) -> PriorConfig {
 
 fn session(run: &Run) -> SessionOptions {
     let (n_steps, every) = (run.train().steps, run.train().checkpoint_every);
-    SessionOptions { n_steps, checkpoint_every: if every == 0 { n_steps } else { every } }
+    SessionOptions {
+        n_steps,
+        checkpoint_every: if every == 0 { n_steps } else { every },
+    }
 }
 
 fn grad_clip(run: &Run) -> Option<f64> {
@@ -270,7 +355,11 @@ fn grad_clip(run: &Run) -> Option<f64> {
 
 fn adamw(run: &Run) -> AdamWOptions {
     let train = run.train();
-    AdamWOptions { betas: (train.betas[0], train.betas[1]), eps: train.eps, weight_decay: train.weight_decay }
+    AdamWOptions {
+        betas: (train.betas[0], train.betas[1]),
+        eps: train.eps,
+        weight_decay: train.weight_decay,
+    }
 }
 
 fn schedule(run: &Run) -> Result<SteppedLr, Failure> {
@@ -279,7 +368,12 @@ fn schedule(run: &Run) -> Result<SteppedLr, Failure> {
         ScheduleSpec::Constant(_) => LrSchedule::Constant { lr },
         ScheduleSpec::Sgdr(sgdr) => {
             let t_0 = if sgdr.t_0 == 0 { total } else { sgdr.t_0 };
-            LrSchedule::Sgdr { lr, t_0, t_mult: sgdr.t_mult, eta_min: sgdr.eta_min }
+            LrSchedule::Sgdr {
+                lr,
+                t_0,
+                t_mult: sgdr.t_mult,
+                eta_min: sgdr.eta_min,
+            }
         }
         ScheduleSpec::OneCycle(cycle) => LrSchedule::OneCycle {
             lr,
@@ -294,17 +388,32 @@ fn schedule(run: &Run) -> Result<SteppedLr, Failure> {
 
 fn scheduler_config(spec: &DiffusionSpec) -> SchedulerConfig {
     let kind = match spec.sampler.scheduler {
-        SchedulerKind::Ddpm => diffusion::SchedulerKind::Ddpm { variance: Variance::FixedSmall },
-        SchedulerKind::Ddim => diffusion::SchedulerKind::Ddim { set_alpha_to_one: true },
-        SchedulerKind::Unclip => diffusion::SchedulerKind::UnClip { variance: Variance::FixedSmallLog },
+        SchedulerKind::Ddpm => diffusion::SchedulerKind::Ddpm {
+            variance: Variance::FixedSmall,
+        },
+        SchedulerKind::Ddim => diffusion::SchedulerKind::Ddim {
+            set_alpha_to_one: true,
+        },
+        SchedulerKind::Unclip => diffusion::SchedulerKind::UnClip {
+            variance: Variance::FixedSmallLog,
+        },
     };
     let betas = match spec.beta_schedule {
-        BetaSchedule::Linear => diffusion::BetaSchedule::Linear { start: spec.beta_start, end: spec.beta_end },
+        BetaSchedule::Linear => diffusion::BetaSchedule::Linear {
+            start: spec.beta_start,
+            end: spec.beta_end,
+        },
         BetaSchedule::SquaredcosCapV2 => diffusion::BetaSchedule::SquaredCos,
     };
     let spacing = match spec.sampler.scheduler {
         SchedulerKind::Unclip => diffusion::Spacing::UnClip,
         _ => diffusion::Spacing::Leading { offset: 0 },
     };
-    SchedulerConfig { kind, n_train: spec.train_steps, betas, spacing, ..SchedulerConfig::diffusion_baseline() }
+    SchedulerConfig {
+        kind,
+        n_train: spec.train_steps,
+        betas,
+        spacing,
+        ..SchedulerConfig::diffusion_baseline()
+    }
 }

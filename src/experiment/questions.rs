@@ -50,7 +50,8 @@ impl Questions {
         });
         let mut noise = Noise::stream(seed, PICTURES);
         let (mut texts, mut splits) = (Vec::new(), Vec::new());
-        let (mut truth, mut other, mut wrong, mut labels) = (Vec::new(), Vec::new(), Vec::<Scene>::new(), Vec::new());
+        let (mut truth, mut other, mut wrong, mut labels) =
+            (Vec::new(), Vec::new(), Vec::<Scene>::new(), Vec::new());
         for (i, prompt) in prompts.enumerate() {
             let rng = noise.rng();
             let scene = world::realise(&prompt.statement, rng);

@@ -250,7 +250,10 @@ impl SweepSpec {
                 origin: self.folder.join("sweep.toml").display().to_string(),
                 key: "axes".into(),
                 expected: "runs that differ".into(),
-                found: format!("one configuration twice, the second time as {}", labels_of(&twice.axes)),
+                found: format!(
+                    "one configuration twice, the second time as {}",
+                    labels_of(&twice.axes)
+                ),
             }),
         }
     }
@@ -304,7 +307,8 @@ impl SweepSpec {
     }
 }
 
-const BASELINES: &str = "a list of text_as_prior, mean_shift, scaled_mean_shift, ridge, nearest_caption, oracle";
+const BASELINES: &str =
+    "a list of text_as_prior, mean_shift, scaled_mean_shift, ridge, nearest_caption, oracle";
 const REPORT: &str = "a table with the lists columns and plot and the text reference";
 
 fn read_as<T: serde::de::DeserializeOwned>(
@@ -432,7 +436,10 @@ fn named(axes: Vec<(String, String)>, layers: &Layers) -> Result<Planned, SpecEr
 
 /// `a = 1, b = 2`.
 fn labels_of(axes: &[(String, String)]) -> String {
-    axes.iter().map(|(key, label)| format!("{key} = {label}")).collect::<Vec<_>>().join(", ")
+    axes.iter()
+        .map(|(key, label)| format!("{key} = {label}"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn plan(

@@ -66,9 +66,15 @@ impl PriorPipeline {
         let (config, prior) = AnyPrior::load(prior_dir, device)?;
         let tower = text.config();
         let pooled = config.d_pooled.unwrap_or(config.d_clip);
-        let given = (tower.projection_dim, tower.hidden_size, tower.max_position_embeddings);
+        let given = (
+            tower.projection_dim,
+            tower.hidden_size,
+            tower.max_position_embeddings,
+        );
         if given != (pooled, config.d_clip, config.n_text) {
-            let say = |(z_y, hidden, n): (usize, usize, usize)| format!("z_y of width {z_y} and {n} states of width {hidden}");
+            let say = |(z_y, hidden, n): (usize, usize, usize)| {
+                format!("z_y of width {z_y} and {n} states of width {hidden}")
+            };
             return Err(PipelineError::Prior(PriorError::Width {
                 text: say(given),
                 dir: prior_dir.to_path_buf(),
@@ -82,16 +88,27 @@ impl PriorPipeline {
     ///
     /// # Errors
     /// [`PipelineError`] for settings out of range or a prompt that cannot be tokenized.
-    pub fn predict(&self, request: &Request, noise: &mut impl DrawNoise<2>) -> Result<Predictions, PipelineError> {
+    pub fn predict(
+        &self,
+        request: &Request,
+        noise: &mut impl DrawNoise<2>,
+    ) -> Result<Predictions, PipelineError> {
         let d_clip = self.text.config().projection_dim;
-        let mut out = Predictions { d_clip, z_x_hat: Vec::new(), z_y: Vec::new(), n_words_cut: Vec::new() };
+        let mut out = Predictions {
+            d_clip,
+            z_x_hat: Vec::new(),
+            z_y: Vec::new(),
+            n_words_cut: Vec::new(),
+        };
         for prompts in request.prompts.chunks(BATCH) {
             let (text, cut) = self.encode(prompts)?;
             let away = vec![request.negative.clone().unwrap_or_default(); prompts.len()];
             let (away, _) = self.encode(&away)?;
             out.z_y.extend(text.z_y.to_data().iter::<f32>());
             let n = request.best_of.max(1);
-            let z_x_hat = self.prior.sample_best_of(n, &text, &away, request.settings, noise)?;
+            let z_x_hat = self
+                .prior
+                .sample_best_of(n, &text, &away, request.settings, noise)?;
             out.z_x_hat.extend(z_x_hat.into_data().iter::<f32>());
             out.n_words_cut.extend(cut);
         }
@@ -100,6 +117,13 @@ impl PriorPipeline {
 
     fn encode(&self, prompts: &[String]) -> Result<(TextCondition, Vec<usize>), PipelineError> {
         let text = self.text.encode(prompts)?;
-        Ok((TextCondition { z_y: text.z_y, tokens: text.hidden, mask: Some(text.mask) }, text.n_words_cut))
+        Ok((
+            TextCondition {
+                z_y: text.z_y,
+                tokens: text.hidden,
+                mask: Some(text.mask),
+            },
+            text.n_words_cut,
+        ))
     }
 }

@@ -42,7 +42,9 @@ fn desk() -> tempfile::TempDir {
 #[test]
 fn help_of_every_command() {
     let mut help = eclipse(root(), &["--help"]).1;
-    for command in ["sweep", "train", "report", "verify", "pretrain", "inspect", "devices"] {
+    for command in [
+        "sweep", "train", "report", "verify", "pretrain", "inspect", "devices",
+    ] {
         let (code, text, _) = eclipse(root(), &[command, "--help"]);
         assert_eq!(code, 0);
         help.push_str(&format!("\n==== {command}\n{text}"));

@@ -18,9 +18,7 @@ fn it_reaches_every_bar_and_still_does_on_this_machine() {
     let record: PretrainRecord = read_json(&folder().join("pretrain.json")).expect("how it was made");
     assert!(record.bars.reached(), "\n{}", record.bars);
     assert_eq!(record.n_nouns, N_NOUNS, "made for this world");
-    let device = DeviceSpec::default()
-        .device()
-        .expect("the default device exists");
+    let device = DeviceSpec::default().device().expect("the default device exists");
     let text = TextEncoder::load(folder(), &device).expect("a published text tower");
     let image = ImageEncoder::load(folder(), &device).expect("a published vision tower");
     assert_eq!(text.tokenizer().n_text(), CONTEXT);

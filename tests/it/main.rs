@@ -1,6 +1,6 @@
 //! The integration tests: one binary, one module a theme.
-mod clip;
 mod cli;
+mod clip;
 mod eval;
 mod golden;
 mod layers;

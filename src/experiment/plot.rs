@@ -26,7 +26,7 @@ const FONT: &str = "sans-serif";
 ///
 /// # Errors
 /// [`ReportError::Draw`] when the drawing library refuses.
-pub fn scores(report: &Report, keys: &[MetricKey]) -> Result<String, ReportError> {
+pub(super) fn scores(report: &Report, keys: &[MetricKey]) -> Result<String, ReportError> {
     let mut panels: Vec<(&str, Vec<&MetricKey>)> = Vec::new();
     for key in keys {
         match panels.iter_mut().find(|(name, _)| *name == key.name) {

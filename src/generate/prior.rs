@@ -56,9 +56,9 @@ pub enum PriorError {
 #[derive(Debug)]
 pub enum AnyPrior {
     /// ECLIPSE or Projection.
-    OnePass(Prior),
+    OnePass(Box<Prior>),
     /// Diffusion-Baseline or a 1B prior, with the scheduler that samples it.
-    Diffusion(DiffusionPrior, Scheduler),
+    Diffusion(Box<DiffusionPrior>, Scheduler),
 }
 
 /// How to sample a diffusion prior; priors without time ignore it.
@@ -117,7 +117,7 @@ impl AnyPrior {
     pub fn load(dir: &Path, device: &Device) -> Result<(PriorConfig, Self), PriorError> {
         if !PriorConfig::read(dir)?.has_time() {
             let (config, prior) = Prior::load(dir, device)?;
-            return Ok((config, Self::OnePass(prior)));
+            return Ok((config, Self::OnePass(Box::new(prior))));
         }
         let (config, prior) = DiffusionPrior::load(dir, device)?;
         let looked = vec![
@@ -132,7 +132,7 @@ impl AnyPrior {
             });
         };
         let scheduler = Scheduler::read(found)?;
-        Ok((config, Self::Diffusion(prior, scheduler)))
+        Ok((config, Self::Diffusion(Box::new(prior), scheduler)))
     }
 
     /// Predicts z_x_hat `[batch, d_clip]` in CLIP's own space for `text`.

@@ -138,7 +138,7 @@ mod tests {
     /// Eq. 4 by two loops in f64.
     fn contrastive_by_hand(z_x_hat: &Tensor<2>, z_y: &Tensor<2>, tau: f64) -> f64 {
         let [n, d] = z_y.dims();
-        let rows = |x: &Tensor<2>| x.to_data().to_vec::<f32>().expect("f32");
+        let rows = |x: &Tensor<2>| x.to_data().iter::<f32>().collect::<Vec<f32>>();
         let (a, b) = (rows(z_x_hat), rows(z_y));
         let dot = |x: &[f32], y: &[f32]| {
             x.iter()

@@ -175,9 +175,12 @@ where
     }
 }
 
+/// Makes the batch of a step on a device.
+type MakeBatch<B> = Arc<dyn Fn(usize, &Device) -> B + Send + Sync>;
+
 /// The stream of steps as burn-train's data loader: each pass is the next `checkpoint_every` steps.
 struct Steps<B> {
-    batch: Arc<dyn Fn(usize, &Device) -> B + Send + Sync>,
+    batch: MakeBatch<B>,
     next_epoch: Arc<AtomicUsize>,
     options: SessionOptions,
     device: Device,

@@ -219,7 +219,7 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Lays the plan out, with sizes, places and ground by chance.
-    pub fn scene(self, rng: &mut ChaCha8Rng) -> Scene {
+    pub(super) fn scene(self, rng: &mut ChaCha8Rng) -> Scene {
         let size = |rng: &mut ChaCha8Rng| rng.random_range(MAIN_SIZES);
         let sprite = |(noun, colour), size, centre| Sprite {
             noun,

@@ -22,21 +22,21 @@ pub(super) struct Block {
 
 /// Sizes of a [`Block`].
 pub(super) struct BlockConfig {
-    pub d_model: usize,
-    pub d_ff: usize,
-    pub n_heads: usize,
-    pub activation: Activation,
-    pub norm_eps: f64,
+    pub(super) d_model: usize,
+    pub(super) d_ff: usize,
+    pub(super) n_heads: usize,
+    pub(super) activation: Activation,
+    pub(super) norm_eps: f64,
 }
 
 impl BlockConfig {
-    pub fn norm(&self, device: &Device) -> LayerNorm {
+    pub(super) fn norm(&self, device: &Device) -> LayerNorm {
         LayerNormConfig::new(self.d_model)
             .with_epsilon(self.norm_eps)
             .init(device)
     }
 
-    pub fn init(&self, device: &Device) -> Block {
+    pub(super) fn init(&self, device: &Device) -> Block {
         let d_head = self.d_model / self.n_heads;
         Block {
             norm_1: self.norm(device),
@@ -51,7 +51,7 @@ impl BlockConfig {
 
 impl Block {
     /// `x`: `[batch, seq, d_model]`; `bias`: see [`SelfAttention::forward`].
-    pub fn forward(&self, x: Tensor<3>, bias: Option<Tensor<4>>) -> Tensor<3> {
+    pub(super) fn forward(&self, x: Tensor<3>, bias: Option<Tensor<4>>) -> Tensor<3> {
         let x = x.clone() + self.attention.forward(self.norm_1.forward(x), bias);
         let h = self
             .activation

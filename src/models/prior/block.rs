@@ -23,7 +23,7 @@ pub(super) struct Block {
 }
 
 impl Block {
-    pub fn init(config: &PriorConfig, device: &Device) -> Self {
+    pub(super) fn init(config: &PriorConfig, device: &Device) -> Self {
         let d = config.d_model();
         let norm = || LayerNormConfig::new(d).with_epsilon(NORM_EPS).init(device);
         Self {
@@ -36,7 +36,7 @@ impl Block {
     }
 
     /// `x`: `[batch, seq, d_model]`; `bias`: see [`SelfAttention::forward`].
-    pub fn forward(&self, x: Tensor<3>, bias: Option<Tensor<4>>) -> Tensor<3> {
+    pub(super) fn forward(&self, x: Tensor<3>, bias: Option<Tensor<4>>) -> Tensor<3> {
         let x = x.clone() + self.attention.forward(self.norm_1.forward(x), bias);
         let h = Activation::Gelu.forward(self.fc_1.forward(self.norm_2.forward(x.clone())));
         x + self.fc_2.forward(h)

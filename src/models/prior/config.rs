@@ -187,7 +187,7 @@ impl PriorConfig {
             "num_attention_heads * attention_head_dim",
             "an even width",
             self.d_model().to_string(),
-            self.d_model() % 2 == 0,
+            self.d_model().is_multiple_of(2),
         )
     }
 }

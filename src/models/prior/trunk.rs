@@ -32,7 +32,7 @@ pub(super) struct Trunk {
 }
 
 impl Trunk {
-    pub fn init(config: &PriorConfig, device: &Device) -> Self {
+    pub(super) fn init(config: &PriorConfig, device: &Device) -> Self {
         let (d, d_clip) = (config.d_model(), config.d_clip);
         let (d_pooled, d_out) = (config.d_pooled.unwrap_or(d_clip), config.d_out.unwrap_or(d_clip));
         let norm = |d: usize| LayerNormConfig::new(d).with_epsilon(NORM_EPS).init(device);
@@ -60,7 +60,12 @@ impl Trunk {
     /// `noise`: `[batch, d_clip]`; `time`: `[batch, d_model]`, the embedded timestep of a diffusion prior -> `[batch, d_out]`.
     ///
     /// Order of the tokens: text states, pooled text, time, noise, query.
-    pub fn forward(&self, noise: Tensor<2>, text: TextCondition, time: Option<Tensor<2>>) -> Tensor<2> {
+    pub(super) fn forward(
+        &self,
+        noise: Tensor<2>,
+        text: TextCondition,
+        time: Option<Tensor<2>>,
+    ) -> Tensor<2> {
         let [batch, n_text, _] = text.tokens.dims();
         let [_, seq, d_model] = self.positions.dims();
         let token = |x: Tensor<2>| x.reshape([batch, 1, d_model]);
@@ -95,12 +100,12 @@ impl Trunk {
     }
 
     /// `z_x * clip_std + clip_mean` (reference: `post_process_latents`).
-    pub fn unwhiten(&self, z_x: Tensor<2>) -> Tensor<2> {
+    pub(super) fn unwhiten(&self, z_x: Tensor<2>) -> Tensor<2> {
         z_x * self.clip_std.val() + self.clip_mean.val()
     }
 
     /// The same trunk with these statistics, both `[d_out]`.
-    pub fn with_statistics(mut self, mean: Tensor<1>, std: Tensor<1>) -> Self {
+    pub(super) fn with_statistics(mut self, mean: Tensor<1>, std: Tensor<1>) -> Self {
         self.clip_mean = Param::from_tensor(mean.unsqueeze()).set_require_grad(false);
         self.clip_std = Param::from_tensor(std.unsqueeze()).set_require_grad(false);
         self

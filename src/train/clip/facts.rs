@@ -39,7 +39,7 @@ pub(super) struct Known {
 
 impl Known {
     /// The main sprites; a natural colouring counts as unknown.
-    pub fn of_scene(scene: &Scene) -> Self {
+    pub(super) fn of_scene(scene: &Scene) -> Self {
         let relation = scene.relation();
         let sides = [relation, relation.map(Relation::inverse)];
         let objects = scene
@@ -58,7 +58,7 @@ impl Known {
     }
 
     /// What the caption says.
-    pub fn of_statement(statement: &Statement) -> Self {
+    pub(super) fn of_statement(statement: &Statement) -> Self {
         let sides = [statement.relation, statement.relation.map(Relation::inverse)];
         let objects = statement
             .objects()

@@ -96,7 +96,7 @@ impl fmt::Display for Bars {
     }
 }
 
-/// Bars of DESIGN's section on worlds: zero-shot, probe.
+/// What makes a small CLIP a fit stand-in for a real one: zero-shot, probe.
 fn bar(kind: Kind) -> (f64, f64) {
     match kind {
         Kind::Object => (0.95, 0.85),

@@ -22,15 +22,14 @@ fn it_reaches_every_bar_and_still_does_on_this_machine() {
     let text = TextEncoder::load(folder(), &device).expect("a published text tower");
     let image = ImageEncoder::load(folder(), &device).expect("a published vision tower");
     assert_eq!(text.tokenizer().n_text(), CONTEXT);
-    // A fifth of the questions, others than those of the record: the zero-shot bars may be missed by the error of so few answers.
+    // A fifth of the questions, others than those of the record, and probes on fewer pictures: a bar may be missed by the error of so few.
     let sizes = BarSizes {
         n_captions: 240,
-        n_probe: 3000,
+        n_probe: 6000,
         n_asked: 300,
     };
     let bars = measure(&text, &image, sizes, record.recipe.seed + 1).expect("it encodes this world");
-    for (here, there) in bars.0.iter().zip(&record.bars.0) {
-        let slack = if here.question == "probe" { 0.1 } else { 0.04 };
-        assert!(here.accuracy > there.accuracy - slack, "{here:?}\n{there:?}");
+    for bar in &bars.0 {
+        assert!(bar.accuracy > bar.bar - 0.02, "{bar:?}");
     }
 }

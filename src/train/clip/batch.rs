@@ -20,6 +20,12 @@ const FULL: CaptionMix = CaptionMix {
     plain_relation: 0.5,
     ..CaptionMix::W
 };
+/// The same after the first third of the run: mostly both objects, both colours and the relation.
+const LONG: CaptionMix = CaptionMix {
+    relation: 0.7,
+    plain_relation: 0.2,
+    ..FULL
+};
 /// Those of the second half: much is left out.
 const SHORT: CaptionMix = CaptionMix {
     drop_object: 0.3,
@@ -92,12 +98,12 @@ impl BatchMaker {
         let scenes: Vec<Scene> = (0..self.recipe.n_families)
             .flat_map(|_| world::family(rng))
             .collect();
-        let canonical = if step <= self.recipe.n_steps / 2 {
-            self.recipe.canonical
+        let (full, canonical) = if step <= self.recipe.n_early() {
+            (FULL, self.recipe.canonical)
         } else {
-            0.0
+            (LONG, 0.0)
         };
-        let (texts, statements): (Vec<String>, Vec<Statement>) = [FULL, SHORT]
+        let (texts, statements): (Vec<String>, Vec<Statement>) = [full, SHORT]
             .iter()
             .flat_map(|mix| scenes.iter().map(move |scene| (mix, scene)))
             .map(|(mix, scene)| {

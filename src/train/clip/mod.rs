@@ -65,7 +65,8 @@ pub struct ClipRecipe {
     pub warmup: usize,
     /// Global gradient norm.
     pub grad_clip: f64,
-    /// Share of the captions of the first half of the run whose relation is put into canonical order (left of, top of).
+    /// Share of the captions of the first third of the run whose relation is put into canonical order (left of, top of). In the other
+    /// two thirds more captions are of the longest kind: which colour belongs to which object is learnt last there.
     pub canonical: f64,
     /// Seed of the first values and of all batches.
     pub seed: u64,
@@ -75,7 +76,7 @@ impl Default for ClipRecipe {
     /// The recipe of the committed model.
     fn default() -> Self {
         Self {
-            n_steps: 3000,
+            n_steps: 4500,
             n_families: 8,
             d_model: 128,
             n_vision_blocks: 4,
@@ -143,6 +144,11 @@ impl ClipRecipe {
             normalize: Some((PIXEL_MEAN, PIXEL_DEVIATION)),
             ..Preprocess::clip(self.image_size as u32)
         }
+    }
+
+    /// Steps of the run's first third.
+    pub fn n_early(&self) -> usize {
+        self.n_steps / 3
     }
 
     /// Learning rates of AdamW.

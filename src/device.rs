@@ -142,6 +142,11 @@ impl DeviceSpec {
             .collect()
     }
 
+    /// Whether the processor itself computes.
+    pub fn is_cpu(&self) -> bool {
+        matches!(self.backend, Backend::Flex | Backend::NdArray)
+    }
+
     /// The Burn device.
     ///
     /// # Errors

@@ -97,10 +97,14 @@ pub fn is_usage(error: &anyhow::Error) -> bool {
         .any(|e| e.is::<SpecError>() || e.is::<DeviceError>() || e.is::<Usage>())
 }
 
-/// What carries runs out.
-fn executor(device: DeviceSpec) -> anyhow::Result<Box<dyn Execute>> {
+/// What carries runs out; `show_steps` for a run that has the terminal to itself.
+fn executor(device: DeviceSpec, show_steps: bool) -> anyhow::Result<Box<dyn Execute>> {
     let progress = progress::Steps::new();
-    let on_step = move |run: &std::path::Path, step, n_steps| progress.show(run, step, n_steps);
+    let on_step = move |run: &std::path::Path, step, n_steps| {
+        if show_steps {
+            progress.show(run, step, n_steps);
+        }
+    };
     Ok(Box::new(PriorExecutor::new(device.device()?, Box::new(on_step))))
 }
 

@@ -13,6 +13,9 @@ use serde_json::json;
 use super::SpecArgs;
 use super::report::{Destination, show};
 
+/// Small priors keep little more than one core busy, so a CPU carries out two runs at a time.
+const CPU_JOBS: usize = 2;
+
 /// Arguments of `eclipse sweep`.
 #[derive(Debug, Args)]
 pub struct SweepArgs {
@@ -20,9 +23,9 @@ pub struct SweepArgs {
     experiment: String,
     #[command(flatten)]
     spec: SpecArgs,
-    /// Runs at a time.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    jobs: u16,
+    /// Runs at a time. [default: 2 on a CPU device, else 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
     /// Tiny runs, kept apart from the real ones: does everything work?
     #[arg(long)]
     smoke: bool,
@@ -41,12 +44,14 @@ pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
     if args.dry_run {
         return list(&planned, &runs, args.destination.json);
     }
-    let executor = super::executor(device)?;
+    let executor = super::executor(device, false)?;
     let options = SweepOptions {
         runs: runs.clone(),
         experiment: spec.name(),
         device: device.to_string(),
-        jobs: usize::from(args.jobs),
+        jobs: args
+            .jobs
+            .map_or(if device.is_cpu() { CPU_JOBS } else { 1 }, usize::from),
     };
     let bar = ProgressBar::new(planned.len() as u64);
     bar.set_style(ProgressStyle::with_template(

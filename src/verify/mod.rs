@@ -7,7 +7,7 @@
 //! **Nothing is passed over silently.** A golden passes only if every tensor in it was either compared or read as an input, every `out.*` tensor was
 //! compared, and all comparisons are within the tolerance ([`tolerance`]). A golden of a family that is not supported is reported as such.
 //!
-//! To add a family: a file with `pub(super) fn run(context: &Context) -> Outcome`, and one line in [`FAMILIES`].
+//! To add a family: a file with `pub(super) fn run(context: &Context) -> Outcome`, and one line in `FAMILIES`.
 
 mod clip;
 pub mod fixture;

@@ -1,6 +1,6 @@
 //! The prior transformer: text embedding and noise to a predicted image embedding (paper 3.3 "Base Prior Model"; appendix, Table 3).
 //!
-//! Two modules share one [`trunk`]: [`Prior`] without time (the ECLIPSE and Projection priors; reference: the authors'
+//! Two modules share one `trunk`: [`Prior`] without time (the ECLIPSE and Projection priors; reference: the authors'
 //! `PriorTransformer`, eclipse-inference `src/priors/prior_transformer.py`) and [`DiffusionPrior`] with it (Diffusion-Baseline and the 1B
 //! priors of Karlo and Kandinsky 2.2; reference: diffusers `PriorTransformer`). Both read and write diffusers' folders.
 //!

@@ -48,13 +48,13 @@ pub enum EncodeError {
 
 /// Both towers of a frozen CLIP with what goes before them.
 #[derive(Debug)]
-pub struct Clip {
+pub struct FrozenClip {
     text: TextEncoder,
     image: ImageEncoder,
     logit_scale: Option<f64>,
 }
 
-impl Clip {
+impl FrozenClip {
     /// Loads a full CLIP folder: config, weights, tokenizer and preprocessing.
     ///
     /// # Errors
@@ -131,10 +131,6 @@ impl Clip {
     /// # Errors
     /// [`EncodeError::Clip`].
     pub fn scenes(&self, scenes: &[Scene]) -> Result<Vec<f32>, EncodeError> {
-        let side = PICTURE_SIZE as u32;
-        let picture = |scene: &Scene| {
-            RgbImage::from_raw(side, side, scene.render()).expect("a scene renders to its size")
-        };
         let mut z_x = Vec::with_capacity(scenes.len() * self.d_clip());
         for batch in scenes.chunks(BATCH) {
             let pictures: Vec<RgbImage> = batch.iter().map(picture).collect();
@@ -156,4 +152,10 @@ impl Clip {
             empty: self.texts(&[""])?,
         })
     }
+}
+
+/// The rendered scene as a picture for the preprocessing.
+pub fn picture(scene: &Scene) -> RgbImage {
+    let side = PICTURE_SIZE as u32;
+    RgbImage::from_raw(side, side, scene.render()).expect("a render has the bytes of its picture")
 }

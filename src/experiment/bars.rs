@@ -5,24 +5,19 @@
 
 use std::fmt;
 
-use image::RgbImage;
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 use serde::{Deserialize, Serialize};
 
+use crate::data::encode::{EncodeError, FrozenClip};
 use crate::eval::forced_choice::{Candidates, Kind, accuracy, forced_choice};
 use crate::eval::probe::{Facts, Probe, Question, choices};
 use crate::eval::ridge::Alpha;
 use crate::eval::{Embeddings, EvalError};
-use crate::models::clip::{ClipError, ImageEncoder, TextEncoder};
 use crate::noise::Noise;
-use crate::train::clip::picture;
 use crate::world::{
     self, Colour, Noun, Object, Relation, Scene, Statement, VariantKind, realise, sample_w, variants,
 };
-
-/// Pictures encoded at a time.
-const PIECE: usize = 256;
 
 /// How much is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,7 +108,7 @@ const KINDS: [Kind; 4] = [Kind::Object, Kind::Colour, Kind::Binding, Kind::Relat
 pub enum BarsError {
     /// It does not encode this world's captions or pictures.
     #[error(transparent)]
-    Clip(#[from] ClipError),
+    Encode(#[from] EncodeError),
     /// Its embeddings are of no use.
     #[error(transparent)]
     Eval(#[from] EvalError),
@@ -123,47 +118,33 @@ pub enum BarsError {
 ///
 /// # Errors
 /// [`BarsError`].
-pub fn measure(
-    text: &TextEncoder,
-    image: &ImageEncoder,
-    sizes: BarSizes,
-    seed: u64,
-) -> Result<Bars, BarsError> {
-    let mut bars = zero_shot(text, image, sizes.n_captions, seed)?;
-    bars.extend(probes(image, sizes, seed)?);
+pub fn measure(clip: &FrozenClip, sizes: BarSizes, seed: u64) -> Result<Bars, BarsError> {
+    let mut bars = zero_shot(clip, sizes.n_captions, seed)?;
+    bars.extend(probes(clip, sizes, seed)?);
     Ok(Bars(bars))
 }
 
-/// z_x of scenes, on the host.
+/// z_x of scenes.
 ///
 /// # Errors
 /// [`BarsError`].
-pub fn encode_scenes(image: &ImageEncoder, scenes: &[Scene]) -> Result<Embeddings, BarsError> {
-    let mut values = Vec::with_capacity(scenes.len() * image.config().projection_dim);
-    for piece in scenes.chunks(PIECE) {
-        let pictures: Vec<RgbImage> = piece.iter().map(picture).collect();
-        values.extend(image.encode(&pictures)?.into_data().iter::<f32>());
-    }
+pub fn embed_scenes(clip: &FrozenClip, scenes: &[Scene]) -> Result<Embeddings, BarsError> {
     Ok(Embeddings::new(
         scenes.len(),
-        image.config().projection_dim,
-        values,
+        clip.d_clip(),
+        clip.scenes(scenes)?,
     )?)
 }
 
-/// z_y of captions, on the host.
+/// z_y of captions.
 ///
 /// # Errors
 /// [`BarsError`].
-pub fn encode_texts(text: &TextEncoder, captions: &[String]) -> Result<Embeddings, BarsError> {
-    let mut values = Vec::with_capacity(captions.len() * text.config().projection_dim);
-    for piece in captions.chunks(PIECE) {
-        values.extend(text.encode(piece)?.z_y.into_data().iter::<f32>());
-    }
+pub fn embed_texts(clip: &FrozenClip, captions: &[String]) -> Result<Embeddings, BarsError> {
     Ok(Embeddings::new(
         captions.len(),
-        text.config().projection_dim,
-        values,
+        clip.d_clip(),
+        clip.texts(captions)?.z_y,
     )?)
 }
 
@@ -205,7 +186,7 @@ impl rand::distr::Distribution<[Noun; 2]> for TwoOf<'_> {
     }
 }
 
-fn zero_shot(text: &TextEncoder, image: &ImageEncoder, n: usize, seed: u64) -> Result<Vec<Bar>, BarsError> {
+fn zero_shot(clip: &FrozenClip, n: usize, seed: u64) -> Result<Vec<Bar>, BarsError> {
     let mut noise = Noise::stream(seed, 1 << 41);
     let (mut captions, mut truths, mut wrongs, mut labels) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for number in 0..n {
@@ -225,12 +206,8 @@ fn zero_shot(text: &TextEncoder, image: &ImageEncoder, n: usize, seed: u64) -> R
         captions.push(said.to_string());
         truths.push(scene);
     }
-    let candidates = Candidates::new(
-        encode_scenes(image, &truths)?,
-        encode_scenes(image, &wrongs)?,
-        labels,
-    )?;
-    let outcomes = forced_choice(&encode_texts(text, &captions)?, &candidates)?;
+    let candidates = Candidates::new(embed_scenes(clip, &truths)?, embed_scenes(clip, &wrongs)?, labels)?;
+    let outcomes = forced_choice(&embed_texts(clip, &captions)?, &candidates)?;
     let bars = KINDS.into_iter().map(|kind| {
         let correct = outcomes.correct(kind);
         Bar {
@@ -278,7 +255,7 @@ impl Numbering {
     }
 }
 
-fn probes(image: &ImageEncoder, sizes: BarSizes, seed: u64) -> Result<Vec<Bar>, BarsError> {
+fn probes(clip: &FrozenClip, sizes: BarSizes, seed: u64) -> Result<Vec<Bar>, BarsError> {
     let scenes: Vec<Scene> = sample_w(sizes.n_probe + sizes.n_asked, seed + (1 << 42))
         .into_iter()
         .map(|pair| pair.scene)
@@ -291,8 +268,8 @@ fn probes(image: &ImageEncoder, sizes: BarSizes, seed: u64) -> Result<Vec<Bar>, 
         numbering.count(),
         fitted.iter().map(|scene| numbering.of(scene)).collect(),
     )?;
-    let probe = Probe::fit(&encode_scenes(image, fitted)?, &facts, &Alpha::default())?;
-    let scores = probe.scores(&encode_scenes(image, asked)?)?;
+    let probe = Probe::fit(&embed_scenes(clip, fitted)?, &facts, &Alpha::default())?;
+    let scores = probe.scores(&embed_scenes(clip, asked)?)?;
     KINDS
         .into_iter()
         .map(|kind| {

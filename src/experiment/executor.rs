@@ -14,7 +14,7 @@ use super::run_dir::RunDir;
 use super::spec::{
     BetaSchedule, DiffusionSpec, EclipseSpec, ObjectiveSpec, SamplerSpec, ScheduleSpec, SchedulerKind, Tau,
 };
-use crate::data::encode::Clip;
+use crate::data::encode::FrozenClip;
 use crate::data::pairs::Pairs;
 use crate::diffusion::{self, Scheduler, SchedulerConfig, Variance};
 use crate::eval::baselines::BaselineKind;
@@ -46,7 +46,7 @@ pub type OnStep = Box<dyn Fn(&Path, usize, usize) + Send + Sync>;
 pub struct PriorExecutor {
     device: Device,
     on_step: Arc<OnStep>,
-    clips: Shared<PathBuf, Clip>,
+    clips: Shared<PathBuf, FrozenClip>,
     pairs: Shared<String, Pairs>,
     questions: Shared<String, Questions>,
 }
@@ -84,13 +84,13 @@ impl PriorExecutor {
         }
     }
 
-    fn clip(&self, run: &Run) -> Result<Arc<Clip>, Failure> {
-        Ok(self
-            .clips
-            .get(run.clip().to_path_buf(), || Clip::load(run.clip(), &self.device))?)
+    fn clip(&self, run: &Run) -> Result<Arc<FrozenClip>, Failure> {
+        Ok(self.clips.get(run.clip().to_path_buf(), || {
+            FrozenClip::load(run.clip(), &self.device)
+        })?)
     }
 
-    fn pairs(&self, run: &Run, clip: &Clip) -> Result<Arc<Pairs>, Failure> {
+    fn pairs(&self, run: &Run, clip: &FrozenClip) -> Result<Arc<Pairs>, Failure> {
         let data = run.data();
         let key = format!("{} {} {data:?}", run.world(), run.clip().display());
         let options = PairOptions {
@@ -103,7 +103,7 @@ impl PriorExecutor {
         })?)
     }
 
-    fn questions(&self, run: &Run, clip: &Clip) -> Result<Arc<Questions>, Failure> {
+    fn questions(&self, run: &Run, clip: &FrozenClip) -> Result<Arc<Questions>, Failure> {
         let eval = run.eval();
         let key = format!(
             "{} {} {} {}",
@@ -118,7 +118,13 @@ impl PriorExecutor {
     }
 
     /// The trained prior of a run, trained now as far as it is not yet.
-    fn prior(&self, run: &Run, dir: &RunDir, clip: &Clip, pairs: &Arc<Pairs>) -> Result<AnyPrior, Failure> {
+    fn prior(
+        &self,
+        run: &Run,
+        dir: &RunDir,
+        clip: &FrozenClip,
+        pairs: &Arc<Pairs>,
+    ) -> Result<AnyPrior, Failure> {
         let saved = dir.prior_dir();
         // `config.json` is written last, so it says that the folder is whole.
         if !saved.join("config.json").is_file() {
@@ -143,7 +149,7 @@ impl PriorExecutor {
         &self,
         run: &Run,
         dir: &RunDir,
-        clip: &Clip,
+        clip: &FrozenClip,
         pairs: &Arc<Pairs>,
         spec: &EclipseSpec,
     ) -> Result<(), Failure> {
@@ -185,7 +191,7 @@ impl PriorExecutor {
         &self,
         run: &Run,
         dir: &RunDir,
-        clip: &Clip,
+        clip: &FrozenClip,
         pairs: &Arc<Pairs>,
         spec: &DiffusionSpec,
     ) -> Result<(), Failure> {
@@ -328,7 +334,7 @@ impl Execute for PriorExecutor {
     }
 }
 
-fn prior_config(run: &Run, clip: &Clip) -> PriorConfig {
+fn prior_config(run: &Run, clip: &FrozenClip) -> PriorConfig {
     let model = run.model();
     PriorConfig {
         n_heads: model.n_heads,

@@ -6,13 +6,13 @@ use std::time::Instant;
 use burn::tensor::DType;
 use serde::{Deserialize, Serialize};
 
-use super::bars::{BarSizes, Bars, BarsError, encode_scenes, encode_texts, measure};
+use super::bars::{BarSizes, Bars, BarsError, embed_scenes, embed_texts, measure};
 use super::metrics::MetricsLog;
+use crate::data::encode::{EncodeError, FrozenClip};
 use crate::device::{DeviceError, DeviceSpec};
 use crate::eval::Embeddings;
 use crate::files::{self, FileError};
 use crate::models::clip::tokenizer::{Tokenizer, TokenizerError};
-use crate::models::clip::{ClipError, ImageEncoder, TextEncoder};
 use crate::train::clip::{BatchError, BatchMaker, ClipRecipe, optimizer, write_word_tokenizer};
 use crate::train::schedule::SteppedLr;
 use crate::train::session::{self, SessionOptions, TrainError};
@@ -99,7 +99,7 @@ pub enum PretrainError {
     Weights(#[from] WeightsError),
     /// The finished model.
     #[error(transparent)]
-    Clip(#[from] ClipError),
+    Encode(#[from] EncodeError),
     /// Measuring it.
     #[error(transparent)]
     Bars(#[from] BarsError),
@@ -123,7 +123,13 @@ pub fn pretrain_emoji(
     } = request;
     let device = spec.device()?;
     files::create_dir(run_dir)?;
-    claim(run_dir, recipe)?;
+    claim(
+        run_dir,
+        &Claimed {
+            n_nouns: world::N_NOUNS,
+            recipe: recipe.clone(),
+        },
+    )?;
     let n_vocab = write_word_tokenizer(&world::vocabulary(), world::CONTEXT, run_dir)?;
     let tokenizer = Tokenizer::load(run_dir, world::CONTEXT)?;
     let preprocess = recipe.preprocess();
@@ -171,11 +177,7 @@ pub fn pretrain_emoji(
     // Raw, to measure its size; then as it is to be used.
     let raw = run_dir.join("raw");
     publish(&trained.clip, &raw, DType::F32)?;
-    let (z_x, z_y) = sample(
-        &TextEncoder::load(&raw, &device)?,
-        &ImageEncoder::load(&raw, &device)?,
-        recipe.seed,
-    )?;
+    let (z_x, z_y) = sample(&FrozenClip::load(&raw, &device)?, recipe.seed)?;
     let rescaled_by = [&z_x, &z_y].map(|z| (MEAN_SQUARE / mean_square(z)).sqrt());
     let tau = f64::from(trained.clip.scale().into_scalar::<f32>()).recip();
     publish(
@@ -183,12 +185,7 @@ pub fn pretrain_emoji(
         out,
         DType::F16,
     )?;
-    let bars = measure(
-        &TextEncoder::load(out, &device)?,
-        &ImageEncoder::load(out, &device)?,
-        *sizes,
-        recipe.seed,
-    )?;
+    let bars = measure(&FrozenClip::load(out, &device)?, *sizes, recipe.seed)?;
     let record = PretrainRecord {
         world: "emoji".into(),
         n_nouns: world::N_NOUNS,
@@ -206,29 +203,33 @@ pub fn pretrain_emoji(
     Ok(record)
 }
 
-/// Takes `run_dir` for `recipe`, or finds it taken for the same one.
-fn claim(run_dir: &Path, recipe: &ClipRecipe) -> Result<(), PretrainError> {
+/// What a run directory holds: another world or recipe cannot go on from its checkpoints.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Claimed {
+    n_nouns: usize,
+    recipe: ClipRecipe,
+}
+
+/// Takes `run_dir` for `wanted`, or finds it taken for the same.
+fn claim(run_dir: &Path, wanted: &Claimed) -> Result<(), PretrainError> {
     let path = run_dir.join("recipe.json");
     if !path.exists() {
-        return Ok(write_json(&path, recipe)?);
+        return Ok(write_json(&path, wanted)?);
     }
-    match read_json::<ClipRecipe>(&path) {
-        Ok(found) if found == *recipe => Ok(()),
+    match read_json::<Claimed>(&path) {
+        Ok(found) if found == *wanted => Ok(()),
         _ => Err(PretrainError::OtherRecipe { path }),
     }
 }
 
 /// z_x and z_y of pairs of W.
-fn sample(
-    text: &TextEncoder,
-    image: &ImageEncoder,
-    seed: u64,
-) -> Result<(Embeddings, Embeddings), PretrainError> {
+fn sample(clip: &FrozenClip, seed: u64) -> Result<(Embeddings, Embeddings), PretrainError> {
     let (scenes, captions): (Vec<_>, Vec<_>) = world::sample_w(N_SCALED_BY, seed + (1 << 43))
         .into_iter()
         .map(|pair| (pair.scene, pair.caption))
         .unzip();
-    Ok((encode_scenes(image, &scenes)?, encode_texts(text, &captions)?))
+    Ok((embed_scenes(clip, &scenes)?, embed_texts(clip, &captions)?))
 }
 
 fn mean_square(z: &Embeddings) -> f64 {
@@ -299,16 +300,8 @@ mod tests {
         );
 
         let device = DeviceSpec::default().device().expect("the default device exists");
-        let load = || {
-            (
-                TextEncoder::load(&request.out, &device),
-                ImageEncoder::load(&request.out, &device),
-            )
-        };
-        let (Ok(text), Ok(image)) = load() else {
-            panic!("the folder loads")
-        };
-        let (z_x, z_y) = sample(&text, &image, 0).expect("it encodes");
+        let clip = FrozenClip::load(&request.out, &device).expect("the folder loads");
+        let (z_x, z_y) = sample(&clip, 0).expect("it encodes");
         for z in [&z_x, &z_y] {
             assert!(
                 (mean_square(z) / MEAN_SQUARE - 1.0).abs() < 0.02,

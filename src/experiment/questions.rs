@@ -1,6 +1,6 @@
 //! What every prior of a world is asked: the test prompts with a true picture, wrong pictures and another true picture each.
 
-use crate::data::encode::{Clip, EncodeError};
+use crate::data::encode::{EncodeError, FrozenClip};
 use crate::data::pairs::Texts;
 use crate::eval::forced_choice::{Candidates, Kind};
 use crate::eval::{Embeddings, EvalError, Split};
@@ -41,7 +41,7 @@ impl Questions {
     ///
     /// # Errors
     /// [`QuestionError`].
-    pub fn of_emoji(clip: &Clip, n_per_split: usize, seed: u64) -> Result<Self, QuestionError> {
+    pub fn of_emoji(clip: &FrozenClip, n_per_split: usize, seed: u64) -> Result<Self, QuestionError> {
         let mut taken = [0; 3];
         let prompts = world::test_prompts().iter().filter(|p| {
             let n = &mut taken[p.split as usize];

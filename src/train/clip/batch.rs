@@ -6,6 +6,7 @@ use rand::RngExt;
 
 use super::ClipRecipe;
 use super::facts::{FactTargets, Known, N_COLOURS};
+use crate::data::encode::picture;
 use crate::models::clip::preprocess::{Preprocess, PreprocessError};
 use crate::models::clip::tokenizer::{Tokenizer, TokenizerError};
 use crate::noise::Noise;
@@ -194,12 +195,6 @@ impl BatchMaker {
         };
         (tensor(nouns, n_nouns), tensor(colours, n_colours))
     }
-}
-
-/// The rendered scene as a picture for the preprocessing.
-pub fn picture(scene: &Scene) -> RgbImage {
-    let side = PICTURE_SIZE as u32;
-    RgbImage::from_raw(side, side, scene.render()).expect("a render has the bytes of its picture")
 }
 
 /// What is true of what; captions by rows.

@@ -14,7 +14,7 @@ mod muon;
 mod start;
 mod vocabulary;
 
-pub use batch::{BatchError, BatchMaker, ClipBatch, picture};
+pub use batch::{BatchError, BatchMaker, ClipBatch};
 pub use facts::{FactTargets, N_COLOURS, n_facts};
 pub use heads::Heads;
 pub use muon::optimizer;
@@ -104,7 +104,7 @@ impl ClipRecipe {
             d_model: 32,
             n_vision_blocks: 2,
             n_text_blocks: 2,
-            d_clip: 16,
+            d_clip: 32,
             warmup: 4,
             ..Self::default()
         }

@@ -195,6 +195,15 @@ impl DeviceSpec {
     }
 }
 
+/// Whether Burn's own GELU has the exact derivative on `device`. Burn 0.22.1 differentiates the tanh approximation of GELU on every backend
+/// (`burn-backend`'s `gelu_backward`) but flex, which has its own: off by 2e-4 in a prior's gradients.
+pub fn has_exact_gelu(device: &Device) -> bool {
+    #[cfg(feature = "flex")]
+    return *device == Device::flex();
+    #[cfg(not(feature = "flex"))]
+    return false;
+}
+
 #[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal"))]
 fn kind(index: Option<usize>) -> burn::tensor::DeviceKind {
     match index {

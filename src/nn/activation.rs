@@ -6,6 +6,8 @@ use burn::prelude::*;
 use burn::tensor::activation;
 use serde::{Deserialize, Serialize};
 
+use crate::device::has_exact_gelu;
+
 /// An activation function, chosen by a config's `hidden_act` or `time_embed_act_fn`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -45,7 +47,16 @@ impl Activation {
                 let gate = activation::sigmoid(x.clone().mul_scalar(1.702));
                 x * gate
             }
-            Self::Gelu => activation::gelu(x),
+            Self::Gelu if has_exact_gelu(&x.device()) => activation::gelu(x),
+            Self::Gelu => {
+                let phi = x
+                    .clone()
+                    .mul_scalar(std::f64::consts::FRAC_1_SQRT_2)
+                    .erf()
+                    .add_scalar(1.0)
+                    .mul_scalar(0.5);
+                x * phi
+            }
             Self::Silu => activation::silu(x),
         }
     }

@@ -4,3 +4,4 @@ pub mod clip;
 pub mod movq;
 pub mod prior;
 pub mod text_proj;
+pub mod unet;

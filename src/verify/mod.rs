@@ -21,6 +21,7 @@ mod text_proj;
 mod timestep_embedding;
 pub mod tolerance;
 mod train;
+mod unet;
 mod upscale;
 
 use std::collections::BTreeMap;
@@ -59,6 +60,9 @@ const FAMILIES: &[(&str, Family)] = &[
     ("preprocess", text_input::preprocess),
     ("timestep_embedding", timestep_embedding::run),
     ("lr_schedule", lr_schedule::run),
+    ("k22_unet", unet::kandinsky22),
+    ("karlo_decoder_unet", unet::karlo_decoder),
+    ("karlo_super_res_", unet::karlo_super_res),
 ];
 
 /// Verdict on a golden.

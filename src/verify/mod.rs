@@ -12,13 +12,17 @@
 mod clip;
 pub mod fixture;
 mod lr_schedule;
+mod movq;
 mod pipeline;
 mod prior;
 mod scheduler;
 mod text_input;
+mod text_proj;
 mod timestep_embedding;
 pub mod tolerance;
 mod train;
+mod unet;
+mod upscale;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -42,6 +46,9 @@ const FAMILIES: &[(&str, Family)] = &[
     ("prior_eclipse", prior::eclipse),
     ("prior_diffusion", prior::diffusion),
     ("prior_variant_", prior::variant),
+    ("text_proj", text_proj::run),
+    ("movq", movq::run),
+    ("bicubic_upscale", upscale::run),
     ("train", train::run),
     ("pipeline_eclipse_k22_prior", pipeline::kandinsky22_eclipse),
     ("pipeline_eclipse_karlo", pipeline::karlo_eclipse),
@@ -53,6 +60,9 @@ const FAMILIES: &[(&str, Family)] = &[
     ("preprocess", text_input::preprocess),
     ("timestep_embedding", timestep_embedding::run),
     ("lr_schedule", lr_schedule::run),
+    ("k22_unet", unet::kandinsky22),
+    ("karlo_decoder_unet", unet::karlo_decoder),
+    ("karlo_super_res_", unet::karlo_super_res),
 ];
 
 /// Verdict on a golden.

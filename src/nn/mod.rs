@@ -2,10 +2,12 @@
 
 mod activation;
 mod attention;
+mod group_norm;
 mod init;
 mod timestep;
 
 pub use activation::{Activation, UnknownActivation};
 pub use attention::{MASKED, SelfAttention, SelfAttentionConfig, causal_bias, padding_bias};
+pub use group_norm::{GroupNorm, GroupNormConfig};
 pub use init::torch_default;
-pub use timestep::timestep_embedding;
+pub use timestep::{Sinusoids, TimeEmbedding, timestep_embedding};

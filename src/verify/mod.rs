@@ -19,6 +19,7 @@ mod text_input;
 mod timestep_embedding;
 pub mod tolerance;
 mod train;
+mod unet;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -53,6 +54,9 @@ const FAMILIES: &[(&str, Family)] = &[
     ("preprocess", text_input::preprocess),
     ("timestep_embedding", timestep_embedding::run),
     ("lr_schedule", lr_schedule::run),
+    ("k22_unet", unet::kandinsky22),
+    ("karlo_decoder_unet", unet::karlo_decoder),
+    ("karlo_super_res_", unet::karlo_super_res),
 ];
 
 /// Verdict on a golden.

@@ -2,23 +2,13 @@
 
 use std::path::Path;
 
-use burn::nn::{Linear, LinearConfig};
 use burn::prelude::*;
 
 use super::eclipse::save;
 use super::trunk::Trunk;
 use super::{MAPPING, PriorConfig, TextCondition};
-use crate::nn::{Activation, timestep_embedding};
+use crate::nn::{TimeEmbedding, timestep_embedding};
 use crate::weights::{self, Checkpoint, WeightsError};
-
-/// Sinusoid -> linear -> activation -> linear (reference: diffusers `TimestepEmbedding`).
-#[derive(Module, Debug)]
-struct TimeEmbedding {
-    fc_in: Linear,
-    fc_out: Linear,
-    #[module(skip)]
-    activation: Activation,
-}
 
 /// A prior with time: the Diffusion-Baseline, or the 1B priors of Karlo and Kandinsky 2.2.
 #[derive(Module, Debug)]
@@ -41,11 +31,7 @@ impl DiffusionPrior {
         );
         let d = config.d_model();
         let d_time = config.d_time.unwrap_or(d);
-        let time = TimeEmbedding {
-            fc_in: LinearConfig::new(d, d_time).init(device),
-            fc_out: LinearConfig::new(d_time, d).init(device),
-            activation: config.time_activation,
-        };
+        let time = TimeEmbedding::init(d, d_time, d, config.time_activation, device);
         Self {
             time,
             trunk: Trunk::init(config, device),
@@ -100,11 +86,7 @@ impl DiffusionPrior {
     /// prior was trained so.
     pub fn forward(&self, x_t: Tensor<2>, t: &[f64], text: TextCondition) -> Tensor<2> {
         let time = timestep_embedding(t, self.d_model, &x_t.device());
-        let time = self
-            .time
-            .fc_out
-            .forward(self.time.activation.forward(self.time.fc_in.forward(time)));
-        self.trunk.forward(x_t, text, Some(time))
+        self.trunk.forward(x_t, text, Some(self.time.forward(time)))
     }
 
     /// `z_x * clip_std + clip_mean` (reference: `post_process_latents`): from the space the prior was trained in to CLIP's.

@@ -1,0 +1,264 @@
+//! The UNets of the unCLIP decoders: a noisy picture, a timestep and a condition to the predicted noise (and variance).
+//!
+//! One set of blocks for Karlo's decoder and Kandinsky 2.2's (reference: diffusers `UNet2DConditionModel`) and for Karlo's two
+//! super-resolution networks (reference: diffusers `UNet2DModel`). Where `out_channels` is twice the picture's, the second half is the learned
+//! variance.
+//!
+//! Axes: batch; channels; h, w; n context tokens; d_cross, their width; d_time, width of the embedded timestep; d_clip.
+
+mod attention;
+mod block;
+mod config;
+mod resnet;
+
+use std::path::Path;
+
+use burn::nn::conv::Conv2d;
+use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::prelude::*;
+use burn::tensor::{DType, assert_shape};
+
+pub use config::{BlockType, Conditioning, TimeShift, UNetConfig};
+
+use crate::nn::{Activation, GroupNorm, Sinusoids, TimeEmbedding};
+use crate::weights::{self, Checkpoint, Mapping, WeightsError};
+use attention::Context;
+use block::{DownBlock, MidBlock, UpBlock};
+use resnet::conv_3x3;
+
+/// Published names of a UNet's parameters.
+pub const MAPPING: Mapping = Mapping {
+    rules: &[
+        (".time.fc_in.", ".time_embedding.linear_1."),
+        (".time.fc_out.", ".time_embedding.linear_2."),
+        (".image.fc_tokens.", ".encoder_hid_proj.image_embeds."),
+        (".image.norm_tokens.", ".encoder_hid_proj.norm."),
+        (".image.fc_time.", ".add_embedding.image_proj."),
+        (".image.norm_time.", ".add_embedding.image_norm."),
+        (".down.", ".down_blocks."),
+        (".mid.", ".mid_block."),
+        (".up.", ".up_blocks."),
+        (".downsample.", ".downsamplers.0."),
+        (".upsample.", ".upsamplers.0."),
+        (".norm_1.", ".norm1."),
+        (".norm_2.", ".norm2."),
+        (".conv_1.", ".conv1."),
+        (".conv_2.", ".conv2."),
+        (".proj_time.", ".time_emb_proj."),
+        (".shortcut.", ".conv_shortcut."),
+        (".norm_in.", ".group_norm."),
+        (".query.", ".to_q."),
+        (".key.", ".to_k."),
+        (".value.", ".to_v."),
+        (".context_key.", ".add_k_proj."),
+        (".context_value.", ".add_v_proj."),
+        (".output.", ".to_out.0."),
+        (".norm_out.", ".conv_norm_out."),
+    ],
+};
+
+/// Tokens that stand for an image embedding (reference: diffusers `ImageProjection`; no config says it).
+const N_IMAGE_TOKENS: usize = 32;
+/// Layer norms of the reference are PyTorch's: eps 1e-5.
+const LAYER_NORM_EPS: f64 = 1e-5;
+
+/// What a UNet is conditioned on.
+#[derive(Debug, Clone)]
+pub enum Condition {
+    /// Nothing but what lies in `x`: super-resolution.
+    None,
+    /// Karlo's decoder: what `text_proj` gives.
+    Tokens {
+        /// `[batch, n, d_cross]`
+        tokens: Tensor<3>,
+        /// 1 for tokens, 0 for padding, `[batch, n]`; `None`: all count.
+        mask: Option<Tensor<2>>,
+        /// Added to the embedded timestep, `[batch, d_time]`.
+        class: Tensor<2>,
+    },
+    /// Kandinsky 2.2: the image embedding z_x, `[batch, d_clip]`.
+    Image(Tensor<2>),
+}
+
+/// An image embedding as context tokens and as a part of the time (reference: diffusers `ImageProjection`, `ImageTimeEmbedding`).
+#[derive(Module, Debug)]
+struct ImageCondition {
+    /// `[d_clip, 32 d_cross]`
+    fc_tokens: Linear,
+    norm_tokens: LayerNorm,
+    /// `[d_clip, d_time]`
+    fc_time: Linear,
+    norm_time: LayerNorm,
+}
+
+/// A UNet.
+#[derive(Module, Debug)]
+pub struct UNet {
+    conv_in: Conv2d,
+    time: TimeEmbedding,
+    image: Option<ImageCondition>,
+    /// From the largest size to the smallest.
+    down: Vec<DownBlock>,
+    mid: MidBlock,
+    /// From the smallest size to the largest.
+    up: Vec<UpBlock>,
+    norm_out: GroupNorm,
+    conv_out: Conv2d,
+    #[module(skip)]
+    config: UNetConfig,
+}
+
+impl ImageCondition {
+    fn init(d_clip: usize, d_cross: usize, d_time: usize, device: &Device) -> Self {
+        let norm = |d: usize| LayerNormConfig::new(d).with_epsilon(LAYER_NORM_EPS).init(device);
+        Self {
+            fc_tokens: LinearConfig::new(d_clip, N_IMAGE_TOKENS * d_cross).init(device),
+            norm_tokens: norm(d_cross),
+            fc_time: LinearConfig::new(d_clip, d_time).init(device),
+            norm_time: norm(d_time),
+        }
+    }
+
+    /// `z_x`: `[batch, d_clip]` -> tokens `[batch, 32, d_cross]` and time `[batch, d_time]`.
+    fn forward(&self, z_x: Tensor<2>) -> (Tensor<3>, Tensor<2>) {
+        let tokens = self.fc_tokens.forward(z_x.clone());
+        let [batch, d] = tokens.dims();
+        let tokens = tokens.reshape([batch, N_IMAGE_TOKENS, d / N_IMAGE_TOKENS]);
+        let time = self.fc_time.forward(z_x);
+        (self.norm_tokens.forward(tokens), self.norm_time.forward(time))
+    }
+}
+
+impl UNet {
+    /// A UNet with Burn's own (lazy) initial values.
+    ///
+    /// # Panics
+    /// If the config does not pass [`UNetConfig::check`].
+    pub fn init(config: &UNetConfig, device: &Device) -> Self {
+        if let Err(reason) = config.check() {
+            panic!("{reason}");
+        }
+        let (first, n) = (config.channels[0], config.channels.len());
+        let (d_time, silu) = (config.d_time(), Activation::Silu);
+        let image = match config.conditioning {
+            Conditioning::Image { d_clip, d_cross, .. } => {
+                Some(ImageCondition::init(d_clip, d_cross, d_time, device))
+            }
+            Conditioning::None | Conditioning::Tokens { .. } => None,
+        };
+        Self {
+            conv_in: conv_3x3([config.in_channels, first], device),
+            time: TimeEmbedding::init(first, d_time, d_time, silu, device),
+            image,
+            down: (0..n).map(|i| DownBlock::init(config, i, device)).collect(),
+            mid: MidBlock::init(config, device),
+            up: (0..n).map(|i| UpBlock::init(config, i, device)).collect(),
+            norm_out: config.norm(first, device),
+            conv_out: conv_3x3([first, config.out_channels], device),
+            config: config.clone(),
+        }
+    }
+
+    /// Loads a published folder.
+    ///
+    /// # Errors
+    /// [`WeightsError`], naming the file, the key or the tensors.
+    pub fn load(dir: &Path, device: &Device) -> Result<(UNetConfig, Self), WeightsError> {
+        let config = UNetConfig::read(dir)?;
+        let unet = Self::from_checkpoint(&config, &Checkpoint::open(dir)?, device)?;
+        Ok((config, unet))
+    }
+
+    /// Loads weights that fit `config`.
+    ///
+    /// # Errors
+    /// [`WeightsError::Mismatch`] naming the tensors.
+    pub fn from_checkpoint(
+        config: &UNetConfig,
+        weights: &Checkpoint,
+        device: &Device,
+    ) -> Result<Self, WeightsError> {
+        weights::load(Self::init(config, device), "a UNet", weights, &MAPPING, &[])
+    }
+
+    /// Writes `dir/config.json` and `dir/diffusion_pytorch_model.safetensors`, which diffusers loads.
+    ///
+    /// # Errors
+    /// [`WeightsError::File`].
+    pub fn save(&self, config: &UNetConfig, dir: &Path) -> Result<(), WeightsError> {
+        crate::files::create_dir(dir)?;
+        let file = dir.join("diffusion_pytorch_model.safetensors");
+        weights::save(self, &file, &MAPPING, DType::F32)?;
+        weights::write_json(&dir.join("config.json"), config)
+    }
+
+    /// `x`: `[batch, in_channels, h, w]`; `t`: one timestep a row, in 0..1000 -> `[batch, out_channels, h, w]`.
+    ///
+    /// # Panics
+    /// If h or w is no multiple of [`UNetConfig::size_multiple`], or the condition is of another kind or size than the config's.
+    pub fn forward(&self, x: Tensor<4>, t: &[f64], condition: Condition) -> Tensor<4> {
+        let config = &self.config;
+        let [batch, _, h, w] = x.dims();
+        assert_shape!(x, [batch, config.in_channels, h, w]);
+        assert_eq!(t.len(), batch, "one timestep for each of {batch} pictures");
+        let multiple = config.size_multiple();
+        assert!(
+            h % multiple == 0 && w % multiple == 0,
+            "this UNet halves its picture {} times: height and width must be multiples of {multiple}, found {h} x {w}",
+            config.channels.len() - 1
+        );
+        let sinusoids = Sinusoids {
+            dim: config.channels[0],
+            cosines_first: config.cosines_first,
+            frequency_shift: config.frequency_shift as f64,
+        };
+        let time = self.time.forward(sinusoids.embed(t, &x.device()));
+        let (time, context) = self.condition(time, condition);
+        // Every resnet reads the time through a silu first.
+        let time = Activation::Silu.forward(time);
+        let context = context.as_ref();
+
+        let mut x = self.conv_in.forward(x);
+        let mut skips = vec![x.clone()];
+        for block in &self.down {
+            x = block.forward(x, &time, context, &mut skips);
+        }
+        x = self.mid.forward(x, &time, context);
+        for block in &self.up {
+            x = block.forward(x, &time, context, &mut skips);
+        }
+        let x = Activation::Silu.forward(self.norm_out.forward(x));
+        self.conv_out.forward(x)
+    }
+
+    /// `time`: `[batch, d_time]` -> the time with the condition's part in it, and what the attention reads.
+    fn condition(&self, time: Tensor<2>, condition: Condition) -> (Tensor<2>, Option<Context>) {
+        let [batch, d_time] = time.dims();
+        match (condition, &self.config.conditioning) {
+            (Condition::None, Conditioning::None) => (time, None),
+            (Condition::Tokens { tokens, mask, class }, Conditioning::Tokens { d_cross, .. }) => {
+                let n = tokens.dims()[1];
+                assert_shape!(tokens, [batch, n, *d_cross]);
+                assert_shape!(class, [batch, d_time]);
+                if let Some(mask) = &mask {
+                    assert_shape!(mask, [batch, n]);
+                }
+                (time + class, Some(Context { tokens, mask }))
+            }
+            (Condition::Image(z_x), Conditioning::Image { d_clip, .. }) => {
+                assert_shape!(z_x, [batch, *d_clip]);
+                let image = self.image.as_ref().expect("made with the config");
+                let (tokens, of_image) = image.forward(z_x);
+                (time + of_image, Some(Context { tokens, mask: None }))
+            }
+            (given, wanted) => {
+                let given = match given {
+                    Condition::None => "nothing",
+                    Condition::Tokens { .. } => "text tokens",
+                    Condition::Image(_) => "an image embedding",
+                };
+                panic!("this UNet is conditioned on {wanted}, given {given}")
+            }
+        }
+    }
+}

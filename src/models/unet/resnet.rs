@@ -1,0 +1,105 @@
+//! Residual block of two convolutions that the timestep modulates (reference: diffusers `ResnetBlock2D`).
+
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
+use burn::prelude::*;
+use burn::tensor::module::avg_pool2d;
+use burn::tensor::ops::AvgPoolOptions;
+
+use super::config::{TimeShift, UNetConfig};
+use crate::nn::{Activation, GroupNorm};
+
+/// Change of size inside a block, before its first convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Resample {
+    /// None.
+    Keep,
+    /// Half, by the mean of each 2 x 2.
+    Down,
+    /// Double, each pixel four times.
+    Up,
+}
+
+impl Resample {
+    fn forward(self, x: Tensor<4>) -> Tensor<4> {
+        let [batch, channels, h, w] = x.dims();
+        match self {
+            Self::Keep => x,
+            Self::Down => avg_pool2d(x, AvgPoolOptions::new([2, 2]).with_stride([2, 2])),
+            Self::Up => x
+                .reshape([batch, channels * h, 1, w, 1])
+                .expand([batch, channels * h, 2, w, 2])
+                .reshape([batch, channels, 2 * h, 2 * w]),
+        }
+    }
+}
+
+/// `shortcut(x) + conv_2(silu(norm_2(conv_1(silu(norm_1(x))))))`, the time between the convolutions.
+#[derive(Module, Debug)]
+pub(super) struct Resnet {
+    norm_1: GroupNorm,
+    conv_1: Conv2d,
+    /// `[d_time, channels]`, or twice as wide: scale, then shift.
+    proj_time: Linear,
+    norm_2: GroupNorm,
+    conv_2: Conv2d,
+    /// 1 x 1, where the number of channels changes.
+    shortcut: Option<Conv2d>,
+    #[module(skip)]
+    time_shift: TimeShift,
+    #[module(skip)]
+    resample: Resample,
+}
+
+/// 3 x 3, the size kept.
+pub(super) fn conv_3x3(channels: [usize; 2], device: &Device) -> Conv2d {
+    Conv2dConfig::new(channels, [3, 3])
+        .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
+        .init(device)
+}
+
+impl Resnet {
+    pub(super) fn init(
+        config: &UNetConfig,
+        channels: [usize; 2],
+        resample: Resample,
+        device: &Device,
+    ) -> Self {
+        let [c_in, c_out] = channels;
+        let c_time = match config.time_shift {
+            TimeShift::Additive => c_out,
+            TimeShift::ScaleShift => 2 * c_out,
+        };
+        Self {
+            norm_1: config.norm(c_in, device),
+            conv_1: conv_3x3([c_in, c_out], device),
+            proj_time: LinearConfig::new(config.d_time(), c_time).init(device),
+            norm_2: config.norm(c_out, device),
+            conv_2: conv_3x3([c_out, c_out], device),
+            shortcut: (c_in != c_out).then(|| Conv2dConfig::new([c_in, c_out], [1, 1]).init(device)),
+            time_shift: config.time_shift,
+            resample,
+        }
+    }
+
+    /// `x`: `[batch, c_in, h, w]`; `time`: `[batch, d_time]`, activated -> `[batch, c_out, h', w']`.
+    pub(super) fn forward(&self, x: Tensor<4>, time: Tensor<2>) -> Tensor<4> {
+        let h = Activation::Silu.forward(self.norm_1.forward(x.clone()));
+        let (x, h) = (self.resample.forward(x), self.resample.forward(h));
+        let h = self.conv_1.forward(h);
+        let time = self.proj_time.forward(time);
+        let h = match self.time_shift {
+            TimeShift::Additive => self.norm_2.forward(h + time.unsqueeze_dims(&[2, 3])),
+            TimeShift::ScaleShift => {
+                let c_out = h.dims()[1];
+                let (scale, shift) = (time.clone().narrow(1, 0, c_out), time.narrow(1, c_out, c_out));
+                self.norm_2.forward_modulated(h, scale, shift)
+            }
+        };
+        let h = self.conv_2.forward(Activation::Silu.forward(h));
+        match &self.shortcut {
+            Some(shortcut) => shortcut.forward(x) + h,
+            None => x + h,
+        }
+    }
+}

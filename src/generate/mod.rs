@@ -1,7 +1,12 @@
 //! From prompts to image embeddings and pictures: the place where towers, priors, decoders and samplers meet.
 
+pub mod decoder;
 pub mod draws;
+pub mod kandinsky;
+pub mod karlo;
 pub mod layout;
 pub mod pipeline;
+pub mod plan;
 pub mod prior;
+pub mod recipe;
 pub mod slerp;

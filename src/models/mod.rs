@@ -1,5 +1,7 @@
 //! The networks, each with its config, its module and the mapping to its published tensor names.
 
 pub mod clip;
+pub mod movq;
 pub mod prior;
+pub mod text_proj;
 pub mod unet;

@@ -5,9 +5,11 @@ mod attention;
 mod group_norm;
 mod init;
 mod timestep;
+mod upscale;
 
 pub use activation::{Activation, UnknownActivation};
 pub use attention::{MASKED, SelfAttention, SelfAttentionConfig, causal_bias, padding_bias};
 pub use group_norm::{GroupNorm, GroupNormConfig};
 pub use init::torch_default;
 pub use timestep::{Sinusoids, TimeEmbedding, timestep_embedding};
+pub use upscale::{upscale_bicubic, upscale_nearest};

@@ -12,14 +12,17 @@
 mod clip;
 pub mod fixture;
 mod lr_schedule;
+mod movq;
 mod pipeline;
 mod prior;
 mod scheduler;
 mod text_input;
+mod text_proj;
 mod timestep_embedding;
 pub mod tolerance;
 mod train;
 mod unet;
+mod upscale;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -43,6 +46,9 @@ const FAMILIES: &[(&str, Family)] = &[
     ("prior_eclipse", prior::eclipse),
     ("prior_diffusion", prior::diffusion),
     ("prior_variant_", prior::variant),
+    ("text_proj", text_proj::run),
+    ("movq", movq::run),
+    ("bicubic_upscale", upscale::run),
     ("train", train::run),
     ("pipeline_eclipse_k22_prior", pipeline::kandinsky22_eclipse),
     ("pipeline_eclipse_karlo", pipeline::karlo_eclipse),

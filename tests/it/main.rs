@@ -6,6 +6,7 @@ mod eval;
 mod golden;
 mod keys;
 mod layers;
+mod movq;
 mod pages;
 mod priors;
 mod spec;

@@ -1,0 +1,79 @@
+//! The two norms of MoVQ.
+
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::{GroupNorm, GroupNormConfig};
+use burn::prelude::*;
+
+use super::MovqConfig;
+use crate::nn::upscale_nearest;
+
+/// eps of every norm in the reference.
+const NORM_EPS: f64 = 1e-6;
+/// Groups of the modulated norm; no config changes them.
+pub(super) const SPATIAL_GROUPS: usize = 32;
+
+/// Group norm, plain in the encoder and modulated in the decoder.
+#[derive(Module, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most norms of a model are the larger one"
+)]
+pub(super) enum Norm {
+    /// Of [`Encoder`](super::encoder::Encoder).
+    Group(GroupNorm),
+    /// Of [`Decoder`](super::decoder::Decoder).
+    Spatial(SpatialNorm),
+}
+
+/// `group_norm(x) * scale(z) + shift(z)`, with z resized to x (arXiv 2209.09002, eq. 5).
+#[derive(Module, Debug)]
+pub(super) struct SpatialNorm {
+    group: GroupNorm,
+    /// 1 x 1, `[d_code, channels]`
+    scale: Conv2d,
+    shift: Conv2d,
+}
+
+impl Norm {
+    /// The encoder's.
+    pub(super) fn group(config: &MovqConfig, channels: usize, device: &Device) -> Self {
+        Self::Group(group_norm(config.n_groups, channels, device))
+    }
+
+    /// The decoder's.
+    pub(super) fn spatial(config: &MovqConfig, channels: usize, device: &Device) -> Self {
+        let conv = || Conv2dConfig::new([config.latent_channels, channels], [1, 1]).init(device);
+        Self::Spatial(SpatialNorm {
+            group: group_norm(SPATIAL_GROUPS, channels, device),
+            scale: conv(),
+            shift: conv(),
+        })
+    }
+
+    /// `x`: `[batch, channels, h, w]`; `z`: the latents, `[batch, d_code, h / n, w / n]`, in the decoder.
+    pub(super) fn forward(&self, x: Tensor<4>, z: Option<&Tensor<4>>) -> Tensor<4> {
+        match (self, z) {
+            (Self::Group(norm), None) => norm.forward(x),
+            (Self::Spatial(norm), Some(z)) => norm.forward(x, z),
+            _ => unreachable!("the encoder has no latents and the decoder has"),
+        }
+    }
+}
+
+impl SpatialNorm {
+    fn forward(&self, x: Tensor<4>, z: &Tensor<4>) -> Tensor<4> {
+        let [_, _, h, w] = x.dims();
+        let [_, _, h_z, w_z] = z.dims();
+        let factor = [h / h_z, w / w_z];
+        // A 1 x 1 convolution and copying pixels commute: convolve few pixels, copy afterwards.
+        let scale = upscale_nearest(self.scale.forward(z.clone()), factor);
+        let shift = upscale_nearest(self.shift.forward(z.clone()), factor);
+        self.group.forward(x) * scale + shift
+    }
+}
+
+fn group_norm(groups: usize, channels: usize, device: &Device) -> GroupNorm {
+    GroupNormConfig::new(groups, channels)
+        .with_epsilon(NORM_EPS)
+        .init(device)
+}

@@ -10,7 +10,7 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::decoder::{DecoderSettings, denoiser};
 use super::prior::PriorError;
-use crate::diffusion::{DiffusionError, DrawNoise, Scheduler, Visit, sample_visits};
+use crate::diffusion::{DrawNoise, Scheduler, Visit, sample_visits};
 use crate::files;
 use crate::models::clip::ImageEncoder;
 use crate::models::clip::preprocess::resize_bicubic;
@@ -25,6 +25,7 @@ pub fn latent_side(pixels: usize, scale: usize) -> usize {
 
 /// Where sampling starts.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "one a batch")]
 pub enum Start {
     /// From noise: latents of this height and width.
     Noise([usize; 2]),

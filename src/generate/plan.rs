@@ -11,6 +11,7 @@ use super::decoder::DecoderSettings;
 use super::draws::{LatentsError, Need, Recorded, Stage};
 use super::kandinsky::{cached_zero_image, latent_side, visits_of_strength};
 use super::layout::{Layout, LayoutError, Part, Stack};
+use super::picture::PictureError;
 use super::prior::{PriorError, PriorSettings, check_text, scheduler_of};
 use super::recipe::{
     FileRecord, Init, Latents, Origin, PriorRecord, Recipe, SamplerRecord, Size, VERSION, WeightsRecord,
@@ -48,6 +49,9 @@ pub enum RenderError {
     /// A file.
     #[error(transparent)]
     File(#[from] FileError),
+    /// A picture that came out broken, or cannot be written.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
     /// Parts of different models.
     #[error("{a} and {b} do not belong together: {what} is {in_a} in the first, {in_b} in the second")]
     Width {
@@ -218,7 +222,7 @@ pub(super) struct Sampled {
 #[derive(Debug, Clone)]
 pub(super) enum Finish {
     /// Karlo.
-    SuperRes(Sampled),
+    SuperRes(Box<Sampled>),
     /// Kandinsky 2.2: height and width of the latents.
     Movq { latent: [usize; 2] },
 }
@@ -355,7 +359,7 @@ impl Plan {
             if request.init.is_some() {
                 return Err(no_such("init", "Karlo has no image-to-image; Kandinsky 2.2 has"));
             }
-            (d_clip, Finish::SuperRes(super_res), Some(super_record), size, None)
+            (d_clip, Finish::SuperRes(Box::new(super_res)), Some(super_record), size, None)
         } else {
             let (d_clip, latent, size) = kandinsky_side(&layout, &decoder, request.size)?;
             let asked = request.size.filter(|asked| *asked != size);

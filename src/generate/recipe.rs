@@ -236,6 +236,33 @@ impl Recipe {
         write_json(path, self)
     }
 
+    /// What a PNG file says of itself, as pairs of a keyword and a text.
+    pub fn texts(&self) -> Vec<(String, String)> {
+        let sampler = &self.decoder;
+        let class = sampler.scheduler.get("_class_name").and_then(Value::as_str);
+        let class = class.unwrap_or_default().to_string();
+        let scheduler = match sampler.sampler {
+            Some(sampler) => format!("{class}, sampled by {sampler:?}"),
+            None => class,
+        };
+        let weights = self
+            .weights
+            .iter()
+            .map(|(part, w)| format!("{part} {}", w.sampled_sha256));
+        let mut texts = vec![("prompt", self.origin.title())];
+        texts.extend(self.negative.clone().map(|negative| ("negative", negative)));
+        texts.extend([
+            ("seed", self.seed.to_string()),
+            ("decoder", self.stack.to_string()),
+            ("scheduler", scheduler),
+            ("steps", sampler.settings.n_steps.to_string()),
+            ("guidance", sampler.settings.guidance.to_string()),
+            ("weights", weights.collect::<Vec<_>>().join("\n")),
+            ("device", format!("{} {}", self.device, self.dtype)),
+        ]);
+        texts.into_iter().map(|(k, v)| (k.to_string(), v)).collect()
+    }
+
     /// The first thing that sets `other` apart, as `(key, here, there)`. Paths do not count (hashes do), nor does the program's version.
     pub fn difference(&self, other: &Self) -> Option<(String, String, String)> {
         let value = |recipe: &Self| serde_json::to_value(recipe).unwrap_or_default();

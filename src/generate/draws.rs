@@ -117,7 +117,13 @@ impl Recorded {
         let needs: Vec<&Need> = needs.iter().filter(|n| n.stage != Stage::Negative).collect();
         let names: Vec<&str> = file.tensors().keys().map(String::as_str).collect();
         let complete = names.first().is_some_and(|n| n.starts_with("noise."));
-        let known = || needs.iter().map(|n| n.stage.name()).collect::<Vec<_>>().join(", ");
+        let known = || {
+            needs
+                .iter()
+                .map(|n| n.stage.name())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
         let mut draws = BTreeMap::new();
         let mut load = |name: &str, need: &Need| -> Result<(), LatentsError> {
             let twice = usize::from(doubled && need.stage == Stage::Prior) + 1;
@@ -187,10 +193,7 @@ impl Recorded {
             Stage::Negative => (Stage::Prior, row + self.n_pictures),
             stage => (stage, row),
         };
-        self.draws
-            .get(&stage)?
-            .get(k)?
-            .get(row * len..(row + 1) * len)
+        self.draws.get(&stage)?.get(k)?.get(row * len..(row + 1) * len)
     }
 }
 

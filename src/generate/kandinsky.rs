@@ -13,7 +13,7 @@ use super::prior::PriorError;
 use crate::diffusion::{DrawNoise, Scheduler, Visit, sample_visits};
 use crate::files;
 use crate::models::clip::ImageEncoder;
-use crate::models::clip::preprocess::resize_bicubic;
+use crate::models::clip::preprocess::resize_bicubic_reducing;
 use crate::models::unet::{Condition, UNet};
 use crate::weights::Checkpoint;
 
@@ -107,7 +107,10 @@ pub fn decode(
         }
     };
     let condition = match settings.guided() {
-        true => Tensor::cat(vec![away.expect("guidance needs an embedding to push away from"), z_x], 0),
+        true => Tensor::cat(
+            vec![away.expect("guidance needs an embedding to push away from"), z_x],
+            0,
+        ),
         false => z_x,
     };
     let denoise = denoiser(unet, Condition::Image(condition), settings);
@@ -122,10 +125,10 @@ pub fn decode(
     )?)
 }
 
-/// A picture as MoVQ's encoder takes it: scaled to `width` x `height` (Pillow's bicubic), `[1, 3, height, width]` in -1..1. The reference first shrinks
-/// a picture more than twice as large by a whole factor (`reducing_gap`); this does not.
+/// A picture as MoVQ's encoder takes it: scaled to `width` x `height` whatever its proportions, `[1, 3, height, width]` in -1..1.
+/// (The reference swaps width and height here.)
 pub fn picture_tensor(picture: &RgbImage, width: usize, height: usize, device: &Device) -> Tensor<4> {
-    let picture = resize_bicubic(picture, width as u32, height as u32);
+    let picture = resize_bicubic_reducing(picture, width as u32, height as u32);
     let mut values = vec![0.0f32; 3 * width * height];
     for (x, y, pixel) in picture.enumerate_pixels() {
         for (c, value) in pixel.0.iter().enumerate() {

@@ -111,14 +111,23 @@ impl SuperRes {
     ) -> Result<Self, DiffusionError> {
         let Self { x, upscaled } = self;
         let batch = x.dims()[0];
-        let denoise = |x_t: Tensor<4>, t: usize| {
-            let both = Tensor::cat(vec![x_t, upscaled.clone()], 1);
-            unet.forward(both, &vec![t as f64; batch], Condition::None)
+        let denoise = |x: Tensor<4>, t: usize| {
+            let upscaled = upscaled.clone();
+            unet.forward(
+                Self { x, upscaled }.input(),
+                &vec![t as f64; batch],
+                Condition::None,
+            )
         };
         let x = sample_visits(scheduler, x, visits, 1.0, denoise, noise, |_, _, step| {
             on_step(&step.x_prev)
         })?;
         Ok(Self { x, upscaled })
+    }
+
+    /// What the networks read: the sample and the enlarged picture, `[batch, 6, side, side]`.
+    pub fn input(&self) -> Tensor<4> {
+        Tensor::cat(vec![self.x.clone(), self.upscaled.clone()], 1)
     }
 
     /// The pictures, `[batch, 3, side, side]`, about -1..1.

@@ -150,7 +150,11 @@ const VISION: Entry = entry(
     &["CLIPVisionModelWithProjection"],
 );
 const TOKENIZER: Entry = entry("tokenizer", None, &["CLIPTokenizer", "CLIPTokenizerFast"]);
-const PROCESSORS: &[&str] = &["CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPFeatureExtractor"];
+const PROCESSORS: &[&str] = &[
+    "CLIPImageProcessor",
+    "CLIPImageProcessorFast",
+    "CLIPFeatureExtractor",
+];
 const PRIOR: Entry = entry("prior", Some(Part::Prior), &["PriorTransformer"]);
 const SCHEDULERS: &[&str] = &["UnCLIPScheduler", "DDPMScheduler", "DDIMScheduler"];
 const CONDITIONED: &[&str] = &["UNet2DConditionModel"];
@@ -194,11 +198,7 @@ const CLASSES: &[(&str, Stack, &[Entry])] = &[
         Stack::Kandinsky22,
         KANDINSKY22_DECODER,
     ),
-    (
-        "KandinskyV22PriorPipeline",
-        Stack::Kandinsky22,
-        KANDINSKY22_PRIOR,
-    ),
+    ("KandinskyV22PriorPipeline", Stack::Kandinsky22, KANDINSKY22_PRIOR),
 ];
 
 /// Which folder holds which part.
@@ -330,7 +330,11 @@ fn add_parts(
     parts: &mut BTreeMap<Part, PathBuf>,
 ) -> Result<(), LayoutError> {
     for entry in entries {
-        let Some(class) = index.get(entry.key).and_then(|v| v.get(1)).filter(|c| !c.is_null()) else {
+        let Some(class) = index
+            .get(entry.key)
+            .and_then(|v| v.get(1))
+            .filter(|c| !c.is_null())
+        else {
             continue;
         };
         let class = class.as_str().unwrap_or_default();

@@ -354,12 +354,21 @@ impl Plan {
                 height: side,
             };
             if request.size.is_some_and(|asked| asked != size) {
-                return Err(no_such("size", format!("this Karlo draws {size} pixels, nothing else")));
+                return Err(no_such(
+                    "size",
+                    format!("this Karlo draws {size} pixels, nothing else"),
+                ));
             }
             if request.init.is_some() {
                 return Err(no_such("init", "Karlo has no image-to-image; Kandinsky 2.2 has"));
             }
-            (d_clip, Finish::SuperRes(Box::new(super_res)), Some(super_record), size, None)
+            (
+                d_clip,
+                Finish::SuperRes(Box::new(super_res)),
+                Some(super_record),
+                size,
+                None,
+            )
         } else {
             let (d_clip, latent, size) = kandinsky_side(&layout, &decoder, request.size)?;
             let asked = request.size.filter(|asked| *asked != size);
@@ -463,7 +472,10 @@ impl Plan {
             None => (None, None),
             Some(LatentsChoice { path, n_pictures }) => {
                 let recorded = Recorded::read(path, &needs, *n_pictures)?;
-                (Some(Arc::new(recorded)), Some((FileRecord::new(path)?, *n_pictures)))
+                (
+                    Some(Arc::new(recorded)),
+                    Some((FileRecord::new(path)?, *n_pictures)),
+                )
             }
         };
 
@@ -629,10 +641,7 @@ fn karlo_side(
     };
     let scheduler = layout.part(Part::SuperResScheduler)?;
     let (super_res, record) = Sampled::read(first, scheduler, choice, (SUPER_RES_STEPS, 1.0))?;
-    for (dir, config) in [
-        (first, super_res.config.clone()),
-        (last, UNetConfig::read(last)?),
-    ] {
+    for (dir, config) in [(first, super_res.config.clone()), (last, UNetConfig::read(last)?)] {
         if config.conditioning != Conditioning::None {
             return Err(conditioned(dir, &config, "nothing"));
         }
@@ -721,11 +730,7 @@ fn prior_side(
     Ok((PriorRecord::Diffusion { settings, scheduler }, n_draws))
 }
 
-fn decoder_needs(
-    decoder: &Sampled,
-    finish: &Finish,
-    init: Option<&Init>,
-) -> Result<Vec<Need>, RenderError> {
+fn decoder_needs(decoder: &Sampled, finish: &Finish, init: Option<&Init>) -> Result<Vec<Need>, RenderError> {
     let channels = decoder.config.in_channels;
     let need = |stage, sampled: &Sampled, visits: &[Visit], [h, w]: [usize; 2]| Need {
         stage,
@@ -787,7 +792,9 @@ pub(super) fn embedding(path: &Path, row: usize, d_clip: usize) -> Result<Vec<f3
         )));
     }
     if row >= rows {
-        return Err(wrong(format!("`{EMBEDDINGS}`: expected row {row}, found {rows} rows")));
+        return Err(wrong(format!(
+            "`{EMBEDDINGS}`: expected row {row}, found {rows} rows"
+        )));
     }
     Ok(values[row * d..(row + 1) * d].to_vec())
 }

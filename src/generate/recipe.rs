@@ -65,6 +65,18 @@ pub enum Origin {
         /// 0 is the start, 1 the end.
         at: f64,
     },
+    /// A weighted sum of embeddings.
+    Mix(Vec<Share>),
+}
+
+/// A part of a mixture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Share {
+    /// Where its embedding comes from.
+    pub of: Origin,
+    /// Its weight.
+    pub weight: f64,
 }
 
 impl Origin {
@@ -73,7 +85,7 @@ impl Origin {
         match self {
             Self::Prompt(prompt) => prompt,
             Self::Embedding { prompt, .. } => prompt.as_deref().unwrap_or_default(),
-            Self::Image(_) | Self::Between { .. } => "",
+            Self::Image(_) | Self::Between { .. } | Self::Mix(_) => "",
         }
     }
 
@@ -87,13 +99,18 @@ impl Origin {
                 prompt.clone().unwrap_or_else(|| stem(file).unwrap_or_default())
             }
             Self::Between { from, to, .. } => format!("{} to {}", from.title(), to.title()),
+            Self::Mix(shares) => {
+                let shares = shares.iter().map(|s| format!("{} {}", s.weight, s.of.title()));
+                shares.collect::<Vec<_>>().join(" and ")
+            }
         }
     }
 
-    /// Itself, or the two ends.
+    /// Itself, or those that it is made of.
     pub fn ends(&self) -> Vec<&Origin> {
         match self {
             Self::Between { from, to, .. } => vec![from, to],
+            Self::Mix(shares) => shares.iter().map(|s| &s.of).collect(),
             other => vec![other],
         }
     }
@@ -278,8 +295,16 @@ fn differ(key: &str, a: &Value, b: &Value) -> Option<(String, String, String)> {
     if let (Value::Object(a), Value::Object(b)) = (a, b) {
         let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
         return keys.into_iter().find_map(|k| {
-            let dotted = if key.is_empty() { k.clone() } else { format!("{key}.{k}") };
-            differ(&dotted, a.get(k).unwrap_or(&Value::Null), b.get(k).unwrap_or(&Value::Null))
+            let dotted = if key.is_empty() {
+                k.clone()
+            } else {
+                format!("{key}.{k}")
+            };
+            differ(
+                &dotted,
+                a.get(k).unwrap_or(&Value::Null),
+                b.get(k).unwrap_or(&Value::Null),
+            )
         });
     }
     Some((key.into(), a.to_string(), b.to_string()))
@@ -299,7 +324,11 @@ pub fn slug(title: &str) -> String {
         }
     }
     let slug = slug.trim_end_matches('-');
-    if slug.is_empty() { "picture".into() } else { slug.into() }
+    if slug.is_empty() {
+        "picture".into()
+    } else {
+        slug.into()
+    }
 }
 
 #[cfg(test)]
@@ -308,7 +337,10 @@ mod tests {
 
     #[test]
     fn slugs() {
-        assert_eq!(slug("A red cube, ON a blue sphere!"), "a-red-cube-on-a-blue-sphere");
+        assert_eq!(
+            slug("A red cube, ON a blue sphere!"),
+            "a-red-cube-on-a-blue-sphere"
+        );
         assert_eq!(slug("日本語 / café"), "日本語-café");
         assert_eq!(slug(" ../.. "), "picture");
         assert_eq!(slug(&"word ".repeat(30)).len(), 39);

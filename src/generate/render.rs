@@ -21,7 +21,7 @@ use super::picture::{to_pictures, write_png};
 use super::plan::{Finish, Plan, Planned, RenderError, Sampled, embedding};
 use super::prior::AnyPrior;
 use super::recipe::Origin;
-use super::slerp::slerp;
+use super::slerp::{mix, slerp};
 use crate::files;
 use crate::models::clip::preprocess::read_picture;
 use crate::models::clip::{ClipError, ImageEncoder, TextEncoder};
@@ -152,7 +152,10 @@ impl<'a> Wave<'a> {
     fn render(mut self, on_event: &mut dyn FnMut(Event)) -> Result<(), RenderError> {
         let plan = self.plan;
         let leaves = self.leaves();
-        let negated = plan.negative.as_deref().filter(|_| self.stack() == Stack::Kandinsky22);
+        let negated = plan
+            .negative
+            .as_deref()
+            .filter(|_| self.stack() == Stack::Kandinsky22);
         let negated = negated.filter(|_| plan.decoder.settings.guided());
         let captions = self.captions(&leaves, on_event)?;
         let mut z_x: Vec<Option<Vec<f32>>> = vec![None; leaves.len()];
@@ -197,7 +200,7 @@ impl<'a> Wave<'a> {
                     origin,
                     seed: picture.subject.seed,
                     row: picture.subject.row,
-                    alone: ends.len() == 1,
+                    alone: std::ptr::eq(*origin, &picture.subject.origin),
                 };
                 if !leaves.iter().any(|l| l.same(&leaf)) {
                     leaves.push(leaf);
@@ -402,6 +405,10 @@ impl<'a> Wave<'a> {
             .iter()
             .map(|picture| match &picture.subject.origin {
                 Origin::Between { from, to, at } => Ok(slerp(&of(from, picture)?, &of(to, picture)?, *at)),
+                Origin::Mix(shares) => {
+                    let parts = shares.iter().map(|s| Ok((of(&s.of, picture)?, s.weight)));
+                    Ok(mix(&parts.collect::<Result<Vec<_>, RenderError>>()?))
+                }
                 origin => of(origin, picture),
             })
             .collect()
@@ -625,10 +632,7 @@ impl<'a> Wave<'a> {
     }
 
     /// Writes the trajectories, and each step of the decoder as a picture; `pixels` makes one of a step.
-    fn write_steps(
-        &self,
-        pixels: impl Fn(Tensor<4>) -> Tensor<4>,
-    ) -> Result<(), RenderError> {
+    fn write_steps(&self, pixels: impl Fn(Tensor<4>) -> Tensor<4>) -> Result<(), RenderError> {
         for (planned, trajectories) in self.pictures.iter().zip(&self.trajectories) {
             if !self.options.save_steps {
                 continue;
@@ -655,23 +659,21 @@ impl<'a> Wave<'a> {
 
 impl Leaf<'_> {
     fn same(&self, other: &Self) -> bool {
-        let noise = self.seed == other.seed
-            && self.alone == other.alone
-            && (self.row == other.row || !self.alone);
+        let noise =
+            self.seed == other.seed && self.alone == other.alone && (self.row == other.row || !self.alone);
         // Only a prompt's embedding depends on its noise.
         self.origin == other.origin && (noise || !matches!(self.origin, Origin::Prompt(_)))
     }
 
     /// Whether it is an embedding of `picture`.
     fn of(&self, picture: &Planned) -> bool {
-        let ends = picture.subject.origin.ends();
-        let alone = ends.len() == 1;
-        ends.into_iter().any(|origin| {
+        let whole = &picture.subject.origin;
+        whole.ends().into_iter().any(|origin| {
             self.same(&Leaf {
                 origin,
                 seed: picture.subject.seed,
                 row: picture.subject.row,
-                alone,
+                alone: std::ptr::eq(origin, whole),
             })
         })
     }

@@ -1,5 +1,6 @@
 //! `pipeline_*`: from prompt to picture, through the stages that `generate` calls, with the fixture's own parts and the noise it recorded.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
@@ -7,12 +8,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Array, Computed, Context, Fixture, FixtureError, Outcome, Tolerance};
-use crate::diffusion::{Replay, Scheduler, SchedulerConfig};
+use crate::diffusion::{Replay, Scheduler, SchedulerConfig, SchedulerKind};
 use crate::generate::decoder::DecoderSettings;
-use crate::generate::kandinsky::{self, Start, latent_side};
+use crate::generate::kandinsky::{self, Start, latent_side, picture_tensor};
 use crate::generate::karlo::{self, SuperRes};
 use crate::generate::layout::{Layout, Part};
 use crate::generate::prior::{AnyPrior, PriorSettings};
+use crate::generate::slerp::{mix, slerp};
 use crate::models::clip::preprocess::read_picture;
 use crate::models::clip::{ImageEncoder, TextEncoder};
 use crate::models::movq::Movq;
@@ -126,9 +128,13 @@ fn predict(
     }
     let eta = context.info_as("noise_scale_from_001")?;
     let (mut replay, mut steps) = (Replay::new(noise), Vec::new());
-    let z_x = prior.sample(text.clone(), unconditional.clone(), args.settings(eta), &mut replay, |x| {
-        steps.push(x)
-    })?;
+    let z_x = prior.sample(
+        text.clone(),
+        unconditional.clone(),
+        args.settings(eta),
+        &mut replay,
+        |x| steps.push(x),
+    )?;
     if replay.left() > 0 {
         return Err(format!("{} recorded draws were not used", replay.left()).into());
     }
@@ -219,6 +225,7 @@ fn karlo_pictures(
     let (first, last) = visits.split_at(n_steps - 1);
     let dir = layout.part(Part::SuperResFirst)?;
     let mut state = SuperRes::begin(small, &UNetConfig::read(dir)?, &mut noise)?;
+    push(&mut out, context, "out.super_res_input", state.input());
     let mut steps = Vec::new();
     for (part, visits) in [(Part::SuperResFirst, first), (Part::SuperResLast, last)] {
         let (_, unet) = UNet::load(layout.part(part)?, device)?;
@@ -239,7 +246,12 @@ fn karlo_with(context: &Context, prior: Option<&Path>) -> Outcome {
     let args: Arguments = context.info_as("args")?;
     let layout = Layout::open(context.root(), prior, None)?;
     let (text_dir, prior_dir) = (layout.part(Part::TextEncoder)?, layout.part(Part::Prior)?);
-    let Predicted { z_x, text, away, steps } = predict(context, text_dir, prior_dir, &args)?;
+    let Predicted {
+        z_x,
+        text,
+        away,
+        steps,
+    } = predict(context, text_dir, prior_dir, &args)?;
     let z_y = match args.karlo_guides() {
         true => Tensor::cat(vec![away.z_y.clone(), text.z_y.clone()], 0),
         false => text.z_y.clone(),
@@ -281,14 +293,7 @@ pub(super) fn karlo_image_variation(context: &Context) -> Outcome {
     };
     let tensors = vec![("out.image_embeddings", z_x.clone()), ("out.prompt_embeds", z_y)];
     let mut out = computed(context, tensors, None);
-    out.extend(karlo_pictures(
-        context,
-        &layout,
-        &args,
-        z_x,
-        text.clone(),
-        text,
-    )?);
+    out.extend(karlo_pictures(context, &layout, &args, z_x, text.clone(), text)?);
     Ok(out)
 }
 
@@ -364,15 +369,18 @@ pub(super) fn kandinsky22_decoder(context: &Context) -> Outcome {
     let (movq_config, movq) = Movq::load(layout.part(Part::Movq)?, device)?;
     let eta: f64 = context.info_as("noise_scale_from_001").unwrap_or(1.0);
     let eta = match scheduler.config().kind {
-        crate::diffusion::SchedulerKind::Ddim { .. } => 0.0,
+        SchedulerKind::Ddim { .. } => 0.0,
         _ => eta,
     };
-    let start = match context.golden().contains_key("in.image") {
-        true => Start::Picture {
-            latents: movq.encode(context.float::<4>("in.image")?),
-            strength: args.strength,
-        },
-        false => Start::Noise([args.height, args.width].map(|s| latent_side(s, movq_config.scale()))),
+    let start = match context.info_as::<PathBuf>("image") {
+        Ok(file) => {
+            let picture = read_picture(context.root().join(file))?;
+            Start::Picture {
+                latents: movq.encode(picture_tensor(&picture, args.width, args.height, device)),
+                strength: args.strength,
+            }
+        }
+        Err(_) => Start::Noise([args.height, args.width].map(|s| latent_side(s, movq_config.scale()))),
     };
     let mut noise = replay(context)?;
     let mut steps = Vec::new();
@@ -397,11 +405,69 @@ pub(super) fn kandinsky22_decoder(context: &Context) -> Outcome {
     Ok(out)
 }
 
-/// `size_rounding`: height and width of latents, for Kandinsky's autoencoder that shrinks 8 times.
+/// `size_rounding`: height and width of latents, for an autoencoder that shrinks `scale_factor` times, Kandinsky's 8 if the golden does not say.
 pub(super) fn size_rounding(context: &Context) -> Outcome {
-    let pixels = context.input("hw_in")?.shape.clone();
+    let scale: usize = context.info_as("scale_factor").unwrap_or(8);
+    let shape = context.input("hw_in")?.shape.clone();
     let sides = context.whole_numbers("hw_in")?;
-    let latents = sides.iter().map(|&s| latent_side(s as usize, 8) as i64);
-    let array = Array::i64(pixels, latents.collect());
+    let latents = sides.iter().map(|&s| latent_side(s as usize, scale) as i64);
+    let array = Array::i64(shape, latents.collect());
     Ok(vec![Computed::new("latent_hw", array, Tolerance::Exact)])
+}
+
+/// `k22_init_picture`: pictures as image-to-image encodes them.
+pub(super) fn init_picture(context: &Context) -> Outcome {
+    let files: BTreeMap<String, PathBuf> = context.info_as("files")?;
+    let (width, height) = (context.info_as("width")?, context.info_as("height")?);
+    let mut out = Vec::new();
+    for (name, file) in files {
+        let picture = read_picture(context.root().join(file))?;
+        let pixels = picture_tensor(&picture, width, height, context.device());
+        let name = format!("out.pixels.{name}");
+        out.push(Computed::tensor(name, pixels, Tolerance::Pixel));
+    }
+    Ok(out)
+}
+
+/// `karlo_decode`: Karlo's decoder and super-resolution, from recorded embeddings; the unconditional half comes first where there is one.
+pub(super) fn karlo_decode(context: &Context) -> Outcome {
+    let args: Arguments = context.info_as("args")?;
+    let layout = Layout::open(context.root(), None, None)?;
+    let z_x = context.float::<2>("in.image_embeddings")?;
+    let batch = z_x.dims()[0];
+    let z_y = context.float::<2>("in.prompt_embeds")?;
+    let tokens = context.float::<3>("in.tokens")?;
+    let mask = context.int::<2>("in.mask")?.float();
+    let half = |first: usize| TextCondition {
+        z_y: z_y.clone().narrow(0, first, batch),
+        tokens: tokens.clone().narrow(0, first, batch),
+        mask: Some(mask.clone().narrow(0, first, batch)),
+    };
+    // Without guidance there is one half, and the other is not read.
+    let text = half(z_y.dims()[0] - batch);
+    karlo_pictures(context, &layout, &args, z_x, text, half(0))
+}
+
+/// `interpolation`: between image embeddings.
+pub(super) fn interpolation(context: &Context) -> Outcome {
+    let rows = |name: &str| -> Result<Vec<Vec<f32>>, FixtureError> {
+        let array = context.input(name)?;
+        let values: Vec<f32> = array.to_f64().into_iter().map(|x| x as f32).collect();
+        let width = array.shape.last().copied().unwrap_or(1);
+        Ok(values.chunks(width).map(<[f32]>::to_vec).collect())
+    };
+    let embeds = rows("in.embeds")?;
+    let d_clip = embeds[0].len();
+    let weights = context.input("in.weights")?.to_f64();
+    let at = context.input("in.at")?.to_f64();
+    let circle: Vec<f32> = at
+        .iter()
+        .flat_map(|&at| slerp(&embeds[0], &embeds[1], at))
+        .collect();
+    let shares: Vec<(Vec<f32>, f64)> = embeds.into_iter().zip(weights).collect();
+    let row = |values: Vec<f32>, n: usize| Array::f32([n, d_clip], values);
+    Ok(vec![
+        Computed::new("out.slerp", row(circle, at.len()), Tolerance::Float),
+        Computed::new("out.weighted", row(mix(&shares), 1), Tolerance::Float),
+    ])
 }

@@ -1,13 +1,17 @@
 //! The command line: one file per command, each an args struct, one library call, and printing.
 
 mod devices;
+mod draw;
+mod generate;
 mod inspect;
+mod interpolate;
 mod pretrain;
 mod prior;
 mod progress;
 mod report;
 mod sweep;
 mod train;
+mod vary;
 mod verify;
 
 use std::io::{ErrorKind, Write};
@@ -40,6 +44,12 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Turn prompts into image embeddings with any prior.
     Prior(prior::PriorArgs),
+    /// Draw prompts with Karlo or Kandinsky 2.2.
+    Generate(generate::GenerateArgs),
+    /// Draw pictures like other pictures.
+    Vary(vary::VaryArgs),
+    /// Draw pictures on the way from one picture or prompt to another.
+    Interpolate(interpolate::InterpolateArgs),
     /// Reproduce reference numbers on this machine and device.
     Verify(verify::VerifyArgs),
     /// Make a built-in world's small CLIP again, and measure what it can tell.
@@ -58,6 +68,9 @@ impl Cli {
             Command::Report(args) => report::run(&args),
             Command::Inspect(args) => inspect::run(&args),
             Command::Prior(args) => prior::run(&args, device),
+            Command::Generate(args) => generate::run(&args, device),
+            Command::Vary(args) => vary::run(&args, device),
+            Command::Interpolate(args) => interpolate::run(&args, device),
             Command::Verify(args) => verify::run(&args, device),
             Command::Pretrain(args) => pretrain::run(&args, device),
             Command::Devices(args) => devices::run(&args),

@@ -201,6 +201,26 @@ impl Tower for ClipVisionConfig {
     }
 }
 
+impl ClipTextConfig {
+    /// Reads the text tower's sizes from `dir/config.json`, of the tower alone or of a full CLIP.
+    ///
+    /// # Errors
+    /// [`WeightsError`], naming the file and the key.
+    pub fn read(dir: &Path) -> Result<Self, WeightsError> {
+        Ok(read_tower(dir, "text_config", "clip_text_model")?.0)
+    }
+}
+
+impl ClipVisionConfig {
+    /// Reads the vision tower's sizes from `dir/config.json`, of the tower alone or of a full CLIP.
+    ///
+    /// # Errors
+    /// [`WeightsError`], naming the file and the key.
+    pub fn read(dir: &Path) -> Result<Self, WeightsError> {
+        Ok(read_tower(dir, "vision_config", "clip_vision_model")?.0)
+    }
+}
+
 /// Which kind of folder a tower was read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {

@@ -13,4 +13,5 @@ mod spec;
 mod sweep;
 mod tiny;
 mod training;
+mod unet;
 mod world;

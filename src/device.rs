@@ -45,7 +45,8 @@ impl Precision {
         (Self::Bf16, "bf16", FloatDType::BF16),
     ];
 
-    fn dtype(self) -> FloatDType {
+    /// Burn's name for it.
+    pub fn dtype(self) -> FloatDType {
         Self::ALL[self as usize].2
     }
 }

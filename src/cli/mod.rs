@@ -1,5 +1,6 @@
 //! The command line: one file per command, each an args struct, one library call, and printing.
 
+mod dev;
 mod devices;
 mod draw;
 mod generate;
@@ -56,6 +57,9 @@ enum Command {
     Pretrain(pretrain::PretrainArgs),
     /// List the devices that this build can compute on.
     Devices(devices::DevicesArgs),
+    /// For those who work on this program.
+    #[command(hide = true)]
+    Dev(dev::DevArgs),
 }
 
 impl Cli {
@@ -74,6 +78,7 @@ impl Cli {
             Command::Verify(args) => verify::run(&args, device),
             Command::Pretrain(args) => pretrain::run(&args, device),
             Command::Devices(args) => devices::run(&args),
+            Command::Dev(args) => dev::run(&args, device),
         }
     }
 }

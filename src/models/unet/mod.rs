@@ -64,7 +64,10 @@ const LAYER_NORM_EPS: f64 = 1e-5;
 
 /// What a UNet is conditioned on.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "handles of tensors; one condition lives for one call")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "handles of tensors; one condition lives for one call"
+)]
 pub enum Condition {
     /// Nothing but what lies in `x`: super-resolution.
     None,

@@ -228,13 +228,15 @@ impl RowNoise {
     fn next(&mut self, len: usize) -> Result<Vec<f32>, DiffusionError> {
         let k = self.n_drawn;
         self.n_drawn += 1;
-        match &self.recorded {
-            None => Ok(self.seeded.normal_vec(len)),
-            Some((recorded, row)) => match recorded.row(self.stage, k, *row, len) {
-                Some(values) => Ok(values.to_vec()),
-                None if recorded.complete => Err(DiffusionError::NoiseExhausted { drawn: k }),
-                None => Ok(self.seeded.normal_vec(len)),
-            },
+        // Drawn even where it is recorded: an initial latent from a file leaves the later draws as they were.
+        let seeded = self.seeded.normal_vec(len);
+        let Some((recorded, row)) = &self.recorded else {
+            return Ok(seeded);
+        };
+        match recorded.row(self.stage, k, *row, len) {
+            Some(values) => Ok(values.to_vec()),
+            None if recorded.complete => Err(DiffusionError::NoiseExhausted { drawn: k }),
+            None => Ok(seeded),
         }
     }
 }
@@ -344,6 +346,7 @@ mod tests {
         let mut row = [RowNoise::seeded(3, Stage::Decoder).recorded(Some(&recorded), 0)];
         let mut seeded = [RowNoise::seeded(3, Stage::Decoder)];
         assert_eq!(draw(&mut row, 16)[0], 7.0);
+        draw(&mut seeded, 16);
         assert_eq!(draw(&mut row, 16), draw(&mut seeded, 16));
         let mut prior = [RowNoise::seeded(3, Stage::Prior).recorded(Some(&recorded), 0)];
         assert_eq!(

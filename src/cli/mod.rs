@@ -16,8 +16,9 @@ mod verify;
 
 use std::io::{ErrorKind, Write};
 
+use burn::tensor::Device;
 use clap::{Args, Parser, Subcommand};
-use eclipse_t2i::device::{DeviceError, DeviceSpec};
+use eclipse_t2i::device::{DeviceError, DeviceSpec, Precision};
 use eclipse_t2i::experiment::{Execute, PriorExecutor, Setting, SpecError};
 
 /// Train, sample, evaluate and sweep text-to-image priors (ECLIPSE, Projection, Diffusion-Baseline).
@@ -95,6 +96,21 @@ impl SpecArgs {
             value: i64::from(n).into(),
         });
         self.settings.iter().cloned().chain(seed).collect()
+    }
+}
+
+/// Options of commands that only run networks.
+#[derive(Debug, Args)]
+struct PrecisionArgs {
+    /// What networks compute in, whatever their files hold: f32, f16 or bf16. Half precision halves the memory; between networks everything
+    /// stays f32.
+    #[arg(long, value_name = "DTYPE", default_value_t)]
+    dtype: Precision,
+}
+
+impl PrecisionArgs {
+    fn device(&self, device: DeviceSpec) -> Result<Device, DeviceError> {
+        device.device_in(self.dtype)
     }
 }
 

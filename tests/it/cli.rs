@@ -116,6 +116,7 @@ fn mistakes_in_arguments() {
         &["train", "--config", "experiments/toy/sweep.toml", "--dry-run"],
         &["train", "--config", "binary.toml"],
         &["inspect", "nope"],
+        &["prior", "--dtype", "f8"],
         &["frobnicate"],
     ];
     let desk = desk();

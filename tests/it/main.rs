@@ -14,4 +14,5 @@ mod spec;
 mod sweep;
 mod tiny;
 mod training;
+mod unet;
 mod world;

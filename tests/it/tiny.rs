@@ -11,7 +11,7 @@ use eclipse_t2i::models::clip::{ClipConfig, ClipTextConfig, ClipVisionConfig, JO
 use eclipse_t2i::models::movq::{self, Movq, MovqConfig};
 use eclipse_t2i::models::prior::{DiffusionPrior, MAPPING, Prior, PriorConfig};
 use eclipse_t2i::models::text_proj::{self, TextProj, TextProjConfig};
-use eclipse_t2i::models::unet::{self, UNet, UNetConfig};
+use eclipse_t2i::models::unet::{self, BlockType, Conditioning, TimeShift, UNet, UNetConfig};
 use eclipse_t2i::noise::Noise;
 use eclipse_t2i::train::clip::write_word_tokenizer;
 use eclipse_t2i::weights::{Mapping, Parameter, parameters};
@@ -235,6 +235,45 @@ pub fn copy(from: &Path, to: &Path) {
     }
     std::fs::create_dir_all(to.parent().expect("a folder")).expect("made");
     std::fs::copy(from, to).expect("copied");
+}
+
+/// Sizes of the tiny UNet: two blocks, conditioned on an image embedding.
+pub fn unet_config() -> UNetConfig {
+    UNetConfig {
+        sample_size: 8,
+        in_channels: 3,
+        out_channels: 6,
+        channels: vec![8, 12],
+        n_layers: 1,
+        down: vec![BlockType::Resnet, BlockType::CrossAttention],
+        mid: BlockType::CrossAttention,
+        up: vec![BlockType::CrossAttention, BlockType::Resnet],
+        n_groups: 4,
+        norm_eps: 1e-5,
+        time_shift: TimeShift::ScaleShift,
+        d_time: None,
+        cosines_first: true,
+        frequency_shift: 0,
+        conditioning: Conditioning::Image {
+            d_clip: D_CLIP,
+            d_cross: 10,
+            d_head: 4,
+        },
+    }
+}
+
+/// A random UNet in diffusers' layout.
+pub fn write_unet(dir: &Path, config: &UNetConfig) {
+    std::fs::create_dir_all(dir).expect("a folder");
+    let name = DIFFUSERS;
+    write_model(
+        dir,
+        config,
+        &UNet::init(config, &device()),
+        &unet::MAPPING,
+        name,
+        3,
+    );
 }
 
 fn write_model(

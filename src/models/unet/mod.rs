@@ -64,6 +64,10 @@ const LAYER_NORM_EPS: f64 = 1e-5;
 
 /// What a UNet is conditioned on.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "handles of tensors; one condition lives for one call"
+)]
 pub enum Condition {
     /// Nothing but what lies in `x`: super-resolution.
     None,
@@ -204,8 +208,8 @@ impl UNet {
         let multiple = config.size_multiple();
         assert!(
             h % multiple == 0 && w % multiple == 0,
-            "this UNet halves its picture {} times: height and width must be multiples of {multiple}, found {h} x {w}",
-            config.channels.len() - 1
+            "height and width of a UNet of {} blocks are multiples of {multiple}, found {h} x {w}",
+            config.channels.len()
         );
         let sinusoids = Sinusoids {
             dim: config.channels[0],

@@ -263,7 +263,8 @@ mod tests {
     use safetensors::tensor::{Dtype, TensorView};
 
     fn draw(rows: &mut [RowNoise], n: usize) -> Vec<f32> {
-        let tensor: Tensor<2> = Rows(rows).draw([rows.len(), n], &Device::flex()).expect("drawn");
+        let shape = [rows.len(), n];
+        let tensor: Tensor<2> = Rows(rows).draw(shape, &Device::flex()).expect("drawn");
         tensor.into_data().try_to_vec().expect("f32")
     }
 

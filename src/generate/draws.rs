@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::prelude::*;
-use burn::tensor::TensorData;
+use burn::tensor::{DType, TensorData};
 
 use crate::diffusion::{DiffusionError, DrawNoise};
 use crate::noise::Noise;
@@ -253,7 +253,10 @@ impl<const D: usize> DrawNoise<D> for Rows<'_> {
         for row in self.0.iter_mut() {
             values.extend(row.next(len)?);
         }
-        Ok(Tensor::from_data(TensorData::new(values, shape), device))
+        Ok(Tensor::from_data(
+            TensorData::new(values, shape),
+            (device, DType::F32),
+        ))
     }
 }
 

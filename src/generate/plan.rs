@@ -15,6 +15,7 @@ use super::picture::PictureError;
 use super::prior::{PriorError, PriorSettings, check_text, scheduler_of};
 use super::recipe::{
     FileRecord, Init, Latents, Origin, PriorRecord, Recipe, SamplerRecord, Size, VERSION, WeightsRecord,
+    absolute,
 };
 use crate::diffusion::{DiffusionError, Sampler, Scheduler, SchedulerConfig, SchedulerKind, Visit};
 use crate::files::FileError;
@@ -243,6 +244,7 @@ pub struct Plan {
     pub(super) negative: Option<String>,
     pub(super) recorded: Option<Arc<Recorded>>,
     pub(super) out: PathBuf,
+    pub(super) dtype: String,
 }
 
 fn width<T: PartialEq + ToString>(
@@ -340,7 +342,7 @@ impl Plan {
         let record = |part: Part, weights: &mut BTreeMap<Part, WeightsRecord>| -> Result<(), RenderError> {
             let path = layout.part(part)?;
             let sampled_sha256 = Checkpoint::open(path)?.fingerprint();
-            let path = path.canonicalize().unwrap_or_else(|_| path.into());
+            let path = absolute(path);
             weights.insert(part, WeightsRecord { path, sampled_sha256 });
             Ok(())
         };
@@ -422,9 +424,9 @@ impl Plan {
         let mut vision = images;
         if needs_zero {
             let dir = layout.part(Part::ImageEncoder)?;
-            match cached_zero_image(dir, d_clip) {
+            match cached_zero_image(dir, d_clip, &options.dtype) {
                 Some((_, sampled_sha256)) => {
-                    let path = dir.canonicalize().unwrap_or_else(|_| dir.into());
+                    let path = absolute(dir);
                     weights.insert(Part::ImageEncoder, WeightsRecord { path, sampled_sha256 });
                 }
                 None => vision = true,
@@ -522,6 +524,7 @@ impl Plan {
             negative: request.negative.clone(),
             recorded,
             out: options.out.clone(),
+            dtype: options.dtype.clone(),
             layout,
         })
     }

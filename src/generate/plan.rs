@@ -271,6 +271,25 @@ fn no_such(name: &'static str, reason: impl Into<String>) -> RenderError {
     }
 }
 
+/// The same error under the option's name, where a setting of another part has it too.
+fn option(error: impl Into<RenderError>, names: &[(&'static str, &'static str)]) -> RenderError {
+    match error.into() {
+        RenderError::Prior(PriorError::Setting {
+            name,
+            expected,
+            found,
+        }) => {
+            let option = names.iter().find(|(setting, _)| *setting == name);
+            RenderError::Prior(PriorError::Setting {
+                name: option.map_or(name, |(_, option)| option),
+                expected,
+                found,
+            })
+        }
+        other => other,
+    }
+}
+
 impl Sampled {
     /// The UNet in `unet` and the sampler in `scheduler`, with the choices made and `n_steps`, `guidance` where none was.
     fn read(
@@ -323,7 +342,8 @@ impl Plan {
     /// # Errors
     /// [`RenderError`]; [`RenderError::is_usage`] tells arguments from files.
     pub fn new(request: &Request, layout: Layout, options: &Options) -> Result<Self, RenderError> {
-        request.prior.check()?;
+        let names = [("steps", "prior-steps"), ("guidance", "prior-guidance")];
+        request.prior.check().map_err(|e| option(e, &names))?;
         let ends = || request.subjects.iter().flat_map(|s| s.origin.ends());
         let prompts = ends().any(|o| matches!(o, Origin::Prompt(_)));
         let images = ends().any(|o| matches!(o, Origin::Image(_)));
@@ -332,7 +352,8 @@ impl Plan {
         let unet_dir = layout.part(Part::Decoder)?.to_path_buf();
         let own = if karlo { (25, 8.0) } else { (100, 4.0) };
         let scheduler_dir = layout.part(Part::DecoderScheduler)?;
-        let (decoder, decoder_record) = Sampled::read(&unet_dir, scheduler_dir, request.decoder, own)?;
+        let (decoder, decoder_record) = Sampled::read(&unet_dir, scheduler_dir, request.decoder, own)
+            .map_err(|e| option(e, &[("eta", "decoder-eta")]))?;
         let negated = request.negative.is_some() && decoder.settings.guided() && !karlo;
         let needs_text = karlo || prompts || negated;
         let needs_prior = prompts || negated;
@@ -643,7 +664,8 @@ fn karlo_side(
         sampler: None,
     };
     let scheduler = layout.part(Part::SuperResScheduler)?;
-    let (super_res, record) = Sampled::read(first, scheduler, choice, (SUPER_RES_STEPS, 1.0))?;
+    let (super_res, record) = Sampled::read(first, scheduler, choice, (SUPER_RES_STEPS, 1.0))
+        .map_err(|e| option(e, &[("steps", "super-res-steps")]))?;
     for (dir, config) in [(first, super_res.config.clone()), (last, UNetConfig::read(last)?)] {
         if config.conditioning != Conditioning::None {
             return Err(conditioned(dir, &config, "nothing"));

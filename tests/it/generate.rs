@@ -253,8 +253,8 @@ fn kandinsky_rounds_sizes_and_remembers_the_zero_picture() {
 fn the_ends_of_an_interpolation_are_the_pictures_themselves() {
     let desk = desk();
     let folder = desk.path();
-    let between = K22.replace("generate", "interpolate --frames 3 --seed 5 --from fox.png --to");
-    good(folder, &between, &["a red cat"]);
+    let between = K22.replace("generate", "interpolate --frames 3 --seed 5 --from fox.png");
+    good(folder, &between, &["--to", "a red cat"]);
     let frame = |i: usize| picture(folder.join(format!("pictures/00000{i}-fox-to-a-red-cat.png")));
     let vary = K22.replace("generate", "vary --seed 5 --out varied --image fox.png");
     good(folder, &vary.replace("--prior prior", ""), &[]);
@@ -271,14 +271,6 @@ fn the_ends_of_an_interpolation_are_the_pictures_themselves() {
         "interpolate --seed 5 --out mixed --mix 1=fox.png --mix",
     );
     good(folder, &mix, &["0=a red cat"]);
-    let mixed = files(&folder.join("mixed"));
-    assert_eq!(mixed.len(), 2);
-    assert_eq!(
-        mixed["000000-1-fox-and-0-a-red-cat.png"].len(),
-        std::fs::read(folder.join("mixed/000000-1-fox-and-0-a-red-cat.png"))
-            .expect("it")
-            .len()
-    );
     let mixed = picture(folder.join("mixed/000000-1-fox-and-0-a-red-cat.png"));
     assert_eq!(mixed, frame(0));
 
@@ -349,11 +341,12 @@ fn recorded_noise_and_embeddings_make_the_same_picture() {
     write(&folder.join("latents.safetensors"), &latent);
     let partly = format!("{KARLO} --seed 9 --out partly --latents latents.safetensors");
     good(folder, &partly, &CATS[..2]);
-    let drawn = picture(folder.join("partly/000000-a-red-cat.png"));
-    assert!(
-        apart(&original, &drawn) > 0,
-        "the second draw is the first one again"
-    );
+    assert_eq!(original, picture(folder.join("partly/000000-a-red-cat.png")));
+    let other = Tensors::from([("super_res".to_string(), all[5].clone())]);
+    write(&folder.join("latents.safetensors"), &other);
+    good(folder, &partly.replace("--out partly", "--out other"), &CATS[..2]);
+    let other = picture(folder.join("other/000000-a-red-cat.png"));
+    assert!(apart(&original, &other) > 0);
 
     // Image embeddings in place of the prior: the decoder's noise is the same as with it.
     good(
@@ -387,9 +380,9 @@ fn recorded_noise_and_embeddings_make_the_same_picture() {
 fn a_picture_to_start_from() {
     let desk = desk();
     let folder = desk.path();
-    let from = K22.replace("--steps 3", "--steps 10 --init fox.png --strength");
-    good(folder, &format!("{from} 0.1 --out near"), &CATS[..2]);
-    good(folder, &format!("{from} 1 --out far"), &CATS[..2]);
+    let from = K22.replace("--steps 3", "--steps 10 --init fox.png");
+    good(folder, &format!("{from} --strength 0.1 --out near"), &CATS[..2]);
+    good(folder, &format!("{from} --strength 1 --out far"), &CATS[..2]);
     let of = |dir: &str| picture(folder.join(dir).join("000000-a-red-cat.png"));
     assert!(apart(&of("near"), &of("far")) > 0);
     good(
@@ -420,7 +413,7 @@ fn an_over_long_prompt_is_cut_and_said_so() {
     let (_, err) = good(desk.path(), KARLO, &["--prompt", long]);
     assert!(
         err.contains(
-            "the last 5 words do not fit the text tower and were cut: \"cat and a blue dog\" of \"a red cat"
+            "the last 6 words do not fit the text tower and were cut: \"red cat and a blue dog\" of \"a red cat"
         ),
         "{err}"
     );
@@ -742,5 +735,5 @@ fn mistakes() {
             .join(" ");
         text += &format!("== {name}\n$ eclipse {call}\nexit {code}\n{err}\n");
     }
-    insta::with_settings!({omit_expression => true}, { insta::assert_snapshot!("mistakes", text) });
+    insta::with_settings!({filters => vec![(r"[^ ]*/z\.safetensors", "z.safetensors")], omit_expression => true}, { insta::assert_snapshot!("mistakes", text) });
 }

@@ -14,8 +14,8 @@ use eclipse_t2i::generate::prior::PriorSettings;
 use eclipse_t2i::generate::recipe::{Origin, Size, slug};
 use eclipse_t2i::generate::render::RenderOptions;
 
-use super::Usage;
 use super::progress::Stages;
+use super::{PrecisionArgs, Usage};
 
 /// Pictures at once on a GPU; a CPU gains nothing from more than one.
 const GPU_BATCH: usize = 4;
@@ -112,6 +112,8 @@ pub struct OutArgs {
     /// Also write every step: trajectories (.steps.safetensors) and a picture of each step of the decoder.
     #[arg(long)]
     save_steps: bool,
+    #[command(flatten)]
+    precision: PrecisionArgs,
     /// Pictures that the decoder draws at once. [default: 1 on a CPU, else 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     batch: Option<u16>,
@@ -177,7 +179,7 @@ impl OutArgs {
             out: self.out.clone(),
             overwrite: self.overwrite,
             device: device.to_string(),
-            dtype: "f32".into(),
+            dtype: self.precision.dtype.to_string(),
         }
     }
 }
@@ -205,7 +207,7 @@ pub fn draw(plan: &Plan, out: &OutArgs, device: DeviceSpec) -> anyhow::Result<()
     };
     let mut stages = Stages::new();
     let (mut drawn, mut kept) = (0, 0);
-    let result = plan.render(&device.device()?, options, &mut |event| {
+    let result = plan.render(&out.precision.device(device)?, options, &mut |event| {
         let (n_drawn, n_kept) = stages.show(&event);
         drawn += n_drawn;
         kept += n_kept;

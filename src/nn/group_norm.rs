@@ -55,7 +55,7 @@ impl GroupNorm {
     }
 
     /// The norm of `x` as `x * scale + shift`, both `[batch, channels]`.
-    fn affine(&self, x: &Tensor<4>) -> (Tensor<2>, Tensor<2>) {
+    pub fn affine(&self, x: &Tensor<4>) -> (Tensor<2>, Tensor<2>) {
         let [batch, channels, h, w] = x.dims();
         let n_groups = self.n_groups;
         let in_group = channels / n_groups;

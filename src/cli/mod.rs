@@ -1,19 +1,25 @@
 //! The command line: one file per command, each an args struct, one library call, and printing.
 
+mod dev;
 mod devices;
+mod draw;
+mod generate;
 mod inspect;
+mod interpolate;
 mod pretrain;
 mod prior;
 mod progress;
 mod report;
 mod sweep;
 mod train;
+mod vary;
 mod verify;
 
 use std::io::{ErrorKind, Write};
 
+use burn::tensor::Device;
 use clap::{Args, Parser, Subcommand};
-use eclipse_t2i::device::{DeviceError, DeviceSpec};
+use eclipse_t2i::device::{DeviceError, DeviceSpec, Precision};
 use eclipse_t2i::experiment::{Execute, PriorExecutor, Setting, SpecError};
 
 /// Train, sample, evaluate and sweep text-to-image priors (ECLIPSE, Projection, Diffusion-Baseline).
@@ -39,12 +45,21 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Turn prompts into image embeddings with any prior.
     Prior(prior::PriorArgs),
+    /// Draw prompts with Karlo or Kandinsky 2.2.
+    Generate(generate::GenerateArgs),
+    /// Draw pictures like other pictures.
+    Vary(vary::VaryArgs),
+    /// Draw pictures on the way from one picture or prompt to another.
+    Interpolate(interpolate::InterpolateArgs),
     /// Reproduce reference numbers on this machine and device.
     Verify(verify::VerifyArgs),
     /// Make a built-in world's small CLIP again, and measure what it can tell.
     Pretrain(pretrain::PretrainArgs),
     /// List the devices that this build can compute on.
     Devices(devices::DevicesArgs),
+    /// For those who work on this program.
+    #[command(hide = true)]
+    Dev(dev::DevArgs),
 }
 
 impl Cli {
@@ -57,9 +72,13 @@ impl Cli {
             Command::Report(args) => report::run(&args),
             Command::Inspect(args) => inspect::run(&args),
             Command::Prior(args) => prior::run(&args, device),
+            Command::Generate(args) => generate::run(&args, device),
+            Command::Vary(args) => vary::run(&args, device),
+            Command::Interpolate(args) => interpolate::run(&args, device),
             Command::Verify(args) => verify::run(&args, device),
             Command::Pretrain(args) => pretrain::run(&args, device),
             Command::Devices(args) => devices::run(&args),
+            Command::Dev(args) => dev::run(&args, device),
         }
     }
 }
@@ -82,6 +101,21 @@ impl SpecArgs {
             value: i64::from(n).into(),
         });
         self.settings.iter().cloned().chain(seed).collect()
+    }
+}
+
+/// Options of commands that only run networks.
+#[derive(Debug, Args)]
+struct PrecisionArgs {
+    /// What networks compute in, whatever their files hold: f32, f16 or bf16. Half precision halves the memory; between networks everything
+    /// stays f32.
+    #[arg(long, value_name = "DTYPE", default_value_t)]
+    dtype: Precision,
+}
+
+impl PrecisionArgs {
+    fn device(&self, device: DeviceSpec) -> Result<Device, DeviceError> {
+        device.device_in(self.dtype)
     }
 }
 

@@ -66,6 +66,31 @@ pub enum SchedulerKind {
     },
 }
 
+/// A sampler by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sampler {
+    /// `UnCLIPScheduler`.
+    UnClip,
+    /// `DDPMScheduler`.
+    Ddpm,
+    /// `DDIMScheduler`.
+    Ddim,
+}
+
+impl std::str::FromStr for Sampler {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "unclip" => Ok(Self::UnClip),
+            "ddpm" => Ok(Self::Ddpm),
+            "ddim" => Ok(Self::Ddim),
+            _ => Err(format!("expected unclip, ddpm or ddim, found {name}")),
+        }
+    }
+}
+
 /// Everything a scheduler is made of.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SchedulerConfig {
@@ -114,6 +139,48 @@ impl SchedulerConfig {
             prediction: Prediction::Sample,
             limit: Limit::None,
             spacing: Spacing::Leading { offset: 0 },
+        }
+    }
+
+    /// The same schedule, prediction and limit under another sampler. What the configuration does not say is what diffusers' `from_config` would
+    /// fill in: leading spacing, DDIM's last step to alpha-bar 1, a fixed variance unless it is learned.
+    pub fn sampled_by(self, sampler: Sampler) -> Self {
+        let learned = match self.kind {
+            SchedulerKind::UnClip { variance } | SchedulerKind::Ddpm { variance } => {
+                variance == Variance::LearnedRange
+            }
+            SchedulerKind::Ddim { .. } => false,
+        };
+        let variance = |fixed| if learned { Variance::LearnedRange } else { fixed };
+        let spacing = match self.spacing {
+            Spacing::UnClip => Spacing::Leading { offset: 0 },
+            other => other,
+        };
+        match (sampler, self.kind) {
+            (Sampler::UnClip, SchedulerKind::UnClip { .. })
+            | (Sampler::Ddpm, SchedulerKind::Ddpm { .. })
+            | (Sampler::Ddim, SchedulerKind::Ddim { .. }) => self,
+            (Sampler::UnClip, _) => Self {
+                kind: SchedulerKind::UnClip {
+                    variance: variance(Variance::FixedSmallLog),
+                },
+                spacing: Spacing::UnClip,
+                ..self
+            },
+            (Sampler::Ddpm, _) => Self {
+                kind: SchedulerKind::Ddpm {
+                    variance: variance(Variance::FixedSmall),
+                },
+                spacing,
+                ..self
+            },
+            (Sampler::Ddim, _) => Self {
+                kind: SchedulerKind::Ddim {
+                    set_alpha_to_one: true,
+                },
+                spacing,
+                ..self
+            },
         }
     }
 
@@ -483,6 +550,33 @@ mod tests {
         ] {
             assert_eq!(parse(config.to_json()), Ok(config));
         }
+    }
+
+    #[test]
+    fn another_sampler_keeps_schedule_and_limit() {
+        let shipped = SchedulerConfig {
+            kind: SchedulerKind::Ddpm {
+                variance: Variance::LearnedRange,
+            },
+            limit: Limit::Threshold { ratio: 0.9, max: 2.0 },
+            spacing: Spacing::Leading { offset: 1 },
+            ..SchedulerConfig::diffusion_baseline()
+        };
+        assert_eq!(shipped.sampled_by(Sampler::Ddpm), shipped);
+        let ddim = shipped.sampled_by(Sampler::Ddim);
+        let kind = SchedulerKind::Ddim {
+            set_alpha_to_one: true,
+        };
+        assert_eq!(ddim, SchedulerConfig { kind, ..shipped });
+        let unclip = shipped.sampled_by(Sampler::UnClip);
+        assert_eq!((unclip.betas, unclip.limit), (shipped.betas, shipped.limit));
+        assert_eq!(unclip.spacing, Spacing::UnClip);
+        // A learned variance stays learned between the ancestral samplers, and is lost by way of DDIM, which has none.
+        assert_eq!(unclip.sampled_by(Sampler::Ddpm).kind, shipped.kind);
+        let lost = SchedulerKind::Ddpm {
+            variance: Variance::FixedSmall,
+        };
+        assert_eq!(ddim.sampled_by(Sampler::Ddpm).kind, lost);
     }
 
     #[test]

@@ -20,9 +20,9 @@ pub mod unclip;
 
 use std::path::PathBuf;
 
-pub use config::{Limit, Prediction, SchedulerConfig, SchedulerKind, Variance};
+pub use config::{Limit, Prediction, Sampler, SchedulerConfig, SchedulerKind, Variance};
 pub use guidance::{guide, guide_halves};
-pub use sample::{DrawNoise, Replay, SampleOptions, sample};
+pub use sample::{DrawNoise, Replay, SampleOptions, sample, sample_visits};
 pub use schedule::{BetaSchedule, Schedule};
 pub use scheduler::{Scheduler, Stepped, Visit};
 pub use timesteps::Spacing;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use burn::prelude::*;
 
 use super::scheduler::check_eta;
-use super::{DiffusionError, Scheduler, Stepped};
+use super::{DiffusionError, Scheduler, Stepped, Visit};
 use crate::noise::Noise;
 
 /// Where the noise of the steps comes from.
@@ -83,21 +83,39 @@ pub fn sample<const D: usize>(
     scheduler: &Scheduler,
     x_t: Tensor<D>,
     options: SampleOptions,
+    denoise: impl FnMut(Tensor<D>, usize) -> Tensor<D>,
+    noise: &mut impl DrawNoise<D>,
+    on_step: impl FnMut(usize, usize, &Stepped<D>),
+) -> Result<Tensor<D>, DiffusionError> {
+    let visits = scheduler.visits(options.n_steps)?;
+    sample_visits(scheduler, x_t, &visits, options.eta, denoise, noise, on_step)
+}
+
+/// [`sample()`] over some of [`Scheduler::visits`]: the rest of a trajectory that starts from a noised picture, or a part of one that changes
+/// networks on the way. `on_step` counts from 0 within `visits`.
+///
+/// # Errors
+/// Like [`sample()`].
+pub fn sample_visits<const D: usize>(
+    scheduler: &Scheduler,
+    x_t: Tensor<D>,
+    visits: &[Visit],
+    eta: f64,
     mut denoise: impl FnMut(Tensor<D>, usize) -> Tensor<D>,
     noise: &mut impl DrawNoise<D>,
     mut on_step: impl FnMut(usize, usize, &Stepped<D>),
 ) -> Result<Tensor<D>, DiffusionError> {
-    check_eta(options.eta)?;
+    check_eta(eta)?;
     let (shape, device) = (x_t.dims(), x_t.device());
     let mut x = x_t;
-    for (step, visit) in scheduler.visits(options.n_steps)?.into_iter().enumerate() {
+    for (step, &visit) in visits.iter().enumerate() {
         let output = denoise(x.clone(), visit.t);
-        let drawn = if scheduler.draws_noise(visit, options.eta) {
+        let drawn = if scheduler.draws_noise(visit, eta) {
             Some(noise.draw(shape, &device)?)
         } else {
             None
         };
-        let stepped = scheduler.step(visit, output, x, options.eta, drawn)?;
+        let stepped = scheduler.step(visit, output, x, eta, drawn)?;
         on_step(step, visit.t, &stepped);
         x = stepped.x_prev;
     }

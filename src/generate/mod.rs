@@ -1,5 +1,15 @@
-//! From prompts to image embeddings: the place where text tower, prior and sampler meet.
+//! From prompts to image embeddings and pictures: the place where towers, priors, decoders and samplers meet.
 
+pub mod decoder;
+pub mod draws;
+pub mod kandinsky;
+pub mod karlo;
+pub mod layout;
 pub mod picture;
 pub mod pipeline;
+pub mod plan;
 pub mod prior;
+pub mod random_stack;
+pub mod recipe;
+pub mod render;
+pub mod slerp;

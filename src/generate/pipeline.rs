@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::prelude::*;
 
-use super::prior::{AnyPrior, PriorError, PriorSettings};
+use super::prior::{AnyPrior, PriorError, PriorSettings, check_text};
 use crate::diffusion::DrawNoise;
 use crate::models::clip::{ClipError, TextEncoder};
 use crate::models::prior::TextCondition;
@@ -64,23 +64,7 @@ impl PriorPipeline {
     pub fn load(prior_dir: &Path, text_dir: &Path, device: &Device) -> Result<Self, PipelineError> {
         let text = TextEncoder::load(text_dir, device)?;
         let (config, prior) = AnyPrior::load(prior_dir, device)?;
-        let tower = text.config();
-        let pooled = config.d_pooled.unwrap_or(config.d_clip);
-        let given = (
-            tower.projection_dim,
-            tower.hidden_size,
-            tower.max_position_embeddings,
-        );
-        if given != (pooled, config.d_clip, config.n_text) {
-            let say = |(z_y, hidden, n): (usize, usize, usize)| {
-                format!("z_y of width {z_y} and {n} states of width {hidden}")
-            };
-            return Err(PipelineError::Prior(PriorError::Width {
-                text: say(given),
-                dir: prior_dir.to_path_buf(),
-                prior: say((pooled, config.d_clip, config.n_text)),
-            }));
-        }
+        check_text(text.config(), &config, prior_dir)?;
         Ok(Self { text, prior })
     }
 

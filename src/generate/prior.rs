@@ -7,8 +7,10 @@
 use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::diffusion::{DiffusionError, DrawNoise, SampleOptions, Scheduler, guide_halves, sample};
+use crate::models::clip::ClipTextConfig;
 use crate::models::prior::{DiffusionPrior, Prior, PriorConfig, TextCondition};
 use crate::objective::eclipse::normalize;
 use crate::weights::WeightsError;
@@ -62,7 +64,7 @@ pub enum AnyPrior {
 }
 
 /// How to sample a diffusion prior; priors without time ignore it.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PriorSettings {
     /// Visited timesteps: 25 in the paper and in the published pipelines.
     pub n_steps: usize,
@@ -120,18 +122,7 @@ impl AnyPrior {
             return Ok((config, Self::OnePass(Box::new(prior))));
         }
         let (config, prior) = DiffusionPrior::load(dir, device)?;
-        let looked = vec![
-            dir.to_path_buf(),
-            dir.join("../prior_scheduler"),
-            dir.join("../scheduler"),
-        ];
-        let Some(found) = looked.iter().find(|d| d.join("scheduler_config.json").is_file()) else {
-            return Err(PriorError::NoScheduler {
-                dir: dir.to_path_buf(),
-                looked,
-            });
-        };
-        let scheduler = Scheduler::read(found)?;
+        let scheduler = Scheduler::read(scheduler_of(dir)?)?;
         Ok((config, Self::Diffusion(Box::new(prior), scheduler)))
     }
 
@@ -224,6 +215,49 @@ impl AnyPrior {
             found: "0".into(),
         })
     }
+}
+
+/// The folder whose `scheduler_config.json` samples the diffusion prior in `dir`: `dir` itself, or its pipeline's `prior_scheduler/` or `scheduler/`.
+///
+/// # Errors
+/// [`PriorError::NoScheduler`], naming where it was looked for.
+pub fn scheduler_of(dir: &Path) -> Result<PathBuf, PriorError> {
+    let looked = vec![
+        dir.to_path_buf(),
+        dir.join("../prior_scheduler"),
+        dir.join("../scheduler"),
+    ];
+    match looked.iter().find(|d| d.join("scheduler_config.json").is_file()) {
+        Some(found) => Ok(found.clone()),
+        None => Err(PriorError::NoScheduler {
+            dir: dir.to_path_buf(),
+            looked,
+        }),
+    }
+}
+
+/// Refuses a text tower that does not give what the prior in `dir` reads.
+///
+/// # Errors
+/// [`PriorError::Width`].
+pub fn check_text(tower: &ClipTextConfig, prior: &PriorConfig, dir: &Path) -> Result<(), PriorError> {
+    let given = (
+        tower.projection_dim,
+        tower.hidden_size,
+        tower.max_position_embeddings,
+    );
+    let read = (prior.d_pooled.unwrap_or(prior.d_clip), prior.d_clip, prior.n_text);
+    if given == read {
+        return Ok(());
+    }
+    let say = |(z_y, hidden, n): (usize, usize, usize)| {
+        format!("z_y of width {z_y} and {n} states of width {hidden}")
+    };
+    Err(PriorError::Width {
+        text: say(given),
+        dir: dir.to_path_buf(),
+        prior: say(read),
+    })
 }
 
 /// `first` above `second`, row by row; both must have a mask or none.

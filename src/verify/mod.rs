@@ -50,6 +50,12 @@ const FAMILIES: &[(&str, Family)] = &[
     ("movq", movq::run),
     ("bicubic_upscale", upscale::run),
     ("train", train::run),
+    ("pipeline_eclipse_k22_decoder", pipeline::kandinsky22_decoder),
+    ("pipeline_k22_decoder", pipeline::kandinsky22_decoder),
+    ("k22_img2img", pipeline::kandinsky22_decoder),
+    ("k22_init_picture", pipeline::init_picture),
+    ("interpolation", pipeline::interpolation),
+    ("size_rounding", pipeline::size_rounding),
     ("pipeline_eclipse_k22_prior", pipeline::kandinsky22_eclipse),
     ("pipeline_eclipse_karlo", pipeline::karlo_eclipse),
     ("pipeline_k22_prior", pipeline::kandinsky22),
@@ -62,6 +68,7 @@ const FAMILIES: &[(&str, Family)] = &[
     ("lr_schedule", lr_schedule::run),
     ("k22_unet", unet::kandinsky22),
     ("karlo_decoder_unet", unet::karlo_decoder),
+    ("karlo_decode", pipeline::karlo_decode),
     ("karlo_super_res_", unet::karlo_super_res),
 ];
 

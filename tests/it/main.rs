@@ -3,6 +3,7 @@ mod bad_input;
 mod cli;
 mod clip;
 mod eval;
+mod generate;
 mod golden;
 mod keys;
 mod layers;

@@ -50,6 +50,32 @@ impl Default for ClipTextConfig {
     }
 }
 
+impl ClipTextConfig {
+    /// OpenAI's ViT-L/14, which Karlo uses.
+    pub fn vit_l14() -> Self {
+        Self {
+            hidden_size: 768,
+            intermediate_size: 3072,
+            projection_dim: 768,
+            num_attention_heads: 12,
+            ..Self::default()
+        }
+    }
+
+    /// OpenCLIP's ViT-bigG/14, which Kandinsky 2.2 uses.
+    pub fn vit_bigg14() -> Self {
+        Self {
+            hidden_size: 1280,
+            intermediate_size: 5120,
+            projection_dim: 1280,
+            num_hidden_layers: 32,
+            num_attention_heads: 20,
+            hidden_act: Activation::Gelu,
+            ..Self::default()
+        }
+    }
+}
+
 /// The vision tower (transformers `CLIPVisionConfig`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -89,6 +115,35 @@ impl Default for ClipVisionConfig {
             patch_size: 32,
             hidden_act: Activation::QuickGelu,
             layer_norm_eps: 1e-5,
+        }
+    }
+}
+
+impl ClipVisionConfig {
+    /// OpenAI's ViT-L/14, which Karlo uses.
+    pub fn vit_l14() -> Self {
+        Self {
+            hidden_size: 1024,
+            intermediate_size: 4096,
+            projection_dim: 768,
+            num_hidden_layers: 24,
+            num_attention_heads: 16,
+            patch_size: 14,
+            ..Self::default()
+        }
+    }
+
+    /// OpenCLIP's ViT-bigG/14, which Kandinsky 2.2 uses.
+    pub fn vit_bigg14() -> Self {
+        Self {
+            hidden_size: 1664,
+            intermediate_size: 8192,
+            projection_dim: 1280,
+            num_hidden_layers: 48,
+            num_attention_heads: 16,
+            patch_size: 14,
+            hidden_act: Activation::Gelu,
+            ..Self::default()
         }
     }
 }
@@ -198,6 +253,26 @@ impl Tower for ClipVisionConfig {
             ));
         }
         Ok(())
+    }
+}
+
+impl ClipTextConfig {
+    /// Reads the text tower's sizes from `dir/config.json`, of the tower alone or of a full CLIP.
+    ///
+    /// # Errors
+    /// [`WeightsError`], naming the file and the key.
+    pub fn read(dir: &Path) -> Result<Self, WeightsError> {
+        Ok(read_tower(dir, "text_config", "clip_text_model")?.0)
+    }
+}
+
+impl ClipVisionConfig {
+    /// Reads the vision tower's sizes from `dir/config.json`, of the tower alone or of a full CLIP.
+    ///
+    /// # Errors
+    /// [`WeightsError`], naming the file and the key.
+    pub fn read(dir: &Path) -> Result<Self, WeightsError> {
+        Ok(read_tower(dir, "vision_config", "clip_vision_model")?.0)
     }
 }
 

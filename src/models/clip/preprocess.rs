@@ -292,16 +292,58 @@ pub fn read_picture(path: impl AsRef<Path>) -> Result<RgbImage, PreprocessError>
 /// If a side is 0.
 pub fn resize_bicubic(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
     let (w, h) = picture.dimensions();
+    resize_part(picture, [f64::from(w), f64::from(h)], width, height)
+}
+
+/// [`resize_bicubic`] with Pillow's `reducing_gap=1`: a picture at least twice as large as wanted is first averaged over boxes of whole factors.
+///
+/// # Panics
+/// If a side is 0.
+pub fn resize_bicubic_reducing(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
+    assert!(width > 0 && height > 0, "sides must be at least 1");
+    let (w, h) = picture.dimensions();
+    let (fx, fy) = ((w / width).max(1), (h / height).max(1));
+    if (fx, fy) == (1, 1) {
+        return resize_bicubic(picture, width, height);
+    }
+    // The last box of a row or column may be cut off; the part of the reduced picture that stands for the whole is then not a whole number of pixels.
+    let part = [f64::from(w) / f64::from(fx), f64::from(h) / f64::from(fy)];
+    resize_part(&reduce(picture, fx, fy), part, width, height)
+}
+
+/// Averages over boxes of `fx` by `fy` pixels, those at the right and lower edge over what there is (Pillow's `reduce`).
+fn reduce(picture: &RgbImage, fx: u32, fy: u32) -> RgbImage {
+    let (w, h) = picture.dimensions();
+    RgbImage::from_fn(w.div_ceil(fx), h.div_ceil(fy), |x, y| {
+        let (columns, rows) = (x * fx..((x + 1) * fx).min(w), y * fy..((y + 1) * fy).min(h));
+        let n = columns.len() as u32 * rows.len() as u32;
+        let mut sums = [n / 2; 3];
+        for y in rows {
+            for x in columns.clone() {
+                for (sum, value) in sums.iter_mut().zip(picture.get_pixel(x, y).0) {
+                    *sum += u32::from(value);
+                }
+            }
+        }
+        // Fixed point, as Pillow divides.
+        let reciprocal = u64::from((1u32 << 24) / n);
+        image::Rgb(sums.map(|sum| ((u64::from(sum) * reciprocal) >> 24) as u8))
+    })
+}
+
+/// Resizes the upper left `part` (width and height, perhaps not whole) of the picture.
+fn resize_part(picture: &RgbImage, part: [f64; 2], width: u32, height: u32) -> RgbImage {
+    let (w, h) = picture.dimensions();
     assert!(
         w > 0 && h > 0 && width > 0 && height > 0,
         "sides must be at least 1"
     );
     let (w, h, new_w, new_h) = (w as usize, h as usize, width as usize, height as usize);
     let source = picture.as_raw();
-    let wide = if new_w == w {
+    let wide = if part[0] == new_w as f64 && new_w == w {
         source.clone()
     } else {
-        let taps = taps(w, new_w);
+        let taps = taps(w, part[0], new_w);
         let mut wide = vec![0u8; h * new_w * 3];
         for (row, line) in wide.chunks_exact_mut(new_w * 3).zip(source.chunks_exact(w * 3)) {
             for (pixel, tap) in row.chunks_exact_mut(3).zip(&taps) {
@@ -312,12 +354,12 @@ pub fn resize_bicubic(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
         }
         wide
     };
-    let tall = if new_h == h {
+    let tall = if part[1] == new_h as f64 && new_h == h {
         wide
     } else {
         let stride = new_w * 3;
         let mut tall = vec![0u8; new_h * stride];
-        for (row, tap) in tall.chunks_exact_mut(stride).zip(taps(h, new_h)) {
+        for (row, tap) in tall.chunks_exact_mut(stride).zip(taps(h, part[1], new_h)) {
             for (x, value) in row.iter_mut().enumerate() {
                 *value = tap.weigh(|i| wide[i * stride + x]);
             }
@@ -344,10 +386,10 @@ impl Tap {
     }
 }
 
-/// Pillow's `precompute_coeffs` and `normalize_coeffs_8bpc` (src/libImaging/Resample.c).
-fn taps(from: usize, to: usize) -> Vec<Tap> {
+/// Pillow's `precompute_coeffs` and `normalize_coeffs_8bpc` (src/libImaging/Resample.c), for the first `part` of `from` pixels.
+fn taps(from: usize, part: f64, to: usize) -> Vec<Tap> {
     const SUPPORT: f64 = 2.0;
-    let scale = from as f64 / to as f64;
+    let scale = part / to as f64;
     let filter_scale = scale.max(1.0);
     let shrink = 1.0 / filter_scale;
     let support = SUPPORT * filter_scale;

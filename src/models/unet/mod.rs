@@ -20,7 +20,7 @@ use burn::tensor::{DType, assert_shape};
 
 pub use config::{BlockType, Conditioning, TimeShift, UNetConfig};
 
-use crate::nn::{Activation, GroupNorm, Sinusoids, TimeEmbedding};
+use crate::nn::{Activation, GroupNorm, Sinusoids, TimeEmbedding, enter, leave};
 use crate::weights::{self, Checkpoint, Mapping, WeightsError};
 use attention::Context;
 use block::{DownBlock, MidBlock, UpBlock};
@@ -222,7 +222,7 @@ impl UNet {
         let time = Activation::Silu.forward(time);
         let context = context.as_ref();
 
-        let mut x = self.conv_in.forward(x);
+        let mut x = self.conv_in.forward(enter(x));
         let mut skips = vec![x.clone()];
         for block in &self.down {
             x = block.forward(x, &time, context, &mut skips);
@@ -232,7 +232,7 @@ impl UNet {
             x = block.forward(x, &time, context, &mut skips);
         }
         let x = Activation::Silu.forward(self.norm_out.forward(x));
-        self.conv_out.forward(x)
+        leave(self.conv_out.forward(x))
     }
 
     /// `time`: `[batch, d_time]` -> the time with the condition's part in it, and what the attention reads.
@@ -247,12 +247,16 @@ impl UNet {
                 if let Some(mask) = &mask {
                     assert_shape!(mask, [batch, n]);
                 }
-                (time + class, Some(Context { tokens, mask }))
+                let context = Context {
+                    tokens: enter(tokens),
+                    mask: mask.map(enter),
+                };
+                (time + enter(class), Some(context))
             }
             (Condition::Image(z_x), Conditioning::Image { d_clip, .. }) => {
                 assert_shape!(z_x, [batch, *d_clip]);
                 let image = self.image.as_ref().expect("made with the config");
-                let (tokens, of_image) = image.forward(z_x);
+                let (tokens, of_image) = image.forward(enter(z_x));
                 (time + of_image, Some(Context { tokens, mask: None }))
             }
             (given, wanted) => {

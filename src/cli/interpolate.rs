@@ -1,0 +1,79 @@
+//! `eclipse interpolate`.
+
+use std::path::Path;
+
+use clap::Args;
+use eclipse_t2i::device::DeviceSpec;
+use eclipse_t2i::generate::plan::Plan;
+use eclipse_t2i::generate::recipe::{FileRecord, Origin, Share};
+
+use super::Usage;
+use super::draw::{ModelArgs, OutArgs, SampleArgs, draw, usage};
+
+/// Arguments of `eclipse interpolate`.
+#[derive(Debug, Args)]
+pub struct InterpolateArgs {
+    #[command(flatten)]
+    models: ModelArgs,
+    /// Where to start: a picture's file, or a prompt.
+    #[arg(long, value_name = "IMAGE or TEXT", required_unless_present = "mix")]
+    from: Option<String>,
+    /// Where to end: a picture's file, or a prompt.
+    #[arg(long, value_name = "IMAGE or TEXT", required_unless_present = "mix")]
+    to: Option<String>,
+    /// One picture of a weighted sum instead, as Kandinsky does it: --mix 0.3=cat.png --mix "0.7=a starry night".
+    #[arg(long, value_name = "WEIGHT=IMAGE or TEXT", conflicts_with_all = ["from", "to", "frames"])]
+    mix: Vec<String>,
+    /// Pictures, both ends included.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(2..))]
+    frames: u16,
+    #[command(flatten)]
+    sample: SampleArgs,
+    #[command(flatten)]
+    out: OutArgs,
+}
+
+/// Draws pictures between image embeddings, on the way from one image embedding to another.
+pub fn run(args: &InterpolateArgs, device: DeviceSpec) -> anyhow::Result<()> {
+    let origins = match (&args.from, &args.to) {
+        (Some(from), Some(to)) => {
+            let (from, to) = (end(from)?, end(to)?);
+            let last = f64::from(args.frames - 1);
+            let frame = |i: u16| Origin::Between {
+                from: Box::new(from.clone()),
+                to: Box::new(to.clone()),
+                at: f64::from(i) / last,
+            };
+            (0..args.frames).map(frame).collect()
+        }
+        _ => {
+            let shares: anyhow::Result<Vec<Share>> = args.mix.iter().map(|text| share(text)).collect();
+            vec![Origin::Mix(shares?)]
+        }
+    };
+    let request = args.sample.request("interpolate", origins, true);
+    let plan = Plan::new(&request, args.models.layout()?, &args.out.options(device)).map_err(usage)?;
+    draw(&plan, &args.out, device)
+}
+
+/// A file that exists is a picture, anything else a prompt.
+fn end(text: &str) -> anyhow::Result<Origin> {
+    let path = Path::new(text);
+    Ok(match path.is_file() {
+        true => Origin::Image(FileRecord::new(path)?),
+        false => Origin::Prompt(text.into()),
+    })
+}
+
+fn share(text: &str) -> anyhow::Result<Share> {
+    let parsed = text
+        .split_once('=')
+        .and_then(|(w, of)| Some((w.trim().parse::<f64>().ok()?, of)));
+    match parsed {
+        Some((weight, of)) if weight.is_finite() => Ok(Share { of: end(of)?, weight }),
+        _ => Err(Usage(format!(
+            "--mix: expected WEIGHT=IMAGE or WEIGHT=TEXT, found {text:?}"
+        ))
+        .into()),
+    }
+}

@@ -1,0 +1,62 @@
+//! What both decoders share: settings, and a guided UNet as a denoiser.
+
+use burn::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::prior::{PriorError, PriorSettings};
+use crate::diffusion::guide_halves;
+use crate::models::unet::{Condition, UNet};
+
+/// How to sample a decoder.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct DecoderSettings {
+    /// Visited timesteps.
+    pub n_steps: usize,
+    /// Guidance scale; up to 1 is none.
+    pub guidance: f64,
+    /// Weight of the added noise: 1 is the plain ancestral sampler; for DDIM its own eta.
+    pub eta: f64,
+}
+
+impl DecoderSettings {
+    /// Refuses numbers that mean nothing.
+    ///
+    /// # Errors
+    /// [`PriorError::Setting`] naming the setting and its range.
+    pub fn check(&self) -> Result<(), PriorError> {
+        let Self {
+            n_steps,
+            guidance,
+            eta,
+        } = *self;
+        PriorSettings {
+            n_steps,
+            guidance,
+            eta,
+        }
+        .check()
+    }
+
+    /// Whether there is an unconditional half.
+    pub fn guided(&self) -> bool {
+        self.guidance > 1.0
+    }
+}
+
+/// `unet` under `condition` as the denoiser of `x_t` `[batch, channels, h, w]`. With guidance the condition has the unconditional half first.
+pub fn denoiser<'a>(
+    unet: &'a UNet,
+    condition: Condition,
+    settings: DecoderSettings,
+) -> impl FnMut(Tensor<4>, usize) -> Tensor<4> + 'a {
+    move |x_t, t| {
+        let [batch, channels, _, _] = x_t.dims();
+        let t = t as f64;
+        if !settings.guided() {
+            return unet.forward(x_t, &vec![t; batch], condition.clone());
+        }
+        let twice = Tensor::cat(vec![x_t.clone(), x_t], 0);
+        let output = unet.forward(twice, &vec![t; 2 * batch], condition.clone());
+        guide_halves(output, channels, settings.guidance)
+    }
+}

@@ -13,18 +13,16 @@ mod resnet;
 
 use std::path::Path;
 
-use burn::nn::conv::Conv2d;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::prelude::*;
 use burn::tensor::{DType, assert_shape};
 
 pub use config::{BlockType, Conditioning, TimeShift, UNetConfig};
 
-use crate::nn::{Activation, GroupNorm, Sinusoids, TimeEmbedding};
+use crate::nn::{Activation, Conv3x3, GroupNorm, Sinusoids, TimeEmbedding};
 use crate::weights::{self, Checkpoint, Mapping, WeightsError};
 use attention::Context;
 use block::{DownBlock, MidBlock, UpBlock};
-use resnet::conv_3x3;
 
 /// Published names of a UNet's parameters.
 pub const MAPPING: Mapping = Mapping {
@@ -64,7 +62,10 @@ const LAYER_NORM_EPS: f64 = 1e-5;
 
 /// What a UNet is conditioned on.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "handles of tensors; one condition lives for one call")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "handles of tensors; one condition lives for one call"
+)]
 pub enum Condition {
     /// Nothing but what lies in `x`: super-resolution.
     None,
@@ -95,7 +96,7 @@ struct ImageCondition {
 /// A UNet.
 #[derive(Module, Debug)]
 pub struct UNet {
-    conv_in: Conv2d,
+    conv_in: Conv3x3,
     time: TimeEmbedding,
     image: Option<ImageCondition>,
     /// From the largest size to the smallest.
@@ -104,7 +105,7 @@ pub struct UNet {
     /// From the smallest size to the largest.
     up: Vec<UpBlock>,
     norm_out: GroupNorm,
-    conv_out: Conv2d,
+    conv_out: Conv3x3,
     #[module(skip)]
     config: UNetConfig,
 }
@@ -148,14 +149,14 @@ impl UNet {
             Conditioning::None | Conditioning::Tokens { .. } => None,
         };
         Self {
-            conv_in: conv_3x3([config.in_channels, first], device),
+            conv_in: Conv3x3::init([config.in_channels, first], device),
             time: TimeEmbedding::init(first, d_time, d_time, silu, device),
             image,
             down: (0..n).map(|i| DownBlock::init(config, i, device)).collect(),
             mid: MidBlock::init(config, device),
             up: (0..n).map(|i| UpBlock::init(config, i, device)).collect(),
             norm_out: config.norm(first, device),
-            conv_out: conv_3x3([first, config.out_channels], device),
+            conv_out: Conv3x3::init([first, config.out_channels], device),
             config: config.clone(),
         }
     }

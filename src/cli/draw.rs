@@ -7,12 +7,14 @@ use clap::Args;
 use eclipse_t2i::device::DeviceSpec;
 use eclipse_t2i::diffusion::Sampler;
 use eclipse_t2i::generate::layout::Layout;
+use eclipse_t2i::generate::picture::{grid, write_png};
 use eclipse_t2i::generate::plan::{
     DecoderChoice, LatentsChoice, Options, Plan, RenderError, Request, SUPER_RES_STEPS, Subject,
 };
 use eclipse_t2i::generate::prior::PriorSettings;
 use eclipse_t2i::generate::recipe::{Origin, Size, slug};
 use eclipse_t2i::generate::render::RenderOptions;
+use eclipse_t2i::models::clip::preprocess::read_picture;
 
 use super::progress::Stages;
 use super::{PrecisionArgs, Usage};
@@ -112,6 +114,9 @@ pub struct OutArgs {
     /// Also write every step: trajectories (.steps.safetensors) and a picture of each step of the decoder.
     #[arg(long)]
     save_steps: bool,
+    /// Also write a contact sheet of the call's pictures.
+    #[arg(long, value_name = "FILE.png")]
+    sheet: Option<PathBuf>,
     #[command(flatten)]
     precision: PrecisionArgs,
     /// Pictures that the decoder draws at once. [default: 1 on a CPU, else 4]
@@ -214,6 +219,13 @@ pub fn draw(plan: &Plan, out: &OutArgs, device: DeviceSpec) -> anyhow::Result<()
     });
     stages.finish();
     result?;
+    if let Some(path) = &out.sheet {
+        let names = plan.pictures.iter().map(|p| format!("{}.png", p.subject.name));
+        let pictures: Result<Vec<_>, _> = names.map(|name| read_picture(out.out.join(name))).collect();
+        let pictures = pictures?;
+        let columns = (pictures.len() as f64).sqrt().ceil() as usize;
+        write_png(path, &grid(&pictures, columns), &[])?;
+    }
     let here = match kept {
         0 => String::new(),
         n => format!(", {n} were there already"),

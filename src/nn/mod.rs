@@ -2,6 +2,7 @@
 
 mod activation;
 mod attention;
+mod conv;
 mod group_norm;
 mod init;
 mod precision;
@@ -10,6 +11,7 @@ mod upscale;
 
 pub use activation::{Activation, UnknownActivation};
 pub use attention::{MASKED, SelfAttention, SelfAttentionConfig, causal_bias, padding_bias};
+pub use conv::Conv3x3;
 pub use group_norm::{GroupNorm, GroupNormConfig};
 pub use init::torch_default;
 pub use precision::{enter, leave};

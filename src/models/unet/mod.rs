@@ -13,18 +13,16 @@ mod resnet;
 
 use std::path::Path;
 
-use burn::nn::conv::Conv2d;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::prelude::*;
 use burn::tensor::{DType, assert_shape};
 
 pub use config::{BlockType, Conditioning, TimeShift, UNetConfig};
 
-use crate::nn::{Activation, GroupNorm, Sinusoids, TimeEmbedding, enter, leave};
+use crate::nn::{Activation, Conv3x3, GroupNorm, Sinusoids, TimeEmbedding, enter, leave};
 use crate::weights::{self, Checkpoint, Mapping, WeightsError};
 use attention::Context;
 use block::{DownBlock, MidBlock, UpBlock};
-use resnet::conv_3x3;
 
 /// Published names of a UNet's parameters.
 pub const MAPPING: Mapping = Mapping {
@@ -98,7 +96,7 @@ struct ImageCondition {
 /// A UNet.
 #[derive(Module, Debug)]
 pub struct UNet {
-    conv_in: Conv2d,
+    conv_in: Conv3x3,
     time: TimeEmbedding,
     image: Option<ImageCondition>,
     /// From the largest size to the smallest.
@@ -107,7 +105,7 @@ pub struct UNet {
     /// From the smallest size to the largest.
     up: Vec<UpBlock>,
     norm_out: GroupNorm,
-    conv_out: Conv2d,
+    conv_out: Conv3x3,
     #[module(skip)]
     config: UNetConfig,
 }
@@ -151,14 +149,14 @@ impl UNet {
             Conditioning::None | Conditioning::Tokens { .. } => None,
         };
         Self {
-            conv_in: conv_3x3([config.in_channels, first], device),
+            conv_in: Conv3x3::init([config.in_channels, first], device),
             time: TimeEmbedding::init(first, d_time, d_time, silu, device),
             image,
             down: (0..n).map(|i| DownBlock::init(config, i, device)).collect(),
             mid: MidBlock::init(config, device),
             up: (0..n).map(|i| UpBlock::init(config, i, device)).collect(),
             norm_out: config.norm(first, device),
-            conv_out: conv_3x3([first, config.out_channels], device),
+            conv_out: Conv3x3::init([first, config.out_channels], device),
             config: config.clone(),
         }
     }

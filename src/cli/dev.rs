@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use eclipse_t2i::device::{DeviceSpec, Precision};
-use eclipse_t2i::generate::random_stack;
+use eclipse_t2i::generate::random_stack::{self, RandomStackError};
 use eclipse_t2i::noise::Noise;
+
+use super::Usage;
 
 /// Arguments of `eclipse dev`.
 #[derive(Debug, Args)]
@@ -52,7 +54,13 @@ pub fn run(args: &DevArgs, device: DeviceSpec) -> anyhow::Result<()> {
         !args.no_vision,
         &device.device()?,
         &mut Noise::new(args.seed),
-    )?;
+    )
+    .map_err(|error| match error {
+        RandomStackError::Unknown { .. } | RandomStackError::NoTokenizer(_) => {
+            Usage(error.to_string()).into()
+        }
+        other => anyhow::Error::new(other),
+    })?;
     let lines: Vec<String> = written
         .iter()
         .map(|dir| format!("wrote {}\n", dir.display()))

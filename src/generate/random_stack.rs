@@ -216,8 +216,14 @@ fn stacks() -> Vec<&'static str> {
     STACKS.iter().map(|(name, _)| *name).collect()
 }
 
-fn components() -> Vec<&'static str> {
+/// The networks that [`write()`] knows.
+pub fn components() -> Vec<&'static str> {
     COMPONENTS.iter().map(|c| c.name).collect()
+}
+
+/// `config.json` and parameters of a network that [`write()`] knows, which is described and not made.
+pub fn describe(name: &str, device: &Device) -> Option<(Value, Vec<Parameter>)> {
+    find(name).map(|component| (component.describe)(device))
 }
 
 /// Writes the network or the stack called `name` to `dir`, and says which folders were written. `tokenizer` is copied into a stack;
@@ -329,12 +335,22 @@ fn described<M: Module>(config: &impl Serialize, module: &M, mapping: &Mapping) 
     (config, parameters(module, mapping))
 }
 
+/// A tower's folder says what it is, beside its sizes.
+fn tower(class: &str, model_type: &str, described: (Value, Vec<Parameter>)) -> (Value, Vec<Parameter>) {
+    let (mut config, parameters) = described;
+    config["architectures"] = json!([class]);
+    config["model_type"] = model_type.into();
+    (config, parameters)
+}
+
 fn text(config: &ClipTextConfig, device: &Device) -> (Value, Vec<Parameter>) {
-    described(config, &config.init(device), &TEXT_MAPPING)
+    let described = described(config, &config.init(device), &TEXT_MAPPING);
+    tower(TEXT[1], "clip_text_model", described)
 }
 
 fn vision(config: &ClipVisionConfig, device: &Device) -> (Value, Vec<Parameter>) {
-    described(config, &config.init(device), &VISION_MAPPING)
+    let described = described(config, &config.init(device), &VISION_MAPPING);
+    tower(VISION[1], "clip_vision_model", described)
 }
 
 fn one_pass(config: &PriorConfig, device: &Device) -> (Value, Vec<Parameter>) {

@@ -7,6 +7,7 @@ use std::path::Path;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
 use burn::tensor::DType;
+use eclipse_t2i::generate::random_stack;
 use eclipse_t2i::models::clip::{
     ClipConfig, ClipText, ClipTextConfig, ClipVision, ClipVisionConfig, JOINT_MAPPING, TEXT_MAPPING,
     VISION_MAPPING,
@@ -15,6 +16,7 @@ use eclipse_t2i::models::movq::{self, Movq, MovqConfig};
 use eclipse_t2i::models::prior::{DiffusionPrior, MAPPING, Prior, PriorConfig};
 use eclipse_t2i::models::text_proj::{self, TextProj, TextProjConfig};
 use eclipse_t2i::models::unet::{self, UNet, UNetConfig};
+use eclipse_t2i::noise::Noise;
 use eclipse_t2i::weights::{self, Checkpoint, Mapping, parameters};
 use safetensors::Dtype;
 use serde_json::{Value, json};
@@ -398,4 +400,66 @@ fn a_sharded_checkpoint_is_the_whole_one() {
         message.starts_with("no such file: ") && message.ends_with("part-2.safetensors"),
         "{message}"
     );
+}
+
+#[test]
+fn random_networks_have_the_published_configs_and_parameters() {
+    for name in random_stack::components() {
+        let (wanted, published) = published(name);
+        let (config, parameters) = random_stack::describe(name, &device()).expect("a component");
+        let ours: Shapes = parameters.into_iter().map(|p| (p.name, p.shape)).collect();
+        assert_eq!(ours, published, "{name}");
+        for (key, value) in wanted.as_object().expect("a config") {
+            // The lists say which code made them; keys that we do not write change nothing.
+            let same = key == "_class_name" || config.get(key).is_none_or(|ours| ours == value);
+            assert!(
+                same,
+                "{name}: {key}: {value} is published, ours is {}",
+                config[key]
+            );
+        }
+    }
+}
+
+#[test]
+fn a_random_network_is_a_published_folder() {
+    let desk = tempfile::tempdir().expect("a temporary folder");
+    let dev = |args: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_eclipse"))
+            .args(["dev", "random-checkpoint"])
+            .args(args)
+            .current_dir(desk.path())
+            .output()
+            .expect("the program runs");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), text)
+    };
+    assert_eq!(
+        dev(&["karlo_text_proj", "--to", "made"]),
+        (Some(0), String::new())
+    );
+    let file = Checkpoint::open(desk.path().join("made")).expect("weights");
+    assert!(file.tensors().values().all(|t| t.dtype == Dtype::F16));
+    let (config, module) = TextProj::load(&desk.path().join("made"), &device()).expect("a published folder");
+    assert_eq!(config, TextProjConfig::karlo());
+    let (mut noise, d) = (Noise::new(0), config.d_clip);
+    let mut normal = |n: usize| noise.normal([n, d], &device());
+    let (tokens, time) = module.forward(normal(1), normal(1), normal(77).reshape([1, 77, d]), false);
+    let values = tokens
+        .into_data()
+        .iter::<f32>()
+        .chain(time.into_data().iter::<f32>())
+        .collect::<Vec<_>>();
+    let variance = values.iter().map(|x| x * x).sum::<f32>() / values.len() as f32;
+    assert!((0.5..2.5).contains(&variance), "{variance}");
+
+    let (code, message) = dev(&["karlo_prior", "--to", "other"]);
+    let known = "unknown component `karlo_prior`: expected a stack (karlo, kandinsky22) or a network (clip_l14_text, ";
+    assert!(code == Some(2) && message.contains(known), "{message}");
+    let (code, message) = dev(&["karlo", "--to", "other"]);
+    assert!(
+        code == Some(2) && message.contains("the stack karlo needs a tokenizer"),
+        "{message}"
+    );
+    assert!(!desk.path().join("other").exists());
 }

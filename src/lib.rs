@@ -19,11 +19,12 @@
 //! experiment   specs, run directories, sweeps, reports        verify      reference numbers through the rooms below
 //! eval         scores on embeddings, intervals                train       burn-train sessions, optimisers, schedules
 //! data         pairs, encoding, prompt files                  generate    prompt -> z_x_hat -> picture
-//! models       clip, prior                                    objective   Eq. 1, 3, 4, 5; CLIP's own loss
+//! models       clip, prior, unet, movq, text_proj             objective   Eq. 1, 3, 4, 5; CLIP's own loss
 //! weights   nn   world   diffusion   device   noise   files
 //! ```
 //!
-//! A caption walks tokenizer -> `models::clip` -> `data` -> `train` -> `objective` and back; a prompt walks `models::clip` -> `generate` -> `eval`.
+//! A caption walks tokenizer -> `models::clip` -> `data` -> `train` -> `objective` and back; a prompt walks `models::clip` -> `generate`
+//! (prior, then decoder) -> `eval`, or a picture on disk.
 //!
 //! # Example
 //! A prior without time is one forward pass over noise. Here is a small one with fresh weights:

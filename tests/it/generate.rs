@@ -266,11 +266,8 @@ fn the_ends_of_an_interpolation_are_the_pictures_themselves() {
     );
     assert!(apart(&frame(1), &frame(0)) > 0 && apart(&frame(1), &frame(2)) > 0);
 
-    let mix = K22.replace(
-        "generate",
-        "interpolate --seed 5 --out mixed --mix 1=fox.png --mix",
-    );
-    good(folder, &mix, &["0=a red cat"]);
+    let mix = K22.replace("generate", "interpolate --seed 5 --out mixed --mix 1=fox.png");
+    good(folder, &mix, &["--mix", "0=a red cat"]);
     let mixed = picture(folder.join("mixed/000000-1-fox-and-0-a-red-cat.png"));
     assert_eq!(mixed, frame(0));
 

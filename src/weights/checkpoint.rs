@@ -12,6 +12,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use super::convert::convert;
 use super::{WeightsError, read_json};
 
 /// Names of weight files in published directories: transformers' and diffusers'.
@@ -264,6 +265,22 @@ impl StoredTensor {
         let bytes = self.map[self.bytes.clone()].to_vec();
         self.let_go();
         Ok(TensorData::from_bytes_vec(bytes, self.shape.clone(), dtype))
+    }
+
+    /// The data in another precision, and with the two axes of a matrix swapped if `transposed`; read from disk now.
+    ///
+    /// # Errors
+    /// [`WeightsError::Broken`] for numbers that are not floating point.
+    pub(super) fn read_as(&self, dtype: DType, transposed: bool) -> Result<TensorData, WeightsError> {
+        let bytes = &self.map[self.bytes.clone()];
+        let data = self
+            .burn_dtype()
+            .and_then(|from| convert(bytes, from, &self.shape, dtype, transposed));
+        self.let_go();
+        data.ok_or_else(|| WeightsError::Broken {
+            path: self.file.clone(),
+            reason: format!("dtype {:?} cannot be read as {dtype:?}", self.dtype),
+        })
     }
 
     /// Gives the pages of this tensor back to the system, which otherwise counts a whole mapped model beside the loaded one.

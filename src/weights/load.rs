@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
 use burn::store::burn_pack::Error as PackError;
-use burn::store::{FloatCastAdapter, ModuleAdapter, ModuleSnapshot, PyTorchToBurnAdapter, bridge};
+use burn::store::{ModuleSnapshot, bridge};
 use burn::tensor::DType;
 
 use super::{Checkpoint, Mapping, Parameter, WeightsError};
@@ -44,6 +44,7 @@ pub fn load<M: Module>(
     ignored: &[&str],
 ) -> Result<M, WeightsError> {
     let (wanted, device) = list(&module, mapping);
+    let precision = device.map_or(DType::F32, |device| device.settings().float_dtype.into());
     let mut unused: BTreeMap<_, _> = checkpoint.tensors().iter().collect();
     let (mut missing, mut misfits, mut tensors) = (Vec::new(), Vec::new(), Vec::new());
     for parameter in &wanted {
@@ -51,17 +52,14 @@ pub fn load<M: Module>(
             missing.push(parameter.name.clone());
             continue;
         };
-        let dtype = match stored.burn_dtype() {
-            Some(dtype) if dtype.is_float() => dtype,
-            _ => {
-                misfits.push((
-                    name.clone(),
-                    "a floating dtype".into(),
-                    format!("{:?}", stored.dtype),
-                ));
-                continue;
-            }
-        };
+        if !stored.burn_dtype().is_some_and(|dtype| dtype.is_float()) {
+            misfits.push((
+                name.clone(),
+                "a floating dtype".into(),
+                format!("{:?}", stored.dtype),
+            ));
+            continue;
+        }
         if stored.shape != parameter.shape {
             misfits.push((
                 name.clone(),
@@ -70,16 +68,20 @@ pub fn load<M: Module>(
             ));
             continue;
         }
-        let source = stored.clone();
+        let (source, transposed) = (stored.clone(), parameter.transposed);
         let read = move || {
             source
-                .read()
+                .read_as(precision, transposed)
                 .map_err(|e| PackError::ValidationError(e.to_string()))
         };
+        let mut shape = stored.shape.clone();
+        if transposed {
+            shape.reverse();
+        }
         tensors.push(bridge::deferred(
             parameter.path.clone(),
-            dtype,
-            stored.shape.clone().into(),
+            precision,
+            shape.into(),
             None,
             read,
         ));
@@ -99,9 +101,8 @@ pub fn load<M: Module>(
     if !(missing.is_empty() && unused.is_empty() && misfits.is_empty()) {
         return Err(mismatch(missing, unused, misfits));
     }
-    let precision = device.map_or(DType::F32, |device| device.settings().float_dtype.into());
-    let adapter = PyTorchToBurnAdapter.chain(FloatCastAdapter::to(precision));
-    let result = module.apply(tensors, None, Some(Box::new(adapter)), false);
+    // Paths, axes and precision are our own by now: no adapter.
+    let result = module.apply(tensors, None, None, false);
     match result.errors.first() {
         Some(error) => Err(WeightsError::Broken {
             path: checkpoint.path().to_path_buf(),

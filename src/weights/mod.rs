@@ -5,6 +5,7 @@
 //! [`Mapping`] from our field names to the published tensor names.
 
 mod checkpoint;
+mod convert;
 mod load;
 mod random;
 mod save;

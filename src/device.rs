@@ -7,7 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, DeviceError as BurnError, FloatDType};
 
 /// A device by name: `flex`, `ndarray`, `wgpu`, `vulkan`, `metal`, `cuda`, the last four with an optional index (`cuda:1`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,6 +24,46 @@ enum Backend {
     Vulkan,
     Metal,
     Cuda,
+}
+
+/// What networks compute in. Between networks everything is f32 ([`crate::nn::enter`], [`crate::nn::leave`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Precision {
+    /// 32 bits: the precision of the reference numbers.
+    #[default]
+    F32,
+    /// 16 bits, 11 of them significant, up to 65504.
+    F16,
+    /// 16 bits, 8 of them significant, with the range of f32.
+    Bf16,
+}
+
+impl Precision {
+    const ALL: [(Self, &'static str, FloatDType); 3] = [
+        (Self::F32, "f32", FloatDType::F32),
+        (Self::F16, "f16", FloatDType::F16),
+        (Self::Bf16, "bf16", FloatDType::BF16),
+    ];
+
+    /// Burn's name for it.
+    pub fn dtype(self) -> FloatDType {
+        Self::ALL[self as usize].2
+    }
+}
+
+impl FromStr for Precision {
+    type Err = DeviceError;
+
+    fn from_str(text: &str) -> Result<Self, DeviceError> {
+        let found = Self::ALL.into_iter().find(|(_, name, _)| *name == text);
+        found.map_or_else(|| Err(DeviceError::UnknownPrecision(text.into())), |p| Ok(p.0))
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::ALL[*self as usize].1)
+    }
 }
 
 /// A device that cannot be had.
@@ -43,6 +83,19 @@ pub enum DeviceError {
         feature: &'static str,
         /// The devices that this build has.
         available: Vec<String>,
+    },
+    /// The name is no precision of ours.
+    #[error("unknown dtype `{0}`: expected f32, f16 or bf16")]
+    UnknownPrecision(String),
+    /// The device cannot compute in that precision.
+    #[error("device `{device}` does not compute in {precision}: {reason}")]
+    Precision {
+        /// What was asked for.
+        device: String,
+        /// In which precision.
+        precision: Precision,
+        /// Why not.
+        reason: &'static str,
     },
     /// The backend is compiled in but finds no such hardware.
     #[error("device `{device}` was not found on this machine: {reason}")]
@@ -147,11 +200,19 @@ impl DeviceSpec {
         matches!(self.backend, Backend::Flex | Backend::NdArray)
     }
 
-    /// The Burn device.
+    /// The Burn device, computing in f32.
     ///
     /// # Errors
     /// [`DeviceError::NotBuilt`] when the backend was not compiled in, [`DeviceError::Absent`] when the machine lacks the hardware.
     pub fn device(&self) -> Result<Device, DeviceError> {
+        self.device_in(Precision::F32)
+    }
+
+    /// The Burn device, with networks computing in `precision`. A process has one precision for each device: the first that it asks for.
+    ///
+    /// # Errors
+    /// Like [`DeviceSpec::device`]; [`DeviceError::Precision`] when the backend lacks that precision, or the process already uses another.
+    pub fn device_in(&self, precision: Precision) -> Result<Device, DeviceError> {
         if !self.backend.is_built() {
             return Err(DeviceError::NotBuilt {
                 device: self.to_string(),
@@ -159,16 +220,37 @@ impl DeviceSpec {
                 available: Self::available().iter().map(Self::to_string).collect(),
             });
         }
-        let open = std::panic::AssertUnwindSafe(|| self.open());
+        let open = std::panic::AssertUnwindSafe(|| {
+            let device = self.open();
+            self.set_precision(device, precision)
+        });
         // GPU backends panic when there is no adapter or no driver: turn that into an error that names the device.
-        let device = match self.backend {
-            Backend::Flex | Backend::NdArray => self.open(),
-            _ => std::panic::catch_unwind(open).map_err(|panic| DeviceError::Absent {
-                device: self.to_string(),
-                reason: panic_text(panic.as_ref()),
-            })?,
+        match self.backend {
+            Backend::Flex | Backend::NdArray => open(),
+            _ => {
+                std::panic::catch_unwind(move || open().map(probe)).map_err(|panic| DeviceError::Absent {
+                    device: self.to_string(),
+                    reason: panic_text(panic.as_ref()),
+                })?
+            }
+        }
+    }
+
+    /// Burn's default dtype of a device can be set once in a process, and before its first tensor.
+    fn set_precision(&self, mut device: Device, precision: Precision) -> Result<Device, DeviceError> {
+        let refuse = |reason| DeviceError::Precision {
+            device: self.to_string(),
+            precision,
+            reason,
         };
-        Ok(device)
+        match device.configure(precision.dtype()) {
+            Err(BurnError::UnsupportedDType { .. }) => Err(refuse("its backend does not support that dtype")),
+            // Set before, by a call like this one or by a tensor.
+            _ if device.settings().float_dtype != precision.dtype() => {
+                Err(refuse("this process already computes in another dtype on it"))
+            }
+            _ => Ok(device),
+        }
     }
 
     fn open(&self) -> Device {
@@ -182,13 +264,13 @@ impl DeviceSpec {
                 Device::ndarray()
             }
             #[cfg(feature = "wgpu")]
-            Backend::Wgpu => probe(Device::wgpu(kind(self.index))),
+            Backend::Wgpu => Device::wgpu(kind(self.index)),
             #[cfg(feature = "vulkan")]
-            Backend::Vulkan => probe(Device::vulkan(kind(self.index))),
+            Backend::Vulkan => Device::vulkan(kind(self.index)),
             #[cfg(feature = "metal")]
-            Backend::Metal => probe(Device::metal(kind(self.index))),
+            Backend::Metal => Device::metal(kind(self.index)),
             #[cfg(feature = "cuda")]
-            Backend::Cuda => probe(Device::cuda(self.index.unwrap_or(0))),
+            Backend::Cuda => Device::cuda(self.index.unwrap_or(0)),
             #[allow(unreachable_patterns, reason = "which arms exist depends on the features")]
             other => unreachable!("{} is not built; DeviceSpec::device checked that", other.name()),
         }
@@ -204,6 +286,15 @@ pub fn has_exact_gelu(device: &Device) -> bool {
     return false;
 }
 
+/// Whether a 3 x 3 convolution is faster by matrix products than by Burn's own operation (0.22.1): it is on flex, up to twice. Not while
+/// gradients are recorded: the products would keep many more intermediate results.
+pub fn convolves_by_products(device: &Device) -> bool {
+    #[cfg(feature = "flex")]
+    return *device == Device::flex() && !device.is_autodiff();
+    #[cfg(not(feature = "flex"))]
+    return false;
+}
+
 #[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal"))]
 fn kind(index: Option<usize>) -> burn::tensor::DeviceKind {
     match index {
@@ -213,7 +304,6 @@ fn kind(index: Option<usize>) -> burn::tensor::DeviceKind {
 }
 
 /// Runs one small operation, so that a missing driver shows here and not in the middle of a run.
-#[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal", feature = "cuda"))]
 fn probe(device: Device) -> Device {
     let two = burn::tensor::Tensor::<1>::ones([1], &device).mul_scalar(2.0);
     let _ = two.into_data();

@@ -18,7 +18,7 @@
 //! cli (in the binary)
 //! experiment   specs, run directories, sweeps, reports        verify      reference numbers through the rooms below
 //! eval         scores on embeddings, intervals                train       burn-train sessions, optimisers, schedules
-//! data         pairs, encoding, prompt files                  generate    prompt -> z_x_hat
+//! data         pairs, encoding, prompt files                  generate    prompt -> z_x_hat -> picture
 //! models       clip, prior                                    objective   Eq. 1, 3, 4, 5; CLIP's own loss
 //! weights   nn   world   diffusion   device   noise   files
 //! ```
@@ -49,7 +49,7 @@
 //! # Ok::<(), eclipse_t2i::device::DeviceError>(())
 //! ```
 //!
-//! With published weights, [`generate::pipeline::PriorPipeline`] goes from prompts to embeddings.
+//! With published weights, [`generate::pipeline::PriorPipeline`] goes from prompts to embeddings, and a [`generate::plan::Plan`] to pictures.
 #![warn(missing_docs, unreachable_pub)]
 #![deny(unsafe_code)]
 

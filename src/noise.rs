@@ -4,7 +4,7 @@
 //! Nothing else in the project draws random numbers.
 
 use burn::prelude::*;
-use burn::tensor::TensorData;
+use burn::tensor::{DType, TensorData};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
@@ -43,7 +43,7 @@ impl Noise {
     /// A tensor of draws from N(0, 1).
     pub fn normal<const D: usize>(&mut self, shape: [usize; D], device: &Device) -> Tensor<D> {
         let data = TensorData::new(self.normal_vec(shape.iter().product()), shape);
-        Tensor::from_data(data, device)
+        Tensor::from_data(data, (device, DType::F32))
     }
 
     /// Where the generator stands, to be stored in a checkpoint.

@@ -7,15 +7,17 @@ use clap::Args;
 use eclipse_t2i::device::DeviceSpec;
 use eclipse_t2i::diffusion::Sampler;
 use eclipse_t2i::generate::layout::Layout;
+use eclipse_t2i::generate::picture::{grid, write_png};
 use eclipse_t2i::generate::plan::{
     DecoderChoice, LatentsChoice, Options, Plan, RenderError, Request, SUPER_RES_STEPS, Subject,
 };
 use eclipse_t2i::generate::prior::PriorSettings;
 use eclipse_t2i::generate::recipe::{Origin, Size, slug};
 use eclipse_t2i::generate::render::RenderOptions;
+use eclipse_t2i::models::clip::preprocess::read_picture;
 
-use super::Usage;
 use super::progress::Stages;
+use super::{PrecisionArgs, Usage};
 
 /// Pictures at once on a GPU; a CPU gains nothing from more than one.
 const GPU_BATCH: usize = 4;
@@ -112,6 +114,11 @@ pub struct OutArgs {
     /// Also write every step: trajectories (.steps.safetensors) and a picture of each step of the decoder.
     #[arg(long)]
     save_steps: bool,
+    /// Also write a contact sheet of the call's pictures.
+    #[arg(long, value_name = "FILE.png")]
+    sheet: Option<PathBuf>,
+    #[command(flatten)]
+    precision: PrecisionArgs,
     /// Pictures that the decoder draws at once. [default: 1 on a CPU, else 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     batch: Option<u16>,
@@ -177,7 +184,7 @@ impl OutArgs {
             out: self.out.clone(),
             overwrite: self.overwrite,
             device: device.to_string(),
-            dtype: "f32".into(),
+            dtype: self.precision.dtype.to_string(),
         }
     }
 }
@@ -205,13 +212,20 @@ pub fn draw(plan: &Plan, out: &OutArgs, device: DeviceSpec) -> anyhow::Result<()
     };
     let mut stages = Stages::new();
     let (mut drawn, mut kept) = (0, 0);
-    let result = plan.render(&device.device()?, options, &mut |event| {
+    let result = plan.render(&out.precision.device(device)?, options, &mut |event| {
         let (n_drawn, n_kept) = stages.show(&event);
         drawn += n_drawn;
         kept += n_kept;
     });
     stages.finish();
     result?;
+    if let Some(path) = &out.sheet {
+        let names = plan.pictures.iter().map(|p| format!("{}.png", p.subject.name));
+        let pictures: Result<Vec<_>, _> = names.map(|name| read_picture(out.out.join(name))).collect();
+        let pictures = pictures?;
+        let columns = (pictures.len() as f64).sqrt().ceil() as usize;
+        write_png(path, &grid(&pictures, columns), &[])?;
+    }
     let here = match kept {
         0 => String::new(),
         n => format!(", {n} were there already"),

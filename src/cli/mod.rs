@@ -1,5 +1,6 @@
 //! The command line: one file per command, each an args struct, one library call, and printing.
 
+mod dev;
 mod devices;
 mod draw;
 mod eval;
@@ -17,8 +18,9 @@ mod verify;
 
 use std::io::{ErrorKind, Write};
 
+use burn::tensor::Device;
 use clap::{Args, Parser, Subcommand};
-use eclipse_t2i::device::{DeviceError, DeviceSpec};
+use eclipse_t2i::device::{DeviceError, DeviceSpec, Precision};
 use eclipse_t2i::experiment::{Execute, PriorExecutor, Setting, SpecError};
 
 /// Train, sample, evaluate and sweep text-to-image priors (ECLIPSE, Projection, Diffusion-Baseline).
@@ -58,6 +60,9 @@ enum Command {
     Pretrain(pretrain::PretrainArgs),
     /// List the devices that this build can compute on.
     Devices(devices::DevicesArgs),
+    /// For those who work on this program.
+    #[command(hide = true)]
+    Dev(dev::DevArgs),
 }
 
 impl Cli {
@@ -77,6 +82,7 @@ impl Cli {
             Command::Verify(args) => verify::run(&args, device),
             Command::Pretrain(args) => pretrain::run(&args, device),
             Command::Devices(args) => devices::run(&args),
+            Command::Dev(args) => dev::run(&args, device),
         }
     }
 }
@@ -99,6 +105,21 @@ impl SpecArgs {
             value: i64::from(n).into(),
         });
         self.settings.iter().cloned().chain(seed).collect()
+    }
+}
+
+/// Options of commands that only run networks.
+#[derive(Debug, Args)]
+struct PrecisionArgs {
+    /// What networks compute in, whatever their files hold: f32, f16 or bf16. Half precision halves the memory; between networks everything
+    /// stays f32.
+    #[arg(long, value_name = "DTYPE", default_value_t)]
+    dtype: Precision,
+}
+
+impl PrecisionArgs {
+    fn device(&self, device: DeviceSpec) -> Result<Device, DeviceError> {
+        device.device_in(self.dtype)
     }
 }
 

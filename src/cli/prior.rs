@@ -48,6 +48,8 @@ pub struct PriorArgs {
     /// Draw this many candidates a prompt and keep the one nearest to the text embedding.
     #[arg(long, value_name = "N", default_value_t = 1)]
     best_of: usize,
+    #[command(flatten)]
+    precision: super::PrecisionArgs,
 }
 
 /// Turns a prompt file into image embeddings.
@@ -63,7 +65,7 @@ pub fn run(args: &PriorArgs, device: DeviceSpec) -> anyhow::Result<()> {
         return Err(Usage("best-of must be at least 1, found 0".into()).into());
     }
     let prompts = read_prompts(&args.prompts)?;
-    let pipeline = PriorPipeline::load(&args.prior, &args.text, &device.device()?)?;
+    let pipeline = PriorPipeline::load(&args.prior, &args.text, &args.precision.device(device)?)?;
     let request = Request {
         prompts,
         negative: args.negative.clone(),

@@ -108,12 +108,12 @@ impl Schedule {
         let dims = x0.dims();
         assert_eq!(dims, eps.dims(), "x0 and eps must have one shape");
         assert_eq!(dims[0], t.len(), "one timestep for each row of the batch");
-        let device = x0.device();
+        let (device, dtype) = (x0.device(), x0.dtype());
         let mut shape = [1; D];
         shape[0] = t.len();
         let column = |f: &dyn Fn(f64) -> f64| -> Tensor<D> {
             let values: Vec<f32> = t.iter().map(|&t| f(self.alphas_cumprod[t]) as f32).collect();
-            Tensor::from_data(TensorData::new(values, shape), &device)
+            Tensor::from_data(TensorData::new(values, shape), (&device, dtype))
         };
         x0 * column(&f64::sqrt) + eps * column(&|a| (1.0 - a).sqrt())
     }

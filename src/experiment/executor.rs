@@ -1,6 +1,6 @@
 //! Carrying out a run for real: encode the pairs, train the prior, predict the test prompts, score.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -31,7 +31,7 @@ use crate::train::prior::{
 };
 use crate::train::schedule::{LrSchedule, SteppedLr};
 use crate::train::session::{SessionOptions, Sink, fit, resumable_step};
-use crate::weights::write_json;
+use crate::weights::{Checkpoint, write_json};
 use crate::world::{self, PairOptions};
 
 /// Stream of a run's seed that initial weights come from; data order and noise have their own (see [`crate::train::prior`]).
@@ -293,16 +293,27 @@ impl PriorExecutor {
 
 impl Execute for PriorExecutor {
     fn inputs(&self, run: &Run) -> Result<BTreeMap<String, String>, Failure> {
-        let files = [
-            "config.json",
-            "model.safetensors",
+        let dir = run.clip();
+        let hash = |file: PathBuf| -> Result<(String, String), Failure> {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            Ok((format!("clip/{name}"), files::sha256_file(&file)?))
+        };
+        let config = hash(dir.join("config.json"))?;
+        let weights = Checkpoint::open(dir)?;
+        let mut files: BTreeSet<PathBuf> = weights.tensors().values().map(|t| t.file.clone()).collect();
+        let beside = [".", "../tokenizer", "../feature_extractor", "../image_processor"];
+        let names = [
             "tokenizer.json",
+            "vocab.json",
+            "merges.txt",
             "preprocessor_config.json",
         ];
-        let hash = |name: &str| -> Result<(String, String), Failure> {
-            Ok((format!("clip/{name}"), files::sha256_file(run.clip().join(name))?))
-        };
-        files.into_iter().map(hash).collect()
+        let known = beside
+            .iter()
+            .flat_map(|folder| names.map(|name| dir.join(folder).join(name)));
+        files.extend(known.filter(|file| file.is_file()));
+        let others = files.into_iter().map(hash);
+        std::iter::once(Ok(config)).chain(others).collect()
     }
 
     fn execute(&self, run: &Run, dir: &RunDir) -> Result<(), Failure> {

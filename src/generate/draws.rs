@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::prelude::*;
-use burn::tensor::TensorData;
+use burn::tensor::{DType, TensorData};
 
 use crate::diffusion::{DiffusionError, DrawNoise};
 use crate::noise::Noise;
@@ -228,13 +228,15 @@ impl RowNoise {
     fn next(&mut self, len: usize) -> Result<Vec<f32>, DiffusionError> {
         let k = self.n_drawn;
         self.n_drawn += 1;
-        match &self.recorded {
-            None => Ok(self.seeded.normal_vec(len)),
-            Some((recorded, row)) => match recorded.row(self.stage, k, *row, len) {
-                Some(values) => Ok(values.to_vec()),
-                None if recorded.complete => Err(DiffusionError::NoiseExhausted { drawn: k }),
-                None => Ok(self.seeded.normal_vec(len)),
-            },
+        // Drawn even where it is recorded: an initial latent from a file leaves the later draws as they were.
+        let seeded = self.seeded.normal_vec(len);
+        let Some((recorded, row)) = &self.recorded else {
+            return Ok(seeded);
+        };
+        match recorded.row(self.stage, k, *row, len) {
+            Some(values) => Ok(values.to_vec()),
+            None if recorded.complete => Err(DiffusionError::NoiseExhausted { drawn: k }),
+            None => Ok(seeded),
         }
     }
 }
@@ -251,7 +253,10 @@ impl<const D: usize> DrawNoise<D> for Rows<'_> {
         for row in self.0.iter_mut() {
             values.extend(row.next(len)?);
         }
-        Ok(Tensor::from_data(TensorData::new(values, shape), device))
+        Ok(Tensor::from_data(
+            TensorData::new(values, shape),
+            (device, DType::F32),
+        ))
     }
 }
 
@@ -261,7 +266,8 @@ mod tests {
     use safetensors::tensor::{Dtype, TensorView};
 
     fn draw(rows: &mut [RowNoise], n: usize) -> Vec<f32> {
-        let tensor: Tensor<2> = Rows(rows).draw([rows.len(), n], &Device::flex()).expect("drawn");
+        let shape = [rows.len(), n];
+        let tensor: Tensor<2> = Rows(rows).draw(shape, &Device::flex()).expect("drawn");
         tensor.into_data().try_to_vec().expect("f32")
     }
 
@@ -344,6 +350,7 @@ mod tests {
         let mut row = [RowNoise::seeded(3, Stage::Decoder).recorded(Some(&recorded), 0)];
         let mut seeded = [RowNoise::seeded(3, Stage::Decoder)];
         assert_eq!(draw(&mut row, 16)[0], 7.0);
+        draw(&mut seeded, 16);
         assert_eq!(draw(&mut row, 16), draw(&mut seeded, 16));
         let mut prior = [RowNoise::seeded(3, Stage::Prior).recorded(Some(&recorded), 0)];
         assert_eq!(

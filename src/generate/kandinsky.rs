@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use burn::prelude::*;
+use burn::tensor::DType;
 use image::RgbImage;
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -136,7 +137,8 @@ pub fn picture_tensor(picture: &RgbImage, width: usize, height: usize, device: &
             values[at] = f32::from(*value) / 255.0 * 2.0 - 1.0;
         }
     }
-    Tensor::from_data(TensorData::new(values, [1, 3, height, width]), device)
+    let values = TensorData::new(values, [1, 3, height, width]);
+    Tensor::from_data(values, (device, DType::F32))
 }
 
 /// File that holds the zero picture's embedding, beside the vision tower's weights.
@@ -145,12 +147,18 @@ pub const ZERO_IMAGE: &str = "zero_image_embed.safetensors";
 const EMBEDDING: &str = "image_embeds";
 /// The metadata key with the identity of the weights it was computed with.
 const WEIGHTS: &str = "weights";
+/// The metadata key with the float type that it was computed in.
+const DTYPE: &str = "dtype";
 
 /// The zero picture's embedding that stands in the vision tower's folder `dir`, `[d_clip]`, and the identity of the weights it was computed with, if
-/// these are the weights there (or were removed to save 7 GB).
-pub fn cached_zero_image(dir: &Path, d_clip: usize) -> Option<(Vec<f32>, String)> {
+/// these are the weights there (or were removed to save 7 GB) and it was computed in `dtype` or in f32.
+pub fn cached_zero_image(dir: &Path, d_clip: usize, dtype: &str) -> Option<(Vec<f32>, String)> {
     let file = Checkpoint::open(dir.join(ZERO_IMAGE)).ok()?;
     let computed_with = file.metadata().get(WEIGHTS)?.clone();
+    let computed_in = file.metadata().get(DTYPE)?;
+    if computed_in != "f32" && computed_in != dtype {
+        return None;
+    }
     if Checkpoint::open(dir).is_ok_and(|weights| weights.fingerprint() != computed_with) {
         tracing::info!("{}: of other weights, computed again", file.path().display());
         return None;
@@ -159,20 +167,23 @@ pub fn cached_zero_image(dir: &Path, d_clip: usize) -> Option<(Vec<f32>, String)
     (values.len() == d_clip).then_some((values, computed_with))
 }
 
-/// Computes the zero picture's embedding and leaves it in `dir`. A folder that cannot be written is worth a warning only.
-pub fn zero_image(encoder: &ImageEncoder, dir: &Path) -> Vec<f32> {
+/// Computes the zero picture's embedding, in `dtype`, and leaves it in `dir`. A folder that cannot be written is worth a warning only.
+pub fn zero_image(encoder: &ImageEncoder, dir: &Path, dtype: &str) -> Vec<f32> {
     let values: Vec<f32> = encoder.zero_image().into_data().iter::<f32>().collect();
-    if let Err(reason) = keep_zero_image(&values, dir) {
+    if let Err(reason) = keep_zero_image(&values, dir, dtype) {
         tracing::warn!("the zero picture's embedding is computed at every call: {reason}");
     }
     values
 }
 
-fn keep_zero_image(values: &[f32], dir: &Path) -> Result<(), String> {
+fn keep_zero_image(values: &[f32], dir: &Path, dtype: &str) -> Result<(), String> {
     let fingerprint = Checkpoint::open(dir).map_err(|e| e.to_string())?.fingerprint();
     let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
     let view = TensorView::new(Dtype::F32, vec![1, values.len()], &bytes).map_err(|e| e.to_string())?;
-    let metadata = HashMap::from([(WEIGHTS.to_string(), fingerprint)]);
+    let metadata = HashMap::from([
+        (WEIGHTS.to_string(), fingerprint),
+        (DTYPE.to_string(), dtype.to_string()),
+    ]);
     let file = safetensors::serialize([(EMBEDDING, view)], Some(metadata)).map_err(|e| e.to_string())?;
     files::write_atomic(dir.join(ZERO_IMAGE), &file).map_err(|e| match std::error::Error::source(&e) {
         Some(source) => format!("{e}: {source}"),

@@ -106,10 +106,10 @@ pub enum LayoutError {
         known: String,
     },
     /// A part that the call needs.
-    #[error("no {part}/ among the pipelines in {}: {hint}", list(.looked))]
+    #[error("no {folder}/ in {}: {hint}", list(.looked))]
     Missing {
-        /// The part.
-        part: Part,
+        /// The part's folder.
+        folder: &'static str,
         /// Where it was looked for.
         looked: Vec<PathBuf>,
         /// What would help.
@@ -271,8 +271,10 @@ impl Layout {
     /// # Errors
     /// [`LayoutError::Missing`], naming the part and where it was looked for.
     pub fn part(&self, part: Part) -> Result<&Path, LayoutError> {
+        let entries = CLASSES.iter().filter(|(_, stack, _)| *stack == self.stack);
+        let mut entries = entries.flat_map(|(_, _, entries)| *entries);
         let missing = || LayoutError::Missing {
-            part,
+            folder: entries.find(|e| e.part == Some(part)).map_or("part", |e| e.key),
             looked: self.looked.clone(),
             hint: match part {
                 Part::Prior => "name a prior with --prior",

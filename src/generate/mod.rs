@@ -9,6 +9,7 @@ pub mod picture;
 pub mod pipeline;
 pub mod plan;
 pub mod prior;
+pub mod random_stack;
 pub mod recipe;
 pub mod render;
 pub mod slerp;

@@ -15,6 +15,7 @@ use super::picture::PictureError;
 use super::prior::{PriorError, PriorSettings, check_text, scheduler_of};
 use super::recipe::{
     FileRecord, Init, Latents, Origin, PriorRecord, Recipe, SamplerRecord, Size, VERSION, WeightsRecord,
+    absolute,
 };
 use crate::diffusion::{DiffusionError, Sampler, Scheduler, SchedulerConfig, SchedulerKind, Visit};
 use crate::files::FileError;
@@ -243,6 +244,7 @@ pub struct Plan {
     pub(super) negative: Option<String>,
     pub(super) recorded: Option<Arc<Recorded>>,
     pub(super) out: PathBuf,
+    pub(super) dtype: String,
 }
 
 fn width<T: PartialEq + ToString>(
@@ -266,6 +268,25 @@ fn no_such(name: &'static str, reason: impl Into<String>) -> RenderError {
     RenderError::Stack {
         name,
         reason: reason.into(),
+    }
+}
+
+/// The same error under the option's name, where a setting of another part has it too.
+fn option(error: impl Into<RenderError>, names: &[(&'static str, &'static str)]) -> RenderError {
+    match error.into() {
+        RenderError::Prior(PriorError::Setting {
+            name,
+            expected,
+            found,
+        }) => {
+            let option = names.iter().find(|(setting, _)| *setting == name);
+            RenderError::Prior(PriorError::Setting {
+                name: option.map_or(name, |(_, option)| option),
+                expected,
+                found,
+            })
+        }
+        other => other,
     }
 }
 
@@ -321,7 +342,8 @@ impl Plan {
     /// # Errors
     /// [`RenderError`]; [`RenderError::is_usage`] tells arguments from files.
     pub fn new(request: &Request, layout: Layout, options: &Options) -> Result<Self, RenderError> {
-        request.prior.check()?;
+        let names = [("steps", "prior-steps"), ("guidance", "prior-guidance")];
+        request.prior.check().map_err(|e| option(e, &names))?;
         let ends = || request.subjects.iter().flat_map(|s| s.origin.ends());
         let prompts = ends().any(|o| matches!(o, Origin::Prompt(_)));
         let images = ends().any(|o| matches!(o, Origin::Image(_)));
@@ -330,7 +352,8 @@ impl Plan {
         let unet_dir = layout.part(Part::Decoder)?.to_path_buf();
         let own = if karlo { (25, 8.0) } else { (100, 4.0) };
         let scheduler_dir = layout.part(Part::DecoderScheduler)?;
-        let (decoder, decoder_record) = Sampled::read(&unet_dir, scheduler_dir, request.decoder, own)?;
+        let (decoder, decoder_record) = Sampled::read(&unet_dir, scheduler_dir, request.decoder, own)
+            .map_err(|e| option(e, &[("eta", "decoder-eta")]))?;
         let negated = request.negative.is_some() && decoder.settings.guided() && !karlo;
         let needs_text = karlo || prompts || negated;
         let needs_prior = prompts || negated;
@@ -340,7 +363,7 @@ impl Plan {
         let record = |part: Part, weights: &mut BTreeMap<Part, WeightsRecord>| -> Result<(), RenderError> {
             let path = layout.part(part)?;
             let sampled_sha256 = Checkpoint::open(path)?.fingerprint();
-            let path = path.canonicalize().unwrap_or_else(|_| path.into());
+            let path = absolute(path);
             weights.insert(part, WeightsRecord { path, sampled_sha256 });
             Ok(())
         };
@@ -422,9 +445,9 @@ impl Plan {
         let mut vision = images;
         if needs_zero {
             let dir = layout.part(Part::ImageEncoder)?;
-            match cached_zero_image(dir, d_clip) {
+            match cached_zero_image(dir, d_clip, &options.dtype) {
                 Some((_, sampled_sha256)) => {
-                    let path = dir.canonicalize().unwrap_or_else(|_| dir.into());
+                    let path = absolute(dir);
                     weights.insert(Part::ImageEncoder, WeightsRecord { path, sampled_sha256 });
                 }
                 None => vision = true,
@@ -522,6 +545,7 @@ impl Plan {
             negative: request.negative.clone(),
             recorded,
             out: options.out.clone(),
+            dtype: options.dtype.clone(),
             layout,
         })
     }
@@ -640,7 +664,8 @@ fn karlo_side(
         sampler: None,
     };
     let scheduler = layout.part(Part::SuperResScheduler)?;
-    let (super_res, record) = Sampled::read(first, scheduler, choice, (SUPER_RES_STEPS, 1.0))?;
+    let (super_res, record) = Sampled::read(first, scheduler, choice, (SUPER_RES_STEPS, 1.0))
+        .map_err(|e| option(e, &[("steps", "super-res-steps")]))?;
     for (dir, config) in [(first, super_res.config.clone()), (last, UNetConfig::read(last)?)] {
         if config.conditioning != Conditioning::None {
             return Err(conditioned(dir, &config, "nothing"));

@@ -16,6 +16,11 @@ use crate::weights::{WeightsError, read_json, write_json};
 /// Layout of the side file.
 pub const VERSION: u32 = 1;
 
+/// `path` from the root, links unresolved: neighbours stay neighbours.
+pub(super) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.into())
+}
+
 /// A file that went into a picture.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,7 +39,7 @@ impl FileRecord {
     pub fn new(path: &Path) -> Result<Self, FileError> {
         Ok(Self {
             sha256: files::sha256_file(path)?,
-            path: path.canonicalize().unwrap_or_else(|_| path.into()),
+            path: absolute(path),
         })
     }
 }

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
+use burn::tensor::DType;
 use image::RgbImage;
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -362,7 +363,7 @@ impl<'a> Wave<'a> {
         }
         let dir = self.part(Part::ImageEncoder)?;
         let cached = match against_zero {
-            true => cached_zero_image(dir, plan.d_clip).map(|(values, _)| values),
+            true => cached_zero_image(dir, plan.d_clip, &plan.dtype).map(|(values, _)| values),
             false => None,
         };
         if images.is_empty() && cached.is_some() {
@@ -385,7 +386,7 @@ impl<'a> Wave<'a> {
             on_event(Event::Step);
         }
         Ok(match (against_zero, cached) {
-            (true, None) => Some(kandinsky::zero_image(&encoder, dir)),
+            (true, None) => Some(kandinsky::zero_image(&encoder, dir, &plan.dtype)),
             (_, cached) => cached,
         })
     }
@@ -647,7 +648,7 @@ impl<'a> Wave<'a> {
             let [channels, h, w] = shape;
             for (i, values) in decoder.steps.iter().enumerate() {
                 let data = TensorData::new(values.clone(), [1, channels, h, w]);
-                for picture in to_pictures(pixels(Tensor::from_data(data, self.device)))? {
+                for picture in to_pictures(pixels(Tensor::from_data(data, (self.device, DType::F32))))? {
                     let name = format!("step{i:03}.png");
                     write_png(&self.plan.file(planned, &name), &picture, &[])?;
                 }
@@ -725,7 +726,7 @@ fn rows_of(x: Tensor<2>) -> Vec<Vec<f32>> {
 
 fn matrix(rows: &[Vec<f32>], device: &Device) -> Tensor<2> {
     let shape = [rows.len(), rows[0].len()];
-    Tensor::from_data(TensorData::new(rows.concat(), shape), device)
+    Tensor::from_data(TensorData::new(rows.concat(), shape), (device, DType::F32))
 }
 
 fn write_trajectories(path: &Path, trajectories: &Trajectories) -> Result<(), RenderError> {

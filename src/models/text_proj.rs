@@ -11,6 +11,7 @@ use burn::prelude::*;
 use burn::tensor::{DType, assert_shape};
 use serde::{Deserialize, Serialize};
 
+use crate::nn::{enter, leave};
 use crate::weights::{self, Checkpoint, Mapping, WeightsError, read_json};
 
 /// Layer norms of the reference are PyTorch's: eps 1e-5.
@@ -191,6 +192,7 @@ impl TextProj {
         guided: bool,
     ) -> (Tensor<3>, Tensor<2>) {
         let [batch, d_clip] = z_x.dims();
+        let (z_x, z_y, tokens) = (enter(z_x), enter(z_y), enter(tokens));
         let z_x = match guided {
             true => {
                 let unguided = self.z_x_unguided.val().unsqueeze::<2>().expand([batch, d_clip]);
@@ -208,6 +210,6 @@ impl TextProj {
         // The channel varies slower than the token in the projection's output.
         let extra = extra.reshape([rows, d_cross, self.n_extra]).swap_dims(1, 2);
         let tokens = self.norm_tokens.forward(self.proj_tokens.forward(tokens));
-        (Tensor::cat(vec![extra, tokens], 1), time)
+        (leave(Tensor::cat(vec![extra, tokens], 1)), leave(time))
     }
 }

@@ -55,7 +55,7 @@ impl GroupNorm {
     }
 
     /// The norm of `x` as `x * scale + shift`, both `[batch, channels]`.
-    fn affine(&self, x: &Tensor<4>) -> (Tensor<2>, Tensor<2>) {
+    pub fn affine(&self, x: &Tensor<4>) -> (Tensor<2>, Tensor<2>) {
         let [batch, channels, h, w] = x.dims();
         let n_groups = self.n_groups;
         let in_group = channels / n_groups;
@@ -74,4 +74,57 @@ impl GroupNorm {
 fn apply(x: Tensor<4>, scale: Tensor<2>, shift: Tensor<2>) -> Tensor<4> {
     let [batch, channels, ..] = x.dims();
     x * scale.reshape([batch, channels, 1, 1]) + shift.reshape([batch, channels, 1, 1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::DeviceSpec;
+    use crate::noise::Noise;
+
+    /// Against the formula in f64, at a mean ten times the spread.
+    #[test]
+    fn is_the_formula() {
+        let device = DeviceSpec::default().device().expect("the default device");
+        let (batch, groups, in_group, h, w) = (2, 3, 2, 4, 5);
+        let channels = groups * in_group;
+        let mut noise = Noise::new(1);
+        let x: Vec<f32> = noise
+            .normal_vec(batch * channels * h * w)
+            .into_iter()
+            .map(|v| 10.0 + v)
+            .collect();
+        let mut vector = |n: usize| noise.normal_vec(n);
+        let (gamma, beta) = (vector(channels), vector(channels));
+        let (scale, shift) = (vector(batch * channels), vector(batch * channels));
+        let one = |v: &[f32]| Tensor::<1>::from_data(TensorData::new(v.to_vec(), [v.len()]), &device);
+        let norm = GroupNorm {
+            gamma: Param::from_tensor(one(&gamma)),
+            beta: Param::from_tensor(one(&beta)),
+            n_groups: groups,
+            epsilon: 1e-5,
+        };
+        let picture = one(&x).reshape([batch, channels, h, w]);
+        let rows = |v: &[f32]| one(v).reshape([batch, channels]);
+        let values = |t: Tensor<4>| t.into_data().iter::<f32>().collect::<Vec<_>>();
+        let plain = values(norm.forward(picture.clone()));
+        let modulated = values(norm.forward_modulated(picture, rows(&scale), rows(&shift)));
+
+        let n = in_group * h * w;
+        for (i, &value) in x.iter().enumerate() {
+            let group = &x[i / n * n..][..n];
+            let mean = group.iter().map(|&v| f64::from(v)).sum::<f64>() / n as f64;
+            let var = group.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n as f64;
+            let normed = (f64::from(value) - mean) / (var + 1e-5).sqrt();
+            let (row, c) = (i / (h * w), i / (h * w) % channels);
+            let y = normed * f64::from(gamma[c]) + f64::from(beta[c]);
+            let z = y * (1.0 + f64::from(scale[row])) + f64::from(shift[row]);
+            for (ours, want) in [(plain[i], y), (modulated[i], z)] {
+                assert!(
+                    (f64::from(ours) - want).abs() < 2e-5 * (1.0 + want.abs()),
+                    "{i}: {ours} {want}"
+                );
+            }
+        }
+    }
 }

@@ -2,14 +2,18 @@
 
 mod activation;
 mod attention;
+mod conv;
 mod group_norm;
 mod init;
+mod precision;
 mod timestep;
 mod upscale;
 
 pub use activation::{Activation, UnknownActivation};
 pub use attention::{MASKED, SelfAttention, SelfAttentionConfig, causal_bias, padding_bias};
+pub use conv::Conv3x3;
 pub use group_norm::{GroupNorm, GroupNormConfig};
 pub use init::torch_default;
+pub use precision::{enter, leave};
 pub use timestep::{Sinusoids, TimeEmbedding, timestep_embedding};
 pub use upscale::{upscale_bicubic, upscale_nearest};

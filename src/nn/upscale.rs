@@ -17,14 +17,14 @@ const CUBIC_SUPPORT: f64 = 2.0;
 /// matrix product for each axis.
 pub fn upscale_bicubic(x: Tensor<4>, size: [usize; 2], antialias: bool) -> Tensor<4> {
     let [batch, channels, h, w] = x.dims();
-    let device = x.device();
+    let (device, dtype) = (x.device(), x.dtype());
     let matrix = |n_in: usize, n_out: usize| {
         let weights = match antialias {
             true => antialiased(n_in, n_out),
             false => four_taps(n_in, n_out),
         };
         let weights: Vec<f32> = weights.into_iter().map(|w| w as f32).collect();
-        Tensor::<3>::from_data(TensorData::new(weights, [1, n_out, n_in]), &device)
+        Tensor::<3>::from_data(TensorData::new(weights, [1, n_out, n_in]), (&device, dtype))
     };
     let x = x.reshape([batch * channels, h, w]);
     let x = x.matmul(matrix(w, size[1]).swap_dims(1, 2)); // [batch * channels, h, size[1]]

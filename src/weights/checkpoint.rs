@@ -262,6 +262,26 @@ impl StoredTensor {
             reason: format!("dtype {:?} is not supported", self.dtype),
         })?;
         let bytes = self.map[self.bytes.clone()].to_vec();
+        self.let_go();
         Ok(TensorData::from_bytes_vec(bytes, self.shape.clone(), dtype))
+    }
+
+    /// Gives the pages of this tensor back to the system, which otherwise counts a whole mapped model beside the loaded one.
+    fn let_go(&self) {
+        #[cfg(unix)]
+        {
+            use memmap2::UncheckedAdvice::DontNeed;
+            #[expect(
+                unsafe_code,
+                reason = "the map is read-only and of a file: what is touched again is read again"
+            )]
+            let advised = unsafe {
+                self.map
+                    .unchecked_advise_range(DontNeed, self.bytes.start, self.bytes.len())
+            };
+            if let Err(error) = advised {
+                tracing::debug!(%error, "the system keeps the pages of a weight file");
+            }
+        }
     }
 }

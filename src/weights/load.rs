@@ -13,17 +13,23 @@ use super::{Checkpoint, Mapping, Parameter, WeightsError};
 /// Every float parameter of `module` in the order of its fields, with its published name and shape. Reads no values, so it costs nothing
 /// for a full-size model whose parameters are still lazy.
 pub fn parameters<M: Module>(module: &M, mapping: &Mapping) -> Vec<Parameter> {
+    list(module, mapping).0
+}
+
+/// [`parameters`], and the device that the first one is on.
+fn list<M: Module>(module: &M, mapping: &Mapping) -> (Vec<Parameter>, Option<Device>) {
     let mut lister = Lister {
         mapping,
         names: Vec::new(),
         containers: Vec::new(),
         found: Vec::new(),
+        device: None,
     };
     module.visit(&mut lister);
-    lister.found
+    (lister.found, lister.device)
 }
 
-/// Loads every parameter of `module` from `checkpoint`; values are cast to f32.
+/// Loads every parameter of `module` from `checkpoint`, one after the other; values are cast to the precision of the module's device.
 ///
 /// `ignored` are beginnings of tensor names that may be left unused (the other tower of a full CLIP checkpoint, say).
 ///
@@ -37,7 +43,7 @@ pub fn load<M: Module>(
     mapping: &Mapping,
     ignored: &[&str],
 ) -> Result<M, WeightsError> {
-    let wanted = parameters(&module, mapping);
+    let (wanted, device) = list(&module, mapping);
     let mut unused: BTreeMap<_, _> = checkpoint.tensors().iter().collect();
     let (mut missing, mut misfits, mut tensors) = (Vec::new(), Vec::new(), Vec::new());
     for parameter in &wanted {
@@ -93,7 +99,8 @@ pub fn load<M: Module>(
     if !(missing.is_empty() && unused.is_empty() && misfits.is_empty()) {
         return Err(mismatch(missing, unused, misfits));
     }
-    let adapter = PyTorchToBurnAdapter.chain(FloatCastAdapter::to(DType::F32));
+    let precision = device.map_or(DType::F32, |device| device.settings().float_dtype.into());
+    let adapter = PyTorchToBurnAdapter.chain(FloatCastAdapter::to(precision));
     let result = module.apply(tensors, None, Some(Box::new(adapter)), false);
     match result.errors.first() {
         Some(error) => Err(WeightsError::Broken {
@@ -115,6 +122,7 @@ struct Lister<'a> {
     names: Vec<String>,
     containers: Vec<String>,
     found: Vec<Parameter>,
+    device: Option<Device>,
 }
 
 impl ModuleVisitor for Lister<'_> {
@@ -131,6 +139,7 @@ impl ModuleVisitor for Lister<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let path = self.names.join(".");
         let mut shape = param.lazy_shape().to_vec();
+        self.device.get_or_insert_with(|| param.lazy_device());
         // `containers` ends with the struct that owns the parameter.
         let owner = self
             .containers

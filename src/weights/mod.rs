@@ -6,10 +6,12 @@
 
 mod checkpoint;
 mod load;
+mod random;
 mod save;
 
 pub use checkpoint::{Checkpoint, StoredTensor};
 pub use load::{load, parameters};
+pub use random::write_random;
 pub use save::save;
 
 use std::path::PathBuf;

@@ -43,7 +43,16 @@ fn desk() -> tempfile::TempDir {
 fn help_of_every_command() {
     let mut help = eclipse(root(), &["--help"]).1;
     for command in [
-        "sweep", "train", "report", "verify", "pretrain", "inspect", "devices",
+        "sweep",
+        "train",
+        "report",
+        "generate",
+        "vary",
+        "interpolate",
+        "verify",
+        "pretrain",
+        "inspect",
+        "devices",
     ] {
         let (code, text, _) = eclipse(root(), &[command, "--help"]);
         assert_eq!(code, 0);
@@ -107,6 +116,7 @@ fn mistakes_in_arguments() {
         &["train", "--config", "experiments/toy/sweep.toml", "--dry-run"],
         &["train", "--config", "binary.toml"],
         &["inspect", "nope"],
+        &["prior", "--dtype", "f8"],
         &["frobnicate"],
     ];
     let desk = desk();

@@ -7,6 +7,7 @@ use std::path::Path;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
 use burn::tensor::DType;
+use eclipse_t2i::generate::random_stack;
 use eclipse_t2i::models::clip::{
     ClipConfig, ClipText, ClipTextConfig, ClipVision, ClipVisionConfig, JOINT_MAPPING, TEXT_MAPPING,
     VISION_MAPPING,
@@ -14,6 +15,8 @@ use eclipse_t2i::models::clip::{
 use eclipse_t2i::models::movq::{self, Movq, MovqConfig};
 use eclipse_t2i::models::prior::{DiffusionPrior, MAPPING, Prior, PriorConfig};
 use eclipse_t2i::models::text_proj::{self, TextProj, TextProjConfig};
+use eclipse_t2i::models::unet::{self, UNet, UNetConfig};
+use eclipse_t2i::noise::Noise;
 use eclipse_t2i::weights::{self, Checkpoint, Mapping, parameters};
 use safetensors::Dtype;
 use serde_json::{Value, json};
@@ -22,7 +25,7 @@ use crate::tiny::{self, device, golden};
 
 type Shapes = BTreeMap<String, Vec<usize>>;
 
-/// A component's published tensors, and the config it was built with.
+/// A component's published tensors, and the config it was built with. The class stands in the first line.
 fn published(component: &str) -> (serde_json::Value, Shapes) {
     let text = std::fs::read_to_string(golden("keys").join(format!("{component}.txt"))).expect("a key list");
     let config = text
@@ -36,7 +39,10 @@ fn published(component: &str) -> (serde_json::Value, Shapes) {
         (fields[0].to_string(), shape)
     };
     let rows = text.lines().filter(|l| !l.starts_with('#')).map(row).collect();
-    (serde_json::from_str(config).expect("JSON"), rows)
+    let mut config: Value = serde_json::from_str(config).expect("JSON");
+    let class = text.split_whitespace().nth(2).expect("a class");
+    config["_class_name"] = json!(class);
+    (config, rows)
 }
 
 /// `(parameters, tensors)` of each component.
@@ -79,6 +85,10 @@ fn ours<M: Module>(module: &M, mapping: &Mapping) -> Shapes {
     shapes
 }
 
+fn unet_config(config: Value) -> UNetConfig {
+    serde_json::from_value(config).expect("a UNet's config")
+}
+
 /// The module of a component, at full size.
 fn full_size(component: &str, config: serde_json::Value) -> Shapes {
     let device = device();
@@ -96,6 +106,9 @@ fn full_size(component: &str, config: serde_json::Value) -> Shapes {
             let config: TextProjConfig = serde_json::from_value(config).expect("a text projection's config");
             assert_eq!(config, TextProjConfig::karlo());
             ours(&TextProj::init(&config, &device), &text_proj::MAPPING)
+        }
+        "karlo_decoder" | "karlo_super_res_first" | "karlo_super_res_last" | "kandinsky22_unet" => {
+            ours(&UNet::init(&unet_config(config), &device), &unet::MAPPING)
         }
         name if name.starts_with("eclipse") => ours(&Prior::init(&prior(config), &device), &MAPPING),
         name if name.contains("prior") => ours(&DiffusionPrior::init(&prior(config), &device), &MAPPING),
@@ -136,7 +149,7 @@ fn full_size_modules_have_the_published_parameters_and_no_others() {
         let n: usize = ours.values().map(|shape| shape.iter().product::<usize>()).sum();
         assert_eq!((n, ours.len()), (n_parameters, n_tensors), "{component}");
     }
-    // Filling the 5.6 billion values would take minutes and 22 GB.
+    // Filling the 9.1 billion values would take minutes and 36 GB.
     assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
 }
 
@@ -170,6 +183,28 @@ fn trained_parameters_are_the_papers() {
         counts["clip_l14_full"].0,
         counts["clip_l14_text"].0 + counts["clip_l14_vision"].0 + 1
     );
+}
+
+#[test]
+fn presets_of_unets_are_the_published_configs() {
+    for (component, preset) in [
+        ("karlo_decoder", UNetConfig::karlo_decoder()),
+        ("karlo_super_res_first", UNetConfig::karlo_super_res()),
+        ("karlo_super_res_last", UNetConfig::karlo_super_res()),
+        ("kandinsky22_unet", UNetConfig::kandinsky22()),
+    ] {
+        let config = published(component).0;
+        assert_eq!(unet_config(config.clone()), preset, "{component}");
+        // Written under the published keys, with the published values.
+        let written = serde_json::to_value(&preset).expect("JSON");
+        for (key, value) in config.as_object().expect("an object") {
+            let silent = ["addition_embed_type_num_heads", "class_embeddings_concat"];
+            if !silent.contains(&key.as_str()) {
+                assert_eq!(&written[key], value, "{component}: {key}");
+            }
+        }
+        assert_eq!(unet_config(written), preset, "{component}");
+    }
 }
 
 /// Values of a stored tensor as f32.
@@ -231,6 +266,11 @@ fn what_is_saved_loads_again_in_every_dtype() {
         DiffusionPrior::init(&config, &device)
     });
 
+    let image = dir.path().join("unet");
+    tiny::write_unet(&image, &tiny::unet_config());
+    let (config, module) = UNet::load(&image, &device).expect("loads");
+    round_trip(&image, &module, &unet::MAPPING, || UNet::init(&config, &device));
+
     let clip = dir.path().join("clip");
     tiny::write_clip(&clip);
     let text = weights_under(
@@ -278,6 +318,32 @@ fn a_saved_prior_is_a_published_folder() {
     }
     assert_eq!(ours["_class_name"], "PriorTransformer");
     assert_eq!(Prior::load(&to, &device()).expect("loads").0, config);
+}
+
+#[test]
+fn a_saved_unet_is_what_was_loaded() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    tiny::write_unet(&from, &tiny::unet_config());
+    let (config, unet) = UNet::load(&from, &device()).expect("loads");
+    unet.save(&config, &to).expect("saved");
+    let stored = "diffusion_pytorch_model.safetensors";
+    assert_eq!(tiny::read(&to.join(stored)), tiny::read(&from.join(stored)));
+    assert_eq!(UNetConfig::read(&to).expect("a config"), tiny::unet_config());
+    // A tensor of another UNet is named.
+    tiny::alter(&to.join(stored), |t| {
+        let tensor = t.remove("mid_block.attentions.0.add_k_proj.bias").expect("it");
+        t.insert("mid_block.attentions.0.add_k_proj.biases".into(), tensor);
+    });
+    let error = UNet::load(&to, &device()).expect_err("refused").to_string();
+    let error = error.split_once(" does not fit ").expect("the file first").1;
+    insta::assert_snapshot!(error, @r"
+    a UNet:
+      1 missing:
+        mid_block.attentions.0.add_k_proj.bias
+      1 unused:
+        mid_block.attentions.0.add_k_proj.biases
+    ");
 }
 
 /// Splits a prior's file into two shards with an index.
@@ -334,4 +400,66 @@ fn a_sharded_checkpoint_is_the_whole_one() {
         message.starts_with("no such file: ") && message.ends_with("part-2.safetensors"),
         "{message}"
     );
+}
+
+#[test]
+fn random_networks_have_the_published_configs_and_parameters() {
+    for name in random_stack::components() {
+        let (wanted, published) = published(name);
+        let (config, parameters) = random_stack::describe(name, &device()).expect("a component");
+        let ours: Shapes = parameters.into_iter().map(|p| (p.name, p.shape)).collect();
+        assert_eq!(ours, published, "{name}");
+        for (key, value) in wanted.as_object().expect("a config") {
+            // The lists say which code made them; keys that we do not write change nothing.
+            let same = key == "_class_name" || config.get(key).is_none_or(|ours| ours == value);
+            assert!(
+                same,
+                "{name}: {key}: {value} is published, ours is {}",
+                config[key]
+            );
+        }
+    }
+}
+
+#[test]
+fn a_random_network_is_a_published_folder() {
+    let desk = tempfile::tempdir().expect("a temporary folder");
+    let dev = |args: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_eclipse"))
+            .args(["dev", "random-checkpoint"])
+            .args(args)
+            .current_dir(desk.path())
+            .output()
+            .expect("the program runs");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), text)
+    };
+    assert_eq!(
+        dev(&["karlo_text_proj", "--to", "made"]),
+        (Some(0), String::new())
+    );
+    let file = Checkpoint::open(desk.path().join("made")).expect("weights");
+    assert!(file.tensors().values().all(|t| t.dtype == Dtype::F16));
+    let (config, module) = TextProj::load(&desk.path().join("made"), &device()).expect("a published folder");
+    assert_eq!(config, TextProjConfig::karlo());
+    let (mut noise, d) = (Noise::new(0), config.d_clip);
+    let mut normal = |n: usize| noise.normal([n, d], &device());
+    let (tokens, time) = module.forward(normal(1), normal(1), normal(77).reshape([1, 77, d]), false);
+    let values = tokens
+        .into_data()
+        .iter::<f32>()
+        .chain(time.into_data().iter::<f32>())
+        .collect::<Vec<_>>();
+    let variance = values.iter().map(|x| x * x).sum::<f32>() / values.len() as f32;
+    assert!((0.5..2.5).contains(&variance), "{variance}");
+
+    let (code, message) = dev(&["karlo_prior", "--to", "other"]);
+    let known = "unknown component `karlo_prior`: expected a stack (karlo, kandinsky22) or a network (clip_l14_text, ";
+    assert!(code == Some(2) && message.contains(known), "{message}");
+    let (code, message) = dev(&["karlo", "--to", "other"]);
+    assert!(
+        code == Some(2) && message.contains("the stack karlo needs a tokenizer"),
+        "{message}"
+    );
+    assert!(!desk.path().join("other").exists());
 }

@@ -6,10 +6,11 @@ use burn::prelude::*;
 use burn::tensor::module::interpolate;
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
 use eclipse_t2i::models::movq::{self, Movq, MovqConfig};
-use eclipse_t2i::models::text_proj::{TextProj, TextProjConfig};
+use eclipse_t2i::models::text_proj::{self, TextProj, TextProjConfig};
 use eclipse_t2i::nn::upscale_bicubic;
 use eclipse_t2i::noise::Noise;
-use eclipse_t2i::weights::parameters;
+use eclipse_t2i::verify::{Options, Status, verify};
+use eclipse_t2i::weights::{Parameter, parameters};
 use image::imageops::{self, FilterType};
 use image::{ImageBuffer, Rgb};
 use serde_json::{Value, json};
@@ -30,16 +31,20 @@ fn tiny_config() -> MovqConfig {
 
 /// A random MoVQ in diffusers' layout.
 fn write_movq(dir: &Path, config: &MovqConfig) {
+    let listed = parameters(&Movq::init(config, &device()), &movq::MAPPING);
+    write_model(dir, config, &listed);
+}
+
+fn write_model(dir: &Path, config: &impl serde::Serialize, listed: &[Parameter]) {
     std::fs::create_dir_all(dir).expect("a folder");
     std::fs::write(
         dir.join("config.json"),
         serde_json::to_string(config).expect("JSON"),
     )
     .expect("written");
-    let parameters = parameters(&Movq::init(config, &device()), &movq::MAPPING);
     tiny::write(
         &dir.join("diffusion_pytorch_model.safetensors"),
-        &tiny::tensors(&parameters, 5),
+        &tiny::tensors(listed, 5),
     );
 }
 
@@ -50,6 +55,27 @@ fn host<const D: usize>(x: Tensor<D>) -> Vec<f32> {
 fn max_diff(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).fold(0.0, |m, (a, b)| m.max((a - b).abs()))
+}
+
+#[test]
+fn their_goldens_pass() {
+    for (fixture, name) in [
+        ("kandinsky22-micro-s0", "movq"),
+        ("karlo-micro-s0", "text_proj"),
+        ("karlo-micro-s0", "bicubic_upscale"),
+    ] {
+        let options = Options {
+            only: Some(name.into()),
+            dump: None,
+        };
+        let report = verify(&[golden(fixture)], &options, &device()).expect("a fixture");
+        let state: Vec<_> = report
+            .records
+            .iter()
+            .map(|r| (r.golden.as_str(), r.status))
+            .collect();
+        assert_eq!(state, [(name, Status::Pass)], "{report:#?}");
+    }
 }
 
 #[test]
@@ -136,10 +162,16 @@ fn saved_folders_are_published_ones() {
     let (config, model) = Movq::load(&from, &device()).expect("loads");
     model.save(&config, &to).expect("saved");
     same(&from, &to);
-    let (from, to) = (
-        golden("karlo-tiny-s0/karlo/text_proj"),
-        dir.path().join("text_proj"),
-    );
+    let (from, to) = (dir.path().join("text_proj"), dir.path().join("text_proj_again"));
+    let config = TextProjConfig {
+        n_extra: 3,
+        d_clip: 6,
+        d_time: 10,
+        d_cross: 8,
+        ..TextProjConfig::karlo()
+    };
+    let listed = parameters(&TextProj::init(&config, &device()), &text_proj::MAPPING);
+    write_model(&from, &config, &listed);
     let (config, model) = TextProj::load(&from, &device()).expect("loads");
     model.save(&config, &to).expect("saved");
     same(&from, &to);

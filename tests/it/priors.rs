@@ -5,6 +5,7 @@ use eclipse_t2i::diffusion::{DiffusionError, DrawNoise, Replay};
 use eclipse_t2i::generate::prior::{AnyPrior, PriorSettings};
 use eclipse_t2i::models::prior::TextCondition;
 use eclipse_t2i::noise::Noise;
+use eclipse_t2i::weights::Checkpoint;
 
 use crate::tiny::{D_CLIP, device, golden};
 
@@ -267,4 +268,46 @@ fn settings_out_of_range_are_refused() {
     };
     let refused = diffusion().sample(text.clone(), text, too_many, &mut Noise::new(0), |_| {});
     insta::assert_snapshot!(refused.expect_err("refused").to_string(), @"cannot sample in 1001 steps: the schedule has 1000 train timesteps; give 1 to 1000");
+}
+
+/// A process has one precision, so each runs in its own.
+#[test]
+fn half_precision_is_near_and_not_the_same() {
+    let desk = tempfile::tempdir().expect("a temporary folder");
+    let prompts = desk.path().join("prompts.txt");
+    std::fs::write(&prompts, "black apples in the basket\na red cube\n").expect("written");
+    let predicted = |dtype: &str, prior: &str| -> Vec<f32> {
+        let out = desk.path().join(format!("{dtype}.safetensors"));
+        let run = std::process::Command::new(env!("CARGO_BIN_EXE_eclipse"))
+            .args(["prior", "--dtype", dtype, "--steps", "5"])
+            .arg("--prior")
+            .arg(golden("karlo-tiny-s0").join(prior))
+            .arg("--text")
+            .arg(golden("karlo-tiny-s0/karlo"))
+            .arg("--prompts")
+            .arg(&prompts)
+            .arg("--out")
+            .arg(&out)
+            .output()
+            .expect("the program runs");
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        let file = Checkpoint::open(&out).expect("written");
+        let data = file.read("z_x_hat").expect("the prediction");
+        data.try_to_vec().expect("f32")
+    };
+    for prior in ["karlo/prior", "eclipse_prior"] {
+        let exact = predicted("f32", prior);
+        let off = |dtype: &str| -> f32 {
+            let other = predicted(dtype, prior);
+            exact
+                .iter()
+                .zip(other)
+                .map(|(a, b)| (a - b).abs())
+                .fold(0.0, f32::max)
+        };
+        // Rounding to 11 and to 8 significant bits, on values up to 4.
+        let (f16, bf16) = (off("f16"), off("bf16"));
+        assert!(1e-5 < f16 && f16 < 0.05, "{prior}: f16 is off by {f16}");
+        assert!(f16 < bf16 && bf16 < 0.4, "{prior}: bf16 is off by {bf16}");
+    }
 }

@@ -8,12 +8,18 @@ use burn::prelude::Device;
 use eclipse_t2i::device::DeviceSpec;
 use eclipse_t2i::models::clip::preprocess::Preprocess;
 use eclipse_t2i::models::clip::{ClipConfig, ClipTextConfig, ClipVisionConfig, JOINT_MAPPING};
+use eclipse_t2i::models::movq::{self, Movq, MovqConfig};
 use eclipse_t2i::models::prior::{DiffusionPrior, MAPPING, Prior, PriorConfig};
+use eclipse_t2i::models::text_proj::{self, TextProj, TextProjConfig};
+use eclipse_t2i::models::unet::{self, BlockType, Conditioning, TimeShift, UNet, UNetConfig};
 use eclipse_t2i::noise::Noise;
 use eclipse_t2i::train::clip::write_word_tokenizer;
 use eclipse_t2i::weights::{Mapping, Parameter, parameters};
 use eclipse_t2i::world;
 use safetensors::{Dtype, tensor::TensorView};
+
+/// Name of weights in diffusers' folders.
+pub const DIFFUSERS: &str = "diffusion_pytorch_model.safetensors";
 
 /// d_clip of everything here.
 pub const D_CLIP: usize = 16;
@@ -156,7 +162,7 @@ pub fn prior_config() -> PriorConfig {
 /// A random prior in diffusers' layout; one with time where the config says so.
 pub fn write_prior(dir: &Path, config: &PriorConfig) {
     std::fs::create_dir_all(dir).expect("a folder");
-    let name = "diffusion_pytorch_model.safetensors";
+    let name = DIFFUSERS;
     match config.has_time() {
         true => write_model(
             dir,
@@ -168,6 +174,106 @@ pub fn write_prior(dir: &Path, config: &PriorConfig) {
         ),
         false => write_model(dir, config, &Prior::init(config, &device()), &MAPPING, name, 2),
     }
+}
+
+/// The networks of the micro fixture's `karlo/` for embeddings of [`D_CLIP`], with other weights.
+pub fn write_karlo(dir: &Path) {
+    let source = golden("karlo-micro-s0/karlo");
+    for name in ["model_index.json", "decoder_scheduler", "super_res_scheduler"] {
+        copy(&source.join(name), &dir.join(name));
+    }
+    for part in ["text_proj", "decoder", "super_res_first", "super_res_last"] {
+        let at = dir.join(part);
+        copy(&source.join(part).join("config.json"), &at.join("config.json"));
+        let parameters = match part {
+            "text_proj" => {
+                alter_json(&at.join("config.json"), |c| {
+                    c["clip_embeddings_dim"] = D_CLIP.into()
+                });
+                let config = TextProjConfig::read(&at).expect("a config");
+                parameters(&TextProj::init(&config, &device()), &text_proj::MAPPING)
+            }
+            _ => {
+                let config = UNetConfig::read(&at).expect("a config");
+                parameters(&UNet::init(&config, &device()), &unet::MAPPING)
+            }
+        };
+        write(&at.join(DIFFUSERS), &tensors(&parameters, part.len() as u64));
+    }
+}
+
+/// The networks of the micro fixture's `kandinsky22_decoder/` for embeddings of [`D_CLIP`], with other weights.
+pub fn write_kandinsky(dir: &Path) {
+    let source = golden("kandinsky22-micro-s0/kandinsky22_decoder");
+    for name in [
+        "model_index.json",
+        "scheduler",
+        "unet/config.json",
+        "movq/config.json",
+    ] {
+        copy(&source.join(name), &dir.join(name));
+    }
+    let (unet, movq) = (dir.join("unet"), dir.join("movq"));
+    alter_json(&unet.join("config.json"), |c| {
+        c["encoder_hid_dim"] = D_CLIP.into()
+    });
+    let config = UNetConfig::read(&unet).expect("a config");
+    let of_unet = parameters(&UNet::init(&config, &device()), &unet::MAPPING);
+    write(&unet.join(DIFFUSERS), &tensors(&of_unet, 3));
+    let config = MovqConfig::read(&movq).expect("a config");
+    let of_movq = parameters(&Movq::init(&config, &device()), &movq::MAPPING);
+    write(&movq.join(DIFFUSERS), &tensors(&of_movq, 4));
+}
+
+/// Copies a file, or the files of a folder.
+pub fn copy(from: &Path, to: &Path) {
+    if from.is_dir() {
+        for entry in std::fs::read_dir(from).expect("a folder").flatten() {
+            copy(&entry.path(), &to.join(entry.file_name()));
+        }
+        return;
+    }
+    std::fs::create_dir_all(to.parent().expect("a folder")).expect("made");
+    std::fs::copy(from, to).expect("copied");
+}
+
+/// Sizes of the tiny UNet: two blocks, conditioned on an image embedding.
+pub fn unet_config() -> UNetConfig {
+    UNetConfig {
+        sample_size: 8,
+        in_channels: 3,
+        out_channels: 6,
+        channels: vec![8, 12],
+        n_layers: 1,
+        down: vec![BlockType::Resnet, BlockType::CrossAttention],
+        mid: BlockType::CrossAttention,
+        up: vec![BlockType::CrossAttention, BlockType::Resnet],
+        n_groups: 4,
+        norm_eps: 1e-5,
+        time_shift: TimeShift::ScaleShift,
+        d_time: None,
+        cosines_first: true,
+        frequency_shift: 0,
+        conditioning: Conditioning::Image {
+            d_clip: D_CLIP,
+            d_cross: 10,
+            d_head: 4,
+        },
+    }
+}
+
+/// A random UNet in diffusers' layout.
+pub fn write_unet(dir: &Path, config: &UNetConfig) {
+    std::fs::create_dir_all(dir).expect("a folder");
+    let name = DIFFUSERS;
+    write_model(
+        dir,
+        config,
+        &UNet::init(config, &device()),
+        &unet::MAPPING,
+        name,
+        3,
+    );
 }
 
 fn write_model(

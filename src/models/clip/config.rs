@@ -50,6 +50,32 @@ impl Default for ClipTextConfig {
     }
 }
 
+impl ClipTextConfig {
+    /// OpenAI's ViT-L/14, which Karlo uses.
+    pub fn vit_l14() -> Self {
+        Self {
+            hidden_size: 768,
+            intermediate_size: 3072,
+            projection_dim: 768,
+            num_attention_heads: 12,
+            ..Self::default()
+        }
+    }
+
+    /// OpenCLIP's ViT-bigG/14, which Kandinsky 2.2 uses.
+    pub fn vit_bigg14() -> Self {
+        Self {
+            hidden_size: 1280,
+            intermediate_size: 5120,
+            projection_dim: 1280,
+            num_hidden_layers: 32,
+            num_attention_heads: 20,
+            hidden_act: Activation::Gelu,
+            ..Self::default()
+        }
+    }
+}
+
 /// The vision tower (transformers `CLIPVisionConfig`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -89,6 +115,35 @@ impl Default for ClipVisionConfig {
             patch_size: 32,
             hidden_act: Activation::QuickGelu,
             layer_norm_eps: 1e-5,
+        }
+    }
+}
+
+impl ClipVisionConfig {
+    /// OpenAI's ViT-L/14, which Karlo uses.
+    pub fn vit_l14() -> Self {
+        Self {
+            hidden_size: 1024,
+            intermediate_size: 4096,
+            projection_dim: 768,
+            num_hidden_layers: 24,
+            num_attention_heads: 16,
+            patch_size: 14,
+            ..Self::default()
+        }
+    }
+
+    /// OpenCLIP's ViT-bigG/14, which Kandinsky 2.2 uses.
+    pub fn vit_bigg14() -> Self {
+        Self {
+            hidden_size: 1664,
+            intermediate_size: 8192,
+            projection_dim: 1280,
+            num_hidden_layers: 48,
+            num_attention_heads: 16,
+            patch_size: 14,
+            hidden_act: Activation::Gelu,
+            ..Self::default()
         }
     }
 }

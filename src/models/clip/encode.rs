@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
+use burn::tensor::DType;
 use image::RgbImage;
 
 use super::preprocess::{Preprocess, PreprocessError};
 use super::tokenizer::{Tokenizer, TokenizerError, Tokens};
 use super::{ClipText, ClipTextConfig, ClipVision, ClipVisionConfig};
+use crate::nn::leave;
 use crate::weights::WeightsError;
 
 /// An encoder's folder that cannot be used, or an input that cannot be encoded.
@@ -145,9 +147,9 @@ impl TextEncoder {
         // The published pipelines pass no mask to the text tower (reference: `_encode_prompt`).
         let output = self.tower.forward(ids, None);
         EncodedTexts {
-            z_y: output.z_y,
-            hidden: output.last_hidden_state,
-            mask: Tensor::from_data(TensorData::new(mask, shape), &self.device),
+            z_y: leave(output.z_y),
+            hidden: leave(output.last_hidden_state),
+            mask: Tensor::from_data(TensorData::new(mask, shape), (&self.device, DType::F32)),
             n_words_cut: tokens.iter().map(|t| t.n_words_cut).collect(),
         }
     }
@@ -229,12 +231,8 @@ impl ImageEncoder {
     pub fn encode_pixels(&self, pixels: Vec<f32>) -> Tensor<2> {
         let side = self.config.image_size;
         let n = pixels.len() / (3 * side * side);
-        self.tower
-            .forward(Tensor::from_data(
-                TensorData::new(pixels, [n, 3, side, side]),
-                &self.device,
-            ))
-            .z_x
+        let pixels = Tensor::from_data(TensorData::new(pixels, [n, 3, side, side]), &self.device);
+        leave(self.tower.forward(pixels).z_x)
     }
 
     /// z_x of the picture that is zero after normalisation, `[1, d_clip]`: Kandinsky's unconditional image embedding.

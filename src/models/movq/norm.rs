@@ -1,11 +1,10 @@
 //! The two norms of MoVQ.
 
 use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::{GroupNorm, GroupNormConfig};
 use burn::prelude::*;
 
 use super::MovqConfig;
-use crate::nn::upscale_nearest;
+use crate::nn::{GroupNorm, GroupNormConfig};
 
 /// eps of every norm in the reference.
 const NORM_EPS: f64 = 1e-6;
@@ -62,18 +61,22 @@ impl Norm {
 
 impl SpatialNorm {
     fn forward(&self, x: Tensor<4>, z: &Tensor<4>) -> Tensor<4> {
-        let [_, _, h, w] = x.dims();
+        let [batch, channels, h, w] = x.dims();
         let [_, _, h_z, w_z] = z.dims();
-        let factor = [h / h_z, w / w_z];
-        // A 1 x 1 convolution and copying pixels commute: convolve few pixels, copy afterwards.
-        let scale = upscale_nearest(self.scale.forward(z.clone()), factor);
-        let shift = upscale_nearest(self.shift.forward(z.clone()), factor);
-        self.group.forward(x) * scale + shift
+        // Everything that does not vary within a pixel of z is computed there, on few pixels: the 1 x 1 convolutions, which commute with copying
+        // pixels, and their products with the group norm's own factors, one for each channel.
+        let (own_scale, own_shift) = self.group.affine(&x);
+        let per_channel = |y: Tensor<2>| y.reshape([batch, channels, 1, 1]);
+        let scale = self.scale.forward(z.clone());
+        let shift = scale.clone() * per_channel(own_shift) + self.shift.forward(z.clone());
+        let scale = scale * per_channel(own_scale);
+        // A pixel of z is a block of pixels of x.
+        let per_block = |y: Tensor<4>| y.reshape([batch, channels, h_z, 1, w_z, 1]);
+        let blocks = x.reshape([batch, channels, h_z, h / h_z, w_z, w / w_z]);
+        (blocks * per_block(scale) + per_block(shift)).reshape([batch, channels, h, w])
     }
 }
 
 fn group_norm(groups: usize, channels: usize, device: &Device) -> GroupNorm {
-    GroupNormConfig::new(groups, channels)
-        .with_epsilon(NORM_EPS)
-        .init(device)
+    GroupNormConfig::new(groups, channels, NORM_EPS).init(device)
 }

@@ -7,7 +7,7 @@ use burn::tensor::assert_shape;
 
 use super::block::{Block, NORM_EPS};
 use super::{NormType, PriorConfig, TextCondition};
-use crate::nn::{causal_bias, padding_bias};
+use crate::nn::{causal_bias, enter, leave, padding_bias};
 
 /// Projections, positions, blocks and the output head.
 #[derive(Module, Debug)]
@@ -70,12 +70,12 @@ impl Trunk {
         let [_, seq, d_model] = self.positions.dims();
         let token = |x: Tensor<2>| x.reshape([batch, 1, d_model]);
         let pooled = match &self.norm_pooled {
-            Some(norm) => norm.forward(text.z_y),
-            None => text.z_y,
+            Some(norm) => norm.forward(enter(text.z_y)),
+            None => enter(text.z_y),
         };
-        let noise = self.proj_noise.forward(noise);
+        let noise = self.proj_noise.forward(enter(noise));
         let mut tokens = vec![
-            self.proj_tokens.forward(text.tokens),
+            self.proj_tokens.forward(enter(text.tokens)),
             token(self.proj_pooled.forward(pooled)),
         ];
         tokens.extend(time.map(token));
@@ -84,7 +84,7 @@ impl Trunk {
         let x = Tensor::cat(tokens, 1);
         assert_shape!(x, [batch, seq, d_model]);
         let mut x = x + self.positions.val();
-        let bias = text.mask.map(|mask| {
+        let bias = text.mask.map(enter).map(|mask| {
             let extra = Tensor::ones([batch, seq - n_text], &mask.device());
             causal_bias(seq, &mask.device()) + padding_bias(Tensor::cat(vec![mask, extra], 1))
         });
@@ -96,12 +96,12 @@ impl Trunk {
         }
         // Only the query's place is read, so only it needs the norm.
         let last = x.slice([0..batch, seq - 1..seq]).reshape([batch, d_model]);
-        self.proj_out.forward(self.norm_out.forward(last))
+        leave(self.proj_out.forward(self.norm_out.forward(last)))
     }
 
     /// `z_x * clip_std + clip_mean` (reference: `post_process_latents`).
     pub(super) fn unwhiten(&self, z_x: Tensor<2>) -> Tensor<2> {
-        z_x * self.clip_std.val() + self.clip_mean.val()
+        z_x * leave(self.clip_std.val()) + leave(self.clip_mean.val())
     }
 
     /// The same trunk with these statistics, both `[d_out]`.

@@ -344,7 +344,7 @@ impl Keys {
 
     /// The value of a key without default.
     fn need<T: DeserializeOwned>(&self, key: &str) -> Result<T, String> {
-        let absent = || format!("`{key}` is missing");
+        let absent = || format!("`{key}` is missing, or null");
         self.get(key, None)?.ok_or_else(absent)
     }
 

@@ -13,18 +13,16 @@ mod resnet;
 
 use std::path::Path;
 
-use burn::nn::conv::Conv2d;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::prelude::*;
 use burn::tensor::{DType, assert_shape};
 
 pub use config::{BlockType, Conditioning, TimeShift, UNetConfig};
 
-use crate::nn::{Activation, GroupNorm, Sinusoids, TimeEmbedding};
+use crate::nn::{Activation, Conv3x3, GroupNorm, Sinusoids, TimeEmbedding, enter, leave};
 use crate::weights::{self, Checkpoint, Mapping, WeightsError};
 use attention::Context;
 use block::{DownBlock, MidBlock, UpBlock};
-use resnet::conv_3x3;
 
 /// Published names of a UNet's parameters.
 pub const MAPPING: Mapping = Mapping {
@@ -64,6 +62,10 @@ const LAYER_NORM_EPS: f64 = 1e-5;
 
 /// What a UNet is conditioned on.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "handles of tensors; one condition lives for one call"
+)]
 pub enum Condition {
     /// Nothing but what lies in `x`: super-resolution.
     None,
@@ -94,7 +96,7 @@ struct ImageCondition {
 /// A UNet.
 #[derive(Module, Debug)]
 pub struct UNet {
-    conv_in: Conv2d,
+    conv_in: Conv3x3,
     time: TimeEmbedding,
     image: Option<ImageCondition>,
     /// From the largest size to the smallest.
@@ -103,7 +105,7 @@ pub struct UNet {
     /// From the smallest size to the largest.
     up: Vec<UpBlock>,
     norm_out: GroupNorm,
-    conv_out: Conv2d,
+    conv_out: Conv3x3,
     #[module(skip)]
     config: UNetConfig,
 }
@@ -147,14 +149,14 @@ impl UNet {
             Conditioning::None | Conditioning::Tokens { .. } => None,
         };
         Self {
-            conv_in: conv_3x3([config.in_channels, first], device),
+            conv_in: Conv3x3::init([config.in_channels, first], device),
             time: TimeEmbedding::init(first, d_time, d_time, silu, device),
             image,
             down: (0..n).map(|i| DownBlock::init(config, i, device)).collect(),
             mid: MidBlock::init(config, device),
             up: (0..n).map(|i| UpBlock::init(config, i, device)).collect(),
             norm_out: config.norm(first, device),
-            conv_out: conv_3x3([first, config.out_channels], device),
+            conv_out: Conv3x3::init([first, config.out_channels], device),
             config: config.clone(),
         }
     }
@@ -204,8 +206,8 @@ impl UNet {
         let multiple = config.size_multiple();
         assert!(
             h % multiple == 0 && w % multiple == 0,
-            "this UNet halves its picture {} times: height and width must be multiples of {multiple}, found {h} x {w}",
-            config.channels.len() - 1
+            "height and width of a UNet of {} blocks are multiples of {multiple}, found {h} x {w}",
+            config.channels.len()
         );
         let sinusoids = Sinusoids {
             dim: config.channels[0],
@@ -218,7 +220,7 @@ impl UNet {
         let time = Activation::Silu.forward(time);
         let context = context.as_ref();
 
-        let mut x = self.conv_in.forward(x);
+        let mut x = self.conv_in.forward(enter(x));
         let mut skips = vec![x.clone()];
         for block in &self.down {
             x = block.forward(x, &time, context, &mut skips);
@@ -228,7 +230,7 @@ impl UNet {
             x = block.forward(x, &time, context, &mut skips);
         }
         let x = Activation::Silu.forward(self.norm_out.forward(x));
-        self.conv_out.forward(x)
+        leave(self.conv_out.forward(x))
     }
 
     /// `time`: `[batch, d_time]` -> the time with the condition's part in it, and what the attention reads.
@@ -243,12 +245,16 @@ impl UNet {
                 if let Some(mask) = &mask {
                     assert_shape!(mask, [batch, n]);
                 }
-                (time + class, Some(Context { tokens, mask }))
+                let context = Context {
+                    tokens: enter(tokens),
+                    mask: mask.map(enter),
+                };
+                (time + enter(class), Some(context))
             }
             (Condition::Image(z_x), Conditioning::Image { d_clip, .. }) => {
                 assert_shape!(z_x, [batch, *d_clip]);
                 let image = self.image.as_ref().expect("made with the config");
-                let (tokens, of_image) = image.forward(z_x);
+                let (tokens, of_image) = image.forward(enter(z_x));
                 (time + of_image, Some(Context { tokens, mask: None }))
             }
             (given, wanted) => {

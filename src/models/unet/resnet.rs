@@ -1,13 +1,13 @@
 //! Residual block of two convolutions that the timestep modulates (reference: diffusers `ResnetBlock2D`).
 
 use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
+use burn::nn::{Linear, LinearConfig};
 use burn::prelude::*;
-use burn::tensor::module::avg_pool2d;
-use burn::tensor::ops::AvgPoolOptions;
+use burn::tensor::module::{avg_pool2d, interpolate};
+use burn::tensor::ops::{AvgPoolOptions, InterpolateMode, InterpolateOptions};
 
 use super::config::{TimeShift, UNetConfig};
-use crate::nn::{Activation, GroupNorm};
+use crate::nn::{Activation, Conv3x3, GroupNorm};
 
 /// Change of size inside a block, before its first convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,14 +22,14 @@ pub(super) enum Resample {
 
 impl Resample {
     fn forward(self, x: Tensor<4>) -> Tensor<4> {
-        let [batch, channels, h, w] = x.dims();
         match self {
             Self::Keep => x,
             Self::Down => avg_pool2d(x, AvgPoolOptions::new([2, 2]).with_stride([2, 2])),
-            Self::Up => x
-                .reshape([batch, channels * h, 1, w, 1])
-                .expand([batch, channels * h, 2, w, 2])
-                .reshape([batch, channels, 2 * h, 2 * w]),
+            Self::Up => {
+                let [.., h, w] = x.dims();
+                let nearest = InterpolateOptions::new(InterpolateMode::Nearest);
+                interpolate(x, nearest.with_output_size([2 * h, 2 * w]))
+            }
         }
     }
 }
@@ -38,24 +38,17 @@ impl Resample {
 #[derive(Module, Debug)]
 pub(super) struct Resnet {
     norm_1: GroupNorm,
-    conv_1: Conv2d,
+    conv_1: Conv3x3,
     /// `[d_time, channels]`, or twice as wide: scale, then shift.
     proj_time: Linear,
     norm_2: GroupNorm,
-    conv_2: Conv2d,
+    conv_2: Conv3x3,
     /// 1 x 1, where the number of channels changes.
     shortcut: Option<Conv2d>,
     #[module(skip)]
     time_shift: TimeShift,
     #[module(skip)]
     resample: Resample,
-}
-
-/// 3 x 3, the size kept.
-pub(super) fn conv_3x3(channels: [usize; 2], device: &Device) -> Conv2d {
-    Conv2dConfig::new(channels, [3, 3])
-        .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
-        .init(device)
 }
 
 impl Resnet {
@@ -72,10 +65,10 @@ impl Resnet {
         };
         Self {
             norm_1: config.norm(c_in, device),
-            conv_1: conv_3x3([c_in, c_out], device),
+            conv_1: Conv3x3::init([c_in, c_out], device),
             proj_time: LinearConfig::new(config.d_time(), c_time).init(device),
             norm_2: config.norm(c_out, device),
-            conv_2: conv_3x3([c_out, c_out], device),
+            conv_2: Conv3x3::init([c_out, c_out], device),
             shortcut: (c_in != c_out).then(|| Conv2dConfig::new([c_in, c_out], [1, 1]).init(device)),
             time_shift: config.time_shift,
             resample,

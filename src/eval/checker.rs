@@ -271,7 +271,7 @@ mod tests {
     fn what_a_small_decoder_may_leave_does_not_blind_the_checker() {
         let checker = Checker::new();
         for damage in Damage::ALL {
-            let n = if damage == Damage::None { 80 } else { 40 };
+            let n = if damage == Damage::None { 60 } else { 24 };
             let found = accuracy(&checker, damage, n, 3);
             let bar = match damage {
                 Damage::None => 0.99,

@@ -17,7 +17,7 @@
 //! ```text
 //! cli (in the binary)
 //! experiment   specs, run directories, sweeps, reports        verify      reference numbers through the rooms below
-//! eval         scores on embeddings, intervals                train       burn-train sessions, optimisers, schedules
+//! eval         scores on embeddings, intervals, checker       train       burn-train sessions, optimisers, schedules
 //! data         pairs, encoding, prompt files                  generate    prompt -> z_x_hat -> picture
 //! models       clip, prior, unet, movq, text_proj             objective   Eq. 1, 3, 4, 5; CLIP's own loss
 //! weights   nn   world   diffusion   device   noise   files

@@ -3,6 +3,7 @@
 mod dev;
 mod devices;
 mod draw;
+mod eval;
 mod generate;
 mod inspect;
 mod interpolate;
@@ -51,6 +52,8 @@ enum Command {
     Vary(vary::VaryArgs),
     /// Draw pictures on the way from one picture or prompt to another.
     Interpolate(interpolate::InterpolateArgs),
+    /// Measure: how far the emoji world's checker can be trusted.
+    Eval(eval::EvalArgs),
     /// Reproduce reference numbers on this machine and device.
     Verify(verify::VerifyArgs),
     /// Make a built-in world's small CLIP again, and measure what it can tell.
@@ -75,6 +78,7 @@ impl Cli {
             Command::Generate(args) => generate::run(&args, device),
             Command::Vary(args) => vary::run(&args, device),
             Command::Interpolate(args) => interpolate::run(&args, device),
+            Command::Eval(args) => eval::run(&args),
             Command::Verify(args) => verify::run(&args, device),
             Command::Pretrain(args) => pretrain::run(&args, device),
             Command::Devices(args) => devices::run(&args),

@@ -10,10 +10,12 @@
 //! - [`embedding`]: cosines, retrieval, norms, errors, diversity over noise, place in the modality gap.
 //! - [`frechet`](mod@frechet): distance between the distributions of predictions and of true embeddings.
 //! - [`baselines`]: what anyone would try first. [`probe`]: what a linear map reads from embeddings. [`ridge`]: the map itself.
+//! - [`checker`]: how far what the checker of a world reads from pixels can be trusted.
 //! - [`bootstrap`]: intervals over seeds and prompts.
 
 pub mod baselines;
 pub mod bootstrap;
+pub mod checker;
 pub mod embedding;
 pub mod evaluate;
 pub mod forced_choice;

@@ -13,10 +13,13 @@
 //! They stand for the paper's LAION, MSCOCO and T2I-CompBench: a hole is its "orange square" (Fig. 2), a bias its "young tiger"
 //! that drags a person along (Fig. 6).
 //!
+//! What a picture shows is read back from its pixels by a [`Checker`](checker::Checker).
+//!
 //! A caption's meaning is a [`Statement`]; [`truth`] says whether it holds in a [`Scene`], so every picture of a batch can be
 //! compared with every caption without false negatives. Nothing here knows Burn: pictures are bytes, randomness is a
 //! `ChaCha8Rng` that comes in as an argument, and results depend on nothing else.
 mod caption;
+pub mod checker;
 mod choice;
 mod family;
 mod nouns;

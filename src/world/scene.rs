@@ -31,6 +31,19 @@ impl Relation {
     /// All four.
     pub const ALL: [Self; 4] = [Self::Left, Self::Right, Self::Top, Self::Bottom];
 
+    /// Where `first` lies, seen from `second`: along the axis on which they are further apart.
+    pub fn between(first: [u8; 2], second: [u8; 2]) -> Self {
+        let [x1, y1] = first.map(i16::from);
+        let [x2, y2] = second.map(i16::from);
+        let (dx, dy) = (x1 - x2, y1 - y2);
+        match (dx.abs() > dy.abs(), dx < 0, dy < 0) {
+            (true, true, _) => Self::Left,
+            (true, false, _) => Self::Right,
+            (false, _, true) => Self::Top,
+            (false, _, false) => Self::Bottom,
+        }
+    }
+
     /// The same fact seen from the other object.
     pub fn inverse(self) -> Self {
         match self {
@@ -129,15 +142,7 @@ impl Scene {
 
     /// Where the first main sprite stands, seen from the second, if there is one.
     pub fn relation(&self) -> Option<Relation> {
-        let [x2, y2] = self.second?.centre.map(i16::from);
-        let [x1, y1] = self.first.centre.map(i16::from);
-        let (dx, dy) = (x1 - x2, y1 - y2);
-        Some(match (dx.abs() > dy.abs(), dx < 0, dy < 0) {
-            (true, true, _) => Relation::Left,
-            (true, false, _) => Relation::Right,
-            (false, _, true) => Relation::Top,
-            (false, _, false) => Relation::Bottom,
-        })
+        Some(Relation::between(self.first.centre, self.second?.centre))
     }
 
     /// The picture: `PICTURE_BYTES` bytes, RGB, row by row from the top.

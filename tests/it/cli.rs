@@ -52,6 +52,7 @@ fn help_of_every_command() {
         "verify",
         "pretrain",
         "inspect",
+        "eval",
         "devices",
     ] {
         let (code, text, _) = eclipse(root(), &[command, "--help"]);
@@ -98,6 +99,26 @@ fn a_sweep_lists_its_runs() {
     assert_eq!(json.as_array().expect("a list").len(), runs.lines().count());
 }
 
+#[test]
+fn eval_checker_prints_a_table_and_the_same_as_json() {
+    let (code, table, _) = eclipse(root(), &["eval", "checker", "--n", "2"]);
+    assert_eq!(code, 0);
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).collect();
+    let json = eclipse(root(), &["eval", "checker", "--n", "2", "--json"]).1;
+    let json: Vec<serde_json::Value> = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json.len() + 1, rows.len(), "{table}");
+    for (row, record) in rows[1..].iter().zip(&json) {
+        let name = record["pictures"].as_str().expect("a name");
+        let object = &record["accuracy"]["object"];
+        let share = object["hits"].as_f64().expect("a number") / object["n"].as_f64().expect("a number");
+        assert!(
+            row.starts_with(&format!("| {name} | {share:.3} |")),
+            "{row}: {record}"
+        );
+    }
+    assert!(rows[1].starts_with("| true renders | 1.000 |"), "{table}");
+}
+
 /// Every mistake in arguments: exit code 2, one error line, nothing written.
 #[test]
 fn mistakes_in_arguments() {
@@ -117,6 +138,7 @@ fn mistakes_in_arguments() {
         &["train", "--config", "binary.toml"],
         &["inspect", "nope"],
         &["prior", "--dtype", "f8"],
+        &["eval", "checker", "--n", "0"],
         &["frobnicate"],
     ];
     let desk = desk();

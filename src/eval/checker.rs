@@ -1,0 +1,310 @@
+//! How far the [checker](crate::world::checker) can be trusted: its accuracy on true renders, which is the ceiling of every score that it gives, on
+//! damaged ones, and how often it says of a picture with one thing wrong that it is right.
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::noise::Noise;
+use crate::world::checker::{Checker, Reading, Verdict, verdict};
+use crate::world::{Object, PICTURE_SIZE, Scene, Statement, VariantKind, scene_w, variants};
+
+/// What is done to a render before it is read.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Damage {
+    /// Nothing.
+    None,
+    /// Gaussian noise of this standard deviation; pixels are 0 to 1.
+    Noise(f32),
+    /// Gaussian blur of this standard deviation, in pixels.
+    Blur(f32),
+    /// Scaled to half its size and back.
+    Halved,
+    /// As a JPEG of quality 30.
+    Jpeg,
+    /// Displaced by a smooth random field of this standard deviation, in pixels: sprites are bent.
+    Bend(f32),
+    /// `Bend(1.5)`, then `Blur(1)`, then `Noise(.05)`: the most like what a small decoder leaves.
+    Mixed,
+}
+
+impl Damage {
+    /// All that is measured.
+    pub const ALL: [Self; 11] = [
+        Self::None,
+        Self::Noise(0.05),
+        Self::Noise(0.1),
+        Self::Noise(0.2),
+        Self::Blur(1.0),
+        Self::Blur(2.0),
+        Self::Halved,
+        Self::Jpeg,
+        Self::Bend(1.0),
+        Self::Bend(2.0),
+        Self::Mixed,
+    ];
+
+    /// Its name in tables.
+    pub fn name(self) -> String {
+        match self {
+            Self::None => "true renders".to_owned(),
+            Self::Noise(sigma) => format!("noise, sigma {sigma}"),
+            Self::Blur(sigma) => format!("blur, radius {sigma}"),
+            Self::Halved => "32 x 32 and back".to_owned(),
+            Self::Jpeg => "JPEG, quality 30".to_owned(),
+            Self::Bend(sigma) => format!("bent by {sigma} px"),
+            Self::Mixed => "bent, blurred, noisy".to_owned(),
+        }
+    }
+
+    /// The damaged picture.
+    pub fn apply(self, picture: &[u8], noise: &mut Noise) -> Vec<u8> {
+        use image::imageops::{FilterType, blur, resize};
+        let side = PICTURE_SIZE as u32;
+        let image = || {
+            image::RgbImage::from_raw(side, side, picture.to_vec())
+                .expect("a picture has three bytes per pixel")
+        };
+        match self {
+            Self::None => picture.to_vec(),
+            Self::Noise(sigma) => {
+                let drawn = noise.normal_vec(picture.len());
+                let noisy = |(v, e): (&u8, f32)| (f32::from(*v) + 255.0 * sigma * e).round() as u8;
+                picture.iter().zip(drawn).map(noisy).collect()
+            }
+            Self::Blur(sigma) => blur(&image(), sigma).into_raw(),
+            Self::Halved => {
+                let half = resize(&image(), side / 2, side / 2, FilterType::Triangle);
+                resize(&half, side, side, FilterType::Triangle).into_raw()
+            }
+            Self::Jpeg => {
+                let mut bytes = Vec::new();
+                image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 30)
+                    .encode_image(&image())
+                    .expect("memory takes all bytes");
+                let format = image::ImageFormat::Jpeg;
+                let read =
+                    image::load_from_memory_with_format(&bytes, format).expect("what was just written");
+                read.to_rgb8().into_raw()
+            }
+            Self::Bend(sigma) => bend(picture, sigma, noise),
+            Self::Mixed => [Self::Bend(1.5), Self::Blur(1.0), Self::Noise(0.05)]
+                .iter()
+                .fold(picture.to_vec(), |picture, damage| damage.apply(&picture, noise)),
+        }
+    }
+}
+
+/// Reads every pixel from elsewhere, by a displacement that is drawn on a coarse grid; bilinear throughout.
+fn bend(picture: &[u8], sigma: f32, noise: &mut Noise) -> Vec<u8> {
+    /// Knots of the grid along a side.
+    const KNOTS: usize = 6;
+    let drawn = noise.normal_vec(2 * KNOTS * KNOTS);
+    let between = |value: &dyn Fn(usize, usize) -> f32, x: f32, y: f32, last: usize| {
+        let (x0, y0) = ((x as usize).min(last - 1), (y as usize).min(last - 1));
+        let (u, v) = (x - x0 as f32, y - y0 as f32);
+        let row = |y: usize| value(x0, y) * (1.0 - u) + value(x0 + 1, y) * u;
+        row(y0) * (1.0 - v) + row(y0 + 1) * v
+    };
+    let last = PICTURE_SIZE - 1;
+    let mut bent = Vec::with_capacity(picture.len());
+    for pixel in 0..PICTURE_SIZE * PICTURE_SIZE {
+        let at = [pixel % PICTURE_SIZE, pixel / PICTURE_SIZE].map(|v| v as f32);
+        let [x, y] = [0, 1].map(|axis| {
+            let knot = |i: usize, j: usize| drawn[(axis * KNOTS + j) * KNOTS + i];
+            let [gx, gy] = at.map(|v| v / last as f32 * (KNOTS - 1) as f32);
+            (at[axis] + sigma * between(&knot, gx, gy, KNOTS - 1)).clamp(0.0, last as f32)
+        });
+        bent.extend([0, 1, 2].map(|channel| {
+            let value = |i: usize, j: usize| f32::from(picture[(j * PICTURE_SIZE + i) * 3 + channel]);
+            between(&value, x, y, last).round() as u8
+        }));
+    }
+    bent
+}
+
+/// A share, and of how many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Share {
+    /// How many did.
+    pub hits: usize,
+    /// How many could.
+    pub n: usize,
+}
+
+impl Share {
+    fn add(&mut self, hit: bool) {
+        self.hits += usize::from(hit);
+        self.n += 1;
+    }
+
+    fn with(self, other: Self) -> Self {
+        Self {
+            hits: self.hits + other.hits,
+            n: self.n + other.n,
+        }
+    }
+
+    /// The share, 0 if there is nothing to divide by.
+    pub fn value(self) -> f64 {
+        self.hits as f64 / self.n.max(1) as f64
+    }
+}
+
+/// What was right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Accuracy {
+    /// Main objects that were found.
+    pub object: Share,
+    /// Painted ones found in their colour.
+    pub colour: Share,
+    /// Ones in the art's own colours found so.
+    pub own_colours: Share,
+    /// Pictures of two painted objects, in each of which both were found in their colours.
+    pub binding: Share,
+    /// Pictures of two objects, in which their relation was read right.
+    pub relation: Share,
+    /// Pictures where as many main objects were found as there are.
+    pub count: Share,
+    /// Pictures that are wrong in one way and were not found so: another noun, another colour, colours swapped, another relation.
+    pub wrong: [Share; 4],
+}
+
+/// The four ways in which [`Accuracy::wrong`] pictures are wrong.
+pub const WRONG: [VariantKind; 4] = [
+    VariantKind::Object,
+    VariantKind::Colour,
+    VariantKind::Binding,
+    VariantKind::Relation,
+];
+
+impl Accuracy {
+    fn with(mut self, other: Self) -> Self {
+        self.object = self.object.with(other.object);
+        self.colour = self.colour.with(other.colour);
+        self.own_colours = self.own_colours.with(other.own_colours);
+        self.binding = self.binding.with(other.binding);
+        self.relation = self.relation.with(other.relation);
+        self.count = self.count.with(other.count);
+        for (share, other) in self.wrong.iter_mut().zip(other.wrong) {
+            *share = share.with(other);
+        }
+        self
+    }
+
+    fn add(&mut self, scene: &Scene, reading: &Reading) {
+        let verdict = verdict(&description(scene), reading);
+        for (sprite, object) in scene.main().zip(&verdict.objects) {
+            self.object.add(object.object);
+            match object.colour {
+                Some(right) => self.colour.add(right),
+                None => {
+                    let mut seen = reading.objects.iter();
+                    self.own_colours
+                        .add(seen.any(|seen| seen.noun == sprite.noun && seen.colour.is_none()));
+                }
+            }
+        }
+        if let Some(right) = verdict.binding {
+            self.binding.add(right);
+        }
+        if let Some(right) = verdict.relation {
+            self.relation.add(right);
+        }
+        self.count.add(reading.objects.len() == scene.main().count());
+    }
+}
+
+/// All that can be said of a picture.
+fn description(scene: &Scene) -> Statement {
+    let object = |sprite: &crate::world::Sprite| Object {
+        noun: sprite.noun,
+        colour: sprite.colour,
+    };
+    Statement {
+        first: object(&scene.first),
+        second: scene.second.as_ref().map(object),
+        relation: scene.relation(),
+    }
+}
+
+/// Whether the verdict overlooks what is wrong.
+fn overlooks(kind: VariantKind, verdict: &Verdict) -> bool {
+    match kind {
+        VariantKind::Object => verdict.objects.iter().all(|o| o.object),
+        VariantKind::Colour => verdict.objects.iter().all(|o| o.colour != Some(false)),
+        VariantKind::Binding => verdict.binding == Some(true),
+        VariantKind::Relation => verdict.relation == Some(true),
+        VariantKind::Bystander => verdict.all(),
+    }
+}
+
+/// Accuracy on `n` pictures of W with this damage, and on one picture for each way in which each of them can be wrong. The pictures depend on the
+/// seed alone.
+pub fn accuracy(checker: &Checker, damage: Damage, n: usize, seed: u64) -> Accuracy {
+    let one = |i: usize| {
+        let mut noise = Noise::stream(seed, 0x63_68_65 + ((i as u64) << 32));
+        let scene = scene_w(noise.rng());
+        let said = description(&scene);
+        let wrong = variants(&scene, &said, noise.rng());
+        let mut found = Accuracy::default();
+        let mut read = |scene: &Scene| checker.read(&damage.apply(&scene.render(), &mut noise));
+        found.add(&scene, &read(&scene));
+        for (kind, share) in WRONG.into_iter().zip(&mut found.wrong) {
+            if let Some(variant) = wrong.iter().find(|variant| variant.kind == kind) {
+                share.add(overlooks(kind, &verdict(&said, &read(&variant.scene))));
+            }
+        }
+        found
+    };
+    (0..n)
+        .into_par_iter()
+        .map(one)
+        .reduce(Accuracy::default, Accuracy::with)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The checker may be used for what it reads at .95 and better (true renders: .99), and it overlooks hardly anything.
+    #[test]
+    fn what_a_small_decoder_may_leave_does_not_blind_the_checker() {
+        let checker = Checker::new();
+        for damage in Damage::ALL {
+            let n = if damage == Damage::None { 60 } else { 24 };
+            let found = accuracy(&checker, damage, n, 3);
+            let bar = match damage {
+                Damage::None => 0.99,
+                // The two that are worse than any decoder should be.
+                Damage::Bend(sigma) if sigma > 1.0 => 0.9,
+                Damage::Noise(sigma) if sigma > 0.1 => 0.9,
+                _ => 0.95,
+            };
+            for (name, share) in [
+                ("object", found.object),
+                ("colour", found.colour),
+                ("own colours", found.own_colours),
+                ("binding", found.binding),
+                ("relation", found.relation),
+            ] {
+                assert!(share.n > 5, "{name}: {share:?}");
+                assert!(share.value() >= bar, "{}, {name}: {share:?}", damage.name());
+            }
+            for (kind, share) in WRONG.into_iter().zip(found.wrong) {
+                assert!(share.n > 5, "{kind:?}: {share:?}");
+                assert!(share.value() <= 0.03, "{}, {kind:?}: {share:?}", damage.name());
+            }
+        }
+    }
+
+    #[test]
+    fn damage_is_done_and_depends_on_the_seed_alone() {
+        let picture = scene_w(Noise::new(1).rng()).render();
+        for damage in Damage::ALL {
+            let damaged = damage.apply(&picture, &mut Noise::new(2));
+            assert_eq!(damaged.len(), picture.len());
+            assert_eq!(damaged == picture, damage == Damage::None, "{damage:?}");
+            assert_eq!(damaged, damage.apply(&picture, &mut Noise::new(2)), "{damage:?}");
+        }
+    }
+}

@@ -117,6 +117,8 @@ fn mistakes_in_arguments() {
         &["train", "--config", "binary.toml"],
         &["inspect", "nope"],
         &["prior", "--dtype", "f8"],
+        &["pretrain", "emoji", "--steps", "0"],
+        &["pretrain", "emoji", "--clip", "datasets/emoji/clip"],
         &["frobnicate"],
     ];
     let desk = desk();

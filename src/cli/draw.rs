@@ -67,10 +67,12 @@ pub struct SampleArgs {
     /// What guidance pushes away from, in place of the empty prompt (Karlo) or the zero picture (Kandinsky 2.2).
     #[arg(long, value_name = "TEXT")]
     negative: Option<String>,
-    /// Steps of the decoder. [default: 25 for Karlo, 100 for Kandinsky 2.2; the paper: 50 with --scheduler ddim --guidance 7.5]
+    /// Steps of the decoder. [default: 25 for Karlo and for small decoders of pixels, 100 for Kandinsky 2.2; the paper: 50 with
+    /// --scheduler ddim --guidance 7.5]
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
-    /// Guidance scale of the decoder; up to 1 is none. [default: 8 for Karlo, 4 for Kandinsky 2.2]
+    /// Guidance scale of the decoder; up to 1 is none. [default: 8 for Karlo, 4 for Kandinsky 2.2, 2 for small decoders of
+    /// pixels]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     guidance: Option<f64>,
     /// Sampler of the decoder, on the pipeline's own noise schedule: ddpm, ddim or unclip. [default: the pipeline's]

@@ -56,7 +56,7 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Reproduce reference numbers on this machine and device.
     Verify(verify::VerifyArgs),
-    /// Make a built-in world's small CLIP again, and measure what it can tell.
+    /// Make a built-in world's small CLIP or decoder again, and measure what it can do.
     Pretrain(pretrain::PretrainArgs),
     /// List the devices that this build can compute on.
     Devices(devices::DevicesArgs),

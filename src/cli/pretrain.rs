@@ -6,18 +6,26 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use eclipse_t2i::device::DeviceSpec;
 use eclipse_t2i::experiment::bars::BarSizes;
-use eclipse_t2i::experiment::pretrain::{Pretrain, pretrain_emoji};
+use eclipse_t2i::experiment::pretrain::{DecoderPretrain, Pretrain, pretrain_decoder, pretrain_emoji};
 use eclipse_t2i::train::clip::ClipRecipe;
+use eclipse_t2i::train::decoder::DecoderRecipe;
 
 /// Arguments of `eclipse pretrain`.
 #[derive(Debug, Args)]
 pub struct PretrainArgs {
     /// The world.
     world: World,
-    /// Where the model goes. [default: datasets/emoji/clip, with --smoke runs/pretrain/emoji-smoke/clip]
+    /// Which of its models.
+    #[arg(long, value_enum, default_value_t = ModelPart::Clip)]
+    part: ModelPart,
+    /// The CLIP whose image embeddings a decoder reads. [default: datasets/emoji/clip]
+    #[arg(long, value_name = "DIR")]
+    clip: Option<PathBuf>,
+    /// Where the model goes. [default: datasets/emoji/PART, with --smoke runs/pretrain/emoji-smoke/clip]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Checkpoints and metrics; a run that was stopped goes on from here. [default: runs/pretrain/emoji-seedN]
+    /// Checkpoints and metrics; a run that was stopped goes on from here. [default: runs/pretrain/emoji-seedN, of a decoder
+    /// runs/pretrain/emoji-decoder-seedN]
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
     /// Seed of the first values and of all batches.
@@ -40,27 +48,39 @@ enum World {
     Emoji,
 }
 
-/// Makes the world's small CLIP and prints what it can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ModelPart {
+    /// Text and vision tower.
+    Clip,
+    /// What draws pictures from image embeddings.
+    Decoder,
+}
+
+/// Makes one of the world's small models and prints what it can do.
 pub fn run(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let World::Emoji = args.world;
-    let base = if args.smoke {
-        ClipRecipe::smoke()
-    } else {
-        ClipRecipe::default()
-    };
-    let n_steps = args.steps.unwrap_or(base.n_steps);
-    if n_steps == 0 {
+    if args.steps == Some(0) {
         return Err(super::Usage("--steps 0: expected at least 1".into()).into());
     }
-    let recipe = ClipRecipe {
-        seed: args.seed,
-        n_steps,
-        ..base
+    match args.part {
+        ModelPart::Clip if args.clip.is_some() => {
+            Err(super::Usage("--clip: only a decoder reads a CLIP; add --part decoder".into()).into())
+        }
+        ModelPart::Clip => run_clip(args, device),
+        ModelPart::Decoder => run_decoder(args, device),
+    }
+}
+
+/// Folders of checkpoints and of the model: those that are named, or the usual ones.
+fn folders(args: &PretrainArgs) -> (PathBuf, PathBuf) {
+    let (part, infix) = match args.part {
+        ModelPart::Clip => ("clip", ""),
+        ModelPart::Decoder => ("decoder", "-decoder"),
     };
     let name = if args.smoke {
-        "emoji-smoke".to_owned()
+        format!("emoji{infix}-smoke")
     } else {
-        format!("emoji-seed{}", args.seed)
+        format!("emoji{infix}-seed{}", args.seed)
     };
     let run_dir = args
         .run_dir
@@ -68,9 +88,25 @@ pub fn run(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
         .unwrap_or_else(|| PathBuf::from("runs/pretrain").join(name));
     let out = match (&args.out, args.smoke) {
         (Some(out), _) => out.clone(),
-        (None, true) => run_dir.join("clip"),
-        (None, false) => PathBuf::from("datasets/emoji/clip"),
+        (None, true) => run_dir.join(part),
+        (None, false) => PathBuf::from("datasets/emoji").join(part),
     };
+    (run_dir, out)
+}
+
+fn run_clip(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
+    let base = if args.smoke {
+        ClipRecipe::smoke()
+    } else {
+        ClipRecipe::default()
+    };
+    let n_steps = args.steps.unwrap_or(base.n_steps);
+    let recipe = ClipRecipe {
+        seed: args.seed,
+        n_steps,
+        ..base
+    };
+    let (run_dir, out) = folders(args);
     let sizes = if args.smoke {
         BarSizes {
             n_captions: 30,
@@ -94,4 +130,38 @@ pub fn run(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
         return super::print_json(&serde_json::to_value(&record)?);
     }
     super::print(&format!("{}written to {}\n", record.bars, request.out.display()))
+}
+
+fn run_decoder(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
+    let base = if args.smoke {
+        DecoderRecipe::smoke()
+    } else {
+        DecoderRecipe::default()
+    };
+    let n_steps = args.steps.unwrap_or(base.n_steps);
+    let recipe = DecoderRecipe {
+        seed: args.seed,
+        n_steps,
+        ..base
+    };
+    let (run_dir, out) = folders(args);
+    let request = DecoderPretrain {
+        recipe,
+        clip: args.clip.clone().unwrap_or_else(|| "datasets/emoji/clip".into()),
+        n_asked: if args.smoke { 4 } else { 500 },
+        out,
+        run_dir,
+        device,
+    };
+    let (steps, run) = (super::progress::Steps::new(), request.run_dir.clone());
+    let record = pretrain_decoder(&request, move |step, _| steps.show(&run, step, n_steps))
+        .context("cannot make the world's decoder")?;
+    if args.json {
+        return super::print_json(&serde_json::to_value(&record)?);
+    }
+    super::print(&format!(
+        "{}written to {}\n",
+        record.scores,
+        request.out.display()
+    ))
 }

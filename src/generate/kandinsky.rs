@@ -16,7 +16,7 @@ use crate::files;
 use crate::models::clip::ImageEncoder;
 use crate::models::clip::preprocess::resize_bicubic_reducing;
 use crate::models::unet::{Condition, UNet};
-use crate::weights::Checkpoint;
+use crate::weights::{Checkpoint, WeightsError};
 
 /// Latents along a side of `pixels`, for an autoencoder that shrinks `scale` times: rounded up so that the latents are a multiple of `scale` too (512
 /// pixels: 64 latents; 500: 64).
@@ -170,25 +170,37 @@ pub fn cached_zero_image(dir: &Path, d_clip: usize, dtype: &str) -> Option<(Vec<
 /// Computes the zero picture's embedding, in `dtype`, and leaves it in `dir`. A folder that cannot be written is worth a warning only.
 pub fn zero_image(encoder: &ImageEncoder, dir: &Path, dtype: &str) -> Vec<f32> {
     let values: Vec<f32> = encoder.zero_image().into_data().iter::<f32>().collect();
-    if let Err(reason) = keep_zero_image(&values, dir, dtype) {
-        tracing::warn!("the zero picture's embedding is computed at every call: {reason}");
+    let kept = Checkpoint::open(dir).and_then(|w| keep_zero_image(&values, &w.fingerprint(), dtype, dir));
+    if let Err(error) = kept {
+        let source = std::error::Error::source(&error).map_or(String::new(), |s| format!(": {s}"));
+        tracing::warn!("the zero picture's embedding is computed at every call: {error}{source}");
     }
     values
 }
 
-fn keep_zero_image(values: &[f32], dir: &Path, dtype: &str) -> Result<(), String> {
-    let fingerprint = Checkpoint::open(dir).map_err(|e| e.to_string())?.fingerprint();
+/// Leaves the zero picture's embedding, by a vision tower whose weights have this fingerprint, computed in `dtype`, in `dir`.
+///
+/// # Errors
+/// [`WeightsError::File`] when the disk refuses.
+pub fn keep_zero_image(
+    values: &[f32],
+    fingerprint: &str,
+    dtype: &str,
+    dir: &Path,
+) -> Result<(), WeightsError> {
+    let path = dir.join(ZERO_IMAGE);
+    let broken = |e: safetensors::SafeTensorError| WeightsError::Broken {
+        path: path.clone(),
+        reason: e.to_string(),
+    };
     let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-    let view = TensorView::new(Dtype::F32, vec![1, values.len()], &bytes).map_err(|e| e.to_string())?;
+    let view = TensorView::new(Dtype::F32, vec![1, values.len()], &bytes).map_err(broken)?;
     let metadata = HashMap::from([
-        (WEIGHTS.to_string(), fingerprint),
+        (WEIGHTS.to_string(), fingerprint.to_string()),
         (DTYPE.to_string(), dtype.to_string()),
     ]);
-    let file = safetensors::serialize([(EMBEDDING, view)], Some(metadata)).map_err(|e| e.to_string())?;
-    files::write_atomic(dir.join(ZERO_IMAGE), &file).map_err(|e| match std::error::Error::source(&e) {
-        Some(source) => format!("{e}: {source}"),
-        None => e.to_string(),
-    })
+    let file = safetensors::serialize([(EMBEDDING, view)], Some(metadata)).map_err(broken)?;
+    Ok(files::write_atomic(&path, &file)?)
 }
 
 #[cfg(test)]

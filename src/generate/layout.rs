@@ -59,6 +59,8 @@ pub enum Part {
     SuperResScheduler,
     /// Kandinsky's autoencoder.
     Movq,
+    /// What stands in its place in small pipelines: squares of pixels.
+    PixelSpace,
 }
 
 impl fmt::Display for Part {
@@ -74,6 +76,7 @@ impl fmt::Display for Part {
             Self::SuperResLast => "super_res_last",
             Self::SuperResScheduler => "super_res_scheduler",
             Self::Movq => "movq",
+            Self::PixelSpace => "pixel_space",
         })
     }
 }
@@ -183,9 +186,12 @@ const KANDINSKY22_PRIOR: &[Entry] = &[
     entry("scheduler", None, SCHEDULERS),
 ];
 const KANDINSKY22_DECODER: &[Entry] = &[
+    // Not in published ones; the small decoders keep the zero picture's embedding there.
+    VISION,
     entry("unet", Some(Part::Decoder), CONDITIONED),
     entry("scheduler", Some(Part::DecoderScheduler), SCHEDULERS),
     entry("movq", Some(Part::Movq), &["VQModel"]),
+    entry("pixel_space", Some(Part::PixelSpace), &["PixelSpace"]),
 ];
 
 /// Pipelines by class name.

@@ -4,6 +4,7 @@ pub mod decoder;
 pub mod draws;
 pub mod kandinsky;
 pub mod karlo;
+pub mod latents;
 pub mod layout;
 pub mod picture;
 pub mod pipeline;

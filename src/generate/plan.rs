@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use super::decoder::DecoderSettings;
 use super::draws::{LatentsError, Need, Recorded, Stage};
-use super::kandinsky::{cached_zero_image, latent_side, visits_of_strength};
+use super::kandinsky::{cached_zero_image, visits_of_strength};
+use super::latents::LatentSpace;
 use super::layout::{Layout, LayoutError, Part, Stack};
 use super::picture::PictureError;
 use super::prior::{PriorError, PriorSettings, check_text, scheduler_of};
@@ -18,9 +19,8 @@ use super::recipe::{
     absolute,
 };
 use crate::diffusion::{DiffusionError, Sampler, Scheduler, SchedulerConfig, SchedulerKind, Visit};
-use crate::files::FileError;
+use crate::files::{self, FileError};
 use crate::models::clip::{ClipError, ClipTextConfig, ClipVisionConfig};
-use crate::models::movq::MovqConfig;
 use crate::models::prior::PriorConfig;
 use crate::models::text_proj::TextProjConfig;
 use crate::models::unet::{Conditioning, UNetConfig};
@@ -140,9 +140,9 @@ pub struct Subject {
 /// The decoder's settings; what is absent is the stack's own.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct DecoderChoice {
-    /// Steps: 25 for Karlo, 100 for Kandinsky 2.2.
+    /// Steps: 25 for Karlo, 100 for Kandinsky 2.2, 25 for small decoders of pixels.
     pub n_steps: Option<usize>,
-    /// Guidance scale: 8 for Karlo, 4 for Kandinsky 2.2.
+    /// Guidance scale: 8 for Karlo, 4 for Kandinsky 2.2, 2 for small decoders of pixels.
     pub guidance: Option<f64>,
     /// Weight of added noise: 1, or 0 for DDIM.
     pub eta: Option<f64>,
@@ -184,8 +184,6 @@ pub struct Request {
 
 /// Steps of Karlo's super-resolution (reference: `super_res_num_inference_steps`).
 pub const SUPER_RES_STEPS: usize = 7;
-/// Kandinsky 2.2's width and height (reference: its pipeline's defaults).
-const KANDINSKY_SIDE: usize = 512;
 
 /// Where the pictures go, and on what they are drawn.
 #[derive(Debug, Clone, PartialEq)]
@@ -224,8 +222,8 @@ pub(super) struct Sampled {
 pub(super) enum Finish {
     /// Karlo.
     SuperRes(Box<Sampled>),
-    /// Kandinsky 2.2: height and width of the latents.
-    Movq { latent: [usize; 2] },
+    /// Kandinsky 2.2, and small decoders of pixels: height and width of the latents.
+    Latents { latent: [usize; 2] },
 }
 
 /// A call that is ready to be carried out.
@@ -350,7 +348,12 @@ impl Plan {
         let karlo = layout.stack() == Stack::Karlo;
 
         let unet_dir = layout.part(Part::Decoder)?.to_path_buf();
-        let own = if karlo { (25, 8.0) } else { (100, 4.0) };
+        let space = if karlo {
+            None
+        } else {
+            Some(LatentSpace::read(&layout)?)
+        };
+        let own = space.as_ref().map_or((25, 8.0), LatentSpace::own_sampling);
         let scheduler_dir = layout.part(Part::DecoderScheduler)?;
         let (decoder, decoder_record) = Sampled::read(&unet_dir, scheduler_dir, request.decoder, own)
             .map_err(|e| option(e, &[("eta", "decoder-eta")]))?;
@@ -362,14 +365,22 @@ impl Plan {
         let mut weights = BTreeMap::new();
         let record = |part: Part, weights: &mut BTreeMap<Part, WeightsRecord>| -> Result<(), RenderError> {
             let path = layout.part(part)?;
-            let sampled_sha256 = Checkpoint::open(path)?.fingerprint();
+            let sampled_sha256 = match part {
+                // It has no weights.
+                Part::PixelSpace => files::sha256_file(path.join("config.json"))?,
+                _ => Checkpoint::open(path)?.fingerprint(),
+            };
             let path = absolute(path);
             weights.insert(part, WeightsRecord { path, sampled_sha256 });
             Ok(())
         };
 
         // The decoder's side: which width of z_x it reads.
-        let (d_clip, finish, super_res, size, asked) = if karlo {
+        let (d_clip, finish, super_res, size, asked) = if let Some(space) = &space {
+            let (d_clip, latent, size) = kandinsky_side(&layout, &decoder, space, request.size)?;
+            let asked = request.size.filter(|asked| *asked != size);
+            (d_clip, Finish::Latents { latent }, None, size, asked)
+        } else {
             let (d_clip, super_res, super_record) = karlo_side(&layout, &decoder, request)?;
             let side = super_res.config.sample_size;
             let size = Size {
@@ -392,10 +403,6 @@ impl Plan {
                 size,
                 None,
             )
-        } else {
-            let (d_clip, latent, size) = kandinsky_side(&layout, &decoder, request.size)?;
-            let asked = request.size.filter(|asked| *asked != size);
-            (d_clip, Finish::Movq { latent }, None, size, asked)
         };
         let reader = layout.part(if karlo { Part::TextProj } else { Part::Decoder })?;
 
@@ -471,7 +478,7 @@ impl Plan {
                 Part::SuperResFirst,
                 Part::SuperResLast,
             ],
-            Finish::Movq { .. } => &[Part::Decoder, Part::Movq],
+            Finish::Latents { .. } => &[Part::Decoder, LatentSpace::part(&layout)],
         };
         for part in parts {
             record(*part, &mut weights)?;
@@ -685,26 +692,26 @@ fn karlo_side(
     Ok((proj.d_clip, super_res, record))
 }
 
-/// Kandinsky's autoencoder: d_clip, height and width of the latents, and the size of the picture they make.
+/// Kandinsky's latents: d_clip, height and width of the latents, and the size of the picture they make.
 fn kandinsky_side(
     layout: &Layout,
     decoder: &Sampled,
+    space: &LatentSpace,
     size: Option<Size>,
 ) -> Result<(usize, [usize; 2], Size), RenderError> {
     let unet_dir = layout.part(Part::Decoder)?;
     let Conditioning::Image { d_clip, .. } = decoder.config.conditioning else {
         return Err(conditioned(unet_dir, &decoder.config, "an image embedding"));
     };
-    let movq_dir = layout.part(Part::Movq)?;
-    let movq = MovqConfig::read(movq_dir)?;
     width(
         "the number of latent channels",
-        (movq_dir, movq.d_code()),
+        (layout.part(LatentSpace::part(layout))?, space.channels()),
         (unet_dir, decoder.config.in_channels),
     )?;
+    let own = space.own_side(decoder.config.sample_size);
     let asked = size.unwrap_or(Size {
-        width: KANDINSKY_SIDE,
-        height: KANDINSKY_SIDE,
+        width: own,
+        height: own,
     });
     for (name, side) in [("width", asked.width), ("height", asked.height)] {
         if side == 0 {
@@ -718,11 +725,11 @@ fn kandinsky_side(
     }
     // The UNet halves the latents: published ones need no more than MoVQ's rule gives.
     let multiple = decoder.config.size_multiple();
-    let side = |pixels| latent_side(pixels, movq.scale()).next_multiple_of(multiple);
+    let side = |pixels| space.side(pixels).next_multiple_of(multiple);
     let latent = [side(asked.height), side(asked.width)];
     let size = Size {
-        width: latent[1] * movq.scale(),
-        height: latent[0] * movq.scale(),
+        width: latent[1] * space.scale(),
+        height: latent[0] * space.scale(),
     };
     Ok((d_clip, latent, size))
 }
@@ -774,7 +781,7 @@ fn decoder_needs(decoder: &Sampled, finish: &Finish, init: Option<&Init>) -> Res
                 need(Stage::SuperRes, super_res, &super_res.visits()?, [large; 2]),
             ]
         }
-        Finish::Movq { latent } => vec![need(Stage::Decoder, decoder, &visits, *latent)],
+        Finish::Latents { latent } => vec![need(Stage::Decoder, decoder, &visits, *latent)],
     })
 }
 

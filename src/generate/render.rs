@@ -17,6 +17,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use super::draws::{RowNoise, Rows, Stage};
 use super::kandinsky::{self, Start, cached_zero_image, picture_tensor};
 use super::karlo::{self, SuperRes};
+use super::latents::{Autoencoder, LatentSpace};
 use super::layout::{Part, Stack};
 use super::picture::{to_pictures, write_png};
 use super::plan::{Finish, Plan, Planned, RenderError, Sampled, embedding};
@@ -26,7 +27,6 @@ use super::slerp::{mix, slerp};
 use crate::files;
 use crate::models::clip::preprocess::read_picture;
 use crate::models::clip::{ClipError, ImageEncoder, TextEncoder};
-use crate::models::movq::Movq;
 use crate::models::prior::TextCondition;
 use crate::models::text_proj::TextProj;
 use crate::models::unet::UNet;
@@ -170,7 +170,7 @@ impl<'a> Wave<'a> {
                 drop(captions);
                 self.super_resolve(small, super_res, on_event)
             }
-            Finish::Movq { latent } => {
+            Finish::Latents { latent } => {
                 drop(captions);
                 let away = match zero {
                     Some(zero) => Some(vec![zero; self.pictures.len()]),
@@ -534,13 +534,14 @@ impl<'a> Wave<'a> {
             return Ok(Start::Noise(latent));
         };
         on_event(Event::Stage {
-            name: "MoVQ encoder",
+            name: "picture encoder",
             n_steps: 1,
         });
-        let (config, movq) = Movq::load(self.part(Part::Movq)?, self.device)?;
+        let autoencoder = Autoencoder::load(&self.plan.layout, self.device)?;
         let picture = read_picture(&init.image.path).map_err(ClipError::from)?;
-        let [h, w] = latent.map(|side| side * config.scale());
-        let latents = movq.encode(picture_tensor(&picture, w, h, self.device));
+        let scale = LatentSpace::read(&self.plan.layout)?.scale();
+        let [h, w] = latent.map(|side| side * scale);
+        let latents = autoencoder.encode(picture_tensor(&picture, w, h, self.device));
         on_event(Event::Step);
         Ok(Start::Picture {
             latents,
@@ -598,23 +599,23 @@ impl<'a> Wave<'a> {
         latents: Vec<Tensor<4>>,
         on_event: &mut dyn FnMut(Event),
     ) -> Result<(), RenderError> {
-        let (_, movq) = Movq::load(self.part(Part::Movq)?, self.device)?;
+        let autoencoder = Autoencoder::load(&self.plan.layout, self.device)?;
         on_event(Event::Stage {
-            name: "MoVQ",
+            name: autoencoder.name(),
             n_steps: self.pictures.len(),
         });
         let mut at = 0;
         for latents in latents {
             // One by one: at full size this takes more memory than the UNet.
             for latents in latents.split(1, 0) {
-                for picture in to_pictures(movq.decode(latents))? {
+                for picture in to_pictures(autoencoder.decode(latents))? {
                     on_event(Event::Step);
                     self.write(at, &picture, on_event)?;
                     at += 1;
                 }
             }
         }
-        self.write_steps(|x| movq.decode(x))
+        self.write_steps(|x| autoencoder.decode(x))
     }
 
     /// Writes a picture's side file, then the picture.

@@ -1,4 +1,4 @@
-//! Equation 1 of the paper: the diffusion prior predicts the clean image embedding.
+//! Losses of diffusion models: Eq. 1 of the paper, where the prior predicts the clean image embedding, and a decoder's.
 
 use burn::prelude::*;
 
@@ -10,4 +10,10 @@ use super::eclipse::{Reduction, projection};
 /// works in whitened space.
 pub fn clean_prediction(z_x_0_hat: Tensor<2>, z_x: Tensor<2>) -> Tensor<1> {
     projection(z_x_0_hat, z_x, Reduction::Mean)
+}
+
+/// A decoder's loss, `mean(weight |x_hat - x|^2)`: `[1]`, the mean over batch, channels and places. `x_hat`, `x`: `[batch, channels, h, w]`; `weight`:
+/// `[batch, 1, 1, 1]`, a function of the timestep.
+pub fn weighted(x_hat: Tensor<4>, x: Tensor<4>, weight: Tensor<4>) -> Tensor<1> {
+    ((x_hat - x).square() * weight).mean()
 }

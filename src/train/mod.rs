@@ -1,8 +1,11 @@
 //! Training with burn-train's learner: steps as batches of a stream, checkpoints, resume, metrics.
 
+pub mod average;
 pub mod checkpoint;
 pub mod clip;
+pub mod decoder;
 pub mod gradients;
+mod muon;
 pub mod prior;
 pub mod schedule;
 pub mod session;

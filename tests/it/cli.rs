@@ -139,6 +139,8 @@ fn mistakes_in_arguments() {
         &["inspect", "nope"],
         &["prior", "--dtype", "f8"],
         &["eval", "checker", "--n", "0"],
+        &["pretrain", "emoji", "--steps", "0"],
+        &["pretrain", "emoji", "--clip", "datasets/emoji/clip"],
         &["frobnicate"],
     ];
     let desk = desk();

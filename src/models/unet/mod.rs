@@ -56,7 +56,7 @@ pub const MAPPING: Mapping = Mapping {
 };
 
 /// Tokens that stand for an image embedding (reference: diffusers `ImageProjection`; no config says it).
-const N_IMAGE_TOKENS: usize = 32;
+pub const N_IMAGE_TOKENS: usize = 32;
 /// Layer norms of the reference are PyTorch's: eps 1e-5.
 const LAYER_NORM_EPS: f64 = 1e-5;
 

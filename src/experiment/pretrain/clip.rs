@@ -6,17 +6,18 @@ use std::time::Instant;
 use burn::tensor::DType;
 use serde::{Deserialize, Serialize};
 
-use super::bars::{BarSizes, Bars, BarsError, embed_scenes, embed_texts, measure};
-use super::metrics::MetricsLog;
-use crate::data::encode::{EncodeError, FrozenClip};
-use crate::device::{DeviceError, DeviceSpec};
+use super::{CHECKPOINT_EVERY, PretrainError, claim, curve, journal};
+use crate::data::encode::FrozenClip;
+use crate::device::DeviceSpec;
 use crate::eval::Embeddings;
-use crate::files::{self, FileError};
-use crate::models::clip::tokenizer::{Tokenizer, TokenizerError};
-use crate::train::clip::{BatchError, BatchMaker, ClipRecipe, optimizer, write_word_tokenizer};
+use crate::experiment::bars::{BarSizes, Bars, embed_scenes, embed_texts, measure};
+use crate::experiment::metrics::MetricsLog;
+use crate::files;
+use crate::models::clip::tokenizer::Tokenizer;
+use crate::train::clip::{BatchMaker, ClipRecipe, optimizer, write_word_tokenizer};
 use crate::train::schedule::SteppedLr;
-use crate::train::session::{self, SessionOptions, TrainError};
-use crate::weights::{WeightsError, read_json, write_json};
+use crate::train::session::{self, SessionOptions};
+use crate::weights::write_json;
 use crate::world;
 
 /// Mean square of an embedding's entries, as of OpenAI's ViT-L/14 (norm 10 in 768 dimensions): the weights of the paper's two losses
@@ -25,10 +26,6 @@ pub const MEAN_SQUARE: f64 = 0.13;
 
 /// Pairs of W from which the size of raw embeddings is measured.
 const N_SCALED_BY: usize = 2000;
-/// Steps of a point of `curve.csv`.
-const CURVE_EVERY: usize = 50;
-/// Steps between checkpoints.
-const CHECKPOINT_EVERY: usize = 250;
 
 /// What is to be made, and where.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,41 +67,6 @@ pub struct PretrainRecord {
     pub bars: Bars,
 }
 
-/// A CLIP could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum PretrainError {
-    /// The device.
-    #[error(transparent)]
-    Device(#[from] DeviceError),
-    /// Files.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// The run's folder belongs to another recipe.
-    #[error("{path} holds a run of another recipe: give another --run-dir, or remove it")]
-    OtherRecipe {
-        /// The recipe that stands there.
-        path: PathBuf,
-    },
-    /// Tokenizer.
-    #[error(transparent)]
-    Tokenizer(#[from] TokenizerError),
-    /// A batch.
-    #[error(transparent)]
-    Batch(#[from] BatchError),
-    /// Training.
-    #[error(transparent)]
-    Train(#[from] TrainError),
-    /// Weights.
-    #[error(transparent)]
-    Weights(#[from] WeightsError),
-    /// The finished model.
-    #[error(transparent)]
-    Encode(#[from] EncodeError),
-    /// Measuring it.
-    #[error(transparent)]
-    Bars(#[from] BarsError),
-}
-
 /// Trains the `emoji` world's CLIP (or goes on training it), writes it to `request.out` and measures what was written. `progress` gets
 /// every step's number and loss.
 ///
@@ -112,7 +74,7 @@ pub enum PretrainError {
 /// [`PretrainError`]. The model's folder is touched only when training is over.
 pub fn pretrain_emoji(
     request: &Pretrain,
-    mut progress: impl FnMut(usize, f32) + Send + 'static,
+    progress: impl FnMut(usize, f32) + Send + 'static,
 ) -> Result<PretrainRecord, PretrainError> {
     let Pretrain {
         recipe,
@@ -141,15 +103,7 @@ pub fn pretrain_emoji(
     };
     let resumed_after = session::resumable_step(run_dir, &options);
     let metrics = run_dir.join("metrics.jsonl");
-    let mut log = MetricsLog::open_after(&metrics, resumed_after)?;
-    let sink = Box::new(move |step: usize, values: &[(&str, f32)]| {
-        progress(step, values[0].1);
-        let values: Vec<(&str, f64)> = values
-            .iter()
-            .map(|&(name, value)| (name, f64::from(value)))
-            .collect();
-        log.log(step, 0, "train", &values)
-    });
+    let log = MetricsLog::open_after(&metrics, resumed_after)?;
     let started = Instant::now();
     let trained = session::fit(
         recipe.trainer(n_vocab, &device.clone().autodiff()),
@@ -162,7 +116,7 @@ pub fn pretrain_emoji(
         },
         run_dir,
         options,
-        sink,
+        journal(log, progress),
     )?;
     let seconds = started.elapsed().as_secs_f64();
 
@@ -211,18 +165,6 @@ struct Claimed {
     recipe: ClipRecipe,
 }
 
-/// Takes `run_dir` for `wanted`, or finds it taken for the same.
-fn claim(run_dir: &Path, wanted: &Claimed) -> Result<(), PretrainError> {
-    let path = run_dir.join("recipe.json");
-    if !path.exists() {
-        return Ok(write_json(&path, wanted)?);
-    }
-    match read_json::<Claimed>(&path) {
-        Ok(found) if found == *wanted => Ok(()),
-        _ => Err(PretrainError::OtherRecipe { path }),
-    }
-}
-
 /// z_x and z_y of pairs of W.
 fn sample(clip: &FrozenClip, seed: u64) -> Result<(Embeddings, Embeddings), PretrainError> {
     let (scenes, captions): (Vec<_>, Vec<_>) = world::sample_w(N_SCALED_BY, seed + (1 << 43))
@@ -237,35 +179,10 @@ fn mean_square(z: &Embeddings) -> f64 {
     sum / z.values().len() as f64
 }
 
-/// The metrics' means over every [`CURVE_EVERY`] steps, one column a metric.
-fn curve(metrics: &Path) -> Result<String, FileError> {
-    let rows = MetricsLog::read(metrics)?;
-    let mut names: Vec<&str> = Vec::new();
-    for row in &rows {
-        if !names.contains(&row.name.as_str()) {
-            names.push(&row.name);
-        }
-    }
-    let mut text = format!("step,{}\n", names.join(","));
-    let pieces = rows.chunk_by(|a, b| (a.step - 1) / CURVE_EVERY == (b.step - 1) / CURVE_EVERY);
-    for piece in pieces {
-        let mean = |name: &&str| {
-            let values: Vec<f64> = piece
-                .iter()
-                .filter(|row| row.name == **name)
-                .filter_map(|row| row.value)
-                .collect();
-            format!("{:.4}", values.iter().sum::<f64>() / values.len() as f64)
-        };
-        let means: Vec<String> = names.iter().map(mean).collect();
-        text += &format!("{},{}\n", piece[piece.len() - 1].step, means.join(","));
-    }
-    Ok(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::weights::read_json;
 
     /// The whole way, in small: what it writes loads as a published CLIP and is of the right size; another recipe is refused.
     #[test]

@@ -1,0 +1,502 @@
+//! Making a built-in world's small decoder: train on pictures of W and their z_x, publish the moving average, measure what it draws.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use burn::module::Module;
+use burn::prelude::*;
+use burn::tensor::DType;
+use image::RgbImage;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{CHECKPOINT_EVERY, PretrainError, claim, curve, journal};
+use crate::data::encode::picture;
+use crate::device::DeviceSpec;
+use crate::diffusion::Scheduler;
+use crate::experiment::metrics::MetricsLog;
+use crate::files;
+use crate::generate::decoder::DecoderSettings;
+use crate::generate::draws::{RowNoise, Rows, Stage};
+use crate::generate::kandinsky::{self, Start, keep_zero_image};
+use crate::generate::latents::{Autoencoder, LatentSpace};
+use crate::generate::layout::{Layout, Part};
+use crate::generate::picture::{grid, to_pictures, write_png};
+use crate::generate::plan::RenderError;
+use crate::models::clip::ImageEncoder;
+use crate::models::unet::{self, UNet};
+use crate::train::decoder::{DecoderBatches, DecoderRecipe, Readout};
+use crate::train::schedule::SteppedLr;
+use crate::train::session::{self, SessionOptions};
+use crate::weights::{self, Checkpoint, write_json};
+use crate::world::{self, Colour, Noun, Scene, Sprite};
+
+/// Pictures of W from which it is measured how to read z_x.
+const N_READ: usize = 6000;
+/// Pictures drawn at once.
+const BATCH: usize = 32;
+/// Pictures on the contact sheet, and in one of its rows.
+const N_SHOWN: usize = 36;
+const N_COLUMNS: usize = 12;
+
+/// What is to be made, and where.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DecoderPretrain {
+    /// How.
+    pub recipe: DecoderRecipe,
+    /// Folder of the frozen CLIP whose z_x is read.
+    pub clip: PathBuf,
+    /// New pictures that are drawn and measured in the end.
+    pub n_asked: usize,
+    /// The model's folder, in the published layout of a Kandinsky 2.2 decoder.
+    pub out: PathBuf,
+    /// Checkpoints and metrics; a run that was stopped goes on from here.
+    pub run_dir: PathBuf,
+    /// What computes.
+    pub device: DeviceSpec,
+}
+
+/// What `pretrain.json` beside a decoder says of how it was made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DecoderRecord {
+    /// `emoji`.
+    pub world: String,
+    /// Nouns of the world.
+    pub n_nouns: usize,
+    /// Version of this program.
+    pub version: String,
+    /// Device.
+    pub device: String,
+    /// Seconds of training, of this process.
+    pub seconds: f64,
+    /// The step after which this process went on; 0 if it began.
+    pub resumed_after: usize,
+    /// Fingerprint of the CLIP's weights.
+    pub clip: String,
+    /// How it was trained.
+    pub recipe: DecoderRecipe,
+    /// Parameters of the UNet.
+    pub n_parameters: usize,
+    /// What the published half-precision model draws.
+    pub scores: DecoderScores,
+}
+
+/// How pictures that are drawn from true z_x compare with the pictures that z_x was made of.
+///
+/// Every main object is asked for its noun and its colour: of the renderings of the same scene with any other noun (colour, or the art's own) in its
+/// place, is the true one nearest to what was drawn, by pixels?
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct DecoderScores {
+    /// Sampling.
+    pub settings: DecoderSettings,
+    /// New pictures of W.
+    pub n_pictures: usize,
+    /// Main objects in them.
+    pub n_objects: usize,
+    /// Share of the objects whose noun is right, of [`world::N_NOUNS`].
+    pub noun: f64,
+    /// Share of the objects whose colour is right, of all colours and the art's own.
+    pub colour: f64,
+    /// Share of the pictures in which all nouns and colours are right.
+    pub picture: f64,
+    /// Root mean squared error of the pixels, of 255.
+    pub rmse: f64,
+    /// Mean cosine of z_x and the z_x of what was drawn.
+    pub cosine: f64,
+}
+
+impl std::fmt::Display for DecoderScores {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            settings,
+            n_pictures,
+            n_objects,
+            ..
+        } = self;
+        writeln!(
+            f,
+            "{n_pictures} new pictures, {n_objects} objects; {} steps, guidance {}",
+            settings.n_steps, settings.guidance
+        )?;
+        writeln!(f, "noun {:.3}  colour {:.3}", self.noun, self.colour)?;
+        writeln!(f, "all of a picture {:.3}", self.picture)?;
+        writeln!(f, "pixels off by {:.1} of 255", self.rmse)?;
+        writeln!(f, "cosine of z_x {:.3}", self.cosine)
+    }
+}
+
+/// Trains the `emoji` world's decoder (or goes on training it), writes it to `request.out` and measures what was written. `progress` gets
+/// every step's number and loss.
+///
+/// # Errors
+/// [`PretrainError`]. The model's folder is touched only when training is over.
+pub fn pretrain_decoder(
+    request: &DecoderPretrain,
+    progress: impl FnMut(usize, f32) + Send + 'static,
+) -> Result<DecoderRecord, PretrainError> {
+    let DecoderPretrain {
+        recipe,
+        clip,
+        n_asked,
+        out,
+        run_dir,
+        device: spec,
+    } = request;
+    let device = spec.device()?;
+    let encoder = ImageEncoder::load(clip, &device)?;
+    let fingerprint = Checkpoint::open(clip)?.fingerprint();
+    files::create_dir(run_dir)?;
+    claim(
+        run_dir,
+        &Claimed {
+            n_nouns: world::N_NOUNS,
+            clip: fingerprint.clone(),
+            recipe: recipe.clone(),
+        },
+    )?;
+    let d_clip = encoder.config().projection_dim;
+    let batches = DecoderBatches::new(recipe.clone(), encoder);
+    let zero = batches.zero().to_vec();
+    let mut z_x = Vec::with_capacity(N_READ * d_clip);
+    let (scenes, known) = pictures(N_READ, recipe.seed + (1 << 43));
+    for pictures in known.chunks(BATCH) {
+        z_x.extend(batches.z_x(pictures)?);
+    }
+    let options = SessionOptions {
+        n_steps: recipe.n_steps,
+        checkpoint_every: CHECKPOINT_EVERY,
+    };
+    let resumed_after = session::resumable_step(run_dir, &options);
+    let metrics = run_dir.join("metrics.jsonl");
+    let log = MetricsLog::open_after(&metrics, resumed_after)?;
+    let started = Instant::now();
+    let trained = session::fit(
+        recipe.trainer(&Readout::new(&scenes, &z_x), &device.clone().autodiff()),
+        recipe.optimizer(),
+        SteppedLr::new(recipe.schedule()),
+        move |step, device| {
+            batches
+                .batch(step, device)
+                .expect("pictures could be encoded before, and all are alike")
+        },
+        run_dir,
+        options,
+        journal(log, progress),
+    )?;
+    let seconds = started.elapsed().as_secs_f64();
+
+    publish(recipe, &trained.average, d_clip, out)?;
+    keep_zero_image(&zero, &fingerprint, "f32", &out.join(IMAGE_ENCODER))?;
+    let scores = measure(out, clip, *n_asked, recipe.seed, &device)?;
+    let record = DecoderRecord {
+        world: "emoji".into(),
+        n_nouns: world::N_NOUNS,
+        version: env!("CARGO_PKG_VERSION").into(),
+        device: spec.to_string(),
+        seconds,
+        resumed_after,
+        clip: fingerprint,
+        recipe: recipe.clone(),
+        n_parameters: trained.average.num_params(),
+        scores,
+    };
+    files::write_atomic(out.join("curve.csv"), curve(&metrics)?.as_bytes())?;
+    write_json(&out.join("pretrain.json"), &record)?;
+    Ok(record)
+}
+
+/// What a run directory holds: another world, CLIP or recipe cannot go on from its checkpoints.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Claimed {
+    n_nouns: usize,
+    clip: String,
+    recipe: DecoderRecipe,
+}
+
+/// Folder of the zero picture's embedding, where the pipeline's vision tower would stand.
+const IMAGE_ENCODER: &str = "image_encoder";
+
+/// Writes a pipeline that `eclipse generate` draws with.
+fn publish(recipe: &DecoderRecipe, unet: &UNet, d_clip: usize, out: &Path) -> Result<(), PretrainError> {
+    let dir = out.join("unet");
+    files::create_dir(&dir)?;
+    let file = dir.join("diffusion_pytorch_model.safetensors");
+    weights::save(unet, &file, &unet::MAPPING, DType::F16)?;
+    write_json(&dir.join("config.json"), &recipe.model(d_clip))?;
+    let dir = out.join("scheduler");
+    files::create_dir(&dir)?;
+    write_json(&dir.join("scheduler_config.json"), &recipe.scheduler().to_json())?;
+    recipe.space().save(&out.join("pixel_space"))?;
+    files::create_dir(out.join(IMAGE_ENCODER))?;
+    let index = json!({
+        "_class_name": "KandinskyV22Pipeline",
+        "image_encoder": ["transformers", "CLIPVisionModelWithProjection"],
+        "pixel_space": ["eclipse_t2i", "PixelSpace"],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+    });
+    Ok(write_json(&out.join("model_index.json"), &index)?)
+}
+
+/// New pictures of W and their scenes.
+fn pictures(n: usize, seed: u64) -> (Vec<Scene>, Vec<RgbImage>) {
+    world::sample_w(n, seed)
+        .into_iter()
+        .map(|pair| (pair.scene, picture(&pair.scene)))
+        .unzip()
+}
+
+/// Draws `n` new pictures of W from their true z_x with the pipeline in `dir`, leaves a contact sheet there (true pictures over drawn ones), and
+/// compares.
+fn measure(
+    dir: &Path,
+    clip: &Path,
+    n: usize,
+    seed: u64,
+    device: &Device,
+) -> Result<DecoderScores, PretrainError> {
+    let layout = Layout::open(dir, None, Some(clip)).map_err(RenderError::from)?;
+    let part = |part| layout.part(part).map_err(RenderError::from);
+    let (config, unet) = UNet::load(part(Part::Decoder)?, device)?;
+    let scheduler = Scheduler::read(part(Part::DecoderScheduler)?)?;
+    let (n_steps, guidance) = LatentSpace::read(&layout)?.own_sampling();
+    let autoencoder = Autoencoder::load(&layout, device)?;
+    let encoder = ImageEncoder::load(clip, device)?;
+    let settings = DecoderSettings {
+        n_steps,
+        guidance,
+        eta: 0.0,
+    };
+    let (scenes, truth) = pictures(n, seed + (1 << 44));
+    let (mut drawn, mut cosine) = (Vec::new(), 0.0);
+    for (i, truth) in truth.chunks(BATCH).enumerate() {
+        let z_x = encoder.encode(truth)?;
+        let away = encoder.zero_image().expand([truth.len() as i32, -1]);
+        let seeds = (0..truth.len()).map(|row| seed + (i * BATCH + row) as u64);
+        let mut noise: Vec<RowNoise> = seeds.map(|s| RowNoise::seeded(s, Stage::Decoder)).collect();
+        let latents = kandinsky::decode(
+            &unet,
+            config.in_channels,
+            &scheduler,
+            z_x.clone(),
+            Some(away),
+            &Start::Noise([config.sample_size; 2]),
+            settings,
+            &mut Rows(&mut noise),
+            |_| (),
+        )
+        .map_err(RenderError::from)?;
+        let pictures = to_pictures(autoencoder.decode(latents))?;
+        cosine += cosines(z_x, encoder.encode(&pictures)?);
+        drawn.extend(pictures);
+    }
+    let rows = truth.chunks(N_COLUMNS).zip(drawn.chunks(N_COLUMNS));
+    let shown: Vec<RgbImage> = rows
+        .take(N_SHOWN / N_COLUMNS)
+        .flat_map(|(truth, drawn)| [truth, drawn].concat())
+        .collect();
+    write_png(&dir.join("sheet.png"), &grid(&shown, N_COLUMNS), &[])?;
+
+    let counts = compare(&scenes, &truth, &drawn);
+    let share = |k: usize, of: usize| k as f64 / of as f64;
+    Ok(DecoderScores {
+        settings,
+        n_pictures: n,
+        n_objects: counts.n_objects,
+        noun: share(counts.nouns, counts.n_objects),
+        colour: share(counts.colours, counts.n_objects),
+        picture: share(counts.whole, n),
+        rmse: counts.square.sqrt(),
+        cosine: cosine / n as f64,
+    })
+}
+
+/// What [`DecoderScores`] counts.
+#[derive(Debug, Default)]
+struct Counts {
+    n_objects: usize,
+    nouns: usize,
+    colours: usize,
+    whole: usize,
+    /// Mean squared error of the pixels.
+    square: f64,
+}
+
+fn compare(scenes: &[Scene], truth: &[RgbImage], drawn: &[RgbImage]) -> Counts {
+    let mut counts = Counts::default();
+    for ((scene, truth), drawn) in scenes.iter().zip(truth).zip(drawn) {
+        let own = distance(drawn, truth);
+        let mut all = true;
+        for (which, &sprite) in scene.main().enumerate() {
+            let nearest = |others: Vec<Sprite>| {
+                let nearer = |sprite: Sprite| distance(drawn, &picture(&with(scene, which, sprite))) < own;
+                !others.into_iter().any(nearer)
+            };
+            let noun = nearest(Noun::all().map(|noun| Sprite { noun, ..sprite }).collect());
+            let colours = Colour::ALL.into_iter().map(Some).chain([None]);
+            let colour = nearest(colours.map(|colour| Sprite { colour, ..sprite }).collect());
+            counts.n_objects += 1;
+            counts.nouns += usize::from(noun);
+            counts.colours += usize::from(colour);
+            all &= noun && colour;
+        }
+        counts.whole += usize::from(all);
+        counts.square += own / (truth.as_raw().len() * scenes.len()) as f64;
+    }
+    counts
+}
+
+/// `scene` with main object `which` replaced.
+fn with(scene: &Scene, which: usize, sprite: Sprite) -> Scene {
+    match which {
+        0 => Scene {
+            first: sprite,
+            ..*scene
+        },
+        _ => Scene {
+            second: Some(sprite),
+            ..*scene
+        },
+    }
+}
+
+/// Sum of squared differences.
+fn distance(a: &RgbImage, b: &RgbImage) -> f64 {
+    let pairs = a.as_raw().iter().zip(b.as_raw());
+    pairs.map(|(&a, &b)| f64::from(a.abs_diff(b)).powi(2)).sum()
+}
+
+/// Sum of the rows' cosines.
+fn cosines(a: Tensor<2>, b: Tensor<2>) -> f64 {
+    let norm = |x: &Tensor<2>| x.clone().square().sum_dim(1).sqrt();
+    let cosines = (a.clone() * b.clone()).sum_dim(1) / (norm(&a) * norm(&b));
+    f64::from(cosines.sum().into_scalar::<f32>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generate::plan::{
+        DecoderChoice, Options, Plan, Request, SUPER_RES_STEPS, Subject, embedding_origins,
+    };
+    use crate::generate::prior::PriorSettings;
+    use crate::generate::render::RenderOptions;
+    use crate::weights::read_json;
+    use safetensors::tensor::{Dtype, TensorView};
+
+    /// The whole way, in small: what it writes is a pipeline that draws; another recipe is refused.
+    #[test]
+    fn from_nothing_to_a_published_folder() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let request = DecoderPretrain {
+            recipe: DecoderRecipe::smoke(),
+            clip: Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/emoji/clip"),
+            n_asked: 3,
+            out: dir.path().join("decoder"),
+            run_dir: dir.path().join("run"),
+            device: DeviceSpec::default(),
+        };
+        let record = pretrain_decoder(&request, |_, _| {}).expect("it can be made");
+        let scores = record.scores;
+        assert_eq!(scores.n_pictures, 3);
+        assert!((3..=6).contains(&scores.n_objects));
+        for share in [scores.noun, scores.colour, scores.picture] {
+            assert!((0.0..=1.0).contains(&share), "{scores:?}");
+        }
+        let written: DecoderRecord = read_json(&request.out.join("pretrain.json")).expect("it says how");
+        assert_eq!(written.recipe, request.recipe);
+        let curve = files::read_text(request.out.join("curve.csv")).expect("written");
+        assert!(curve.starts_with("step,loss,loss/x0,grad_norm\n4,"), "{curve}");
+        assert!(request.out.join("sheet.png").is_file());
+
+        // It draws from embeddings without the CLIP, and the side file makes the same picture again.
+        let device = DeviceSpec::default().device().expect("the default device exists");
+        let z_x = dir.path().join("z_x.safetensors");
+        let values: Vec<u8> = (0..128).flat_map(|i| (i as f32).sin().to_le_bytes()).collect();
+        let view = TensorView::new(Dtype::F32, vec![1, 128], &values).expect("fits");
+        std::fs::write(
+            &z_x,
+            safetensors::serialize([("z_x_hat", view)], None).expect("fits"),
+        )
+        .expect("written");
+        let origins = embedding_origins(&z_x).expect("one row");
+        let call = Request {
+            command: "generate".into(),
+            subjects: origins
+                .into_iter()
+                .map(|origin| Subject {
+                    name: "one".into(),
+                    origin,
+                    seed: 3,
+                    row: 0,
+                })
+                .collect(),
+            negative: None,
+            init: None,
+            latents: None,
+            size: None,
+            prior: PriorSettings::default(),
+            decoder: DecoderChoice {
+                n_steps: Some(2),
+                ..DecoderChoice::default()
+            },
+            super_res_steps: SUPER_RES_STEPS,
+        };
+        let to = |folder: &str| Options {
+            out: dir.path().join(folder),
+            overwrite: false,
+            device: "flex".into(),
+            dtype: "f32".into(),
+        };
+        let how = RenderOptions {
+            batch: 1,
+            save_steps: false,
+        };
+        let layout = Layout::open(&request.out, None, None).expect("a pipeline");
+        let plan = Plan::new(&call, layout, &to("once")).expect("it can be drawn");
+        let recipe = &plan.pictures[0].recipe;
+        assert_eq!(recipe.size.to_string(), "64 x 64");
+        assert_eq!(recipe.decoder.settings.guidance, 2.0);
+        plan.render(&device, how, &mut |_| {}).expect("drawn");
+        let plan = Plan::repeat(recipe, "one", &to("twice")).expect("it can be drawn again");
+        plan.render(&device, how, &mut |_| {}).expect("drawn");
+        let drawn =
+            ["once", "twice"].map(|f| std::fs::read(dir.path().join(f).join("one.png")).expect("there"));
+        assert_eq!(drawn[0], drawn[1]);
+
+        let again =
+            pretrain_decoder(&request, |step, _| panic!("step {step} is done")).expect("nothing to do");
+        assert_eq!((again.resumed_after, again.scores), (4, scores));
+        let other = DecoderPretrain {
+            recipe: DecoderRecipe {
+                seed: 9,
+                ..request.recipe.clone()
+            },
+            ..request
+        };
+        let error = pretrain_decoder(&other, |_, _| {})
+            .expect_err("refused")
+            .to_string();
+        assert!(error.contains("holds a run of another recipe"), "{error}");
+    }
+
+    /// What is drawn is compared with the scene: true renderings are all right, those of other scenes are not.
+    #[test]
+    fn true_renderings_score_full_marks() {
+        let (scenes, truth) = pictures(20, 5);
+        let right = compare(&scenes, &truth, &truth);
+        assert_eq!(
+            right.n_objects,
+            scenes.iter().map(|s| s.main().count()).sum::<usize>()
+        );
+        assert_eq!(right.nouns, right.n_objects);
+        assert_eq!((right.colours, right.whole), (right.n_objects, 20));
+        assert_eq!(right.square, 0.0);
+        let mut others = truth.clone();
+        others.rotate_left(1);
+        let wrong = compare(&scenes, &truth, &others);
+        assert!(wrong.nouns < right.nouns / 2 && wrong.whole < 3, "{wrong:?}");
+        assert!(wrong.square.sqrt() > 20.0);
+    }
+}

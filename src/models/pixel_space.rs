@@ -1,0 +1,178 @@
+//! Pixels in the place of latents: squares of pixels moved into the channels (Shi et al. 2016, the inverse of their sub-pixel shuffle).
+//!
+//! It stands where MoVQ stands in Kandinsky 2.2, for pictures so small that no autoencoder is worth its weights: nothing is lost, and a UNet has
+//! fewer places to visit. A pipeline with it has `pixel_space/config.json`, which no other program reads.
+//!
+//! Axes: batch; channels; h, w of the picture; block, the side of a square.
+
+use std::path::Path;
+
+use burn::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::weights::{WeightsError, read_json, write_json};
+
+const CLASS: &str = "PixelSpace";
+
+/// The map between pictures and channels, and `config.json`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Map<String, Value>")]
+pub struct PixelSpace {
+    /// Side of a square, in pixels.
+    pub block: usize,
+    /// Channels of a picture.
+    pub picture_channels: usize,
+}
+
+impl PixelSpace {
+    /// Squares of `block` x `block` pixels of a colour picture.
+    pub fn rgb(block: usize) -> Self {
+        Self {
+            block,
+            picture_channels: 3,
+        }
+    }
+
+    /// Reads `dir/config.json`.
+    ///
+    /// # Errors
+    /// [`WeightsError::Config`] for another class, an unknown key or a size of 0.
+    pub fn read(dir: &Path) -> Result<Self, WeightsError> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct File {
+            _class_name: String,
+            block: usize,
+            picture_channels: usize,
+        }
+        let path = dir.join("config.json");
+        let file: File = read_json(&path)?;
+        let wrong = |key: &str, expected: &str, found: String| WeightsError::Config {
+            path: path.clone(),
+            reason: format!("`{key}`: expected {expected}, found {found}"),
+        };
+        if file._class_name != CLASS {
+            return Err(wrong("_class_name", CLASS, file._class_name));
+        }
+        for (key, value) in [("block", file.block), ("picture_channels", file.picture_channels)] {
+            if value == 0 {
+                return Err(wrong(key, "at least 1", value.to_string()));
+            }
+        }
+        Ok(Self {
+            block: file.block,
+            picture_channels: file.picture_channels,
+        })
+    }
+
+    /// Writes `dir/config.json`.
+    ///
+    /// # Errors
+    /// [`WeightsError::File`].
+    pub fn save(&self, dir: &Path) -> Result<(), WeightsError> {
+        crate::files::create_dir(dir)?;
+        write_json(&dir.join("config.json"), self)
+    }
+
+    /// Channels of what [`PixelSpace::decode`] takes.
+    pub fn channels(&self) -> usize {
+        self.picture_channels * self.block * self.block
+    }
+
+    /// `image`: `[batch, picture_channels, h, w]` -> `[batch, picture_channels block^2, h / block, w / block]`. Channels are ordered by the picture's
+    /// channel, then by row and column in the square.
+    ///
+    /// # Panics
+    /// If squares do not tile the picture.
+    pub fn encode(&self, image: Tensor<4>) -> Tensor<4> {
+        let [batch, c, h, w] = image.dims();
+        let side = self.block;
+        assert!(
+            h.is_multiple_of(side) && w.is_multiple_of(side),
+            "squares of {side} pixels do not tile {h} x {w}"
+        );
+        image
+            .reshape([batch, c, h / side, side, w / side, side])
+            .permute([0, 1, 3, 5, 2, 4])
+            .reshape([batch, c * side * side, h / side, w / side])
+    }
+
+    /// The inverse of [`PixelSpace::encode`].
+    ///
+    /// # Panics
+    /// If the channels are not [`PixelSpace::channels`].
+    pub fn decode(&self, x: Tensor<4>) -> Tensor<4> {
+        let [batch, channels, h, w] = x.dims();
+        assert_eq!(channels, self.channels(), "channels of a square");
+        let side = self.block;
+        x.reshape([batch, self.picture_channels, side, side, h, w])
+            .permute([0, 1, 4, 2, 5, 3])
+            .reshape([batch, self.picture_channels, h * side, w * side])
+    }
+}
+
+impl From<PixelSpace> for Map<String, Value> {
+    fn from(space: PixelSpace) -> Self {
+        let entries = [
+            ("_class_name", Value::from(CLASS)),
+            ("block", space.block.into()),
+            ("picture_channels", space.picture_channels.into()),
+        ];
+        entries.into_iter().map(|(k, v)| (k.to_string(), v)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn squares_go_to_channels_and_back() {
+        let device = Device::flex();
+        let values: Vec<f32> = (0..2 * 3 * 4 * 6).map(|i| i as f32).collect();
+        let image: Tensor<4> = Tensor::from_data(TensorData::new(values, [2, 3, 4, 6]), &device);
+        let space = PixelSpace::rgb(2);
+        let x = space.encode(image.clone());
+        assert_eq!(x.dims(), [2, space.channels(), 2, 3]);
+        // Second picture, green, the square's lower left pixel, second row, third column: pixel (3, 4).
+        let at = |x: &Tensor<4>, [b, c, y, x_]: [usize; 4]| -> f32 {
+            x.clone()
+                .slice([b..b + 1, c..c + 1, y..y + 1, x_..x_ + 1])
+                .into_scalar()
+        };
+        assert_eq!(at(&x, [1, 4 + 2, 1, 2]), at(&image, [1, 1, 3, 4]));
+        assert_eq!(space.decode(x).into_data(), image.into_data());
+    }
+
+    #[test]
+    fn a_config_is_read_back_and_another_refused_by_name() {
+        let dir = tempfile::tempdir().expect("a folder");
+        PixelSpace::rgb(4).save(dir.path()).expect("written");
+        assert_eq!(PixelSpace::read(dir.path()).expect("read"), PixelSpace::rgb(4));
+        let cases = [
+            (
+                json!({"_class_name": "VQModel", "block": 2, "picture_channels": 3}),
+                "`_class_name`: expected PixelSpace, found VQModel",
+            ),
+            (
+                json!({"_class_name": "PixelSpace", "block": 0, "picture_channels": 3}),
+                "`block`: expected at least 1, found 0",
+            ),
+            (
+                json!({"_class_name": "PixelSpace", "block": 2, "picture_channels": 3, "mean": 0.7}),
+                "unknown field `mean`",
+            ),
+        ];
+        for (config, message) in cases {
+            let path = dir.path().join("config.json");
+            std::fs::write(&path, config.to_string()).expect("written");
+            let error = PixelSpace::read(dir.path()).expect_err("refused").to_string();
+            assert!(
+                error.contains(message) && error.contains("config.json"),
+                "{error}"
+            );
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Batches for a small decoder: pictures of W, their z_x, and how they are noised.
+
+use std::sync::Mutex;
+
+use burn::prelude::*;
+use image::RgbImage;
+use rand::RngExt;
+
+use super::DecoderRecipe;
+use crate::data::encode::picture;
+use crate::diffusion::Schedule;
+use crate::models::clip::{ClipError, ImageEncoder};
+use crate::noise::Noise;
+use crate::world::{PICTURE_SIZE, Scene, scene_w};
+
+/// One batch.
+#[derive(Debug, Clone)]
+pub struct DecoderBatch {
+    /// Step number, from 1.
+    pub step: usize,
+    /// Noised pictures, `[batch, channels, h, w]`.
+    pub x_t: Tensor<4>,
+    /// Their timesteps.
+    pub t: Vec<f64>,
+    /// Their image embeddings, some replaced by that of the zero picture, `[batch, d_clip]`.
+    pub z_x: Tensor<2>,
+    /// The pictures, `[batch, channels, h, w]`.
+    pub x_0: Tensor<4>,
+    /// Weights of the timesteps, `[batch, 1, 1, 1]`.
+    pub weight: Tensor<4>,
+}
+
+/// Makes the batch of any step of a run.
+#[derive(Debug)]
+pub struct DecoderBatches {
+    recipe: DecoderRecipe,
+    /// The frozen CLIP, without autodiff. One batch is made at a time.
+    encoder: Mutex<ImageEncoder>,
+    zero: Vec<f32>,
+    alphas_cumprod: Vec<f64>,
+}
+
+impl DecoderBatches {
+    /// Batches of `recipe`, z_x by `encoder`.
+    pub fn new(recipe: DecoderRecipe, encoder: ImageEncoder) -> Self {
+        let scheduler = recipe.scheduler();
+        let schedule = Schedule::new(scheduler.betas, scheduler.n_train);
+        Self {
+            zero: encoder.zero_image().into_data().iter::<f32>().collect(),
+            alphas_cumprod: schedule.alphas_cumprod().to_vec(),
+            encoder: Mutex::new(encoder),
+            recipe,
+        }
+    }
+
+    /// The zero picture's embedding, which is what the UNet sees without a condition.
+    pub fn zero(&self) -> &[f32] {
+        &self.zero
+    }
+
+    /// z_x of rendered scenes, row by row.
+    ///
+    /// # Errors
+    /// [`ClipError`], if the preprocessing is not this world's.
+    pub fn z_x(&self, pictures: &[RgbImage]) -> Result<Vec<f32>, ClipError> {
+        let encoder = self.encoder.lock().expect("nothing panics with it");
+        Ok(encoder.encode(pictures)?.into_data().iter::<f32>().collect())
+    }
+
+    /// The batch of `step` (from 1): a function of the recipe and the step alone. Timesteps are stratified: one from each of as many parts of
+    /// equal chance.
+    ///
+    /// # Errors
+    /// [`ClipError`], if the preprocessing is not this world's.
+    pub fn batch(&self, step: usize, device: &Device) -> Result<DecoderBatch, ClipError> {
+        let DecoderRecipe {
+            batch: n,
+            cond_drop,
+            noisy_half,
+            snr_weight: [low, high],
+            ..
+        } = self.recipe;
+        let mut noise = Noise::stream(self.recipe.seed, step as u64);
+        let scenes: Vec<Scene> = (0..n).map(|_| scene_w(noise.rng())).collect();
+        let pictures: Vec<RgbImage> = scenes.iter().map(picture).collect();
+        let mut z_x = self.z_x(&pictures)?;
+        let d_clip = self.zero.len();
+        for row in z_x.chunks_mut(d_clip) {
+            if noise.rng().random_bool(cond_drop) {
+                row.copy_from_slice(&self.zero);
+            }
+        }
+        let n_train = self.alphas_cumprod.len();
+        let within: f64 = noise.rng().random();
+        let t: Vec<usize> = (0..n)
+            .map(|i| timestep((i as f64 + within) / n as f64, noisy_half, n_train))
+            .collect();
+        let column = |f: &dyn Fn(f64) -> f64| -> Tensor<4> {
+            let values: Vec<f32> = t.iter().map(|&t| f(self.alphas_cumprod[t]) as f32).collect();
+            Tensor::from_data(TensorData::new(values, [n, 1, 1, 1]), device)
+        };
+        let x_0 = self.recipe.space().encode(tensor(&pictures, device));
+        let eps: Tensor<4> = noise.normal(x_0.dims(), device);
+        Ok(DecoderBatch {
+            step,
+            x_t: x_0.clone() * column(&f64::sqrt) + eps * column(&|a| (1.0 - a).sqrt()),
+            t: t.iter().map(|&t| t as f64).collect(),
+            z_x: Tensor::from_data(TensorData::new(z_x, [n, d_clip]), device),
+            x_0,
+            weight: column(&|a| (a / (1.0 - a)).clamp(low, high)),
+        })
+    }
+}
+
+/// The timestep at quantile `u` in 0..1 when `noisy_half` of them come from the second half.
+fn timestep(u: f64, noisy_half: f64, n_train: usize) -> usize {
+    let at = if u < 1.0 - noisy_half {
+        0.5 * u / (1.0 - noisy_half)
+    } else {
+        1.0 - 0.5 * (1.0 - u) / noisy_half
+    };
+    ((at * n_train as f64) as usize).min(n_train - 1)
+}
+
+/// Pictures of the world as `[n, 3, 64, 64]` in -1..1.
+fn tensor(pictures: &[RgbImage], device: &Device) -> Tensor<4> {
+    let side = PICTURE_SIZE;
+    let bytes: Vec<f32> = pictures
+        .iter()
+        .flat_map(|p| p.as_raw().iter().map(|&b| f32::from(b) / 127.5 - 1.0))
+        .collect();
+    let rows: Tensor<4> = Tensor::from_data(TensorData::new(bytes, [pictures.len(), side, side, 3]), device);
+    rows.permute([0, 3, 1, 2])
+}

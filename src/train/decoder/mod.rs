@@ -1,0 +1,276 @@
+//! Training of a small unCLIP decoder on a world: Kandinsky 2.2's UNet, reading z_x of the world's frozen CLIP, in squares of pixels.
+//!
+//! The network predicts the clean picture x0 and its loss is that of the noise, since `|eps - eps_hat|^2 = SNR |x0 - x0_hat|^2`, with the weight kept
+//! within `snr_weight`: below, so that it also learns to draw from pure noise what z_x says (Salimans and Ho 2022, section 4); above, so that the last
+//! specks of noise do not crowd out everything else (min-SNR, Hang et al. 2023). Squares of pixels have as many channels as the network is wide, and
+//! it learns to pass on that many channels of noise far later than to draw (Li and He 2025).
+//!
+//! Axes: batch; channels, h, w of the squares; d_clip.
+
+mod batch;
+mod start;
+
+pub use batch::{DecoderBatch, DecoderBatches};
+pub use start::Readout;
+
+use burn::module::{Module, ParamGroup};
+use burn::optim::{AdamW, AdamWConfig, GradientsParams, ModuleOptimizer};
+use burn::prelude::*;
+use burn::train::{InferenceStep, TrainOutput, TrainStep};
+use serde::{Deserialize, Serialize};
+
+use super::average::{Follow, copy_of, follow};
+use super::gradients::clip_global_norm;
+use super::muon::HiddenMuon;
+use super::schedule::LrSchedule;
+use super::session::StepReport;
+use crate::diffusion::{BetaSchedule, Limit, Prediction, SchedulerConfig, SchedulerKind, Spacing};
+use crate::models::pixel_space::PixelSpace;
+use crate::models::unet::{BlockType, Condition, Conditioning, UNet, UNetConfig};
+use crate::noise::Noise;
+use crate::objective::diffusion::weighted;
+use crate::world::PICTURE_SIZE;
+
+/// Everything that makes a training run of the small decoder what it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DecoderRecipe {
+    /// Optimiser steps.
+    pub n_steps: usize,
+    /// Pictures of a step.
+    pub batch: usize,
+    /// Side of a square of pixels that becomes one place of the UNet.
+    pub block: usize,
+    /// Channels from the largest size to the smallest.
+    pub channels: Vec<usize>,
+    /// Whether the blocks of each size attend; the middle block does.
+    pub attention: Vec<bool>,
+    /// Layers of a block on the way down.
+    pub n_layers: usize,
+    /// Groups of the norms.
+    pub n_groups: usize,
+    /// Width of the embedded time.
+    pub d_time: usize,
+    /// Width of the tokens made of z_x.
+    pub d_cross: usize,
+    /// Width of an attention head.
+    pub d_head: usize,
+    /// AdamW's learning rate at its highest.
+    pub lr: f64,
+    /// Muon's learning rate is this many times AdamW's.
+    pub muon_factor: f64,
+    /// Steps of linear warm-up; a half cosine to 2 % follows.
+    pub warmup: usize,
+    /// Global gradient norm.
+    pub grad_clip: f64,
+    /// Decay of the moving average that is published; lower in the first steps.
+    pub ema_decay: f64,
+    /// Share of the pictures whose z_x is replaced by that of the zero picture.
+    pub cond_drop: f64,
+    /// Share of the timesteps that come from the noisier half, where little but z_x says what to draw.
+    pub noisy_half: f64,
+    /// Bounds of a timestep's weight.
+    pub snr_weight: [f64; 2],
+    /// Seed of the first values and of all batches.
+    pub seed: u64,
+}
+
+impl Default for DecoderRecipe {
+    /// The recipe of the committed model.
+    fn default() -> Self {
+        Self {
+            n_steps: 4500,
+            batch: 16,
+            block: 4,
+            channels: vec![64, 64, 96],
+            attention: vec![false, true, true],
+            n_layers: 1,
+            n_groups: 8,
+            d_time: 192,
+            d_cross: 48,
+            d_head: 32,
+            lr: 2e-3,
+            muon_factor: 4.0,
+            warmup: 50,
+            grad_clip: 1.0,
+            ema_decay: 0.995,
+            cond_drop: 0.1,
+            noisy_half: 0.7,
+            snr_weight: [1.0, 5.0],
+            seed: 0,
+        }
+    }
+}
+
+impl DecoderRecipe {
+    /// A model and a run so small that they show only that everything fits together.
+    pub fn smoke() -> Self {
+        Self {
+            n_steps: 4,
+            batch: 3,
+            block: 8,
+            channels: vec![8, 16],
+            attention: vec![false, true],
+            n_groups: 4,
+            d_time: 16,
+            d_cross: 8,
+            d_head: 8,
+            warmup: 1,
+            ..Self::default()
+        }
+    }
+
+    /// The map between pictures and what the UNet sees.
+    pub fn space(&self) -> PixelSpace {
+        PixelSpace::rgb(self.block)
+    }
+
+    /// The UNet's sizes.
+    pub fn model(&self, d_clip: usize) -> UNetConfig {
+        let kind = |&attends: &bool| match attends {
+            true => BlockType::CrossAttention,
+            false => BlockType::Resnet,
+        };
+        let channels = self.space().channels();
+        UNetConfig {
+            sample_size: PICTURE_SIZE / self.block,
+            in_channels: channels,
+            out_channels: channels,
+            channels: self.channels.clone(),
+            n_layers: self.n_layers,
+            down: self.attention.iter().map(kind).collect(),
+            up: self.attention.iter().rev().map(kind).collect(),
+            n_groups: self.n_groups,
+            d_time: Some(self.d_time),
+            conditioning: Conditioning::Image {
+                d_clip,
+                d_cross: self.d_cross,
+                d_head: self.d_head,
+            },
+            ..UNetConfig::kandinsky22()
+        }
+    }
+
+    /// The noise schedule, and the sampler that the finished model is published with. Linear betas: pictures of large flat shapes show through
+    /// a cosine schedule's noise for most of its length.
+    pub fn scheduler(&self) -> SchedulerConfig {
+        SchedulerConfig {
+            kind: SchedulerKind::Ddim {
+                set_alpha_to_one: true,
+            },
+            n_train: 1000,
+            betas: BetaSchedule::Linear {
+                start: 1e-4,
+                end: 0.02,
+            },
+            prediction: Prediction::Sample,
+            limit: Limit::Clip { range: 1.0 },
+            spacing: Spacing::Trailing,
+        }
+    }
+
+    /// Learning rates of AdamW.
+    pub fn schedule(&self) -> LrSchedule {
+        LrSchedule::Cosine {
+            lr: self.lr,
+            warmup: self.warmup,
+            total: self.n_steps,
+            eta_min: 0.02 * self.lr,
+        }
+    }
+
+    /// AdamW, but Muon for the weights inside the UNet's blocks and those that z_x goes through first; the average only follows.
+    pub fn optimizer(&self) -> ModuleOptimizer {
+        let rest: AdamW = AdamWConfig::new()
+            .with_beta_1(0.9)
+            .with_beta_2(0.98)
+            .with_epsilon(1e-8)
+            .with_weight_decay(0.0)
+            .build();
+        let group = |pattern: &str| ParamGroup::from_regex(pattern).expect("a valid regular expression");
+        ModuleOptimizer::from(rest)
+            .with_group(group(HIDDEN), HiddenMuon::new(self.muon_factor, 0.0), None)
+            .with_group(group(AVERAGE), Follow, None)
+    }
+
+    /// The model to be trained, on `device` (with autodiff), with its first values drawn from the recipe's seed.
+    pub fn trainer(&self, z_x: &Readout, device: &Device) -> DecoderTrainer {
+        let config = self.model(z_x.d_clip());
+        let mut noise = Noise::stream(self.seed, START_STREAM);
+        let unet = start::start_values(UNet::init(&config, device), z_x, &mut noise);
+        DecoderTrainer {
+            average: copy_of(&unet, UNet::init(&config, device)),
+            unet,
+            grad_clip: self.grad_clip,
+            ema_decay: self.ema_decay,
+        }
+    }
+}
+
+/// Paths of Muon's weights (norms' parameters are `gamma` and `beta`).
+const HIDDEN: &str = concat!(
+    r"^unet\.(image|(down|mid|up)\..*)",
+    r"\.(fc_tokens|fc_time|conv_1|conv_2|shortcut|proj_time|query|key|value|context_key|context_value|output)",
+    r"\.weight$"
+);
+const AVERAGE: &str = r"^average\.";
+
+/// Streams of a recipe's seed: a step's batch has the step's number, the first values this one.
+const START_STREAM: u64 = 1 << 40;
+
+/// A decoder in training.
+#[derive(Module, Debug)]
+pub struct DecoderTrainer {
+    /// What learns.
+    pub unet: UNet,
+    /// Its moving average, which is published.
+    pub average: UNet,
+    #[module(skip)]
+    grad_clip: f64,
+    #[module(skip)]
+    ema_decay: f64,
+}
+
+impl DecoderTrainer {
+    /// The loss, `[1]`, and the mean squared error of the clean picture without weights.
+    pub fn losses(&self, batch: DecoderBatch) -> (Tensor<1>, Tensor<1>) {
+        let x_0_hat = self
+            .unet
+            .forward(batch.x_t, &batch.t, Condition::Image(batch.z_x));
+        let loss = weighted(x_0_hat.clone(), batch.x_0.clone(), batch.weight);
+        (loss, (x_0_hat.detach() - batch.x_0).square().mean())
+    }
+}
+
+impl TrainStep for DecoderTrainer {
+    type Input = DecoderBatch;
+    type Output = StepReport;
+
+    fn step(&self, batch: DecoderBatch) -> TrainOutput<StepReport> {
+        let step = batch.step;
+        let (loss, error) = self.losses(batch);
+        let mut grads = GradientsParams::from_grads(loss.backward(), &self.unet);
+        let grad_norm = clip_global_norm(&self.unet, &mut grads, Some(self.grad_clip));
+        // Short at first, or the first values would stay in it for long.
+        let decay = self.ema_decay.min(step as f64 / (step as f64 + 9.0));
+        follow(&self.average, &self.unet, decay, &mut grads);
+        let values = vec![("loss", loss), ("loss/x0", error), ("grad_norm", grad_norm)];
+        TrainOutput {
+            grads,
+            item: StepReport::new(step, values),
+        }
+    }
+}
+
+/// burn-train asks for a validation step; the finished model is measured instead.
+impl InferenceStep for DecoderTrainer {
+    type Input = ();
+    type Output = StepReport;
+
+    fn step(&self, (): ()) -> StepReport {
+        StepReport::new(0, vec![("loss", Tensor::zeros([1], &self.devices()[0]))])
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -191,7 +191,7 @@ impl Checkpoint {
         &self.metadata
     }
 
-    /// A cheap identity: SHA-256 over every tensor's name, dtype, shape and the first, middle and last [`SAMPLE`] bytes of its data. It reads a
+    /// A cheap identity: SHA-256 over every tensor's name, dtype, shape and the first, middle and last 256 bytes of its data. It reads a
     /// few pages of each tensor, so it costs little for 5 GB of weights; it tells checkpoints apart that differ by training or dtype, not ones that
     /// were tampered with.
     pub fn fingerprint(&self) -> String {

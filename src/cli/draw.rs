@@ -19,8 +19,10 @@ use eclipse_t2i::models::clip::preprocess::read_picture;
 use super::progress::Stages;
 use super::{PrecisionArgs, Usage};
 
-/// Pictures at once on a GPU; a CPU gains nothing from more than one.
-const GPU_BATCH: usize = 4;
+/// Pictures at once, and pictures for which the networks are loaded once: on a GPU, where a picture takes about as long as loading does,
+const GPU: (usize, usize) = (4, 64);
+/// and on a CPU, which gains nothing from more than one at once, and where full-size pictures take minutes each.
+const CPU: (usize, usize) = (1, 4);
 
 /// Width and height.
 #[derive(Debug, Clone, Copy)]
@@ -207,9 +209,11 @@ pub fn draw(plan: &Plan, out: &OutArgs, device: DeviceSpec) -> anyhow::Result<()
             first.recipe.size
         );
     }
-    let own = if device.is_cpu() { 1 } else { GPU_BATCH };
+    let (batch, wave) = if device.is_cpu() { CPU } else { GPU };
+    let batch = out.batch.map_or(batch, usize::from);
     let options = RenderOptions {
-        batch: out.batch.map_or(own, usize::from),
+        batch,
+        wave: wave.max(batch),
         save_steps: out.save_steps,
     };
     let mut stages = Stages::new();

@@ -32,8 +32,6 @@ use crate::models::text_proj::TextProj;
 use crate::models::unet::UNet;
 use crate::weights::WeightsError;
 
-/// Pictures for which every network is loaded once.
-const WAVE: usize = 64;
 /// Captions, embeddings or pictures that a tower or a prior takes at once.
 const BATCH: usize = 32;
 
@@ -42,6 +40,8 @@ const BATCH: usize = 32;
 pub struct RenderOptions {
     /// Pictures that the decoder draws at once.
     pub batch: usize,
+    /// Pictures for which every network is loaded once, and which are finished together.
+    pub wave: usize,
     /// Also write every step: the trajectories, and a picture of each step of the decoder.
     pub save_steps: bool,
 }
@@ -131,7 +131,7 @@ impl Plan {
             on_event(Event::Skipped(&self.file(done, "png")));
         }
         let left: Vec<&Planned> = self.pictures.iter().filter(|p| !p.done).collect();
-        for pictures in left.chunks(WAVE) {
+        for pictures in left.chunks(options.wave.max(1)) {
             let wave = Wave {
                 plan: self,
                 pictures: pictures.to_vec(),

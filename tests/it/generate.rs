@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use burn::prelude::*;
 use eclipse_t2i::generate::draws::{RowNoise, Rows, Stage};
@@ -153,6 +154,64 @@ fn finished_pictures_are_kept_and_repeated() {
     let message = "error: cannot repeat the call exactly: `weights.decoder.sampled_sha256` was ";
     assert!(err.starts_with(message), "{err}");
     assert!(!folder.join("third").exists());
+}
+
+/// A call that is killed leaves whole pictures, each with its side file, and the next call draws only the others.
+#[test]
+fn a_killed_call_leaves_whole_pictures_and_goes_on() {
+    let desk = desk();
+    let folder = desk.path();
+    let prompts: String = (0..40).map(|i| format!("a dog and {i} cats\n")).collect();
+    std::fs::write(folder.join("prompts.txt"), prompts).expect("written");
+    let call = format!("{K22} --prompts prompts.txt");
+    let out = folder.join("pictures");
+    let finished = || {
+        let names = std::fs::read_dir(&out).into_iter().flatten().flatten();
+        names
+            .map(|e| e.path())
+            .filter(|p| p.extension().is_some_and(|e| e == "png"))
+            .collect::<Vec<_>>()
+    };
+    let mut before = BTreeMap::new();
+    for n in [1, 9] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_eclipse"))
+            .args(call.split_whitespace())
+            .current_dir(folder)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("starts");
+        let started = Instant::now();
+        while finished().len() < n {
+            assert!(started.elapsed() < Duration::from_secs(120), "nothing was drawn");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().expect("killed");
+        child.wait().expect("reaped");
+        for path in finished() {
+            assert_eq!(picture(path.clone()).dimensions(), (16, 16));
+            Recipe::read(&path.with_extension("json")).expect("its side file");
+        }
+        let now = files(&out);
+        assert!(before.iter().all(|(name, bytes)| now.get(name) == Some(bytes)));
+        before = now;
+    }
+    let n = finished().len();
+    assert!(n < 40, "no call was ever cut short: the test tests nothing");
+    let (code, out_text, err) = eclipse(folder, &call, &[]);
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(
+        out_text,
+        format!("drew {} pictures in pictures, {n} were there already\n", 40 - n)
+    );
+    let after = files(&out);
+    assert!(before.iter().all(|(name, bytes)| after.get(name) == Some(bytes)));
+
+    // As if nothing had happened.
+    good(folder, &format!("{call} --out whole"), &[]);
+    let whole = files(&folder.join("whole"));
+    assert_eq!(whole.len(), 80);
+    assert!(whole.iter().all(|(name, bytes)| after.get(name) == Some(bytes)));
 }
 
 #[test]

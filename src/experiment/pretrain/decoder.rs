@@ -451,6 +451,7 @@ mod tests {
         };
         let how = RenderOptions {
             batch: 1,
+            wave: 1,
             save_steps: false,
         };
         let layout = Layout::open(&request.out, None, None).expect("a pipeline");

@@ -67,7 +67,7 @@ impl fmt::Display for Precision {
 }
 
 /// A device that cannot be had.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error, PartialEq)]
 pub enum DeviceError {
     /// The name is not one of ours.
     #[error(
@@ -104,6 +104,20 @@ pub enum DeviceError {
         device: String,
         /// What was found instead.
         reason: String,
+    },
+    /// It computes something else than it should.
+    #[error(
+        "device `{device}` computes wrongly: {what} is off by {difference:.1e}, {allowed:.0e} are allowed; another driver may help"
+    )]
+    Wrong {
+        /// What was asked for.
+        device: String,
+        /// The operation.
+        what: &'static str,
+        /// The largest absolute difference.
+        difference: f32,
+        /// How much is rounding.
+        allowed: f32,
     },
 }
 
@@ -236,6 +250,38 @@ impl DeviceSpec {
         }
     }
 
+    /// Runs what networks are made of (a matrix product, a softmax, a convolution) and compares with sums done here. A bad driver can end the process:
+    /// ask from another one.
+    ///
+    /// # Errors
+    /// Like [`DeviceSpec::device`]; [`DeviceError::Wrong`] when the numbers differ.
+    pub fn check(&self) -> Result<(), DeviceError> {
+        let device = self.device()?;
+        let computed = std::panic::AssertUnwindSafe(|| sample::compute(&device));
+        let computed = std::panic::catch_unwind(computed).map_err(|panic| DeviceError::Absent {
+            device: self.to_string(),
+            reason: panic_text(panic.as_ref()),
+        })?;
+        for ((what, values), expected) in computed.into_iter().zip(sample::expected()) {
+            let differences = values.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+            let nan = values.len() != expected.len() || values.iter().any(|v| v.is_nan());
+            let difference = if nan {
+                f32::NAN
+            } else {
+                differences.fold(0.0, f32::max)
+            };
+            if nan || difference > sample::ALLOWED {
+                return Err(DeviceError::Wrong {
+                    device: self.to_string(),
+                    what,
+                    difference,
+                    allowed: sample::ALLOWED,
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// Burn's default dtype of a device can be set once in a process, and before its first tensor.
     fn set_precision(&self, mut device: Device, precision: Precision) -> Result<Device, DeviceError> {
         let refuse = |reason| DeviceError::Precision {
@@ -310,6 +356,71 @@ fn probe(device: Device) -> Device {
     device
 }
 
+/// A small computation whose result is known.
+mod sample {
+    use burn::tensor::activation::softmax;
+    use burn::tensor::module::conv2d;
+    use burn::tensor::ops::ConvOptions;
+    use burn::tensor::{Device, Tensor, TensorData};
+
+    /// f32 sums of [`K`] products in any order.
+    pub(super) const ALLOWED: f32 = 1e-4;
+    const M: usize = 33;
+    const K: usize = 70;
+    const N: usize = 65;
+    const SIDE: usize = 9;
+
+    fn left(i: usize, k: usize) -> f32 {
+        ((3 * i + 5 * k) % 11) as f32 / 11.0 - 0.45
+    }
+
+    fn right(k: usize, j: usize) -> f32 {
+        ((7 * k + 2 * j) % 13) as f32 / 13.0 - 0.4
+    }
+
+    /// By the device: a product `[M, N]`, its softmax by rows, and a 3 x 3 convolution with padding of `[1, 2, SIDE, SIDE]` to 4 channels.
+    pub(super) fn compute(device: &Device) -> [(&'static str, Vec<f32>); 3] {
+        let tensor = |n: usize, m: usize, f: fn(usize, usize) -> f32| -> Tensor<2> {
+            let values: Vec<f32> = (0..n * m).map(|i| f(i / m, i % m)).collect();
+            Tensor::from_data(TensorData::new(values, [n, m]), device)
+        };
+        let product = tensor(M, K, left).matmul(tensor(K, N, right));
+        let picture = tensor(2, SIDE * SIDE, left).reshape([1, 2, SIDE, SIDE]);
+        let weight = tensor(4, 2 * 9, right).reshape([4, 2, 3, 3]);
+        let convolved = conv2d(picture, weight, None, ConvOptions::new([1, 1], [1, 1], [1, 1], 1));
+        let read = |data: TensorData| data.iter::<f32>().collect::<Vec<f32>>();
+        [
+            ("a matrix product", read(product.clone().into_data())),
+            ("a softmax", read(softmax(product, 1).into_data())),
+            ("a convolution", read(convolved.into_data())),
+        ]
+    }
+
+    /// The same, in loops.
+    pub(super) fn expected() -> [Vec<f32>; 3] {
+        let mut product = vec![0.0; M * N];
+        for (at, sum) in product.iter_mut().enumerate() {
+            *sum = (0..K).map(|k| left(at / N, k) * right(k, at % N)).sum::<f32>();
+        }
+        let rows = product.chunks(N).flat_map(|row| {
+            let exp: Vec<f32> = row.iter().map(|v| v.exp()).collect();
+            let sum: f32 = exp.iter().sum();
+            exp.into_iter().map(move |e| e / sum)
+        });
+        let softmax = rows.collect();
+        let mut convolved = Vec::with_capacity(4 * SIDE * SIDE);
+        for (out, y, x) in (0..4 * SIDE * SIDE).map(|i| (i / SIDE / SIDE, i / SIDE % SIDE, i % SIDE)) {
+            let tap = |i: usize| {
+                let (channel, dy, dx) = (i / 9, i / 3 % 3, i % 3);
+                let (y, x) = ((y + dy).checked_sub(1)?, (x + dx).checked_sub(1)?);
+                (y < SIDE && x < SIDE).then(|| left(channel, y * SIDE + x) * right(out, i))
+            };
+            convolved.push((0..2 * 9).filter_map(tap).sum());
+        }
+        [product, softmax, convolved]
+    }
+}
+
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic
         .downcast_ref::<String>()
@@ -339,6 +450,13 @@ mod tests {
                 name.parse::<DeviceSpec>(),
                 Err(DeviceError::Unknown(name.to_string()))
             );
+        }
+    }
+
+    #[test]
+    fn what_this_build_has_computes_rightly() {
+        for device in DeviceSpec::available().into_iter().filter(DeviceSpec::is_cpu) {
+            assert_eq!(device.check(), Ok(()));
         }
     }
 

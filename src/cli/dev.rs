@@ -20,6 +20,8 @@ pub struct DevArgs {
 enum DevCommand {
     /// Write a full-size network or stack of random numbers in the published layout, to measure with.
     RandomCheckpoint(RandomArgs),
+    /// Compute something known on a device; a process of its own, because a driver may end it.
+    CheckDevice,
 }
 
 #[derive(Debug, Args)]
@@ -45,7 +47,10 @@ struct RandomArgs {
 
 /// Runs the command.
 pub fn run(args: &DevArgs, device: DeviceSpec) -> anyhow::Result<()> {
-    let DevCommand::RandomCheckpoint(args) = &args.command;
+    let args = match &args.command {
+        DevCommand::RandomCheckpoint(args) => args,
+        DevCommand::CheckDevice => return Ok(device.check()?),
+    };
     let written = random_stack::write(
         &args.name,
         &args.to,

@@ -1,5 +1,7 @@
 //! `eclipse devices`.
 
+use std::process::{Command, Stdio};
+
 use clap::Args;
 use eclipse_t2i::device::DeviceSpec;
 use serde_json::json;
@@ -18,11 +20,13 @@ pub fn run(args: &DevicesArgs) -> anyhow::Result<()> {
     let rows: Vec<(&str, bool, String)> = DeviceSpec::known()
         .into_iter()
         .map(|(name, built)| {
-            let state = match (built, name.parse::<DeviceSpec>().and_then(|d| d.device())) {
+            let state = match (built, name == default) {
                 (false, _) => format!("not in this build; build with --features {name}"),
-                (true, Ok(_)) if name == default => "ready (default)".to_owned(),
-                (true, Ok(_)) => "ready".to_owned(),
-                (true, Err(e)) => e.to_string(),
+                (true, is_default) => match trouble(name) {
+                    None if is_default => "ready (default)".to_owned(),
+                    None => "ready".to_owned(),
+                    Some(trouble) => trouble,
+                },
             };
             (name, built, state)
         })
@@ -35,4 +39,24 @@ pub fn run(args: &DevicesArgs) -> anyhow::Result<()> {
     }
     let lines = rows.iter().map(|(name, _, state)| format!("{name:<8} {state}\n"));
     super::print(&lines.collect::<String>())
+}
+
+/// What goes wrong when something known is computed on `device`, if anything does. Software drivers have been seen to end the process,
+/// so another one asks.
+fn trouble(device: &str) -> Option<String> {
+    let asked = std::env::current_exe().and_then(|program| {
+        let mut command = Command::new(program);
+        command.args(["--device", device, "dev", "check-device"]);
+        command.env_remove("RUST_LOG").stdin(Stdio::null()).output()
+    });
+    match asked {
+        Err(e) => Some(format!("cannot be tried: {e}")),
+        Ok(output) if output.status.success() => None,
+        Ok(output) => {
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            let error = text.lines().find_map(|line| line.strip_prefix("error: "));
+            let died = || format!("unusable: its driver ended the process ({})", output.status);
+            Some(error.map_or_else(died, str::to_owned))
+        }
+    }
 }

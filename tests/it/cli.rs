@@ -160,6 +160,10 @@ fn a_device_outside_the_build_is_refused_with_what_there_is() {
     let devices = eclipse(root(), &["devices", "--json"]).1;
     let devices: Vec<serde_json::Value> = serde_json::from_str(&devices).expect("JSON");
     assert_eq!(devices.len(), 6);
+    assert!(
+        devices.iter().any(|d| d["state"] == "ready (default)"),
+        "{devices:?}"
+    );
     let missing = devices
         .iter()
         .find(|d| d["built"] == false)

@@ -326,19 +326,23 @@ impl DeviceSpec {
 /// Whether Burn's own GELU has the exact derivative on `device`. Burn 0.22.1 differentiates the tanh approximation of GELU on every backend
 /// (`burn-backend`'s `gelu_backward`) but flex, which has its own: off by 2e-4 in a prior's gradients.
 pub fn has_exact_gelu(device: &Device) -> bool {
-    #[cfg(feature = "flex")]
-    return *device == Device::flex();
-    #[cfg(not(feature = "flex"))]
-    return false;
+    is_flex(device)
 }
 
 /// Whether a 3 x 3 convolution is faster by matrix products than by Burn's own operation (0.22.1): it is on flex, up to twice. Not while
 /// gradients are recorded: the products would keep many more intermediate results.
 pub fn convolves_by_products(device: &Device) -> bool {
-    #[cfg(feature = "flex")]
-    return *device == Device::flex() && !device.is_autodiff();
-    #[cfg(not(feature = "flex"))]
-    return false;
+    is_flex(device) && !device.is_autodiff()
+}
+
+#[cfg(feature = "flex")]
+fn is_flex(device: &Device) -> bool {
+    *device == Device::flex()
+}
+
+#[cfg(not(feature = "flex"))]
+fn is_flex(_device: &Device) -> bool {
+    false
 }
 
 #[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal"))]

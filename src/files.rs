@@ -83,6 +83,24 @@ pub fn create_dir(path: impl AsRef<Path>) -> Result<(), FileError> {
     std::fs::create_dir_all(path).map_err(|e| FileError::io("create", path, e))
 }
 
+/// The files in the folder `path`, by name. Folders are left out.
+///
+/// # Errors
+/// [`FileError::Io`].
+pub fn list(path: impl AsRef<Path>) -> Result<Vec<PathBuf>, FileError> {
+    let path = path.as_ref();
+    let fail = |e| FileError::io("read", path, e);
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(fail)? {
+        let file = entry.map_err(fail)?.path();
+        if file.is_file() {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
 /// Writes `bytes` to a temporary file beside `path`, flushes it to disk and renames it to `path`.
 ///
 /// # Errors

@@ -21,7 +21,7 @@ use std::io::{ErrorKind, Write};
 use burn::tensor::Device;
 use clap::{Args, Parser, Subcommand};
 use eclipse_t2i::device::{DeviceError, DeviceSpec, Precision};
-use eclipse_t2i::experiment::{Execute, PriorExecutor, Setting, SpecError};
+use eclipse_t2i::experiment::{PriorExecutor, Setting, SpecError};
 
 /// Train, sample, evaluate and sweep text-to-image priors (ECLIPSE, Projection, Diffusion-Baseline).
 #[derive(Debug, Parser)]
@@ -136,14 +136,14 @@ pub fn is_usage(error: &anyhow::Error) -> bool {
 }
 
 /// What carries runs out; `show_steps` for a run that has the terminal to itself.
-fn executor(device: DeviceSpec, show_steps: bool) -> anyhow::Result<Box<dyn Execute>> {
+fn executor(device: DeviceSpec, show_steps: bool) -> anyhow::Result<PriorExecutor> {
     let progress = progress::Steps::new();
     let on_step = move |run: &std::path::Path, step, n_steps| {
         if show_steps {
             progress.show(run, step, n_steps);
         }
     };
-    Ok(Box::new(PriorExecutor::new(device.device()?, Box::new(on_step))))
+    Ok(PriorExecutor::new(device.device()?, Box::new(on_step)))
 }
 
 /// Writes data to stdout. A reader that closed the pipe has seen enough.

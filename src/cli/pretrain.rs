@@ -9,6 +9,7 @@ use eclipse_t2i::experiment::bars::BarSizes;
 use eclipse_t2i::experiment::pretrain::{DecoderPretrain, Pretrain, pretrain_decoder, pretrain_emoji};
 use eclipse_t2i::train::clip::ClipRecipe;
 use eclipse_t2i::train::decoder::DecoderRecipe;
+use eclipse_t2i::weights::read_json;
 
 /// Arguments of `eclipse pretrain`.
 #[derive(Debug, Args)]
@@ -31,6 +32,9 @@ pub struct PretrainArgs {
     /// Seed of the first values and of all batches.
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
+    /// Another recipe: a JSON object with some of the keys under `recipe` in `pretrain.json`; the others stay.
+    #[arg(long, value_name = "FILE", conflicts_with = "smoke")]
+    recipe: Option<PathBuf>,
     /// Optimiser steps, if not the recipe's.
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
@@ -95,10 +99,10 @@ fn folders(args: &PretrainArgs) -> (PathBuf, PathBuf) {
 }
 
 fn run_clip(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
-    let base = if args.smoke {
-        ClipRecipe::smoke()
-    } else {
-        ClipRecipe::default()
+    let base: ClipRecipe = match &args.recipe {
+        Some(path) => read_json(path)?,
+        None if args.smoke => ClipRecipe::smoke(),
+        None => ClipRecipe::default(),
     };
     let n_steps = args.steps.unwrap_or(base.n_steps);
     let recipe = ClipRecipe {
@@ -133,10 +137,15 @@ fn run_clip(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
 }
 
 fn run_decoder(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
-    let base = if args.smoke {
-        DecoderRecipe::smoke()
-    } else {
-        DecoderRecipe::default()
+    let base: DecoderRecipe = match &args.recipe {
+        Some(path) => {
+            let recipe: DecoderRecipe = read_json(path)?;
+            let usage = |reason| super::Usage(format!("{}: {reason}", path.display()));
+            recipe.check().map_err(usage)?;
+            recipe
+        }
+        None if args.smoke => DecoderRecipe::smoke(),
+        None => DecoderRecipe::default(),
     };
     let n_steps = args.steps.unwrap_or(base.n_steps);
     let recipe = DecoderRecipe {

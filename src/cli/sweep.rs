@@ -44,7 +44,7 @@ pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
     if args.dry_run {
         return list(&planned, &runs, args.destination.json);
     }
-    let executor = super::executor(device, false)?;
+    let executor = super::executor(device, false)?.sharing_priors(args.destination.runs.join(".priors"));
     let options = SweepOptions {
         runs: runs.clone(),
         experiment: spec.name(),
@@ -58,7 +58,7 @@ pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
         "{wide_bar} {pos}/{len} runs, {elapsed} {msg}",
     )?);
     bar.enable_steady_tick(Duration::from_millis(500));
-    let outcomes = sweep(&planned, &options, executor.as_ref(), &|event| match event {
+    let outcomes = sweep(&planned, &options, &executor, &|event| match event {
         Event::Begin { planned } => bar.set_message(planned.name().to_owned()),
         Event::End {
             planned,

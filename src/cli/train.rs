@@ -46,7 +46,7 @@ pub fn run(args: &TrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
         return Err(Usage(hint).into());
     }
     let executor = super::executor(device, true)?;
-    let outcome = execute::execute(&planned, &dir, "train", &device.to_string(), executor.as_ref())
+    let outcome = execute::execute(&planned, &dir, "train", &device.to_string(), &executor)
         .map_err(anyhow::Error::from_boxed)?;
     match outcome {
         Outcome::Skipped => eprintln!("already finished: {}", out.display()),

@@ -133,8 +133,19 @@ impl FrozenClip {
     pub fn scenes(&self, scenes: &[Scene]) -> Result<Vec<f32>, EncodeError> {
         let mut z_x = Vec::with_capacity(scenes.len() * self.d_clip());
         for batch in scenes.chunks(BATCH) {
-            let pictures: Vec<RgbImage> = batch.iter().map(picture).collect();
-            z_x.extend(self.image.encode(&pictures)?.into_data().iter::<f32>());
+            z_x.extend(self.pictures(&batch.iter().map(picture).collect::<Vec<_>>())?);
+        }
+        Ok(z_x)
+    }
+
+    /// Encodes pictures: z_x, `[n, d_clip]`, row by row.
+    ///
+    /// # Errors
+    /// [`EncodeError::Clip`].
+    pub fn pictures(&self, pictures: &[RgbImage]) -> Result<Vec<f32>, EncodeError> {
+        let mut z_x = Vec::with_capacity(pictures.len() * self.d_clip());
+        for batch in pictures.chunks(BATCH) {
+            z_x.extend(self.image.encode(batch)?.into_data().iter::<f32>());
         }
         Ok(z_x)
     }

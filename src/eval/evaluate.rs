@@ -134,7 +134,7 @@ pub fn evaluate(inputs: &Inputs<'_>) -> Result<EvalFile, EvalError> {
             table.add(&format!("retrieval/{name}_r{k}"), &mean_over_seeds(&hits));
         }
     }
-    add_frechet(&mut table, inputs.z_x_hat, z_x)?;
+    add_frechet(&mut table, "", inputs.z_x_hat, z_x)?;
     table.add("norm_ratio", &mean(&|p| norm_ratios(p, z_x))?);
     let places = inputs
         .z_x_hat
@@ -184,7 +184,13 @@ fn add_choices(table: &mut Table<'_>, inputs: &Inputs<'_>) -> Result<(), EvalErr
     Ok(())
 }
 
-fn add_frechet(table: &mut Table<'_>, z_x_hat: &[Embeddings], z_x: &Embeddings) -> Result<(), EvalError> {
+/// `<prefix>frechet` and `<prefix>frechet_relative`, the mean over the samples in `z_x_hat`.
+pub(super) fn add_frechet(
+    table: &mut Table<'_>,
+    prefix: &str,
+    z_x_hat: &[Embeddings],
+    z_x: &Embeddings,
+) -> Result<(), EvalError> {
     let mut relative = Vec::new();
     for (split, rows) in table.groups() {
         if rows.len() < 2 {
@@ -203,7 +209,7 @@ fn add_frechet(table: &mut Table<'_>, z_x_hat: &[Embeddings], z_x: &Embeddings) 
         });
         let metric = |name: &str, value: f64| Metric {
             note: note.clone(),
-            ..Metric::scalar(name, split, value, n)
+            ..Metric::scalar(format!("{prefix}{name}"), split, value, n)
         };
         table.metrics.push(metric(
             "frechet",
@@ -217,13 +223,13 @@ fn add_frechet(table: &mut Table<'_>, z_x_hat: &[Embeddings], z_x: &Embeddings) 
 }
 
 /// Collects metrics over all prompts and each split.
-struct Table<'a> {
+pub(super) struct Table<'a> {
     splits: &'a [Split],
-    metrics: Vec<Metric>,
+    pub(super) metrics: Vec<Metric>,
 }
 
 impl<'a> Table<'a> {
-    fn new(splits: &'a [Split]) -> Self {
+    pub(super) fn new(splits: &'a [Split]) -> Self {
         Self {
             splits,
             metrics: Vec::new(),
@@ -248,7 +254,13 @@ impl<'a> Table<'a> {
         self.add_some(name, &values.iter().copied().map(Some).collect::<Vec<_>>());
     }
 
-    fn add_some(&mut self, name: &str, values: &[Option<f64>]) {
+    /// Puts the metrics of `other` behind these.
+    pub(super) fn append(&mut self, other: Table<'_>) {
+        self.metrics.extend(other.metrics);
+    }
+
+    /// A metric of the prompts that have a value.
+    pub(super) fn add_some(&mut self, name: &str, values: &[Option<f64>]) {
         for (split, rows) in self.groups() {
             let there: Vec<(usize, f64)> = rows.iter().filter_map(|&i| Some((i, values[i]?))).collect();
             if !there.is_empty() {

@@ -11,15 +11,18 @@
 //! - [`frechet`](mod@frechet): distance between the distributions of predictions and of true embeddings.
 //! - [`baselines`]: what anyone would try first. [`probe`]: what a linear map reads from embeddings. [`ridge`]: the map itself.
 //! - [`checker`]: how far what the checker of a world reads from pixels can be trusted.
+//! - [`composition`](mod@composition): what a checker finds in the pictures that a decoder draws from the predictions.
 //! - [`bootstrap`]: intervals over seeds and prompts.
 
 pub mod baselines;
 pub mod bootstrap;
 pub mod checker;
+pub mod composition;
 pub mod embedding;
 pub mod evaluate;
 pub mod forced_choice;
 pub mod frechet;
+pub mod pictures;
 pub mod probe;
 pub mod results;
 pub mod ridge;
@@ -29,6 +32,7 @@ use std::fmt::Display;
 use std::path::PathBuf;
 
 pub use bootstrap::{Bootstrap, Interval};
+pub use composition::{Drawn, PictureInputs, composition};
 pub use evaluate::{Inputs, Split, evaluate};
 pub use results::{EvalFile, Metric};
 pub use rows::Embeddings;

@@ -1,19 +1,22 @@
 //! Carrying out a run for real: encode the pairs, train the prior, predict the test prompts, score.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use burn::prelude::*;
 
 use super::execute::{Execute, Failure};
 use super::metrics::MetricsLog;
+use super::pictures::{Pictures, decoder_files};
 use super::questions::Questions;
 use super::run::Run;
 use super::run_dir::RunDir;
+use super::shared::Shared;
 use super::spec::{
     BetaSchedule, DiffusionSpec, EclipseSpec, ObjectiveSpec, SamplerSpec, ScheduleSpec, SchedulerKind, Tau,
 };
+use super::trained::{TrainedPriors, is_whole};
 use crate::data::encode::FrozenClip;
 use crate::data::pairs::Pairs;
 use crate::diffusion::{self, Scheduler, SchedulerConfig, Variance};
@@ -46,41 +49,34 @@ pub type OnStep = Box<dyn Fn(&Path, usize, usize) + Send + Sync>;
 pub struct PriorExecutor {
     device: Device,
     on_step: Arc<OnStep>,
+    trained: Option<TrainedPriors>,
     clips: Shared<PathBuf, FrozenClip>,
+    pictures: Pictures,
     pairs: Shared<String, Pairs>,
     questions: Shared<String, Questions>,
-}
-
-/// Values made once and kept.
-struct Shared<K, V>(Mutex<HashMap<K, Arc<V>>>);
-
-impl<K: std::hash::Hash + Eq, V> Shared<K, V> {
-    fn new() -> Self {
-        Self(Mutex::new(HashMap::new()))
-    }
-
-    /// The value of `key`, made by `make` the first time. Others wait meanwhile: they would make the same.
-    fn get<E>(&self, key: K, make: impl FnOnce() -> Result<V, E>) -> Result<Arc<V>, E> {
-        let mut kept = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(value) = kept.get(&key) {
-            return Ok(value.clone());
-        }
-        let value = Arc::new(make()?);
-        kept.insert(key, value.clone());
-        Ok(value)
-    }
 }
 
 impl PriorExecutor {
     /// An executor on `device` (without autodiff).
     pub fn new(device: Device, on_step: OnStep) -> Self {
-        let (clips, pairs, questions) = (Shared::new(), Shared::new(), Shared::new());
         Self {
+            pictures: Pictures::new(device.clone()),
             device,
             on_step: Arc::new(on_step),
-            clips,
-            pairs,
-            questions,
+            trained: None,
+            clips: Shared::new(),
+            pairs: Shared::new(),
+            questions: Shared::new(),
+        }
+    }
+
+    /// Keeps every trained prior in `folder` too, and takes it from there when a run trains like an earlier one: runs that differ in their
+    /// evaluation or in the sampling of a diffusion prior train once.
+    #[must_use]
+    pub fn sharing_priors(self, folder: PathBuf) -> Self {
+        Self {
+            trained: Some(TrainedPriors::new(folder)),
+            ..self
         }
     }
 
@@ -126,8 +122,7 @@ impl PriorExecutor {
         pairs: &Arc<Pairs>,
     ) -> Result<AnyPrior, Failure> {
         let saved = dir.prior_dir();
-        // `config.json` is written last, so it says that the folder is whole.
-        if !saved.join("config.json").is_file() {
+        let train = || -> Result<(), Failure> {
             match run.objective() {
                 ObjectiveSpec::Eclipse(spec) => self.train_one_pass(run, dir, clip, pairs, spec)?,
                 ObjectiveSpec::Projection(spec) => {
@@ -141,6 +136,12 @@ impl PriorExecutor {
                 ObjectiveSpec::Diffusion(spec) => self.train_diffusion(run, dir, clip, pairs, spec)?,
                 ObjectiveSpec::Baseline(_) => return Err("a baseline has no prior to train".into()),
             }
+            Ok(())
+        };
+        match &self.trained {
+            _ if is_whole(&saved) => (),
+            None => train()?,
+            Some(trained) => trained.get(&self.training_key(run)?, dir, train)?,
         }
         Ok(AnyPrior::load(&saved, &self.device)?.1)
     }
@@ -289,31 +290,48 @@ impl PriorExecutor {
             })
             .collect()
     }
+
+    /// What decides a trained prior: the configuration and the CLIP.
+    fn training_key(&self, run: &Run) -> Result<String, Failure> {
+        let mut text = run.training_hash();
+        for (name, hash) in clip_files(run.clip())? {
+            text.push_str(&format!("\n{name} {hash}"));
+        }
+        Ok(files::sha256(text.as_bytes()))
+    }
+}
+
+/// SHA-256 of the files of a CLIP, by name.
+fn clip_files(dir: &Path) -> Result<BTreeMap<String, String>, Failure> {
+    let hash = |file: PathBuf| -> Result<(String, String), Failure> {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        Ok((format!("clip/{name}"), files::sha256_file(&file)?))
+    };
+    let config = hash(dir.join("config.json"))?;
+    let weights = Checkpoint::open(dir)?;
+    let mut files: BTreeSet<PathBuf> = weights.tensors().values().map(|t| t.file.clone()).collect();
+    let beside = [".", "../tokenizer", "../feature_extractor", "../image_processor"];
+    let names = [
+        "tokenizer.json",
+        "vocab.json",
+        "merges.txt",
+        "preprocessor_config.json",
+    ];
+    let known = beside
+        .iter()
+        .flat_map(|folder| names.map(|name| dir.join(folder).join(name)));
+    files.extend(known.filter(|file| file.is_file()));
+    let others = files.into_iter().map(hash);
+    std::iter::once(Ok(config)).chain(others).collect()
 }
 
 impl Execute for PriorExecutor {
     fn inputs(&self, run: &Run) -> Result<BTreeMap<String, String>, Failure> {
-        let dir = run.clip();
-        let hash = |file: PathBuf| -> Result<(String, String), Failure> {
-            let name = file.file_name().unwrap_or_default().to_string_lossy();
-            Ok((format!("clip/{name}"), files::sha256_file(&file)?))
-        };
-        let config = hash(dir.join("config.json"))?;
-        let weights = Checkpoint::open(dir)?;
-        let mut files: BTreeSet<PathBuf> = weights.tensors().values().map(|t| t.file.clone()).collect();
-        let beside = [".", "../tokenizer", "../feature_extractor", "../image_processor"];
-        let names = [
-            "tokenizer.json",
-            "vocab.json",
-            "merges.txt",
-            "preprocessor_config.json",
-        ];
-        let known = beside
-            .iter()
-            .flat_map(|folder| names.map(|name| dir.join(folder).join(name)));
-        files.extend(known.filter(|file| file.is_file()));
-        let others = files.into_iter().map(hash);
-        std::iter::once(Ok(config)).chain(others).collect()
+        let mut files = clip_files(run.clip())?;
+        if run.eval().n_pictures > 0 {
+            files.extend(decoder_files(run.decoder())?);
+        }
+        Ok(files)
     }
 
     fn execute(&self, run: &Run, dir: &RunDir) -> Result<(), Failure> {
@@ -341,7 +359,11 @@ impl Execute for PriorExecutor {
             splits: &asked.splits,
             gap: &ModalityGap::of(&z_y, &z_x)?,
         };
-        Ok(evaluate(&inputs)?.write(dir.eval_path("embedding"))?)
+        evaluate(&inputs)?.write(dir.eval_path("embedding"))?;
+        if run.eval().n_pictures > 0 {
+            self.pictures.score(run, dir, &clip, &asked, &z_x_hat[0])?;
+        }
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ mod error;
 pub mod execute;
 pub mod executor;
 mod metrics;
+mod pictures;
 mod plot;
 pub mod pretrain;
 pub mod provenance;
@@ -16,8 +17,10 @@ pub mod report;
 pub mod resolve;
 pub mod run;
 pub mod run_dir;
+mod shared;
 pub mod spec;
 pub mod sweep;
+mod trained;
 
 pub use error::{RunDirError, SpecError};
 pub use execute::{Execute, Failure, Outcome};

@@ -5,7 +5,7 @@ use crate::data::pairs::Texts;
 use crate::eval::forced_choice::{Candidates, Kind};
 use crate::eval::{Embeddings, EvalError, Split};
 use crate::noise::Noise;
-use crate::world::{self, Scene};
+use crate::world::{self, Prompt, Scene};
 
 /// Streams of the evaluation seed: pictures here, noise of the predictions from 1 on.
 const PICTURES: u64 = 0;
@@ -13,6 +13,8 @@ const PICTURES: u64 = 0;
 /// Encoded test prompts.
 #[derive(Debug)]
 pub struct Questions {
+    /// The prompts.
+    pub prompts: Vec<Prompt>,
     /// The prompts as priors read them.
     pub texts: Texts,
     /// `[n, d_clip]`
@@ -37,22 +39,21 @@ pub enum QuestionError {
 }
 
 impl Questions {
-    /// Draws a true picture for each test prompt and encodes everything. `n_per_split` prompts of each split at most, 0 for all.
+    /// Draws a true picture for each test prompt and encodes everything. `n_per_split` prompts of each split at most, evenly spread over
+    /// it, 0 for all.
     ///
     /// # Errors
     /// [`QuestionError`].
     pub fn of_emoji(clip: &FrozenClip, n_per_split: usize, seed: u64) -> Result<Self, QuestionError> {
-        let mut taken = [0; 3];
-        let prompts = world::test_prompts().iter().filter(|p| {
-            let n = &mut taken[p.split as usize];
-            *n += 1;
-            n_per_split == 0 || *n <= n_per_split
-        });
+        let all = world::test_prompts();
+        let of_all: Vec<Split> = all.iter().map(|p| p.split.into()).collect();
+        let n = if n_per_split == 0 { all.len() } else { n_per_split };
+        let prompts: Vec<Prompt> = spread(&of_all, n).into_iter().map(|i| all[i].clone()).collect();
         let mut noise = Noise::stream(seed, PICTURES);
         let (mut texts, mut splits) = (Vec::new(), Vec::new());
         let (mut truth, mut other, mut wrong, mut labels) =
             (Vec::new(), Vec::new(), Vec::<Scene>::new(), Vec::new());
-        for (i, prompt) in prompts.enumerate() {
+        for (i, prompt) in prompts.iter().enumerate() {
             let rng = noise.rng();
             let scene = world::realise(&prompt.statement, rng);
             for variant in world::variants(&scene, &prompt.statement, rng) {
@@ -75,6 +76,33 @@ impl Questions {
             candidates: Candidates::new(embed(&truth)?, embed(&wrong)?, labels)?,
             other_renders: embed(&other)?,
             splits,
+            prompts,
         })
+    }
+}
+
+/// The places of `n` members of each split, evenly spread over it (all of a split that has fewer), in ascending order.
+pub(super) fn spread(splits: &[Split], n: usize) -> Vec<usize> {
+    let of_split = |split| {
+        let places: Vec<usize> = (0..splits.len()).filter(|i| splits[*i] == split).collect();
+        let n = n.min(places.len());
+        (0..n).map(move |i| places[i * places.len() / n])
+    };
+    let mut places: Vec<usize> = Split::ALL.into_iter().flat_map(of_split).collect();
+    places.sort_unstable();
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prompts_are_spread_over_their_split() {
+        use Split::{Against, Seen, Unseen};
+        let splits = [Seen, Seen, Unseen, Seen, Seen, Seen, Against, Seen, Unseen];
+        assert_eq!(spread(&splits, 2), [0, 2, 4, 6, 8]);
+        assert_eq!(spread(&splits, 100), (0..9).collect::<Vec<_>>());
+        assert_eq!(spread(&splits, 0), [0; 0]);
     }
 }

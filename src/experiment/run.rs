@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::SpecError;
 use super::spec::{
-    DataSpec, EvalSpec, ModelSpec, ObjectiveSpec, RunSpec, ScheduleSpec, Tau, TrainSpec, WORLDS,
+    DataSpec, EvalSpec, ModelSpec, ObjectiveSpec, RunSpec, SamplerSpec, ScheduleSpec, Tau, TrainSpec, WORLDS,
 };
 use crate::files;
 
@@ -13,6 +13,7 @@ use crate::files;
 pub struct Run {
     spec: RunSpec,
     clip: PathBuf,
+    decoder: PathBuf,
     config: String,
     hash: String,
 }
@@ -26,6 +27,11 @@ impl Run {
     /// Directory of the frozen CLIP. Whether it exists is the loader's to say.
     pub fn clip(&self) -> &Path {
         &self.clip
+    }
+
+    /// Directory of the frozen decoder, used if [`EvalSpec::n_pictures`] is above 0. Whether it exists is the loader's to say.
+    pub fn decoder(&self) -> &Path {
+        &self.decoder
     }
 
     /// Seed of initial weights, order, noise and dropped conditions.
@@ -68,6 +74,24 @@ impl Run {
         &self.hash
     }
 
+    /// SHA-256 of what decides the trained prior: runs that differ in their evaluation only, or in how often and how a diffusion prior is sampled,
+    /// have it in common.
+    pub fn training_hash(&self) -> String {
+        let mut spec = self.spec.clone();
+        (spec.eval, spec.decoder) = (EvalSpec::default(), None);
+        if let ObjectiveSpec::Diffusion(diffusion) = &mut spec.objective {
+            diffusion.sampler = SamplerSpec {
+                scheduler: diffusion.sampler.scheduler, // saved beside the prior
+                ..SamplerSpec::default()
+            };
+        }
+        files::sha256(
+            toml::to_string(&spec)
+                .expect("a checked specification is TOML")
+                .as_bytes(),
+        )
+    }
+
     /// The first 8 digits of [`Run::hash`], which names run directories.
     pub fn short_hash(&self) -> &str {
         &self.hash[..8]
@@ -97,11 +121,12 @@ impl RunSpec {
 
     pub(super) fn resolve_or_bad(mut self) -> Result<Run, Bad> {
         check(&self)?;
-        let clip = match &self.clip {
-            Some(path) => path.clone(),
-            None => Path::new("datasets").join(&self.world).join("clip"),
-        };
-        self.clip = Some(clip.clone());
+        let built_in = Path::new("datasets").join(&self.world);
+        let clip = self.clip.get_or_insert_with(|| built_in.join("clip")).clone();
+        let decoder = self
+            .decoder
+            .get_or_insert_with(|| built_in.join("decoder"))
+            .clone();
         if let ScheduleSpec::Sgdr(sgdr) = &mut self.train.schedule
             && sgdr.t_0 == 0
         {
@@ -112,6 +137,7 @@ impl RunSpec {
         Ok(Run {
             spec: self,
             clip,
+            decoder,
             config,
             hash,
         })
@@ -196,6 +222,14 @@ fn check(spec: &RunSpec) -> Result<(), Bad> {
         spec.model.d_head,
     )?;
     at_least("eval.n_noise", 1, spec.eval.n_noise)?;
+    demand(
+        "eval.n_pictures",
+        spec.eval.n_pictures != 1,
+        "0, or 2 and above (a Frechet distance needs two)",
+        spec.eval.n_pictures,
+    )?;
+    at_least("eval.decoder_steps", 1, spec.eval.decoder_steps)?;
+    not_negative("eval.decoder_guidance", spec.eval.decoder_guidance)?;
     check_objective(spec)?;
     if !matches!(spec.objective, ObjectiveSpec::Baseline(_)) {
         check_train(spec)?;

@@ -4,6 +4,7 @@
 //! config.toml      fully resolved            provenance.json  code, device, inputs, times
 //! spec.toml        as the user gave it       metrics.jsonl    one value a line
 //! checkpoint/      the trainer's             eval/<name>.json scores
+//! prior/           what was trained          pictures/        some of what it draws
 //! LOCK             while a process works     DONE             written last
 //! ```
 //!
@@ -90,25 +91,18 @@ impl RunDir {
         self.path.join("eval").join(format!("{name}.json"))
     }
 
+    /// `pictures/`: pictures for the report and their index. Not made here.
+    pub fn pictures_dir(&self) -> PathBuf {
+        self.path.join("pictures")
+    }
+
     /// Every `eval/*.json`, by name.
     ///
     /// # Errors
     /// [`RunDirError::File`] when the folder cannot be read.
     pub fn eval_files(&self) -> Result<Vec<PathBuf>, RunDirError> {
-        let folder = self.path.join("eval");
-        let fail = |source| FileError::Io {
-            action: "read",
-            path: folder.clone(),
-            source,
-        };
-        let mut paths = Vec::new();
-        for entry in self.file(std::fs::read_dir(&folder).map_err(fail))? {
-            let path = self.file(entry.map_err(fail))?.path();
-            if path.extension().is_some_and(|e| e == "json") {
-                paths.push(path);
-            }
-        }
-        paths.sort();
+        let mut paths = self.file(files::list(self.path.join("eval")))?;
+        paths.retain(|path| path.extension().is_some_and(|e| e == "json"));
         Ok(paths)
     }
 

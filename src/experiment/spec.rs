@@ -22,6 +22,9 @@ pub struct RunSpec {
     pub world: String,
     /// Directory of the frozen CLIP. Left out: `datasets/<world>/clip`. Relative to the working directory.
     pub clip: Option<PathBuf>,
+    /// Directory of the frozen decoder that draws what the prior predicts; not read while `eval.n_pictures` is 0. Left out:
+    /// `datasets/<world>/decoder`. Relative to the working directory.
+    pub decoder: Option<PathBuf>,
     /// Seed of everything the run draws itself: initial weights, order of the pairs, noise, dropped conditions.
     pub seed: u64,
     /// Training pairs.
@@ -41,6 +44,7 @@ impl Default for RunSpec {
         Self {
             world: "emoji".into(),
             clip: None,
+            decoder: None,
             seed: 0,
             data: DataSpec::default(),
             model: ModelSpec::default(),
@@ -427,6 +431,14 @@ pub struct EvalSpec {
     pub n_noise: usize,
     /// Seed of the rendered scenes and of the noise. Apart from `seed`, so that all runs answer the same questions.
     pub seed: u64,
+    /// Test prompts of each split, evenly spread over it, whose first prediction is drawn by the decoder and read by the checker. 0: none.
+    pub n_pictures: usize,
+    /// How many of those pictures, of each split, are kept for the report.
+    pub n_shown: usize,
+    /// Steps of the decoder.
+    pub decoder_steps: usize,
+    /// Classifier-free guidance of the decoder; 1 is none.
+    pub decoder_guidance: f64,
 }
 
 impl Default for EvalSpec {
@@ -435,6 +447,10 @@ impl Default for EvalSpec {
             n_prompts: 0,
             n_noise: 4,
             seed: 0,
+            n_pictures: 0,
+            n_shown: 8,
+            decoder_steps: 10,
+            decoder_guidance: 2.0,
         }
     }
 }

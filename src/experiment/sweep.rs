@@ -24,7 +24,7 @@ use super::run::Run;
 use crate::eval::baselines::BaselineKind;
 
 /// The parts of a run that a baseline depends on. It has no network, so no size, no training and no seed.
-const BASELINE_KEYS: &[&str] = &["world", "clip", "data", "eval"];
+const BASELINE_KEYS: &[&str] = &["world", "clip", "decoder", "data", "eval"];
 
 /// Sizes of a smoke run, under the file's own `[smoke]`.
 const SMOKE: &str = "

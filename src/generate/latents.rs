@@ -30,7 +30,7 @@ pub enum LatentSpace {
 pub enum Autoencoder {
     /// MoVQ.
     Movq(Movq),
-    /// Squares of pixels: nothing is lost.
+    /// Squares of pixels.
     Pixels(PixelSpace),
 }
 
@@ -68,7 +68,7 @@ impl LatentSpace {
     pub fn scale(&self) -> usize {
         match self {
             Self::Movq(config) => config.scale(),
-            Self::Pixels(space) => space.block,
+            Self::Pixels(space) => space.side(),
         }
     }
 
@@ -76,7 +76,7 @@ impl LatentSpace {
     pub fn side(&self, pixels: usize) -> usize {
         match self {
             Self::Movq(config) => latent_side(pixels, config.scale()),
-            Self::Pixels(space) => pixels.div_ceil(space.block),
+            Self::Pixels(space) => pixels.div_ceil(space.side()),
         }
     }
 
@@ -84,7 +84,7 @@ impl LatentSpace {
     pub fn own_side(&self, sample_size: usize) -> usize {
         match self {
             Self::Movq(_) => MOVQ_SIDE,
-            Self::Pixels(space) => sample_size * space.block,
+            Self::Pixels(space) => sample_size * space.side(),
         }
     }
 

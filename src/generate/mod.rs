@@ -2,6 +2,7 @@
 
 pub mod decoder;
 pub mod draws;
+pub mod frozen;
 pub mod kandinsky;
 pub mod karlo;
 pub mod latents;

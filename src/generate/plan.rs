@@ -734,7 +734,7 @@ fn kandinsky_side(
     Ok((d_clip, latent, size))
 }
 
-fn conditioned(dir: &Path, config: &UNetConfig, expected: &str) -> RenderError {
+pub(super) fn conditioned(dir: &Path, config: &UNetConfig, expected: &str) -> RenderError {
     WeightsError::Config {
         path: dir.join("config.json"),
         reason: format!(

@@ -1,9 +1,10 @@
 //! Pixels in the place of latents: squares of pixels moved into the channels (Shi et al. 2016, the inverse of their sub-pixel shuffle).
 //!
-//! It stands where MoVQ stands in Kandinsky 2.2, for pictures so small that no autoencoder is worth its weights: nothing is lost, and a UNet has
-//! fewer places to visit. A pipeline with it has `pixel_space/config.json`, which no other program reads.
+//! It stands where MoVQ stands in Kandinsky 2.2, for pictures so small that no autoencoder is worth its weights: a UNet has fewer places to visit.
+//! With `pool` 1 nothing is lost; above that, squares of `pool` x `pool` pixels become their mean first, and are drawn by bicubic interpolation in the
+//! end: a UNet then draws at a fraction of the resolution. A pipeline with it has `pixel_space/config.json`, which no other program reads.
 //!
-//! Axes: batch; channels; h, w of the picture; block, the side of a square.
+//! Axes: batch; channels; h, w of the picture; side = block x pool, the pixels along the side of a square.
 
 use std::path::Path;
 
@@ -11,6 +12,7 @@ use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::nn::upscale_bicubic;
 use crate::weights::{WeightsError, read_json, write_json};
 
 const CLASS: &str = "PixelSpace";
@@ -19,17 +21,20 @@ const CLASS: &str = "PixelSpace";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "Map<String, Value>")]
 pub struct PixelSpace {
-    /// Side of a square, in pixels.
+    /// Side of a square, in pooled pixels.
     pub block: usize,
+    /// Pixels along each side that become their mean; 1 keeps all.
+    pub pool: usize,
     /// Channels of a picture.
     pub picture_channels: usize,
 }
 
 impl PixelSpace {
-    /// Squares of `block` x `block` pixels of a colour picture.
-    pub fn rgb(block: usize) -> Self {
+    /// Squares of `block` x `block` pixels of a colour picture, each the mean of `pool` x `pool`.
+    pub fn rgb(block: usize, pool: usize) -> Self {
         Self {
             block,
+            pool,
             picture_channels: 3,
         }
     }
@@ -44,6 +49,7 @@ impl PixelSpace {
         struct File {
             _class_name: String,
             block: usize,
+            pool: usize,
             picture_channels: usize,
         }
         let path = dir.join("config.json");
@@ -55,13 +61,19 @@ impl PixelSpace {
         if file._class_name != CLASS {
             return Err(wrong("_class_name", CLASS, file._class_name));
         }
-        for (key, value) in [("block", file.block), ("picture_channels", file.picture_channels)] {
+        let sizes = [
+            ("block", file.block),
+            ("pool", file.pool),
+            ("picture_channels", file.picture_channels),
+        ];
+        for (key, value) in sizes {
             if value == 0 {
                 return Err(wrong(key, "at least 1", value.to_string()));
             }
         }
         Ok(Self {
             block: file.block,
+            pool: file.pool,
             picture_channels: file.picture_channels,
         })
     }
@@ -80,25 +92,39 @@ impl PixelSpace {
         self.picture_channels * self.block * self.block
     }
 
-    /// `image`: `[batch, picture_channels, h, w]` -> `[batch, picture_channels block^2, h / block, w / block]`. Channels are ordered by the picture's
+    /// Pixels along the side of a square, before pooling.
+    pub fn side(&self) -> usize {
+        self.block * self.pool
+    }
+
+    /// `image`: `[batch, picture_channels, h, w]` -> `[batch, picture_channels block^2, h / side, w / side]`. Channels are ordered by the picture's
     /// channel, then by row and column in the square.
     ///
     /// # Panics
     /// If squares do not tile the picture.
     pub fn encode(&self, image: Tensor<4>) -> Tensor<4> {
         let [batch, c, h, w] = image.dims();
-        let side = self.block;
         assert!(
-            h.is_multiple_of(side) && w.is_multiple_of(side),
-            "squares of {side} pixels do not tile {h} x {w}"
+            h.is_multiple_of(self.side()) && w.is_multiple_of(self.side()),
+            "squares of {} pixels do not tile {h} x {w}",
+            self.side()
         );
+        let (image, h, w) = match self.pool {
+            1 => (image, h, w),
+            pool => {
+                let pooled = image.reshape([batch, c, h / pool, pool, w / pool, pool]);
+                let pooled = pooled.mean_dim(5).mean_dim(3);
+                (pooled.reshape([batch, c, h / pool, w / pool]), h / pool, w / pool)
+            }
+        };
+        let side = self.block;
         image
             .reshape([batch, c, h / side, side, w / side, side])
             .permute([0, 1, 3, 5, 2, 4])
             .reshape([batch, c * side * side, h / side, w / side])
     }
 
-    /// The inverse of [`PixelSpace::encode`].
+    /// The inverse of [`PixelSpace::encode`]; of what was pooled, a picture that has about these means.
     ///
     /// # Panics
     /// If the channels are not [`PixelSpace::channels`].
@@ -106,9 +132,14 @@ impl PixelSpace {
         let [batch, channels, h, w] = x.dims();
         assert_eq!(channels, self.channels(), "channels of a square");
         let side = self.block;
-        x.reshape([batch, self.picture_channels, side, side, h, w])
+        let image = x
+            .reshape([batch, self.picture_channels, side, side, h, w])
             .permute([0, 1, 4, 2, 5, 3])
-            .reshape([batch, self.picture_channels, h * side, w * side])
+            .reshape([batch, self.picture_channels, h * side, w * side]);
+        match self.pool {
+            1 => image,
+            _ => upscale_bicubic(image, [h * self.side(), w * self.side()], true),
+        }
     }
 }
 
@@ -117,6 +148,7 @@ impl From<PixelSpace> for Map<String, Value> {
         let entries = [
             ("_class_name", Value::from(CLASS)),
             ("block", space.block.into()),
+            ("pool", space.pool.into()),
             ("picture_channels", space.picture_channels.into()),
         ];
         entries.into_iter().map(|(k, v)| (k.to_string(), v)).collect()
@@ -133,7 +165,7 @@ mod tests {
         let device = Device::flex();
         let values: Vec<f32> = (0..2 * 3 * 4 * 6).map(|i| i as f32).collect();
         let image: Tensor<4> = Tensor::from_data(TensorData::new(values, [2, 3, 4, 6]), &device);
-        let space = PixelSpace::rgb(2);
+        let space = PixelSpace::rgb(2, 1);
         let x = space.encode(image.clone());
         assert_eq!(x.dims(), [2, space.channels(), 2, 3]);
         // Second picture, green, the square's lower left pixel, second row, third column: pixel (3, 4).
@@ -146,22 +178,45 @@ mod tests {
         assert_eq!(space.decode(x).into_data(), image.into_data());
     }
 
+    /// Flat parts come back as they were, and a pooled pixel is a mean.
+    #[test]
+    fn pooled_pixels_are_means_and_flat_parts_are_kept() {
+        let device = Device::flex();
+        let values: Vec<f32> = (0..3 * 8 * 12)
+            .map(|i| if i % 12 < 8 { 0.5 } else { -0.25 * (i % 2) as f32 })
+            .collect();
+        let image: Tensor<4> = Tensor::from_data(TensorData::new(values, [1, 3, 8, 12]), &device);
+        let space = PixelSpace::rgb(2, 2);
+        let x = space.encode(image.clone());
+        assert_eq!(x.dims(), [1, 12, 2, 3]);
+        let at = |x: &Tensor<4>, [c, y, x_]: [usize; 3]| -> f32 {
+            x.clone()
+                .slice([0..1, c..c + 1, y..y + 1, x_..x_ + 1])
+                .into_scalar()
+        };
+        assert_eq!([at(&x, [5, 1, 1]), at(&x, [5, 1, 2])], [0.5, -0.125]);
+        let back = space.decode(x);
+        assert_eq!(back.dims(), image.dims());
+        // Away from the edge.
+        assert!((at(&back, [1, 3, 3]) - 0.5).abs() < 1e-6);
+    }
+
     #[test]
     fn a_config_is_read_back_and_another_refused_by_name() {
         let dir = tempfile::tempdir().expect("a folder");
-        PixelSpace::rgb(4).save(dir.path()).expect("written");
-        assert_eq!(PixelSpace::read(dir.path()).expect("read"), PixelSpace::rgb(4));
+        PixelSpace::rgb(4, 2).save(dir.path()).expect("written");
+        assert_eq!(PixelSpace::read(dir.path()).expect("read"), PixelSpace::rgb(4, 2));
         let cases = [
             (
-                json!({"_class_name": "VQModel", "block": 2, "picture_channels": 3}),
+                json!({"_class_name": "VQModel", "block": 2, "pool": 1, "picture_channels": 3}),
                 "`_class_name`: expected PixelSpace, found VQModel",
             ),
             (
-                json!({"_class_name": "PixelSpace", "block": 0, "picture_channels": 3}),
+                json!({"_class_name": "PixelSpace", "block": 0, "pool": 1, "picture_channels": 3}),
                 "`block`: expected at least 1, found 0",
             ),
             (
-                json!({"_class_name": "PixelSpace", "block": 2, "picture_channels": 3, "mean": 0.7}),
+                json!({"_class_name": "PixelSpace", "block": 2, "pool": 1, "picture_channels": 3, "mean": 0.7}),
                 "unknown field `mean`",
             ),
         ];

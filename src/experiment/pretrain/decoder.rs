@@ -13,16 +13,12 @@ use serde_json::json;
 use super::{CHECKPOINT_EVERY, PretrainError, claim, curve, journal};
 use crate::data::encode::picture;
 use crate::device::DeviceSpec;
-use crate::diffusion::Scheduler;
 use crate::experiment::metrics::MetricsLog;
 use crate::files;
 use crate::generate::decoder::DecoderSettings;
-use crate::generate::draws::{RowNoise, Rows, Stage};
-use crate::generate::kandinsky::{self, Start, keep_zero_image};
-use crate::generate::latents::{Autoencoder, LatentSpace};
-use crate::generate::layout::{Layout, Part};
-use crate::generate::picture::{grid, to_pictures, write_png};
-use crate::generate::plan::RenderError;
+use crate::generate::frozen::FrozenDecoder;
+use crate::generate::kandinsky::keep_zero_image;
+use crate::generate::picture::{grid, write_png};
 use crate::models::clip::ImageEncoder;
 use crate::models::unet::{self, UNet};
 use crate::train::decoder::{DecoderBatches, DecoderRecipe, Readout};
@@ -256,38 +252,17 @@ fn measure(
     seed: u64,
     device: &Device,
 ) -> Result<DecoderScores, PretrainError> {
-    let layout = Layout::open(dir, None, Some(clip)).map_err(RenderError::from)?;
-    let part = |part| layout.part(part).map_err(RenderError::from);
-    let (config, unet) = UNet::load(part(Part::Decoder)?, device)?;
-    let scheduler = Scheduler::read(part(Part::DecoderScheduler)?)?;
-    let (n_steps, guidance) = LatentSpace::read(&layout)?.own_sampling();
-    let autoencoder = Autoencoder::load(&layout, device)?;
+    let decoder = FrozenDecoder::load(dir, device)?;
     let encoder = ImageEncoder::load(clip, device)?;
-    let settings = DecoderSettings {
-        n_steps,
-        guidance,
-        eta: 0.0,
-    };
+    let settings = decoder.own_settings();
     let (scenes, truth) = pictures(n, seed + (1 << 44));
     let (mut drawn, mut cosine) = (Vec::new(), 0.0);
     for (i, truth) in truth.chunks(BATCH).enumerate() {
         let z_x = encoder.encode(truth)?;
-        let away = encoder.zero_image().expand([truth.len() as i32, -1]);
-        let seeds = (0..truth.len()).map(|row| seed + (i * BATCH + row) as u64);
-        let mut noise: Vec<RowNoise> = seeds.map(|s| RowNoise::seeded(s, Stage::Decoder)).collect();
-        let latents = kandinsky::decode(
-            &unet,
-            config.in_channels,
-            &scheduler,
-            z_x.clone(),
-            Some(away),
-            &Start::Noise([config.sample_size; 2]),
-            settings,
-            &mut Rows(&mut noise),
-            |_| (),
-        )
-        .map_err(RenderError::from)?;
-        let pictures = to_pictures(autoencoder.decode(latents))?;
+        let seeds: Vec<u64> = (0..truth.len())
+            .map(|row| seed + (i * BATCH + row) as u64)
+            .collect();
+        let pictures = decoder.draw(&z_x, &seeds, settings)?;
         cosine += cosines(z_x, encoder.encode(&pictures)?);
         drawn.extend(pictures);
     }
@@ -377,6 +352,7 @@ fn cosines(a: Tensor<2>, b: Tensor<2>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generate::layout::Layout;
     use crate::generate::plan::{
         DecoderChoice, Options, Plan, Request, SUPER_RES_STEPS, Subject, embedding_origins,
     };

@@ -37,7 +37,7 @@ use crate::world;
 
 /// Everything that makes a training run of the small CLIP what it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct ClipRecipe {
     /// Optimiser steps.
     pub n_steps: usize,

@@ -33,14 +33,16 @@ use crate::world::PICTURE_SIZE;
 
 /// Everything that makes a training run of the small decoder what it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct DecoderRecipe {
     /// Optimiser steps.
     pub n_steps: usize,
     /// Pictures of a step.
     pub batch: usize,
-    /// Side of a square of pixels that becomes one place of the UNet.
+    /// Side of a square of pooled pixels that becomes one place of the UNet.
     pub block: usize,
+    /// Pixels along each side that become their mean.
+    pub pool: usize,
     /// Channels from the largest size to the smallest.
     pub channels: Vec<usize>,
     /// Whether the blocks of each size attend; the middle block does.
@@ -80,15 +82,16 @@ impl Default for DecoderRecipe {
     fn default() -> Self {
         Self {
             n_steps: 4500,
-            batch: 16,
+            batch: 32,
             block: 4,
-            channels: vec![64, 64, 96],
-            attention: vec![false, true, true],
+            pool: 2,
+            channels: vec![80, 128],
+            attention: vec![true, true],
             n_layers: 1,
             n_groups: 8,
             d_time: 192,
             d_cross: 48,
-            d_head: 32,
+            d_head: 16,
             lr: 2e-3,
             muon_factor: 4.0,
             warmup: 50,
@@ -109,6 +112,7 @@ impl DecoderRecipe {
             n_steps: 4,
             batch: 3,
             block: 8,
+            pool: 1,
             channels: vec![8, 16],
             attention: vec![false, true],
             n_groups: 4,
@@ -120,9 +124,47 @@ impl DecoderRecipe {
         }
     }
 
+    /// # Errors
+    /// The key at fault, what was expected and what was found.
+    pub fn check(&self) -> Result<(), String> {
+        for (key, value) in [
+            ("n_steps", self.n_steps),
+            ("batch", self.batch),
+            ("block", self.block),
+            ("pool", self.pool),
+        ] {
+            if value == 0 {
+                return Err(format!("`{key}`: expected at least 1, found 0"));
+            }
+        }
+        let side = self.space().side();
+        if !PICTURE_SIZE.is_multiple_of(side) {
+            return Err(format!(
+                "`block` x `pool`: expected a divisor of {PICTURE_SIZE}, found {side}"
+            ));
+        }
+        if self.channels.len() != self.attention.len() {
+            return Err(format!(
+                "`attention`: expected {} values, one a size as in `channels`, found {}",
+                self.channels.len(),
+                self.attention.len()
+            ));
+        }
+        for (key, value) in [
+            ("cond_drop", self.cond_drop),
+            ("noisy_half", self.noisy_half),
+            ("ema_decay", self.ema_decay),
+        ] {
+            if !(0.0..1.0).contains(&value) {
+                return Err(format!("`{key}`: expected 0 or more, below 1, found {value}"));
+            }
+        }
+        self.model(1).check()
+    }
+
     /// The map between pictures and what the UNet sees.
     pub fn space(&self) -> PixelSpace {
-        PixelSpace::rgb(self.block)
+        PixelSpace::rgb(self.block, self.pool)
     }
 
     /// The UNet's sizes.
@@ -133,7 +175,7 @@ impl DecoderRecipe {
         };
         let channels = self.space().channels();
         UNetConfig {
-            sample_size: PICTURE_SIZE / self.block,
+            sample_size: PICTURE_SIZE / self.space().side(),
             in_channels: channels,
             out_channels: channels,
             channels: self.channels.clone(),

@@ -1,6 +1,7 @@
 //! Training with burn-train's learner: steps as batches of a stream, checkpoints, resume, metrics.
 
 pub mod average;
+pub mod cells;
 pub mod checkpoint;
 pub mod clip;
 pub mod decoder;

@@ -207,8 +207,14 @@ fn a_killed_call_leaves_whole_pictures_and_goes_on() {
     let after = files(&out);
     assert!(before.iter().all(|(name, bytes)| after.get(name) == Some(bytes)));
 
-    // As if nothing had happened.
-    good(folder, &format!("{call} --out whole"), &[]);
+    // As if nothing had happened. Each kill may have cut off one write: its temporary file stays, beside the pictures and never in their place.
+    let (code, _, err) = eclipse(folder, &format!("{call} --out whole"), &[]);
+    assert_eq!(code, 0, "{err}");
+    let cut_off = temporaries(folder);
+    assert!(
+        cut_off.len() <= 2 && cut_off.iter().all(|path| path.parent() == Some(&out)),
+        "{cut_off:?}"
+    );
     let whole = files(&folder.join("whole"));
     assert_eq!(whole.len(), 80);
     assert!(whole.iter().all(|(name, bytes)| after.get(name) == Some(bytes)));

@@ -200,6 +200,11 @@ impl UNetConfig {
         1 << (self.channels.len() - 1)
     }
 
+    /// Channels of what the last block up reads: those of the second size, or of the only one.
+    pub fn d_features(&self) -> usize {
+        self.channels.get(1).copied().unwrap_or(self.channels[0])
+    }
+
     /// Channels at the smallest size.
     pub(super) fn deepest(&self) -> usize {
         self.channels[self.channels.len() - 1]

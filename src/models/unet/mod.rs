@@ -199,6 +199,19 @@ impl UNet {
     /// # Panics
     /// If h or w is no multiple of [`UNetConfig::size_multiple`], or the condition is of another kind or size than the config's.
     pub fn forward(&self, x: Tensor<4>, t: &[f64], condition: Condition) -> Tensor<4> {
+        self.forward_with_features(x, t, condition).0
+    }
+
+    /// [`UNet::forward`], and what the last block up reads, `[batch, channels, h, w]`; channels: [`UNetConfig::d_features`].
+    ///
+    /// # Panics
+    /// As [`UNet::forward`].
+    pub fn forward_with_features(
+        &self,
+        x: Tensor<4>,
+        t: &[f64],
+        condition: Condition,
+    ) -> (Tensor<4>, Tensor<4>) {
         let config = &self.config;
         let [batch, _, h, w] = x.dims();
         assert_shape!(x, [batch, config.in_channels, h, w]);
@@ -226,11 +239,13 @@ impl UNet {
             x = block.forward(x, &time, context, &mut skips);
         }
         x = self.mid.forward(x, &time, context);
+        let mut features = x.clone();
         for block in &self.up {
-            x = block.forward(x, &time, context, &mut skips);
+            features = x;
+            x = block.forward(features.clone(), &time, context, &mut skips);
         }
         let x = Activation::Silu.forward(self.norm_out.forward(x));
-        leave(self.conv_out.forward(x))
+        (leave(self.conv_out.forward(x)), features)
     }
 
     /// `time`: `[batch, d_time]` -> the time with the condition's part in it, and what the attention reads.

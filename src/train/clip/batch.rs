@@ -5,13 +5,14 @@ use image::RgbImage;
 use rand::RngExt;
 
 use super::ClipRecipe;
-use super::facts::{FactTargets, Known, N_COLOURS};
+use super::facts::{FactTargets, Known};
 use crate::data::encode::picture;
 use crate::models::clip::preprocess::{Preprocess, PreprocessError};
 use crate::models::clip::tokenizer::{Tokenizer, TokenizerError};
 use crate::noise::Noise;
 use crate::objective::clip::TruthMatrix;
-use crate::world::{self, CaptionMix, Noun, PICTURE_SIZE, Scene, Statement, Truth};
+use crate::train::cells::CellTargets;
+use crate::world::{self, CaptionMix, Scene, Statement, Truth};
 
 /// The captions of a batch's first half: all objects, often all colours.
 const FULL: CaptionMix = CaptionMix {
@@ -36,9 +37,6 @@ const SHORT: CaptionMix = CaptionMix {
     ..CaptionMix::W
 };
 
-/// Patches of bare ground count this much less than covered ones.
-const GROUND_DISCOUNT: f32 = 0.7;
-
 /// One batch.
 #[derive(Debug, Clone)]
 pub struct ClipBatch {
@@ -54,10 +52,8 @@ pub struct ClipBatch {
     pub picture_facts: FactTargets,
     /// What the captions say.
     pub caption_facts: FactTargets,
-    /// Weighted share of each noun, ground first, in each patch; all weights sum to 1. `[batch * n_patches, 1 + n_nouns]`
-    pub patch_noun: Tensor<2>,
-    /// The same for colours: ground, own colouring, colours. `[batch * n_patches, 2 + N_COLOURS]`
-    pub patch_colour: Tensor<2>,
+    /// What covers each patch.
+    pub patches: CellTargets,
 }
 
 /// Makes the batch of any step of a run.
@@ -118,7 +114,7 @@ impl BatchMaker {
         let known = |i| Known::of_statement(&statements[i]);
         let captions: Vec<Known> = (0..statements.len()).map(known).collect();
         let pictures: Vec<Known> = scenes.iter().map(Known::of_scene).collect();
-        let (patch_noun, patch_colour) = self.patches(&scenes, device);
+        let grid = self.recipe.image_size / self.recipe.patch_size;
         Ok(ClipBatch {
             step,
             pixels: self.pixels(&scenes, device)?,
@@ -126,8 +122,7 @@ impl BatchMaker {
             truth: truth_matrix(&statements, &scenes, device),
             picture_facts: FactTargets::new(&pictures, device),
             caption_facts: FactTargets::new(&captions, device),
-            patch_noun,
-            patch_colour,
+            patches: CellTargets::new(&scenes, grid, device),
         })
     }
 
@@ -151,49 +146,6 @@ impl BatchMaker {
             TensorData::new(ids, [texts.len(), self.tokenizer.n_text()]),
             device,
         ))
-    }
-
-    /// Targets of the patch heads, see [`ClipBatch::patch_noun`].
-    fn patches(&self, scenes: &[Scene], device: &Device) -> (Tensor<2>, Tensor<2>) {
-        let grid = self.recipe.image_size / self.recipe.patch_size;
-        let n_patches = grid * grid;
-        let (n_nouns, n_colours) = (1 + Noun::all().len(), 2 + N_COLOURS);
-        let mut nouns = vec![0.0_f32; scenes.len() * n_patches * n_nouns];
-        let mut colours = vec![0.0_f32; scenes.len() * n_patches * n_colours];
-        for (number, scene) in scenes.iter().enumerate() {
-            let labels: Vec<(usize, usize)> = scene
-                .sprites()
-                .map(|sprite| {
-                    (
-                        1 + sprite.noun.index(),
-                        sprite.colour.map_or(1, |colour| 2 + colour.index()),
-                    )
-                })
-                .collect();
-            for (pixel, cover) in scene.cover().into_iter().enumerate() {
-                let (x, y) = (
-                    pixel % PICTURE_SIZE * grid / PICTURE_SIZE,
-                    pixel / PICTURE_SIZE * grid / PICTURE_SIZE,
-                );
-                let patch = number * n_patches + y * grid + x;
-                let (noun, colour) = cover.map_or((0, 0), |sprite| labels[sprite]);
-                nouns[patch * n_nouns + noun] += 1.0;
-                colours[patch * n_colours + colour] += 1.0;
-            }
-        }
-        let tensor = |mut values: Vec<f32>, width: usize| {
-            let pixels = (PICTURE_SIZE * PICTURE_SIZE) as f32 / n_patches as f32;
-            let mut sum = 0.0;
-            for patch in values.chunks_exact_mut(width) {
-                let weight = 1.0 - GROUND_DISCOUNT * patch[0] / pixels;
-                patch.iter_mut().for_each(|v| *v *= weight);
-                sum += weight * pixels;
-            }
-            values.iter_mut().for_each(|v| *v /= sum);
-            let rows = values.len() / width;
-            Tensor::from_data(TensorData::new(values, [rows, width]), device)
-        };
-        (tensor(nouns, n_nouns), tensor(colours, n_colours))
     }
 }
 

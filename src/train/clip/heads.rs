@@ -8,6 +8,7 @@ use burn::tensor::activation::{log_softmax, softplus};
 use super::batch::ClipBatch;
 use super::facts::{FactTargets, N_COLOURS, n_facts};
 use crate::objective::eclipse::normalize;
+use crate::train::cells::{self, cross_entropy};
 use crate::world::{Noun, Relation};
 
 /// The heads; not part of the finished model.
@@ -30,8 +31,8 @@ impl Heads {
         Self {
             picture_facts: linear(d_clip, n_facts()),
             caption_facts: linear(d_clip, n_facts()),
-            patch_noun: linear(d_model, 1 + Noun::all().len()),
-            patch_colour: linear(d_model, 2 + N_COLOURS),
+            patch_noun: linear(d_model, cells::n_nouns()),
+            patch_colour: linear(d_model, cells::N_COLOURS),
         }
     }
 
@@ -49,12 +50,8 @@ impl Heads {
     pub fn patches(&self, hidden: Tensor<3>, batch: &ClipBatch) -> Tensor<1> {
         let [n, seq, d_model] = hidden.dims();
         let patches = hidden.slice([0..n, 1..seq]).reshape([n * (seq - 1), d_model]);
-        let loss = |head: &Linear, target: &Tensor<2>| {
-            (log_softmax(head.forward(patches.clone()), 1) * target.clone())
-                .sum()
-                .neg()
-        };
-        loss(&self.patch_noun, &batch.patch_noun) + loss(&self.patch_colour, &batch.patch_colour)
+        cross_entropy(&self.patch_noun, patches.clone(), &batch.patches.noun)
+            + cross_entropy(&self.patch_colour, patches, &batch.patches.colour)
     }
 }
 

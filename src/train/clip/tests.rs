@@ -44,7 +44,7 @@ fn a_batch_says_what_its_pictures_show() {
     assert!(holds.iter().zip(&fails).all(|(t, f)| t * f == 0.0));
     assert!(fails.iter().sum::<f32>() > 0.5 * fails.len() as f32);
     // Normalised targets.
-    for target in [&batch.patch_noun, &batch.patch_colour] {
+    for target in [&batch.patches.noun, &batch.patches.colour] {
         assert!((values(target.clone()).iter().sum::<f32>() - 1.0).abs() < 1e-4);
     }
     for facts in [&batch.picture_facts, &batch.caption_facts] {

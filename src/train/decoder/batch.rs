@@ -11,6 +11,7 @@ use crate::data::encode::picture;
 use crate::diffusion::Schedule;
 use crate::models::clip::{ClipError, ImageEncoder};
 use crate::noise::Noise;
+use crate::train::cells::CellTargets;
 use crate::world::{PICTURE_SIZE, Scene, scene_w};
 
 /// One batch.
@@ -26,6 +27,8 @@ pub struct DecoderBatch {
     pub z_x: Tensor<2>,
     /// The pictures, `[batch, channels, h, w]`.
     pub x_0: Tensor<4>,
+    /// What covers each place.
+    pub cells: CellTargets,
     /// Weights of the timesteps, `[batch, 1, 1, 1]`.
     pub weight: Tensor<4>,
 }
@@ -103,6 +106,7 @@ impl DecoderBatches {
         let eps: Tensor<4> = noise.normal(x_0.dims(), device);
         Ok(DecoderBatch {
             step,
+            cells: CellTargets::new(&scenes, PICTURE_SIZE / self.recipe.space().side(), device),
             x_t: x_0.clone() * column(&f64::sqrt) + eps * column(&|a| (1.0 - a).sqrt()),
             t: t.iter().map(|&t| t as f64).collect(),
             z_x: Tensor::from_data(TensorData::new(z_x, [n, d_clip]), device),

@@ -14,12 +14,14 @@ pub use batch::{DecoderBatch, DecoderBatches};
 pub use start::Readout;
 
 use burn::module::{Module, ParamGroup};
+use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::optim::{AdamW, AdamWConfig, GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use serde::{Deserialize, Serialize};
 
 use super::average::{Follow, copy_of, follow};
+use super::cells::{self, cross_entropy, offset_error};
 use super::gradients::clip_global_norm;
 use super::muon::HiddenMuon;
 use super::schedule::LrSchedule;
@@ -73,6 +75,9 @@ pub struct DecoderRecipe {
     pub noisy_half: f64,
     /// Bounds of a timestep's weight.
     pub snr_weight: [f64; 2],
+    /// Weight of the loss of reading off what the last block up sees which noun and colour covers each place, and where its middle is: which
+    /// things stand where is learned from few pictures so, and the last block learns to draw them.
+    pub cell_weight: f64,
     /// Seed of the first values and of all batches.
     pub seed: u64,
 }
@@ -81,25 +86,26 @@ impl Default for DecoderRecipe {
     /// The recipe of the committed model.
     fn default() -> Self {
         Self {
-            n_steps: 4500,
-            batch: 32,
+            n_steps: 8000,
+            batch: 16,
             block: 4,
             pool: 2,
-            channels: vec![80, 128],
+            channels: vec![64, 96],
             attention: vec![true, true],
             n_layers: 1,
             n_groups: 8,
-            d_time: 192,
+            d_time: 256,
             d_cross: 48,
             d_head: 16,
             lr: 2e-3,
             muon_factor: 4.0,
             warmup: 50,
             grad_clip: 1.0,
-            ema_decay: 0.995,
+            ema_decay: 0.998,
             cond_drop: 0.1,
             noisy_half: 0.7,
             snr_weight: [1.0, 5.0],
+            cell_weight: 0.03,
             seed: 0,
         }
     }
@@ -240,9 +246,17 @@ impl DecoderRecipe {
         let config = self.model(z_x.d_clip());
         let mut noise = Noise::stream(self.seed, START_STREAM);
         let unet = start::start_values(UNet::init(&config, device), z_x, &mut noise);
+        let head = |d_out: usize| {
+            let head = LinearConfig::new(config.d_features(), d_out).with_initializer(Initializer::Zeros);
+            head.init(device)
+        };
         DecoderTrainer {
             average: copy_of(&unet, UNet::init(&config, device)),
+            noun: head(cells::n_nouns()),
+            colour: head(cells::N_COLOURS),
+            offset: head(2),
             unet,
+            cell_weight: self.cell_weight,
             grad_clip: self.grad_clip,
             ema_decay: self.ema_decay,
         }
@@ -267,6 +281,14 @@ pub struct DecoderTrainer {
     pub unet: UNet,
     /// Its moving average, which is published.
     pub average: UNet,
+    /// Reads off a place what covers it; dropped in the end.
+    pub noun: Linear,
+    /// And in which colour.
+    pub colour: Linear,
+    /// And where its middle is.
+    pub offset: Linear,
+    #[module(skip)]
+    cell_weight: f64,
     #[module(skip)]
     grad_clip: f64,
     #[module(skip)]
@@ -274,13 +296,24 @@ pub struct DecoderTrainer {
 }
 
 impl DecoderTrainer {
-    /// The loss, `[1]`, and the mean squared error of the clean picture without weights.
-    pub fn losses(&self, batch: DecoderBatch) -> (Tensor<1>, Tensor<1>) {
-        let x_0_hat = self
-            .unet
-            .forward(batch.x_t, &batch.t, Condition::Image(batch.z_x));
-        let loss = weighted(x_0_hat.clone(), batch.x_0.clone(), batch.weight);
-        (loss, (x_0_hat.detach() - batch.x_0).square().mean())
+    /// The terms of the loss, by name, each `[1]`; first what is minimised. `loss/x0` is the mean squared error of the clean picture without weights.
+    pub fn losses(&self, batch: DecoderBatch) -> Vec<(&'static str, Tensor<1>)> {
+        let condition = Condition::Image(batch.z_x);
+        let (x_0_hat, features) = self.unet.forward_with_features(batch.x_t, &batch.t, condition);
+        let [n, channels, h, w] = features.dims();
+        let places = features.permute([0, 2, 3, 1]).reshape([n * h * w, channels]);
+        let cells = cross_entropy(&self.noun, places.clone(), &batch.cells.noun)
+            + cross_entropy(&self.colour, places.clone(), &batch.cells.colour)
+            + offset_error(&self.offset, places, &batch.cells);
+        let picture = weighted(x_0_hat.clone(), batch.x_0.clone(), batch.weight);
+        let error = (x_0_hat.detach() - batch.x_0).square().mean();
+        let loss = picture.clone() + cells.clone().mul_scalar(self.cell_weight);
+        vec![
+            ("loss", loss),
+            ("loss/picture", picture),
+            ("loss/x0", error),
+            ("loss/cells", cells),
+        ]
     }
 }
 
@@ -290,13 +323,13 @@ impl TrainStep for DecoderTrainer {
 
     fn step(&self, batch: DecoderBatch) -> TrainOutput<StepReport> {
         let step = batch.step;
-        let (loss, error) = self.losses(batch);
-        let mut grads = GradientsParams::from_grads(loss.backward(), &self.unet);
-        let grad_norm = clip_global_norm(&self.unet, &mut grads, Some(self.grad_clip));
+        let mut values = self.losses(batch);
+        let mut grads = GradientsParams::from_grads(values[0].1.backward(), self);
+        let grad_norm = clip_global_norm(self, &mut grads, Some(self.grad_clip));
         // Short at first, or the first values would stay in it for long.
         let decay = self.ema_decay.min(step as f64 / (step as f64 + 9.0));
         follow(&self.average, &self.unet, decay, &mut grads);
-        let values = vec![("loss", loss), ("loss/x0", error), ("grad_norm", grad_norm)];
+        values.push(("grad_norm", grad_norm));
         TrainOutput {
             grads,
             item: StepReport::new(step, values),

@@ -1,8 +1,8 @@
 //! First values of a small decoder in training.
 //!
 //! Every residual branch starts silent and so does the output. The layers that z_x goes through first start with what a linear map can read off it:
-//! each token tells of one noun whether it is there, its colour and its side, and the time's part tells which nouns there are and which colour stands
-//! where; the rest of both is a random map of the whitened z_x. From random values alone the network learns the same, some hundreds of steps
+//! each token tells of one noun whether it is there, its colour and its side, and the time's part tells which nouns there are, and which noun and which
+//! colour stand where; the rest of both is a random map of the whitened z_x. From random values alone the network learns the same, some hundreds of steps
 //! later. Nothing of this shows in the finished model, whose layers are plain linear ones.
 
 use burn::module::{Module, ModuleMapper, Param};
@@ -163,13 +163,21 @@ fn tokens(d_cross: usize) -> Vec<Entry> {
         .collect()
 }
 
-/// The time's part: which nouns there are, what colour stands where, random entries; as far as there is room.
+/// The time's part: which nouns there are, what colour stands where, which noun stands on which side, random entries; as far as there is room.
 fn time(d_time: usize) -> Vec<Entry> {
     let n_nouns = Noun::all().len();
     let nouns = (0..n_nouns).map(|noun| Entry::Fact(noun * N_NOUN_FACTS));
     let looks = (0..N_PLACES * N_LOOKS).map(|look| Entry::Fact(n_nouns * N_NOUN_FACTS + look));
+    let first_side = 1 + Colour::ALL.len();
+    let sides = (0..n_nouns)
+        .flat_map(|noun| (first_side..N_NOUN_FACTS).map(move |side| Entry::Fact(noun * N_NOUN_FACTS + side)));
     let random = std::iter::repeat(Entry::Random);
-    nouns.chain(looks).chain(random).take(d_time).collect()
+    nouns
+        .chain(looks)
+        .chain(sides)
+        .chain(random)
+        .take(d_time)
+        .collect()
 }
 
 /// Draws the first values of every parameter by its path, in the order of the module's fields; norms keep ones and zeros.

@@ -70,7 +70,14 @@ fn muon_has_the_weights_between_the_ends_and_the_average_only_follows() {
     let group = |pattern| ParamGroup::from_regex(pattern).expect("a pattern");
     let (hidden, average) = (group(HIDDEN), group(AVERAGE));
     let id = burn::module::ParamId::new();
-    let ends = ["unet.conv_in.", "unet.conv_out.", "unet.time."];
+    let ends = [
+        "unet.conv_in.",
+        "unet.conv_out.",
+        "unet.time.",
+        "noun.",
+        "colour.",
+        "offset.",
+    ];
     let mut n_hidden = 0;
     for (path, rank) in &paths.found {
         let follows = path.starts_with("average.");
@@ -215,7 +222,7 @@ fn a_step_moves_the_network_and_its_average_follows() {
     let mut trainer = recipe.trainer(&readout(&batches), &device);
     let mut optimizer = recipe.optimizer();
     let batch = batches.batch(1, &device).expect("made");
-    let loss = |trainer: &DecoderTrainer| rows(trainer.losses(batch.clone()).0)[0];
+    let loss = |trainer: &DecoderTrainer| rows(trainer.losses(batch.clone()).swap_remove(0).1)[0];
     let values = |unet: &UNet| -> Vec<f32> {
         let mut all = Values(Vec::new());
         unet.visit(&mut all);

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::noise::Noise;
 use crate::world::checker::{Checker, Reading, Verdict, verdict};
-use crate::world::{Object, PICTURE_SIZE, Scene, Statement, VariantKind, scene_w, variants};
+use crate::world::{PICTURE_SIZE, Scene, Statement, VariantKind, scene_w, variants};
 
 /// What is done to a render before it is read.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -192,7 +192,7 @@ impl Accuracy {
     }
 
     fn add(&mut self, scene: &Scene, reading: &Reading) {
-        let verdict = verdict(&description(scene), reading);
+        let verdict = verdict(&Statement::describing(scene), reading);
         for (sprite, object) in scene.main().zip(&verdict.objects) {
             self.object.add(object.object);
             match object.colour {
@@ -214,19 +214,6 @@ impl Accuracy {
     }
 }
 
-/// All that can be said of a picture.
-fn description(scene: &Scene) -> Statement {
-    let object = |sprite: &crate::world::Sprite| Object {
-        noun: sprite.noun,
-        colour: sprite.colour,
-    };
-    Statement {
-        first: object(&scene.first),
-        second: scene.second.as_ref().map(object),
-        relation: scene.relation(),
-    }
-}
-
 /// Whether the verdict overlooks what is wrong.
 fn overlooks(kind: VariantKind, verdict: &Verdict) -> bool {
     match kind {
@@ -244,7 +231,7 @@ pub fn accuracy(checker: &Checker, damage: Damage, n: usize, seed: u64) -> Accur
     let one = |i: usize| {
         let mut noise = Noise::stream(seed, 0x63_68_65 + ((i as u64) << 32));
         let scene = scene_w(noise.rng());
-        let said = description(&scene);
+        let said = Statement::describing(&scene);
         let wrong = variants(&scene, &said, noise.rng());
         let mut found = Accuracy::default();
         let mut read = |scene: &Scene| checker.read(&damage.apply(&scene.render(), &mut noise));

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::nouns::{Colour, Noun};
-use super::scene::{Relation, Scene};
+use super::scene::{Relation, Scene, Sprite};
 
 /// A thing a caption names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,6 +87,19 @@ fn object_truth(object: Object, scene: &Scene) -> Truth {
 }
 
 impl Statement {
+    /// All that can be said of a picture's main sprites. Of the art's own colours nothing is said.
+    pub fn describing(scene: &Scene) -> Self {
+        let object = |sprite: &Sprite| Object {
+            noun: sprite.noun,
+            colour: sprite.colour,
+        };
+        Self {
+            first: object(&scene.first),
+            second: scene.second.as_ref().map(object),
+            relation: scene.relation(),
+        }
+    }
+
     /// Its objects, in the caption's order.
     pub fn objects(&self) -> impl Iterator<Item = Object> {
         std::iter::once(self.first).chain(self.second)
@@ -201,7 +214,6 @@ impl fmt::Display for Statement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::world::scene::Sprite;
 
     fn noun(word: &str) -> Noun {
         Noun::from_word(word).expect("a noun of the world")

@@ -7,6 +7,7 @@ use burn::module::Module;
 use burn::prelude::*;
 use burn::tensor::DType;
 use image::RgbImage;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -25,7 +26,8 @@ use crate::train::decoder::{DecoderBatches, DecoderRecipe, Readout};
 use crate::train::schedule::SteppedLr;
 use crate::train::session::{self, SessionOptions};
 use crate::weights::{self, Checkpoint, write_json};
-use crate::world::{self, Colour, Noun, Scene, Sprite};
+use crate::world::checker::{Checker, Verdict, verdict};
+use crate::world::{self, Scene, Statement};
 
 /// Pictures of W from which it is measured how to read z_x.
 const N_READ: usize = 6000;
@@ -77,10 +79,20 @@ pub struct DecoderRecord {
     pub scores: DecoderScores,
 }
 
+/// What the checker finds of what pictures should show.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Found {
+    /// Share of the main objects that are there.
+    pub object: f64,
+    /// Share of the painted ones that are there in their colour.
+    pub colour: f64,
+    /// Share of the pairs that are there and stand as they should.
+    pub relation: f64,
+    /// Share of the pictures in which all objects and colours are right.
+    pub picture: f64,
+}
+
 /// How pictures that are drawn from true z_x compare with the pictures that z_x was made of.
-///
-/// Every main object is asked for its noun and its colour: of the renderings of the same scene with any other noun (colour, or the art's own) in its
-/// place, is the true one nearest to what was drawn, by pixels?
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct DecoderScores {
     /// Sampling.
@@ -89,12 +101,10 @@ pub struct DecoderScores {
     pub n_pictures: usize,
     /// Main objects in them.
     pub n_objects: usize,
-    /// Share of the objects whose noun is right, of [`world::N_NOUNS`].
-    pub noun: f64,
-    /// Share of the objects whose colour is right, of all colours and the art's own.
-    pub colour: f64,
-    /// Share of the pictures in which all nouns and colours are right.
-    pub picture: f64,
+    /// What the checker finds in what was drawn.
+    pub drawn: Found,
+    /// What it finds in the true pictures: the ceiling.
+    pub truth: Found,
     /// Root mean squared error of the pixels, of 255.
     pub rmse: f64,
     /// Mean cosine of z_x and the z_x of what was drawn.
@@ -114,8 +124,13 @@ impl std::fmt::Display for DecoderScores {
             "{n_pictures} new pictures, {n_objects} objects; {} steps, guidance {}",
             settings.n_steps, settings.guidance
         )?;
-        writeln!(f, "noun {:.3}  colour {:.3}", self.noun, self.colour)?;
-        writeln!(f, "all of a picture {:.3}", self.picture)?;
+        for (name, found) in [("drawn", &self.drawn), ("true pictures", &self.truth)] {
+            writeln!(
+                f,
+                "{name}: object {:.3}  colour {:.3}  relation {:.3}  all objects and colours of a picture {:.3}",
+                found.object, found.colour, found.relation, found.picture
+            )?;
+        }
         writeln!(f, "pixels off by {:.1} of 255", self.rmse)?;
         writeln!(f, "cosine of z_x {:.3}", self.cosine)
     }
@@ -273,67 +288,41 @@ fn measure(
         .collect();
     write_png(&dir.join("sheet.png"), &grid(&shown, N_COLUMNS), &[])?;
 
-    let counts = compare(&scenes, &truth, &drawn);
-    let share = |k: usize, of: usize| k as f64 / of as f64;
+    let square: f64 = truth.iter().zip(&drawn).map(|(a, b)| distance(a, b)).sum();
+    let n_values = truth.iter().map(|picture| picture.as_raw().len()).sum::<usize>();
+    let checker = Checker::new();
     Ok(DecoderScores {
         settings,
         n_pictures: n,
-        n_objects: counts.n_objects,
-        noun: share(counts.nouns, counts.n_objects),
-        colour: share(counts.colours, counts.n_objects),
-        picture: share(counts.whole, n),
-        rmse: counts.square.sqrt(),
+        n_objects: scenes.iter().map(|scene| scene.main().count()).sum(),
+        drawn: find(&checker, &scenes, &drawn),
+        truth: find(&checker, &scenes, &truth),
+        rmse: (square / n_values as f64).sqrt(),
         cosine: cosine / n as f64,
     })
 }
 
-/// What [`DecoderScores`] counts.
-#[derive(Debug, Default)]
-struct Counts {
-    n_objects: usize,
-    nouns: usize,
-    colours: usize,
-    whole: usize,
-    /// Mean squared error of the pixels.
-    square: f64,
+/// Reads pictures that should show `scenes`.
+fn find(checker: &Checker, scenes: &[Scene], pictures: &[RgbImage]) -> Found {
+    let verdicts: Vec<Verdict> = scenes
+        .par_iter()
+        .zip(pictures)
+        .map(|(scene, picture)| verdict(&Statement::describing(scene), &checker.read(picture.as_raw())))
+        .collect();
+    let objects = || verdicts.iter().flat_map(|v| &v.objects);
+    let is_right = |v: &Verdict| v.objects.iter().all(|o| o.object && o.colour != Some(false));
+    Found {
+        object: share(objects().map(|o| o.object)),
+        colour: share(objects().filter_map(|o| o.colour)),
+        relation: share(verdicts.iter().filter_map(|v| v.relation)),
+        picture: share(verdicts.iter().map(is_right)),
+    }
 }
 
-fn compare(scenes: &[Scene], truth: &[RgbImage], drawn: &[RgbImage]) -> Counts {
-    let mut counts = Counts::default();
-    for ((scene, truth), drawn) in scenes.iter().zip(truth).zip(drawn) {
-        let own = distance(drawn, truth);
-        let mut all = true;
-        for (which, &sprite) in scene.main().enumerate() {
-            let nearest = |others: Vec<Sprite>| {
-                let nearer = |sprite: Sprite| distance(drawn, &picture(&with(scene, which, sprite))) < own;
-                !others.into_iter().any(nearer)
-            };
-            let noun = nearest(Noun::all().map(|noun| Sprite { noun, ..sprite }).collect());
-            let colours = Colour::ALL.into_iter().map(Some).chain([None]);
-            let colour = nearest(colours.map(|colour| Sprite { colour, ..sprite }).collect());
-            counts.n_objects += 1;
-            counts.nouns += usize::from(noun);
-            counts.colours += usize::from(colour);
-            all &= noun && colour;
-        }
-        counts.whole += usize::from(all);
-        counts.square += own / (truth.as_raw().len() * scenes.len()) as f64;
-    }
-    counts
-}
-
-/// `scene` with main object `which` replaced.
-fn with(scene: &Scene, which: usize, sprite: Sprite) -> Scene {
-    match which {
-        0 => Scene {
-            first: sprite,
-            ..*scene
-        },
-        _ => Scene {
-            second: Some(sprite),
-            ..*scene
-        },
-    }
+/// The share that is true; 0 of none.
+fn share(values: impl Iterator<Item = bool>) -> f64 {
+    let (hits, n) = values.fold((0, 0), |(hits, n), hit| (hits + usize::from(hit), n + 1));
+    hits as f64 / f64::from(n.max(1))
 }
 
 /// Sum of squared differences.
@@ -377,13 +366,22 @@ mod tests {
         let scores = record.scores;
         assert_eq!(scores.n_pictures, 3);
         assert!((3..=6).contains(&scores.n_objects));
-        for share in [scores.noun, scores.colour, scores.picture] {
-            assert!((0.0..=1.0).contains(&share), "{scores:?}");
-        }
+        let Found {
+            object,
+            colour,
+            relation,
+            picture,
+        } = scores.truth;
+        // The checker reads true pictures; a decoder of four steps draws nothing.
+        assert_eq!([object, colour, relation, picture], [1.0; 4]);
+        assert_eq!(scores.drawn.picture, 0.0);
         let written: DecoderRecord = read_json(&request.out.join("pretrain.json")).expect("it says how");
         assert_eq!(written.recipe, request.recipe);
         let curve = files::read_text(request.out.join("curve.csv")).expect("written");
-        assert!(curve.starts_with("step,loss,loss/picture,loss/x0,loss/cells,grad_norm\n4,"), "{curve}");
+        assert!(
+            curve.starts_with("step,loss,loss/picture,loss/x0,loss/cells,grad_norm\n4,"),
+            "{curve}"
+        );
         assert!(request.out.join("sheet.png").is_file());
 
         // It draws from embeddings without the CLIP, and the side file makes the same picture again.
@@ -462,18 +460,17 @@ mod tests {
     #[test]
     fn true_renderings_score_full_marks() {
         let (scenes, truth) = pictures(20, 5);
-        let right = compare(&scenes, &truth, &truth);
+        let checker = Checker::new();
+        let right = find(&checker, &scenes, &truth);
         assert_eq!(
-            right.n_objects,
-            scenes.iter().map(|s| s.main().count()).sum::<usize>()
+            [right.object, right.colour, right.relation, right.picture],
+            [1.0; 4]
         );
-        assert_eq!(right.nouns, right.n_objects);
-        assert_eq!((right.colours, right.whole), (right.n_objects, 20));
-        assert_eq!(right.square, 0.0);
         let mut others = truth.clone();
         others.rotate_left(1);
-        let wrong = compare(&scenes, &truth, &others);
-        assert!(wrong.nouns < right.nouns / 2 && wrong.whole < 3, "{wrong:?}");
-        assert!(wrong.square.sqrt() > 20.0);
+        let wrong = find(&checker, &scenes, &others);
+        assert!(wrong.object < 0.3 && wrong.picture < 0.2, "{wrong:?}");
+        assert_eq!(distance(&truth[0], &truth[0]), 0.0);
+        assert!(distance(&truth[0], &others[0]) > 0.0);
     }
 }

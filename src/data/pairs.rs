@@ -34,21 +34,33 @@ impl Texts {
         self.z_y.is_empty()
     }
 
-    /// The captions `rows` as tensors; `None` stands for `empty`, a single caption (the unconditional one).
+    /// The captions `rows` as tensors, as long as the longest of them; `None` stands for `empty`, a single caption (the unconditional one).
     pub fn select(&self, rows: &[Option<usize>], empty: &Texts, device: &Device) -> TextCondition {
-        let (n, d, t) = (rows.len(), self.d_clip, self.n_text);
-        let gather = |field: fn(&Texts) -> &Vec<f32>, width: usize| -> Vec<f32> {
-            let row = |r: &Option<usize>| match *r {
-                Some(i) => &field(self)[i * width..][..width],
-                None => &field(empty)[..width],
-            };
-            rows.iter().flat_map(row).copied().collect()
+        let (n, d, n_text) = (rows.len(), self.d_clip, self.n_text);
+        let row = |r: &Option<usize>| match *r {
+            Some(i) => (self, i),
+            None => (empty, 0),
         };
+        let length = |r: &Option<usize>| {
+            let (texts, i) = row(r);
+            let mask = &texts.mask[i * n_text..][..n_text];
+            mask.iter().rposition(|&counts| counts > 0.0).map_or(0, |last| last + 1)
+        };
+        let longest = rows.iter().map(length).max().unwrap_or(0).max(1);
+        // `width` values a row are stored, the first `wanted` of them go on.
+        let gather = |field: fn(&Texts) -> &Vec<f32>, width: usize, wanted: usize| -> Vec<f32> {
+            let mut values = Vec::with_capacity(n * wanted);
+            for (texts, i) in rows.iter().map(row) {
+                values.extend_from_slice(&field(texts)[i * width..][..wanted]);
+            }
+            values
+        };
+        let tokens = gather(|t| &t.tokens, n_text * d, longest * d);
         TextCondition {
-            z_y: Tensor::from_data(TensorData::new(gather(|t| &t.z_y, d), [n, d]), device),
-            tokens: Tensor::from_data(TensorData::new(gather(|t| &t.tokens, t * d), [n, t, d]), device),
+            z_y: Tensor::from_data(TensorData::new(gather(|t| &t.z_y, d, d), [n, d]), device),
+            tokens: Tensor::from_data(TensorData::new(tokens, [n, longest, d]), device),
             mask: Some(Tensor::from_data(
-                TensorData::new(gather(|t| &t.mask, t), [n, t]),
+                TensorData::new(gather(|t| &t.mask, n_text, longest), [n, longest]),
                 device,
             )),
         }

@@ -142,6 +142,7 @@ impl AnyPrior {
         mut on_step: impl FnMut(Tensor<2>),
     ) -> Result<Tensor<2>, PriorError> {
         settings.check()?;
+        let (text, unconditional) = (text.without_padding(), unconditional.without_padding());
         let [batch, _] = text.z_y.dims();
         let [_, _, d_clip] = text.tokens.dims();
         let device = text.z_y.device();
@@ -155,19 +156,20 @@ impl AnyPrior {
             true => stack(unconditional, text),
             false => text,
         };
-        let denoise = |x_t: Tensor<2>, t: usize| {
+        let both = prior.read(both);
+        let denoise = |x_t: Tensor<2>, t: f64| {
             if !guided {
-                return prior.forward(x_t, &vec![t as f64; batch], both.clone());
+                return prior.forward_read(x_t, &vec![t; batch], &both);
             }
             let twice = Tensor::cat(vec![x_t.clone(), x_t], 0);
-            let output = prior.forward(twice, &vec![t as f64; 2 * batch], both.clone());
+            let output = prior.forward_read(twice, &vec![t; 2 * batch], &both);
             guide_halves(output, d_clip, settings.guidance)
         };
         let options = SampleOptions {
             n_steps: settings.n_steps,
             eta: settings.eta,
         };
-        let x_0 = sample(scheduler, first, options, denoise, noise, |_, _, step| {
+        let x_0 = sample(scheduler, first, options, |x, t| denoise(x, t as f64), noise, |_, _, step| {
             on_step(step.x_prev.clone())
         })?;
         Ok(prior.unwhiten(x_0))
@@ -260,8 +262,10 @@ pub fn check_text(tower: &ClipTextConfig, prior: &PriorConfig, dir: &Path) -> Re
     })
 }
 
-/// `first` above `second`, row by row; both must have a mask or none.
+/// `first` above `second`, row by row; both must have a mask or none. With masks the shorter one is padded.
 pub fn stack(first: TextCondition, second: TextCondition) -> TextCondition {
+    let n_text = first.tokens.dims()[1].max(second.tokens.dims()[1]);
+    let (first, second) = (first.padded_to(n_text), second.padded_to(n_text));
     TextCondition {
         z_y: Tensor::cat(vec![first.z_y, second.z_y], 0),
         tokens: Tensor::cat(vec![first.tokens, second.tokens], 0),

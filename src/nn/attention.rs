@@ -49,32 +49,60 @@ impl SelfAttentionConfig {
     }
 }
 
+/// Keys and values of a sequence, `[batch, n_heads, seq, d_head]` each.
+#[derive(Debug, Clone)]
+pub struct KeysValues {
+    keys: Tensor<4>,
+    values: Tensor<4>,
+}
+
+impl KeysValues {
+    /// These, and then `later` ones.
+    pub fn then(self, later: Self) -> Self {
+        Self {
+            keys: Tensor::cat(vec![self.keys, later.keys], 2),
+            values: Tensor::cat(vec![self.values, later.values], 2),
+        }
+    }
+}
+
 impl SelfAttention {
     /// `x`: `[batch, seq, d_in]`; `bias`: `[batch or 1, 1, seq, seq]`, added to the scores of every head -> `[batch, seq, d_in]`.
     pub fn forward(&self, x: Tensor<3>, bias: Option<Tensor<4>>) -> Tensor<3> {
-        let [batch, seq, _] = x.dims();
-        let heads = |layer: &Linear| {
-            let y = layer.forward(x.clone());
-            let d_head = y.dims()[2] / self.n_heads;
-            y.reshape([batch, seq, self.n_heads, d_head]).swap_dims(1, 2) // [batch, n_heads, seq, d_head]
-        };
+        let known = self.remember(x.clone());
+        self.attend(x, known, bias)
+    }
+
+    /// What others see of `x` `[batch, seq, d_in]`.
+    pub fn remember(&self, x: Tensor<3>) -> KeysValues {
+        KeysValues {
+            keys: self.heads(&self.key, x.clone()),
+            values: self.heads(&self.value, x),
+        }
+    }
+
+    /// `x` `[batch, n, d_in]` looking at `known`, of `seq` tokens; `bias`: `[batch or 1, 1, n, seq]` -> `[batch, n, d_in]`.
+    pub fn attend(&self, x: Tensor<3>, known: KeysValues, bias: Option<Tensor<4>>) -> Tensor<3> {
+        let [batch, n, _] = x.dims();
         let options = AttentionModuleOptions {
             scale: None,
             softcap: None,
             is_causal: false,
         };
-        let y = attention(
-            heads(&self.query),
-            heads(&self.key),
-            heads(&self.value),
-            None,
-            bias,
-            options,
-        );
+        let query = self.heads(&self.query, x);
+        let y = attention(query, known.keys, known.values, None, bias, options);
         let [_, n_heads, _, d_head] = y.dims();
-        assert_shape!(y, [batch, self.n_heads, seq, d_head]);
+        assert_shape!(y, [batch, self.n_heads, n, d_head]);
         self.output
-            .forward(y.swap_dims(1, 2).reshape([batch, seq, n_heads * d_head]))
+            .forward(y.swap_dims(1, 2).reshape([batch, n, n_heads * d_head]))
+    }
+
+    /// `[batch, seq, d_in]` -> `[batch, n_heads, seq, d_head]`
+    fn heads(&self, layer: &Linear, x: Tensor<3>) -> Tensor<4> {
+        let [batch, seq, _] = x.dims();
+        let y = layer.forward(x);
+        let d_head = y.dims()[2] / self.n_heads;
+        y.reshape([batch, seq, self.n_heads, d_head]).swap_dims(1, 2)
     }
 }
 

@@ -10,7 +10,7 @@ mod timestep;
 mod upscale;
 
 pub use activation::{Activation, UnknownActivation};
-pub use attention::{MASKED, SelfAttention, SelfAttentionConfig, causal_bias, padding_bias};
+pub use attention::{KeysValues, MASKED, SelfAttention, SelfAttentionConfig, causal_bias, padding_bias};
 pub use conv::Conv3x3;
 pub use group_norm::{GroupNorm, GroupNormConfig};
 pub use init::torch_default;

@@ -82,6 +82,56 @@ impl DrawNoise<2> for StartThen {
     }
 }
 
+fn near(a: &[f32], b: &[f32]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 2e-5)
+}
+
+#[test]
+fn padding_that_all_captions_have_may_be_left_out() {
+    let text = captions(4, 1);
+    let short = text.clone().without_padding();
+    assert_eq!(short.tokens.dims(), [4, 12, D_CLIP], "the longest has 12 tokens");
+    assert_eq!(short.clone().padded_to(N_TEXT).tokens.dims(), [4, N_TEXT, D_CLIP]);
+    let AnyPrior::OnePass(prior) = one_pass() else {
+        panic!("no time")
+    };
+    let noise = || Noise::new(3).normal([4, D_CLIP], &device());
+    let long = values(prior.forward(noise(), text.clone()));
+    assert!(near(&long, &values(prior.forward(noise(), short.clone()))));
+    // What counts does not move: without the last token the longest caption is another one.
+    let cut = TextCondition {
+        z_y: short.z_y,
+        tokens: short.tokens.narrow(1, 0, 11),
+        mask: short.mask.map(|m| m.narrow(1, 0, 11)),
+    };
+    assert!(!near(&long, &values(prior.forward(noise(), cut))));
+}
+
+#[test]
+fn captions_read_once_serve_every_timestep() {
+    let AnyPrior::Diffusion(prior, _) = diffusion() else {
+        panic!("it has time")
+    };
+    let text = captions(3, 1);
+    let read = prior.read(text.clone().without_padding());
+    let masked = prior.read(TextCondition {
+        mask: None,
+        ..text.clone()
+    });
+    for (i, t) in [0.0, 17.0, 999.0].into_iter().enumerate() {
+        let x_t: Tensor<2> = Noise::new(i as u64).normal([3, D_CLIP], &device());
+        let plain = values(prior.forward(x_t.clone(), &[t; 3], text.clone()));
+        assert!(near(&plain, &values(prior.forward_read(x_t.clone(), &[t; 3], &read))), "{t}");
+        assert!(!near(&plain, &values(prior.forward_read(x_t.clone(), &[998.0 - t; 3], &read))), "{t}");
+        let without = TextCondition {
+            mask: None,
+            ..text.clone()
+        };
+        let plain = values(prior.forward(x_t.clone(), &[t; 3], without));
+        assert!(near(&plain, &values(prior.forward_read(x_t, &[t; 3], &masked))), "{t}");
+    }
+}
+
 #[test]
 fn without_eta_only_the_start_is_random() {
     let (prior, text, away) = (diffusion(), captions(3, 1), captions(3, 2));

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::TextCondition;
 use crate::nn::Activation;
 use crate::weights::{WeightsError, read_json};
 
@@ -13,6 +15,45 @@ use crate::weights::{WeightsError, read_json};
 pub enum NormType {
     /// Layer norm.
     Layer,
+}
+
+/// What a prior reads of a caption. The paper's, and every published one, reads both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Conditioning {
+    /// The text embedding and the hidden states.
+    #[default]
+    Both,
+    /// The text embedding z_y alone: the hidden states are masked.
+    Pooled,
+    /// The hidden states alone: z_y is replaced by zeros.
+    Hidden,
+}
+
+impl Conditioning {
+    /// Whether nothing is taken away.
+    pub fn is_both(&self) -> bool {
+        *self == Self::Both
+    }
+
+    /// What is left of `text`.
+    pub(super) fn of(self, text: TextCondition) -> TextCondition {
+        match self {
+            Self::Both => text,
+            Self::Pooled => {
+                let ([batch, _, _], device) = (text.tokens.dims(), text.z_y.device());
+                TextCondition {
+                    tokens: text.tokens.narrow(1, 0, 1), // a token must be there, but does not count
+                    mask: Some(Tensor::zeros([batch, 1], &device)),
+                    z_y: text.z_y,
+                }
+            }
+            Self::Hidden => TextCondition {
+                z_y: text.z_y.zeros_like(),
+                ..text
+            },
+        }
+    }
 }
 
 /// `config.json` of a prior. Serialised under diffusers' key names; defaults are diffusers' too.
@@ -62,6 +103,10 @@ pub struct PriorConfig {
     /// Width of the prediction, if not d_clip.
     #[serde(rename = "clip_embed_dim")]
     pub d_out: Option<usize>,
+    /// What it reads of a caption. diffusers does not know this key, so it is written only where it says something: such a prior has the published
+    /// tensors, but diffusers would show it what it never saw in training.
+    #[serde(skip_serializing_if = "Conditioning::is_both")]
+    pub conditioning: Conditioning,
 }
 
 impl Default for PriorConfig {
@@ -83,6 +128,7 @@ impl Default for PriorConfig {
             d_time: None,
             d_pooled: None,
             d_out: None,
+            conditioning: Conditioning::Both,
         }
     }
 }

@@ -12,8 +12,8 @@ mod diffusion;
 mod eclipse;
 mod trunk;
 
-pub use config::{NormType, PriorConfig};
-pub use diffusion::DiffusionPrior;
+pub use config::{Conditioning, NormType, PriorConfig};
+pub use diffusion::{DiffusionPrior, ReadText};
 pub use eclipse::Prior;
 
 use crate::weights::Mapping;
@@ -24,10 +24,50 @@ use burn::prelude::*;
 pub struct TextCondition {
     /// The text embedding, `[batch, d_clip]`.
     pub z_y: Tensor<2>,
-    /// The text tower's last hidden states, `[batch, n_text, d_clip]`.
+    /// The text tower's last hidden states, `[batch, n_text, d_clip]`. With a mask, padding that all captions have at their end may be left out: it
+    /// changes nothing and costs time.
     pub tokens: Tensor<3>,
     /// 1 for tokens, 0 for padding, `[batch, n_text]`. `None` drops the causal mask too, as the reference does.
     pub mask: Option<Tensor<2>>,
+}
+
+impl TextCondition {
+    /// The same captions without the padding that all of them have at their end. Looks at the mask on the host; without one: unchanged.
+    #[must_use]
+    pub fn without_padding(self) -> Self {
+        let (Some(mask), [batch, n_text, _]) = (&self.mask, self.tokens.dims()) else {
+            return self;
+        };
+        let mask: Vec<f32> = mask.to_data().iter::<f32>().collect();
+        let counts = |token: &usize| (0..batch).any(|row| mask[row * n_text + token] > 0.0);
+        let longest = (0..n_text).rev().find(counts).map_or(1, |last| last + 1);
+        Self {
+            z_y: self.z_y,
+            tokens: self.tokens.narrow(1, 0, longest),
+            mask: self.mask.map(|mask| mask.narrow(1, 0, longest)),
+        }
+    }
+
+    /// The same captions with `n_text` tokens (or as many as there are, if more), by tokens that do not count. Without a mask: unchanged.
+    #[must_use]
+    pub fn padded_to(self, n_text: usize) -> Self {
+        let ([batch, n, d], Some(mask)) = (self.tokens.dims(), self.mask.clone()) else {
+            return self;
+        };
+        if n >= n_text {
+            return self;
+        }
+        let (like_tokens, like_mask) = ((&mask.device(), self.tokens.dtype()), (&mask.device(), mask.dtype()));
+        let (tokens, more) = (
+            Tensor::zeros([batch, n_text - n, d], like_tokens),
+            Tensor::zeros([batch, n_text - n], like_mask),
+        );
+        Self {
+            z_y: self.z_y,
+            tokens: Tensor::cat(vec![self.tokens, tokens], 1),
+            mask: Some(Tensor::cat(vec![mask, more], 1)),
+        }
+    }
 }
 
 /// Published names of a prior's parameters.

@@ -3,11 +3,10 @@
 use burn::module::Param;
 use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::prelude::*;
-use burn::tensor::assert_shape;
 
 use super::block::{Block, NORM_EPS};
-use super::{NormType, PriorConfig, TextCondition};
-use crate::nn::{causal_bias, enter, leave, padding_bias};
+use super::{Conditioning, NormType, PriorConfig, TextCondition};
+use crate::nn::{KeysValues, causal_bias, enter, leave, padding_bias};
 
 /// Projections, positions, blocks and the output head.
 #[derive(Module, Debug)]
@@ -29,6 +28,18 @@ pub(super) struct Trunk {
     /// `[1, d_out]`: statistics by which diffusion priors whiten their targets. Never trained.
     clip_mean: Param<Tensor<2>>,
     clip_std: Param<Tensor<2>>,
+    #[module(skip)]
+    conditioning: Conditioning,
+}
+
+/// What a trunk keeps of captions between timesteps. Caption tokens come first and see none of the later ones (the causal mask), so what later
+/// ones see of them never changes.
+#[derive(Debug, Clone)]
+pub(super) struct Read {
+    /// One a block.
+    blocks: Vec<KeysValues>,
+    /// 1 where a token counts, `[batch, n]`.
+    mask: Tensor<2>,
 }
 
 impl Trunk {
@@ -54,48 +65,129 @@ impl Trunk {
             proj_out: LinearConfig::new(d, d_out).init(device),
             clip_mean: zeros.init([1, d_out], device).set_require_grad(false),
             clip_std: zeros.init([1, d_out], device).set_require_grad(false),
+            conditioning: config.conditioning,
         }
     }
 
     /// `noise`: `[batch, d_clip]`; `time`: `[batch, d_model]`, the embedded timestep of a diffusion prior -> `[batch, d_out]`.
     ///
-    /// Order of the tokens: text states, pooled text, time, noise, query.
+    /// Order of the tokens: text states, pooled text, time, noise, query. `text` may leave out padding that the whole batch has at its end; the
+    /// other tokens keep their positions.
     pub(super) fn forward(
         &self,
         noise: Tensor<2>,
         text: TextCondition,
         time: Option<Tensor<2>>,
     ) -> Tensor<2> {
+        let text = self.conditioning.of(text);
+        let mask = text.mask.clone().map(enter);
+        let n_own = 2 + usize::from(time.is_some());
+        let x = Tensor::cat(
+            vec![self.caption_tokens(text, n_own), self.own_tokens(noise, time)],
+            1,
+        );
+        let seq = x.dims()[1];
+        let mut x = match &self.norm_in {
+            Some(norm) => norm.forward(x),
+            None => x,
+        };
+        let bias = mask.map(|mask| {
+            let [batch, n_text] = mask.dims();
+            let extra = Tensor::ones([batch, seq - n_text], &mask.device());
+            causal_bias(seq, &mask.device()) + padding_bias(Tensor::cat(vec![mask, extra], 1))
+        });
+        // Only the query's place is read, so the last block and the norm leave out the others.
+        let last = match self.blocks.split_last() {
+            Some((last, others)) => {
+                for block in others {
+                    x = block.forward(x, bias.clone()).0;
+                }
+                last.last(x, bias)
+            }
+            None => x.narrow(1, seq - 1, 1),
+        };
+        self.predict(last)
+    }
+
+    /// Reads captions once for many timesteps; `None` without a mask, where all tokens see each other.
+    pub(super) fn read(&self, text: TextCondition, n_own: usize) -> Option<Read> {
+        let text = self.conditioning.of(text);
+        let mask = enter(text.mask.clone()?);
+        let batch = mask.dims()[0];
+        let mut x = self.caption_tokens(text, n_own);
+        if let Some(norm) = &self.norm_in {
+            x = norm.forward(x);
+        }
+        let mask = Tensor::cat(vec![mask.clone(), Tensor::ones([batch, 1], &mask.device())], 1);
+        let bias = causal_bias(x.dims()[1], &mask.device()) + padding_bias(mask.clone());
+        let mut blocks = Vec::with_capacity(self.blocks.len());
+        if let Some((last, others)) = self.blocks.split_last() {
+            for block in others {
+                let (next, known) = block.forward(x, Some(bias.clone()));
+                blocks.push(known);
+                x = next;
+            }
+            blocks.push(last.remember(x));
+        }
+        Some(Read { blocks, mask })
+    }
+
+    /// [`Trunk::forward`] after [`Trunk::read`]: the same numbers to rounding.
+    pub(super) fn forward_after(&self, read: &Read, noise: Tensor<2>, time: Option<Tensor<2>>) -> Tensor<2> {
+        let mut x = self.own_tokens(noise, time);
+        if let Some(norm) = &self.norm_in {
+            x = norm.forward(x);
+        }
+        let ([batch, n_own, _], n_read) = (x.dims(), read.mask.dims()[1]);
+        let own = Tensor::ones([batch, n_own], &read.mask.device());
+        let bias = causal_bias(n_read + n_own, &own.device()).narrow(2, n_read, n_own)
+            + padding_bias(Tensor::cat(vec![read.mask.clone(), own], 1));
+        for (block, known) in self.blocks.iter().zip(&read.blocks) {
+            x = block.after(known.clone(), x, bias.clone());
+        }
+        self.predict(x.narrow(1, n_own - 1, 1))
+    }
+
+    /// Text states and pooled text with their positions, `[batch, n_text + 1, d_model]`; `n_own` tokens are to follow.
+    fn caption_tokens(&self, text: TextCondition, n_own: usize) -> Tensor<3> {
         let [batch, n_text, _] = text.tokens.dims();
         let [_, seq, d_model] = self.positions.dims();
-        let token = |x: Tensor<2>| x.reshape([batch, 1, d_model]);
+        let pooled_at = seq - n_own - 1;
+        assert!(
+            n_text == pooled_at || (n_text < pooled_at && text.mask.is_some()),
+            "a prior of {pooled_at} text tokens got {n_text}{}",
+            if text.mask.is_some() { "" } else { " without a mask" }
+        );
         let pooled = match &self.norm_pooled {
             Some(norm) => norm.forward(enter(text.z_y)),
             None => enter(text.z_y),
         };
-        let noise = self.proj_noise.forward(enter(noise));
-        let mut tokens = vec![
-            self.proj_tokens.forward(enter(text.tokens)),
-            token(self.proj_pooled.forward(pooled)),
-        ];
-        tokens.extend(time.map(token));
-        tokens.push(token(noise));
+        let pooled = self.proj_pooled.forward(pooled).reshape([batch, 1, d_model]);
+        let places = |from, n| self.positions.val().narrow(1, from, n);
+        Tensor::cat(
+            vec![
+                self.proj_tokens.forward(enter(text.tokens)) + places(0, n_text),
+                pooled + places(pooled_at, 1),
+            ],
+            1,
+        )
+    }
+
+    /// Time if there is one, noise and query with their positions, `[batch, 2 or 3, d_model]`.
+    fn own_tokens(&self, noise: Tensor<2>, time: Option<Tensor<2>>) -> Tensor<3> {
+        let ([batch, _], [_, seq, d_model]) = (noise.dims(), self.positions.dims());
+        let token = |x: Tensor<2>| x.reshape([batch, 1, d_model]);
+        let mut tokens: Vec<Tensor<3>> = time.map(token).into_iter().collect();
+        tokens.push(token(self.proj_noise.forward(enter(noise))));
         tokens.push(self.query_token.val().expand([batch, 1, d_model]));
-        let x = Tensor::cat(tokens, 1);
-        assert_shape!(x, [batch, seq, d_model]);
-        let mut x = x + self.positions.val();
-        let bias = text.mask.map(enter).map(|mask| {
-            let extra = Tensor::ones([batch, seq - n_text], &mask.device());
-            causal_bias(seq, &mask.device()) + padding_bias(Tensor::cat(vec![mask, extra], 1))
-        });
-        if let Some(norm) = &self.norm_in {
-            x = norm.forward(x);
-        }
-        for block in &self.blocks {
-            x = block.forward(x, bias.clone());
-        }
-        // Only the query's place is read, so only it needs the norm.
-        let last = x.slice([0..batch, seq - 1..seq]).reshape([batch, d_model]);
+        let n = tokens.len();
+        Tensor::cat(tokens, 1) + self.positions.val().narrow(1, seq - n, n)
+    }
+
+    /// The prediction from the query's row `[batch, 1, d_model]`.
+    fn predict(&self, last: Tensor<3>) -> Tensor<2> {
+        let [batch, _, d_model] = last.dims();
+        let last = last.reshape([batch, d_model]);
         leave(self.proj_out.forward(self.norm_out.forward(last)))
     }
 

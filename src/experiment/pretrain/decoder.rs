@@ -383,7 +383,10 @@ mod tests {
         let written: DecoderRecord = read_json(&request.out.join("pretrain.json")).expect("it says how");
         assert_eq!(written.recipe, request.recipe);
         let curve = files::read_text(request.out.join("curve.csv")).expect("written");
-        assert!(curve.starts_with("step,loss,loss/picture,loss/x0,loss/cells,grad_norm\n4,"), "{curve}");
+        assert!(
+            curve.starts_with("step,loss,loss/picture,loss/x0,loss/cells,grad_norm\n4,"),
+            "{curve}"
+        );
         assert!(request.out.join("sheet.png").is_file());
 
         // It draws from embeddings without the CLIP, and the side file makes the same picture again.

@@ -13,8 +13,9 @@ use eclipse_t2i::device::DeviceSpec;
 use eclipse_t2i::models::prior::{Prior, PriorConfig, TextCondition};
 use eclipse_t2i::nn::torch_default;
 use eclipse_t2i::noise::Noise;
+use eclipse_t2i::objective::contrastive::Negatives;
 use eclipse_t2i::objective::eclipse::{Direction, Reduction};
-use eclipse_t2i::train::prior::{EclipseOptions, PriorBatch, PriorTrainer};
+use eclipse_t2i::train::prior::{EclipseOptions, LossForms, PriorBatch, PriorTrainer};
 
 struct Size {
     name: &'static str,
@@ -58,6 +59,7 @@ fn batch(size: &Size, device: &Device) -> PriorBatch {
         eps: noise.normal([b, d], device),
         z_x: noise.normal([b, d], device),
         text,
+        negatives: Negatives::default(),
     }
 }
 
@@ -67,6 +69,7 @@ fn prior(c: &mut Criterion) {
         tau: 0.01,
         direction: Direction::ImageToText,
         reduction: Reduction::Mean,
+        forms: LossForms::default(),
         grad_clip: Some(1.0),
     };
     for spec in DeviceSpec::available() {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::prelude::*;
 use image::RgbImage;
 
-use super::pairs::{Pairs, Texts};
+use super::pairs::{Pairs, Texts, numbered};
 use crate::models::clip::{ClipError, ImageEncoder, TextEncoder};
 use crate::weights::{Checkpoint, WeightsError};
 use crate::world::{PICTURE_SIZE, Pair, Scene};
@@ -161,6 +161,8 @@ impl FrozenClip {
             z_x: self.scenes(&scenes)?,
             texts: self.texts(&captions)?,
             empty: self.texts(&[""])?,
+            wordings: numbered(captions),
+            meanings: numbered(pairs.iter().map(|p| p.statement)),
         })
     }
 }

@@ -2,6 +2,10 @@
 //!
 //! Axes: n pairs; n_text tokens; d_clip.
 
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::ops::Range;
+
 use burn::prelude::*;
 use rand::seq::SliceRandom;
 
@@ -44,7 +48,9 @@ impl Texts {
         let length = |r: &Option<usize>| {
             let (texts, i) = row(r);
             let mask = &texts.mask[i * n_text..][..n_text];
-            mask.iter().rposition(|&counts| counts > 0.0).map_or(0, |last| last + 1)
+            mask.iter()
+                .rposition(|&counts| counts > 0.0)
+                .map_or(0, |last| last + 1)
         };
         let longest = rows.iter().map(length).max().unwrap_or(0).max(1);
         // `width` values a row are stored, the first `wanted` of them go on.
@@ -82,6 +88,22 @@ pub struct Pairs {
     pub texts: Texts,
     /// The caption `""`, which stands for no condition.
     pub empty: Texts,
+    /// Which captions are the same: a number for each pair, equal where the words are.
+    pub wordings: Vec<u32>,
+    /// Which captions mean the same: a number for each pair, equal where what they say is.
+    pub meanings: Vec<u32>,
+}
+
+/// A number for each of `values`, equal where they are.
+pub fn numbered<T: Eq + Hash>(values: impl IntoIterator<Item = T>) -> Vec<u32> {
+    let mut numbers = HashMap::new();
+    values
+        .into_iter()
+        .map(|value| {
+            let next = numbers.len() as u32;
+            *numbers.entry(value).or_insert(next)
+        })
+        .collect()
 }
 
 impl Pairs {
@@ -125,9 +147,14 @@ impl Pairs {
 /// The pairs of step `step` (from 1): each pass over the data is a new permutation, a function of the seed and the pass alone.
 pub fn rows_of_step(n: usize, batch_size: usize, seed: u64, step: usize) -> Vec<usize> {
     let first = (step - 1) * batch_size;
-    let mut rows = Vec::with_capacity(batch_size);
+    rows_in_order(n, seed, first..first + batch_size)
+}
+
+/// The pairs at these places of the endless order that [`rows_of_step`] cuts into steps.
+pub fn rows_in_order(n: usize, seed: u64, places: Range<usize>) -> Vec<usize> {
+    let mut rows = Vec::with_capacity(places.len());
     let mut pass = None;
-    for i in first..first + batch_size {
+    for i in places {
         let order = match pass {
             Some((p, ref order)) if p == i / n => order,
             _ => {
@@ -145,6 +172,11 @@ pub fn rows_of_step(n: usize, batch_size: usize, seed: u64, step: usize) -> Vec<
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn equal_values_have_equal_numbers() {
+        assert_eq!(numbered(["a", "b", "a", "c", "b"]), [0, 1, 0, 2, 1]);
+    }
 
     proptest! {
         #[test]

@@ -1,4 +1,4 @@
-//! Noise schedules and samplers of diffusion models: UnCLIP, DDPM and DDIM, as diffusers' `scheduler_config.json` describes them.
+//! Noise schedules and samplers of diffusion models: UnCLIP, DDPM and DDIM, as diffusers' `scheduler_config.json` describes them; and flow matching.
 //!
 //! Nothing here knows a model: [`sample()`] takes the denoiser as a closure and the noise as an argument. A schedule's tables live on the host
 //! in `f64`, computed once. `t` is always a *train* timestep (`0..n_train`), `step` an index into the visited ones.
@@ -9,6 +9,7 @@
 pub mod config;
 pub mod ddim;
 pub mod ddpm;
+pub mod flow;
 pub mod guidance;
 pub mod posterior;
 pub mod sample;
@@ -21,6 +22,7 @@ pub mod unclip;
 use std::path::PathBuf;
 
 pub use config::{Limit, Prediction, Sampler, SchedulerConfig, SchedulerKind, Variance};
+pub use flow::{FlowConfig, FlowPrediction, sample_flow};
 pub use guidance::{guide, guide_halves};
 pub use sample::{DrawNoise, Replay, SampleOptions, sample, sample_visits};
 pub use schedule::{BetaSchedule, Schedule};

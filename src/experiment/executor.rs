@@ -14,12 +14,13 @@ use super::run::Run;
 use super::run_dir::RunDir;
 use super::shared::Shared;
 use super::spec::{
-    BetaSchedule, DiffusionSpec, EclipseSpec, ObjectiveSpec, SamplerSpec, ScheduleSpec, SchedulerKind, Tau,
+    BetaSchedule, CaptionSpec, DiffusionSpec, EclipseSpec, FlowSpec, ObjectiveSpec, ScheduleSpec,
+    SchedulerKind, Tau,
 };
 use super::trained::{TrainedPriors, is_whole};
 use crate::data::encode::FrozenClip;
 use crate::data::pairs::Pairs;
-use crate::diffusion::{self, Scheduler, SchedulerConfig, Variance};
+use crate::diffusion::{self, FlowConfig, Scheduler, SchedulerConfig, Variance};
 use crate::eval::baselines::BaselineKind;
 use crate::eval::embedding::ModalityGap;
 use crate::eval::{Embeddings, Inputs, evaluate};
@@ -28,14 +29,15 @@ use crate::generate::prior::{AnyPrior, PriorSettings};
 use crate::models::prior::{DiffusionPrior, Prior, PriorConfig};
 use crate::nn::torch_default;
 use crate::noise::Noise;
+use crate::train::negatives::NegativeOptions;
 use crate::train::prior::{
-    AdamWOptions, DiffusionTrainer, EclipseOptions, NoisingOptions, PriorTrainer, diffusion_batches,
-    eclipse_batches,
+    AdamWOptions, DiffusionBatch, DiffusionTrainer, EclipseOptions, FlowOptions, LossForms, NoisingOptions,
+    PriorTrainer, diffusion_batches, eclipse_batches, flow_batches,
 };
 use crate::train::schedule::{LrSchedule, SteppedLr};
 use crate::train::session::{SessionOptions, Sink, fit, resumable_step};
 use crate::weights::{Checkpoint, write_json};
-use crate::world::{self, PairOptions};
+use crate::world::{self, CaptionMix, PairOptions};
 
 /// Stream of a run's seed that initial weights come from; data order and noise have their own (see [`crate::train::prior`]).
 const INIT_STREAM: u64 = 1 << 41;
@@ -92,7 +94,11 @@ impl PriorExecutor {
         let options = PairOptions {
             holes: data.holes,
             bias: data.bias,
-            ..PairOptions::default()
+            slice: data.slice,
+            captions: match data.captions {
+                CaptionSpec::Sparse => CaptionMix::PAIRS,
+                CaptionSpec::Rich => CaptionMix::W,
+            },
         };
         Ok(self.pairs.get(key, || {
             clip.pairs(&world::pairs(data.n_pairs, data.seed, &options))
@@ -134,6 +140,7 @@ impl PriorExecutor {
                     self.train_one_pass(run, dir, clip, pairs, &spec)?;
                 }
                 ObjectiveSpec::Diffusion(spec) => self.train_diffusion(run, dir, clip, pairs, spec)?,
+                ObjectiveSpec::Flow(spec) => self.train_flow(run, dir, clip, pairs, spec)?,
                 ObjectiveSpec::Baseline(_) => return Err("a baseline has no prior to train".into()),
             }
             Ok(())
@@ -168,12 +175,23 @@ impl PriorExecutor {
             tau,
             direction: spec.direction,
             reduction: spec.reduction,
+            forms: LossForms {
+                projection: spec.projection,
+                huber_delta: spec.huber_delta,
+                contrastive: spec.contrastive,
+                siglip_bias: spec.siglip_bias,
+            },
             grad_clip: grad_clip(run),
+        };
+        let negatives = NegativeOptions {
+            queue: spec.queue,
+            devices: spec.devices,
+            false_negatives: spec.false_negatives,
         };
         let config = prior_config(run, clip);
         let prior = Prior::init(&config, &self.device.clone().autodiff());
         let prior = torch_default(prior, &mut Noise::stream(run.seed(), INIT_STREAM));
-        let batches = eclipse_batches(pairs.clone(), run.train().batch_size, run.seed());
+        let batches = eclipse_batches(pairs.clone(), run.train().batch_size, run.seed(), negatives);
         let (session, sink) = (session(run), self.sink(run, dir)?);
         let trainer = PriorTrainer::new(prior, options);
         let trained = fit(
@@ -196,10 +214,53 @@ impl PriorExecutor {
         pairs: &Arc<Pairs>,
         spec: &DiffusionSpec,
     ) -> Result<(), Failure> {
-        let (mean, std) = match spec.whiten {
-            true => pairs.statistics(),
-            false => (vec![0.0; clip.d_clip()], vec![1.0; clip.d_clip()]),
+        let scheduler = Scheduler::new(scheduler_config(spec));
+        let (mean, std) = statistics(pairs, spec.whiten);
+        let noising = NoisingOptions {
+            alphas_cumprod: scheduler.schedule().alphas_cumprod().to_vec(),
+            cond_drop: spec.cond_drop,
+            whitening: spec.whiten.then(|| (mean.clone(), std.clone())),
         };
+        let batches = diffusion_batches(pairs.clone(), noising, run.train().batch_size, run.seed());
+        self.train_with_time(
+            run,
+            dir,
+            clip,
+            (mean, std),
+            batches,
+            &scheduler.config().to_json(),
+        )
+    }
+
+    fn train_flow(
+        &self,
+        run: &Run,
+        dir: &RunDir,
+        clip: &FrozenClip,
+        pairs: &Arc<Pairs>,
+        spec: &FlowSpec,
+    ) -> Result<(), Failure> {
+        let flow = FlowConfig::new(spec.prediction);
+        let (mean, std) = statistics(pairs, spec.whiten);
+        let options = FlowOptions {
+            flow,
+            cond_drop: spec.cond_drop,
+            whitening: spec.whiten.then(|| (mean.clone(), std.clone())),
+        };
+        let batches = flow_batches(pairs.clone(), options, run.train().batch_size, run.seed());
+        self.train_with_time(run, dir, clip, (mean, std), batches, &flow.to_json())
+    }
+
+    /// Trains a prior with time on `batches` and saves it with these statistics and this `scheduler_config.json`.
+    fn train_with_time(
+        &self,
+        run: &Run,
+        dir: &RunDir,
+        clip: &FrozenClip,
+        (mean, std): (Vec<f32>, Vec<f32>),
+        batches: impl Fn(usize, &Device) -> DiffusionBatch + Send + Sync + 'static,
+        scheduler: &serde_json::Value,
+    ) -> Result<(), Failure> {
         let device = self.device.clone().autodiff();
         let config = prior_config(run, clip).with_time();
         let prior = DiffusionPrior::init(&config, &device);
@@ -207,13 +268,6 @@ impl PriorExecutor {
             Tensor::from_floats(mean.as_slice(), &device),
             Tensor::from_floats(std.as_slice(), &device),
         );
-        let scheduler = Scheduler::new(scheduler_config(spec));
-        let noising = NoisingOptions {
-            alphas_cumprod: scheduler.schedule().alphas_cumprod().to_vec(),
-            cond_drop: spec.cond_drop,
-            whitening: spec.whiten.then_some((mean, std)),
-        };
-        let batches = diffusion_batches(pairs.clone(), noising, run.train().batch_size, run.seed());
         let (session, sink) = (session(run), self.sink(run, dir)?);
         let trainer = DiffusionTrainer::new(prior, grad_clip(run));
         let trained = fit(
@@ -226,10 +280,7 @@ impl PriorExecutor {
             sink,
         )?;
         files::create_dir(dir.prior_dir())?;
-        write_json(
-            &dir.prior_dir().join("scheduler_config.json"),
-            &scheduler.config().to_json(),
-        )?;
+        write_json(&dir.prior_dir().join("scheduler_config.json"), scheduler)?;
         Ok(trained.prior.save(&config, &dir.prior_dir())?)
     }
 
@@ -261,15 +312,15 @@ impl PriorExecutor {
         asked: &Questions,
     ) -> Result<Vec<Embeddings>, Failure> {
         let settings = match run.objective() {
-            ObjectiveSpec::Diffusion(DiffusionSpec {
-                sampler: SamplerSpec {
-                    steps, guidance, eta, ..
-                },
-                ..
-            }) => PriorSettings {
-                n_steps: *steps,
-                guidance: *guidance,
-                eta: *eta,
+            ObjectiveSpec::Diffusion(spec) => PriorSettings {
+                n_steps: spec.sampler.steps,
+                guidance: spec.sampler.guidance,
+                eta: spec.sampler.eta,
+            },
+            ObjectiveSpec::Flow(spec) => PriorSettings {
+                n_steps: spec.sampler.steps,
+                guidance: spec.sampler.guidance,
+                eta: 0.0,
             },
             _ => PriorSettings::default(),
         };
@@ -376,7 +427,16 @@ fn prior_config(run: &Run, clip: &FrozenClip) -> PriorConfig {
         d_clip: clip.d_clip(),
         n_text: clip.n_text(),
         n_extra: PriorConfig::N_EXTRA,
+        conditioning: model.conditioning,
         ..PriorConfig::default()
+    }
+}
+
+/// Mean and standard deviation of z_x that a prior with time carries: those of the pairs, or 0 and 1.
+fn statistics(pairs: &Pairs, whiten: bool) -> (Vec<f32>, Vec<f32>) {
+    match whiten {
+        true => pairs.statistics(),
+        false => (vec![0.0; pairs.d_clip()], vec![1.0; pairs.d_clip()]),
     }
 }
 

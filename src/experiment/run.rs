@@ -4,9 +4,13 @@ use std::path::{Path, PathBuf};
 
 use super::error::SpecError;
 use super::spec::{
-    DataSpec, EvalSpec, ModelSpec, ObjectiveSpec, RunSpec, SamplerSpec, ScheduleSpec, Tau, TrainSpec, WORLDS,
+    BetaSchedule, DataSpec, EclipseSpec, EvalSpec, FlowSamplerSpec, ModelSpec, ObjectiveSpec, RunSpec,
+    SamplerSpec, ScheduleSpec, SchedulerKind, Tau, TrainSpec, WORLDS,
 };
 use crate::files;
+use crate::objective::contrastive::ContrastiveForm;
+use crate::objective::eclipse::{Direction, Reduction};
+use crate::objective::projection::ProjectionForm;
 
 /// A validated [`RunSpec`]. Comes only from [`RunSpec::resolve`]; the same configuration has the same [`Run::hash`].
 #[derive(Debug, Clone, PartialEq)]
@@ -84,6 +88,9 @@ impl Run {
                 scheduler: diffusion.sampler.scheduler, // saved beside the prior
                 ..SamplerSpec::default()
             };
+        }
+        if let ObjectiveSpec::Flow(flow) = &mut spec.objective {
+            flow.sampler = FlowSamplerSpec::default();
         }
         files::sha256(
             toml::to_string(&spec)
@@ -239,23 +246,7 @@ fn check(spec: &RunSpec) -> Result<(), Bad> {
 
 fn check_objective(spec: &RunSpec) -> Result<(), Bad> {
     match &spec.objective {
-        ObjectiveSpec::Eclipse(o) => {
-            not_negative("objective.lambda", o.lambda)?;
-            if let Tau::Value(tau) = o.tau {
-                demand(
-                    "objective.tau",
-                    tau.is_finite() && tau > 0.0,
-                    "a number above 0 or \"clip\"",
-                    tau,
-                )?;
-            }
-            demand(
-                "train.batch_size",
-                o.lambda == 0.0 || spec.train.batch_size >= 2,
-                "2 or above (Eq. 4 takes its negatives from the batch)",
-                spec.train.batch_size,
-            )
-        }
+        ObjectiveSpec::Eclipse(o) => check_eclipse(spec, o),
         ObjectiveSpec::Diffusion(o) => {
             at_least("objective.train_steps", 2, o.train_steps)?;
             demand(
@@ -270,23 +261,105 @@ fn check_objective(spec: &RunSpec) -> Result<(), Bad> {
                 format!("a number from beta_start ({}) to below 1", o.beta_start),
                 o.beta_end,
             )?;
-            share("objective.cond_drop", o.cond_drop)?;
+            demand(
+                "objective.beta_schedule",
+                o.sampler.scheduler != SchedulerKind::Unclip
+                    || o.beta_schedule == BetaSchedule::SquaredcosCapV2,
+                "squaredcos_cap_v2, because sampler.scheduler is unclip and knows no other",
+                "linear",
+            )?;
             demand(
                 "objective.sampler.steps",
                 (1..=o.train_steps).contains(&o.sampler.steps),
                 format!("a whole number from 1 to train_steps ({})", o.train_steps),
                 o.sampler.steps,
             )?;
-            not_negative("objective.sampler.guidance", o.sampler.guidance)?;
-            demand(
-                "objective.sampler.guidance",
-                o.sampler.guidance == 1.0 || o.cond_drop > 0.0,
-                "1, because cond_drop is 0 and the prior never learns the empty caption",
-                o.sampler.guidance,
-            )?;
+            check_guidance(o.cond_drop, o.sampler.guidance)?;
             not_negative("objective.sampler.eta", o.sampler.eta)
         }
+        ObjectiveSpec::Flow(o) => {
+            at_least("objective.sampler.steps", 1, o.sampler.steps)?;
+            check_guidance(o.cond_drop, o.sampler.guidance)
+        }
         ObjectiveSpec::Projection(_) | ObjectiveSpec::Baseline(_) => Ok(()),
+    }
+}
+
+fn check_guidance(cond_drop: f64, guidance: f64) -> Result<(), Bad> {
+    share("objective.cond_drop", cond_drop)?;
+    not_negative("objective.sampler.guidance", guidance)?;
+    demand(
+        "objective.sampler.guidance",
+        guidance == 1.0 || cond_drop > 0.0,
+        "1, because cond_drop is 0 and the prior never learns the empty caption",
+        guidance,
+    )
+}
+
+fn check_eclipse(spec: &RunSpec, o: &EclipseSpec) -> Result<(), Bad> {
+    let (batch, n_pairs) = (spec.train.batch_size, spec.data.n_pairs);
+    not_negative("objective.lambda", o.lambda)?;
+    if let Tau::Value(tau) = o.tau {
+        demand(
+            "objective.tau",
+            tau.is_finite() && tau > 0.0,
+            "a number above 0 or \"clip\"",
+            tau,
+        )?;
+    }
+    positive("objective.huber_delta", o.huber_delta)?;
+    demand(
+        "objective.siglip_bias",
+        o.siglip_bias.is_finite(),
+        "a finite number",
+        o.siglip_bias,
+    )?;
+    demand(
+        "objective.reduction",
+        o.projection != ProjectionForm::Cosine || o.reduction == Reduction::Mean,
+        "mean, because projection is cosine, which has no sum over d_clip",
+        "sum",
+    )?;
+    demand(
+        "objective.direction",
+        o.contrastive != ContrastiveForm::Siglip || o.direction == Direction::ImageToText,
+        "the default, because contrastive is siglip, which has no direction",
+        direction_name(o.direction),
+    )?;
+    at_least("objective.devices", 1, o.devices)?;
+    demand(
+        "objective.devices",
+        o.devices == 1 || batch.saturating_mul(o.devices) <= n_pairs,
+        format!(
+            "at most data.n_pairs / train.batch_size ({n_pairs} / {batch}): each device has pairs of its own"
+        ),
+        o.devices,
+    )?;
+    demand(
+        "objective.queue",
+        o.queue <= n_pairs,
+        format!("a whole number from 0 to data.n_pairs ({n_pairs})"),
+        o.queue,
+    )?;
+    demand(
+        "objective.direction",
+        o.direction != Direction::TextToImage || (o.queue == 0 && o.devices == 1),
+        "image_to_text or symmetric, because queue and devices add texts",
+        direction_name(o.direction),
+    )?;
+    demand(
+        "train.batch_size",
+        o.lambda == 0.0 || batch >= 2,
+        "2 or above (Eq. 4 takes its negatives from the batch)",
+        batch,
+    )
+}
+
+fn direction_name(direction: Direction) -> &'static str {
+    match direction {
+        Direction::ImageToText => "image_to_text",
+        Direction::TextToImage => "text_to_image",
+        Direction::Symmetric => "symmetric",
     }
 }
 
@@ -345,7 +418,9 @@ fn check_train(spec: &RunSpec) -> Result<(), Bad> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::experiment::spec::{DiffusionSpec, EclipseSpec};
+    use crate::experiment::spec::DiffusionSpec;
+    use crate::models::prior::Conditioning;
+    use crate::world::Slice;
 
     #[test]
     fn defaults_are_the_papers_recipe_and_resolve() {
@@ -432,5 +507,47 @@ mod tests {
         assert!(bad(one.clone().resolve()).contains("Eq. 4 takes its negatives from the batch"));
         one.objective = ObjectiveSpec::Projection(Default::default());
         assert!(one.resolve().is_ok(), "Eq. 3 needs no negatives");
+        assert!(
+            diffusion(|d| d.sampler.scheduler = SchedulerKind::Unclip).is_err(),
+            "its file knows one schedule"
+        );
+    }
+
+    #[test]
+    fn what_does_not_touch_training_has_the_same_training_hash() {
+        let hash = |kind: &str, change: &dyn Fn(&mut RunSpec)| {
+            let mut spec = RunSpec {
+                objective: ObjectiveSpec::of_kind(kind).expect("a kind"),
+                ..RunSpec::default()
+            };
+            change(&mut spec);
+            spec.resolve().expect("valid").training_hash()
+        };
+        let same = |_: &mut RunSpec| ();
+        for kind in ["diffusion", "flow"] {
+            let sampled = hash(kind, &|spec| match &mut spec.objective {
+                ObjectiveSpec::Diffusion(d) => d.sampler.steps = 2,
+                ObjectiveSpec::Flow(f) => {
+                    f.sampler = FlowSamplerSpec {
+                        steps: 2,
+                        guidance: 1.5,
+                    }
+                }
+                _ => (),
+            });
+            let drawn = hash(kind, &|spec| spec.eval.decoder_steps = 3);
+            let trained = hash(kind, &|spec| match &mut spec.objective {
+                ObjectiveSpec::Diffusion(d) => d.cond_drop = 0.5,
+                ObjectiveSpec::Flow(f) => f.cond_drop = 0.5,
+                _ => (),
+            });
+            let plain = hash(kind, &same);
+            assert_eq!((&sampled, &drawn), (&plain, &plain), "{kind}");
+            assert_ne!(trained, plain, "{kind}");
+        }
+        let eclipse = hash("eclipse", &same);
+        let narrower = hash("eclipse", &|spec| spec.model.conditioning = Conditioning::Pooled);
+        let sliced = hash("eclipse", &|spec| spec.data.slice = Slice::Singles);
+        assert!(eclipse != narrower && eclipse != sliced && narrower != sliced);
     }
 }

@@ -8,8 +8,14 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::diffusion::FlowPrediction;
 use crate::eval::baselines::BaselineKind;
+use crate::models::prior::Conditioning;
+use crate::objective::contrastive::ContrastiveForm;
 use crate::objective::eclipse::{Direction, Reduction};
+use crate::objective::projection::ProjectionForm;
+use crate::train::negatives::FalseNegatives;
+use crate::world::Slice;
 
 /// Worlds this build knows, by the name that `world = ".."` takes.
 pub const WORLDS: &[&str] = &["emoji"];
@@ -67,6 +73,21 @@ pub struct DataSpec {
     pub holes: bool,
     /// Give P_XY its spurious co-occurrences and skewed attributes (the paper's "young tiger", Fig. 6).
     pub bias: bool,
+    /// Which pictures there are at all: `whole`, `singles` (one object each) or `half_the_nouns`.
+    pub slice: Slice,
+    /// How much captions say.
+    pub captions: CaptionSpec,
+}
+
+/// How much the captions of P_XY say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CaptionSpec {
+    /// Objects, colours and relations are often left out, as in captions from the web.
+    #[default]
+    Sparse,
+    /// Less is left out: the captions of W.
+    Rich,
 }
 
 impl Default for DataSpec {
@@ -76,6 +97,8 @@ impl Default for DataSpec {
             seed: 0,
             holes: true,
             bias: true,
+            slice: Slice::Whole,
+            captions: CaptionSpec::Sparse,
         }
     }
 }
@@ -90,6 +113,8 @@ pub struct ModelSpec {
     pub d_head: usize,
     /// Transformer blocks; the paper has 10.
     pub n_layers: usize,
+    /// What it reads of a caption: `both` in the paper; `pooled` (z_y alone) or `hidden` (the text tower's states alone).
+    pub conditioning: Conditioning,
 }
 
 impl Default for ModelSpec {
@@ -98,6 +123,7 @@ impl Default for ModelSpec {
             n_heads: 16,
             d_head: 32,
             n_layers: 10,
+            conditioning: Conditioning::Both,
         }
     }
 }
@@ -112,13 +138,15 @@ pub enum ObjectiveSpec {
     Projection(ProjectionSpec),
     /// Eq. 1: a denoiser that predicts z_x, sampled in several steps (the paper's Diffusion-Baseline).
     Diffusion(DiffusionSpec),
+    /// Flow matching: the same network with time, a straight path from noise to z_x, sampled in Euler steps.
+    Flow(FlowSpec),
     /// No network: a reference method in the same table.
     Baseline(BaselineSpec),
 }
 
 impl ObjectiveSpec {
     /// The values of `kind`.
-    pub const KINDS: &[&str] = &["eclipse", "projection", "diffusion", "baseline"];
+    pub const KINDS: &[&str] = &["eclipse", "projection", "diffusion", "flow", "baseline"];
 
     /// The value of `kind` for this objective.
     pub fn kind(&self) -> &'static str {
@@ -126,6 +154,7 @@ impl ObjectiveSpec {
             Self::Eclipse(_) => "eclipse",
             Self::Projection(_) => "projection",
             Self::Diffusion(_) => "diffusion",
+            Self::Flow(_) => "flow",
             Self::Baseline(_) => "baseline",
         }
     }
@@ -136,6 +165,7 @@ impl ObjectiveSpec {
             "eclipse" => Self::Eclipse(EclipseSpec::default()),
             "projection" => Self::Projection(ProjectionSpec::default()),
             "diffusion" => Self::Diffusion(DiffusionSpec::default()),
+            "flow" => Self::Flow(FlowSpec::default()),
             "baseline" => Self::Baseline(BaselineSpec::default()),
             _ => return None,
         })
@@ -154,6 +184,20 @@ pub struct EclipseSpec {
     pub direction: Direction,
     /// How the squared norm of Eq. 3 is reduced.
     pub reduction: Reduction,
+    /// Form of the first term: `squared_error` in the paper; `huber` or `cosine`.
+    pub projection: ProjectionForm,
+    /// Where `huber` turns from square to line, in units of z_x.
+    pub huber_delta: f64,
+    /// Form of the second term: `info_nce` in the paper; `siglip`, a question for each pair of image and text (Zhai et al. 2023).
+    pub contrastive: ContrastiveForm,
+    /// Bias of `siglip`: -10 is where its authors start.
+    pub siglip_bias: f64,
+    /// Texts of so many pairs before the batch are negatives too; 0 in the paper.
+    pub queue: usize,
+    /// Negatives of so many devices, each with a batch of its own; 1 is the batch alone. The paper trains on 4 and does not say whether they share negatives.
+    pub devices: usize,
+    /// Texts of other pairs that are true of the image: `keep` as Eq. 4 is printed, `mask_wording` (the same words) or `mask_meaning` (the same meaning).
+    pub false_negatives: FalseNegatives,
 }
 
 impl Default for EclipseSpec {
@@ -163,6 +207,13 @@ impl Default for EclipseSpec {
             tau: Tau::Clip,
             direction: Direction::ImageToText,
             reduction: Reduction::Mean,
+            projection: ProjectionForm::SquaredError,
+            huber_delta: 1.0,
+            contrastive: ContrastiveForm::InfoNce,
+            siglip_bias: -10.0,
+            queue: 0,
+            devices: 1,
+            false_negatives: FalseNegatives::Keep,
         }
     }
 }
@@ -294,6 +345,50 @@ pub enum SchedulerKind {
     Ddim,
     /// Ancestral sampling over timesteps that include the first and the last.
     Unclip,
+}
+
+/// `kind = "flow"`: flow matching (Lipman et al. 2023).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FlowSpec {
+    /// What the network predicts: `velocity`, or `sample` (z_x itself, as the Diffusion-Baseline does).
+    pub prediction: FlowPrediction,
+    /// Probability that a caption is replaced by the empty one, which guidance needs.
+    pub cond_drop: f64,
+    /// Train on (z_x - mean) / std.
+    pub whiten: bool,
+    /// How embeddings are drawn after training.
+    pub sampler: FlowSamplerSpec,
+}
+
+impl Default for FlowSpec {
+    fn default() -> Self {
+        Self {
+            prediction: FlowPrediction::Velocity,
+            cond_drop: 0.1,
+            whiten: true,
+            sampler: FlowSamplerSpec::default(),
+        }
+    }
+}
+
+/// `[objective.sampler]` of a flow-matching prior.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FlowSamplerSpec {
+    /// Euler steps of one sample; the Diffusion-Baseline's 25.
+    pub steps: usize,
+    /// Classifier-free guidance on the prediction; the Diffusion-Baseline's 4. 1 is none.
+    pub guidance: f64,
+}
+
+impl Default for FlowSamplerSpec {
+    fn default() -> Self {
+        Self {
+            steps: 25,
+            guidance: 4.0,
+        }
+    }
 }
 
 /// `kind = "baseline"`.

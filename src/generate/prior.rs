@@ -1,6 +1,6 @@
 //! Captions to predicted image embeddings, with any prior.
 //!
-//! A prior without time is one forward pass over Gaussian noise. A diffusion prior is sampled: its own scheduler, guidance on the clean
+//! A prior without time is one forward pass over Gaussian noise. A diffusion prior is sampled: its own scheduler (or its flow, in Euler steps), guidance on the clean
 //! prediction (`u + s (c - u)`, the unconditional half first), eta on the added noise, then un-whitening by the statistics it carries.
 //! Reference: diffusers `UnCLIPPipeline` and `KandinskyV22PriorPipeline`; eclipse-inference `src/pipelines`.
 
@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::diffusion::{DiffusionError, DrawNoise, SampleOptions, Scheduler, guide_halves, sample};
+use crate::diffusion::{
+    DiffusionError, DrawNoise, FlowConfig, SampleOptions, Scheduler, guide_halves, sample, sample_flow,
+};
 use crate::models::clip::ClipTextConfig;
 use crate::models::prior::{DiffusionPrior, Prior, PriorConfig, TextCondition};
 use crate::objective::eclipse::normalize;
@@ -61,6 +63,8 @@ pub enum AnyPrior {
     OnePass(Box<Prior>),
     /// Diffusion-Baseline or a 1B prior, with the scheduler that samples it.
     Diffusion(Box<DiffusionPrior>, Scheduler),
+    /// A prior with time that was trained by flow matching.
+    Flow(Box<DiffusionPrior>, FlowConfig),
 }
 
 /// How to sample a diffusion prior; priors without time ignore it.
@@ -70,7 +74,7 @@ pub struct PriorSettings {
     pub n_steps: usize,
     /// Guidance scale: 4.0 in the paper; up to 1 is none.
     pub guidance: f64,
-    /// Weight of the added noise (paper Fig. 5a): 1 is the plain ancestral sampler.
+    /// Weight of the added noise (paper Fig. 5a): 1 is the plain ancestral sampler. A flow adds none.
     pub eta: f64,
 }
 
@@ -122,7 +126,11 @@ impl AnyPrior {
             return Ok((config, Self::OnePass(Box::new(prior))));
         }
         let (config, prior) = DiffusionPrior::load(dir, device)?;
-        let scheduler = Scheduler::read(scheduler_of(dir)?)?;
+        let folder = scheduler_of(dir)?;
+        if let Some(flow) = FlowConfig::read_if_flow(&folder)? {
+            return Ok((config, Self::Flow(Box::new(prior), flow)));
+        }
+        let scheduler = Scheduler::read(folder)?;
         Ok((config, Self::Diffusion(Box::new(prior), scheduler)))
     }
 
@@ -147,32 +155,30 @@ impl AnyPrior {
         let [_, _, d_clip] = text.tokens.dims();
         let device = text.z_y.device();
         let first = noise.draw([batch, d_clip], &device)?;
-        let (prior, scheduler) = match self {
-            Self::OnePass(prior) => return Ok(prior.forward(first, text)),
-            Self::Diffusion(prior, scheduler) => (prior, scheduler),
-        };
-        let guided = settings.guidance > 1.0;
-        let both = match guided {
-            true => stack(unconditional, text),
-            false => text,
-        };
-        let both = prior.read(both);
-        let denoise = |x_t: Tensor<2>, t: f64| {
-            if !guided {
-                return prior.forward_read(x_t, &vec![t; batch], &both);
+        match self {
+            Self::OnePass(prior) => Ok(prior.forward(first, text)),
+            Self::Diffusion(prior, scheduler) => {
+                let denoise = guided(prior, text, unconditional, settings.guidance);
+                let options = SampleOptions {
+                    n_steps: settings.n_steps,
+                    eta: settings.eta,
+                };
+                let x_0 = sample(
+                    scheduler,
+                    first,
+                    options,
+                    |x_t, t| denoise(x_t, t as f64),
+                    noise,
+                    |_, _, step| on_step(step.x_prev.clone()),
+                )?;
+                Ok(prior.unwhiten(x_0))
             }
-            let twice = Tensor::cat(vec![x_t.clone(), x_t], 0);
-            let output = prior.forward_read(twice, &vec![t; 2 * batch], &both);
-            guide_halves(output, d_clip, settings.guidance)
-        };
-        let options = SampleOptions {
-            n_steps: settings.n_steps,
-            eta: settings.eta,
-        };
-        let x_0 = sample(scheduler, first, options, |x, t| denoise(x, t as f64), noise, |_, _, step| {
-            on_step(step.x_prev.clone())
-        })?;
-        Ok(prior.unwhiten(x_0))
+            Self::Flow(prior, flow) => {
+                let predict = guided(prior, text, unconditional, settings.guidance);
+                let x_0 = sample_flow(flow, first, settings.n_steps, predict, |x| on_step(x.clone()))?;
+                Ok(prior.unwhiten(x_0))
+            }
+        }
     }
 
     /// Draws `n` predictions a caption and keeps the one nearest to its text embedding by cosine, as DALL-E 2 does.
@@ -216,6 +222,30 @@ impl AnyPrior {
             expected: "at least 1",
             found: "0".into(),
         })
+    }
+}
+
+/// The network's prediction for `(x_t, t)`, guided where `guidance` is above 1. Captions are read once.
+fn guided(
+    prior: &DiffusionPrior,
+    text: TextCondition,
+    unconditional: TextCondition,
+    guidance: f64,
+) -> impl Fn(Tensor<2>, f64) -> Tensor<2> {
+    let is_guided = guidance > 1.0;
+    let text = prior.read(if is_guided {
+        stack(unconditional, text)
+    } else {
+        text
+    });
+    move |x_t, t| {
+        let [batch, d_clip] = x_t.dims();
+        if !is_guided {
+            return prior.forward_read(x_t, &vec![t; batch], &text);
+        }
+        let twice = Tensor::cat(vec![x_t.clone(), x_t], 0);
+        let output = prior.forward_read(twice, &vec![t; 2 * batch], &text);
+        guide_halves(output, d_clip, guidance)
     }
 }
 

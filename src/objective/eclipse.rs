@@ -85,7 +85,12 @@ pub fn eclipse(
     direction: Direction,
     reduction: Reduction,
 ) -> EclipseLoss {
-    let projection = projection(z_x_hat.clone(), z_x, reduction);
+    let first = projection(z_x_hat.clone(), z_x, reduction);
+    weighted(first, lambda, || contrastive(z_x_hat, z_y, tau, direction))
+}
+
+/// The sum of Eq. 5 for any two terms; the second one is not computed where `lambda` is 0.
+pub fn weighted(projection: Tensor<1>, lambda: f64, contrastive: impl FnOnce() -> Tensor<1>) -> EclipseLoss {
     if lambda == 0.0 {
         return EclipseLoss {
             total: projection.clone(),
@@ -93,7 +98,7 @@ pub fn eclipse(
             contrastive: None,
         };
     }
-    let contrastive = contrastive(z_x_hat, z_y, tau, direction);
+    let contrastive = contrastive();
     let total = projection.clone() + contrastive.clone().mul_scalar(lambda);
     EclipseLoss {
         total,

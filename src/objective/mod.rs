@@ -1,5 +1,7 @@
-//! Training objectives: pure functions on tensors, one per equation of the paper.
+//! Training objectives: pure functions on tensors, one per equation of the paper, and the other forms that its reviewers would ask for.
 
 pub mod clip;
+pub mod contrastive;
 pub mod diffusion;
 pub mod eclipse;
+pub mod projection;

@@ -7,6 +7,7 @@ pub mod clip;
 pub mod decoder;
 pub mod gradients;
 mod muon;
+pub mod negatives;
 pub mod prior;
 pub mod schedule;
 pub mod session;

@@ -1,4 +1,4 @@
-//! Training steps of the three priors: ECLIPSE and Projection (Eq. 3 to 5), Diffusion-Baseline (Eq. 1).
+//! Training steps of the priors: ECLIPSE and Projection (Eq. 3 to 5), Diffusion-Baseline (Eq. 1), flow matching.
 
 use std::sync::Arc;
 
@@ -9,12 +9,16 @@ use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use rand::RngExt;
 
 use super::gradients::clip_global_norm;
+use super::negatives::NegativeOptions;
 use super::session::StepReport;
 use crate::data::pairs::{Pairs, rows_of_step};
+use crate::diffusion::flow;
 use crate::models::prior::{DiffusionPrior, Prior, TextCondition};
 use crate::noise::Noise;
+use crate::objective::contrastive::{ContrastiveForm, Negatives, info_nce, siglip};
 use crate::objective::diffusion::clean_prediction;
-use crate::objective::eclipse::{Direction, EclipseLoss, Reduction, eclipse};
+use crate::objective::eclipse::{Direction, EclipseLoss, Reduction, projection, weighted};
+use crate::objective::projection::{ProjectionForm, cosine, huber};
 
 /// Streams of a run's seed: data order counts from 0 (one a pass), the noise of steps from here (one a step).
 const NOISE_STREAM: u64 = 1 << 40;
@@ -42,6 +46,30 @@ impl AdamWOptions {
     }
 }
 
+/// Which forms the two terms of Eq. 5 have. The defaults are the paper's.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LossForms {
+    /// The first term.
+    pub projection: ProjectionForm,
+    /// Where [`ProjectionForm::Huber`] turns from square to line.
+    pub huber_delta: f64,
+    /// The second term.
+    pub contrastive: ContrastiveForm,
+    /// Bias of [`ContrastiveForm::Siglip`].
+    pub siglip_bias: f64,
+}
+
+impl Default for LossForms {
+    fn default() -> Self {
+        Self {
+            projection: ProjectionForm::SquaredError,
+            huber_delta: 1.0,
+            contrastive: ContrastiveForm::InfoNce,
+            siglip_bias: -10.0,
+        }
+    }
+}
+
 /// The numbers of Eq. 5, and the clipping.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EclipseOptions {
@@ -51,8 +79,10 @@ pub struct EclipseOptions {
     pub tau: f64,
     /// Direction of Eq. 4.
     pub direction: Direction,
-    /// Reduction of Eq. 3.
+    /// Reduction of Eq. 3 over d_clip (of the cosine form: none).
     pub reduction: Reduction,
+    /// Forms of the terms.
+    pub forms: LossForms,
     /// Global gradient norm, if clipped.
     pub grad_clip: Option<f64>,
 }
@@ -77,6 +107,8 @@ pub struct PriorBatch {
     pub z_x: Tensor<2>,
     /// Captions.
     pub text: TextCondition,
+    /// What stands against them beside the batch.
+    pub negatives: Negatives,
 }
 
 impl PriorTrainer {
@@ -94,12 +126,25 @@ impl PriorTrainer {
             tau,
             direction,
             reduction,
+            forms,
             ..
         } = self.options;
-        (
-            z_x_hat.clone(),
-            eclipse(z_x_hat, batch.z_x, z_y, lambda, tau, direction, reduction),
-        )
+        let (x, target) = (z_x_hat.clone(), batch.z_x);
+        let d_clip = match reduction {
+            Reduction::Mean => 1.0,
+            Reduction::Sum => target.dims()[1] as f64,
+        };
+        let first = match forms.projection {
+            ProjectionForm::SquaredError => projection(x, target, reduction),
+            ProjectionForm::Huber => huber(x, target, forms.huber_delta).mul_scalar(d_clip),
+            ProjectionForm::Cosine => cosine(x, target),
+        };
+        let x = z_x_hat.clone();
+        let loss = weighted(first, lambda, || match forms.contrastive {
+            ContrastiveForm::InfoNce => info_nce(x, z_y, tau, direction, &batch.negatives),
+            ContrastiveForm::Siglip => siglip(x, z_y, tau, forms.siglip_bias, &batch.negatives),
+        });
+        (z_x_hat, loss)
     }
 }
 
@@ -149,8 +194,8 @@ pub struct DiffusionBatch {
     pub x_t: Tensor<2>,
     /// Their timesteps.
     pub t: Vec<f64>,
-    /// Clean embeddings, `[batch, d_clip]`, whitened if the prior is to be.
-    pub z_x: Tensor<2>,
+    /// What the network is to predict, `[batch, d_clip]`: the clean embeddings, whitened if the prior is to be, or a flow's velocity.
+    pub target: Tensor<2>,
     /// Captions, some replaced by the empty one.
     pub text: TextCondition,
 }
@@ -167,8 +212,8 @@ impl TrainStep for DiffusionTrainer {
     type Output = StepReport;
 
     fn step(&self, batch: DiffusionBatch) -> TrainOutput<StepReport> {
-        let z_x_0_hat = self.prior.forward(batch.x_t, &batch.t, batch.text);
-        let loss = clean_prediction(z_x_0_hat, batch.z_x);
+        let predicted = self.prior.forward(batch.x_t, &batch.t, batch.text);
+        let loss = clean_prediction(predicted, batch.target);
         let mut grads = GradientsParams::from_grads(loss.backward(), self);
         let grad_norm = clip_global_norm(self, &mut grads, self.grad_clip);
         let values = vec![("loss", loss), ("grad_norm", grad_norm)];
@@ -200,6 +245,7 @@ pub fn eclipse_batches(
     pairs: Arc<Pairs>,
     batch_size: usize,
     seed: u64,
+    negatives: NegativeOptions,
 ) -> impl Fn(usize, &Device) -> PriorBatch + Send + Sync + 'static {
     move |step, device| {
         let rows = rows_of_step(pairs.len(), batch_size, seed, step);
@@ -208,6 +254,7 @@ pub fn eclipse_batches(
             step,
             eps: noise.normal([batch_size, pairs.d_clip()], device),
             z_x: pairs.z_x(&rows, device),
+            negatives: negatives.of_step(&pairs, &rows, seed, step, device),
             text: pairs.texts.select(
                 &rows.into_iter().map(Some).collect::<Vec<_>>(),
                 &pairs.empty,
@@ -228,6 +275,17 @@ pub struct NoisingOptions {
     pub whitening: Option<(Vec<f32>, Vec<f32>)>,
 }
 
+/// How a flow-matching prior's batches are made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FlowOptions {
+    /// What the network predicts, and its range of timesteps.
+    pub flow: flow::FlowConfig,
+    /// Chance that a caption is replaced by the empty one.
+    pub cond_drop: f64,
+    /// Mean and standard deviation by which targets are whitened, `[d_clip]` each.
+    pub whitening: Option<(Vec<f32>, Vec<f32>)>,
+}
+
 /// Batches of Eq. 1: uniform timesteps, x_t = sqrt(alpha-bar_t) z_x + sqrt(1 - alpha-bar_t) eps.
 pub fn diffusion_batches(
     pairs: Arc<Pairs>,
@@ -242,27 +300,84 @@ pub fn diffusion_batches(
         let t: Vec<usize> = (0..batch_size)
             .map(|_| noise.rng().random_range(0..n_train))
             .collect();
-        let keep = |&row: &usize| (noise.rng().random::<f64>() >= options.cond_drop).then_some(row);
-        let kept: Vec<Option<usize>> = rows.iter().map(keep).collect();
+        let text = texts_or_none(&pairs, &rows, options.cond_drop, &mut noise, device);
         let eps: Tensor<2> = noise.normal([batch_size, pairs.d_clip()], device);
-        let column = |f: fn(f64) -> f64| {
-            let values: Vec<f32> = t.iter().map(|&t| f(options.alphas_cumprod[t]) as f32).collect();
-            Tensor::<2>::from_data(TensorData::new(values, [batch_size, 1]), device)
-        };
-        let mut z_x = pairs.z_x(&rows, device);
-        if let Some((mean, std)) = &options.whitening {
-            let row = |v: &Vec<f32>| Tensor::<1>::from_floats(v.as_slice(), device).unsqueeze::<2>();
-            z_x = (z_x - row(mean)) / row(std);
-        }
-        let x_t = z_x.clone() * column(f64::sqrt) + eps * column(|a| (1.0 - a).sqrt());
+        let at = |f: fn(f64) -> f64| column(t.iter().map(|&t| f(options.alphas_cumprod[t])), device);
+        let z_x = whitened(&pairs, &rows, options.whitening.as_ref(), device);
+        let x_t = z_x.clone() * at(f64::sqrt) + eps * at(|a| (1.0 - a).sqrt());
         DiffusionBatch {
             step,
             x_t,
             t: t.into_iter().map(|t| t as f64).collect(),
-            z_x,
-            text: pairs.texts.select(&kept, &pairs.empty, device),
+            target: z_x,
+            text,
         }
     }
+}
+
+/// Batches of conditional flow matching on the straight path (Lipman et al. 2023): sigma uniform in (0, 1], x = (1 - sigma) z_x + sigma eps.
+pub fn flow_batches(
+    pairs: Arc<Pairs>,
+    options: FlowOptions,
+    batch_size: usize,
+    seed: u64,
+) -> impl Fn(usize, &Device) -> DiffusionBatch + Send + Sync + 'static {
+    move |step, device| {
+        let rows = rows_of_step(pairs.len(), batch_size, seed, step);
+        let mut noise = Noise::stream(seed, NOISE_STREAM + step as u64);
+        let sigmas: Vec<f64> = (0..batch_size)
+            .map(|_| 1.0 - noise.rng().random::<f64>())
+            .collect();
+        let text = texts_or_none(&pairs, &rows, options.cond_drop, &mut noise, device);
+        let eps: Tensor<2> = noise.normal([batch_size, pairs.d_clip()], device);
+        let z_x = whitened(&pairs, &rows, options.whitening.as_ref(), device);
+        let sigma = column(sigmas.iter().copied(), device);
+        DiffusionBatch {
+            step,
+            x_t: flow::noised(z_x.clone(), eps.clone(), sigma),
+            t: sigmas.iter().map(|&sigma| options.flow.timestep(sigma)).collect(),
+            target: match options.flow.prediction {
+                flow::FlowPrediction::Velocity => eps - z_x,
+                flow::FlowPrediction::Sample => z_x,
+            },
+            text,
+        }
+    }
+}
+
+/// The captions of `rows`, each replaced by the empty one with the chance `cond_drop`.
+fn texts_or_none(
+    pairs: &Pairs,
+    rows: &[usize],
+    cond_drop: f64,
+    noise: &mut Noise,
+    device: &Device,
+) -> TextCondition {
+    let keep = |&row: &usize| (noise.rng().random::<f64>() >= cond_drop).then_some(row);
+    let kept: Vec<Option<usize>> = rows.iter().map(keep).collect();
+    pairs.texts.select(&kept, &pairs.empty, device)
+}
+
+/// z_x of `rows`, minus the mean and over the standard deviation where these are given.
+fn whitened(
+    pairs: &Pairs,
+    rows: &[usize],
+    statistics: Option<&(Vec<f32>, Vec<f32>)>,
+    device: &Device,
+) -> Tensor<2> {
+    let z_x = pairs.z_x(rows, device);
+    let row = |v: &Vec<f32>| Tensor::<1>::from_floats(v.as_slice(), device).unsqueeze::<2>();
+    match statistics {
+        Some((mean, std)) => (z_x - row(mean)) / row(std),
+        None => z_x,
+    }
+}
+
+/// `[n, 1]`
+fn column(values: impl Iterator<Item = f64>, device: &Device) -> Tensor<2> {
+    let values: Vec<f32> = values.map(|v| v as f32).collect();
+    let n = values.len();
+    Tensor::from_data(TensorData::new(values, [n, 1]), device)
 }
 
 /// Mean cosine of matching rows, `[1]`.

@@ -9,8 +9,9 @@ use serde::Deserialize;
 
 use super::{Array, Computed, Context, Outcome, Tolerance};
 use crate::models::prior::{MAPPING, Prior, TextCondition};
+use crate::objective::contrastive::Negatives;
 use crate::objective::eclipse::{Direction, Reduction};
-use crate::train::prior::{AdamWOptions, EclipseOptions, PriorBatch, PriorTrainer};
+use crate::train::prior::{AdamWOptions, EclipseOptions, LossForms, PriorBatch, PriorTrainer};
 use crate::train::schedule::{LrSchedule, SteppedLr};
 use crate::weights::{Parameter, parameters};
 
@@ -40,6 +41,7 @@ pub(super) fn run(context: &Context) -> Outcome {
             tau,
             direction: Direction::ImageToText,
             reduction: Reduction::Mean,
+            forms: LossForms::default(),
             grad_clip: None,
         };
         Ok(PriorTrainer::new(Prior::load(&dir, &device)?.1, options))
@@ -59,6 +61,7 @@ pub(super) fn run(context: &Context) -> Outcome {
             eps: float("noise")?,
             z_x: float("target")?,
             text,
+            negatives: Negatives::default(),
         })
     };
 

@@ -34,7 +34,7 @@ pub use caption::{CONTEXT, CaptionMix, MAX_WORDS, caption, vocabulary};
 pub use choice::{Variant, VariantKind, realise, variants};
 pub use family::family;
 pub use nouns::{Colour, N_NOUNS, Noun};
-pub use pairs::{Pair, PairOptions, pairs, sample_w, scene_w};
+pub use pairs::{Pair, PairOptions, Slice, pairs, sample_w, scene_w};
 pub use prompts::{Category, Prompt, Source, Split, is_test_statement, test_prompts};
 pub use scene::{BYSTANDER_SIZE, MAIN_SIZES, PICTURE_BYTES, PICTURE_SIZE, Relation, Scene, Sprite};
 pub use split::{

@@ -2,6 +2,7 @@
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 
 use super::caption::{CaptionMix, caption, caption_unsaid};
 use super::nouns::{Colour, N_NOUNS, Noun};
@@ -32,6 +33,25 @@ pub struct Pair {
     pub statement: Statement,
 }
 
+/// Which pictures of P_XY there are at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Slice {
+    /// All.
+    #[default]
+    Whole,
+    /// Those with one main sprite: no caption ever names two objects.
+    Singles,
+    /// Those whose nouns, bystanders too, have an even index: half of the nouns never occur.
+    HalfTheNouns,
+}
+
+impl Slice {
+    fn has(self, noun: Noun) -> bool {
+        self != Self::HalfTheNouns || noun.index().is_multiple_of(2)
+    }
+}
+
 /// Which P_XY.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PairOptions {
@@ -40,6 +60,8 @@ pub struct PairOptions {
     pub holes: bool,
     /// Give some nouns a [usual colour](super::usual_colour) and some a [usual company](super::usual_company).
     pub bias: bool,
+    /// Which pictures.
+    pub slice: Slice,
     /// How captions are worded and what they leave out.
     pub captions: CaptionMix,
 }
@@ -49,6 +71,7 @@ impl PairOptions {
     const W: Self = Self {
         holes: false,
         bias: false,
+        slice: Slice::Whole,
         captions: CaptionMix::W,
     };
 }
@@ -59,6 +82,7 @@ impl Default for PairOptions {
         Self {
             holes: true,
             bias: true,
+            slice: Slice::Whole,
             captions: CaptionMix::PAIRS,
         }
     }
@@ -116,15 +140,21 @@ pub(super) fn plan_w(rng: &mut ChaCha8Rng) -> Plan {
 }
 
 fn plan(options: &PairOptions, rng: &mut ChaCha8Rng) -> Plan {
-    let two = rng.random_bool(TWO);
+    let two = rng.random_bool(TWO) && options.slice != Slice::Singles;
     let follow = options.bias && rng.random_bool(USUAL_COMPANY);
-    let first = noun(rng);
+    let noun_but = |these: &[Noun], rng: &mut ChaCha8Rng| loop {
+        let noun = noun_but(these, rng);
+        if options.slice.has(noun) {
+            return noun;
+        }
+    };
+    let first = noun_but(&[], rng);
     let apart = |a, b| options.holes && held_out_nouns(a, b);
     let (second, company) = loop {
         let second = two.then(|| noun_but(&[first], rng));
         let mains = || std::iter::once(first).chain(second);
         let company = follow.then(|| mains().find_map(usual_company)).flatten();
-        let company = company.filter(|&c| mains().all(|main| main != c));
+        let company = company.filter(|&c| options.slice.has(c) && mains().all(|main| main != c));
         let held =
             second.is_some_and(|s| apart(first, s)) || company.is_some_and(|c| mains().any(|m| apart(m, c)));
         if !held {
@@ -161,8 +191,10 @@ fn bystander(
         return None;
     }
     let mains = || std::iter::once(first).chain(second);
-    let may_stand =
-        |noun: &Noun| mains().all(|main| main != *noun && !(options.holes && held_out_nouns(main, *noun)));
+    let may_stand = |noun: &Noun| {
+        options.slice.has(*noun)
+            && mains().all(|main| main != *noun && !(options.holes && held_out_nouns(main, *noun)))
+    };
     let nouns: Vec<Noun> = Noun::all().filter(may_stand).collect();
     if nouns.is_empty() {
         return None;
@@ -203,10 +235,6 @@ pub(super) fn any_colour(rng: &mut ChaCha8Rng, may: impl Fn(Colour) -> bool) -> 
     }
 }
 
-fn noun(rng: &mut ChaCha8Rng) -> Noun {
-    noun_but(&[], rng)
-}
-
 /// Any noun but `these`.
 pub(super) fn noun_but(these: &[Noun], rng: &mut ChaCha8Rng) -> Noun {
     loop {
@@ -224,6 +252,8 @@ pub(super) fn relation(rng: &mut ChaCha8Rng) -> Relation {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
     use crate::world::split::held_out;
 
@@ -233,6 +263,39 @@ mod tests {
         let long = pairs(300, 5, &options);
         assert_eq!(pairs(100, 5, &options), long[..100]);
         assert_ne!(pairs(300, 6, &options), long);
+    }
+
+    #[test]
+    fn slices_have_what_they_say_and_no_more() {
+        let of = |slice, bias| {
+            pairs(
+                4000,
+                3,
+                &PairOptions {
+                    slice,
+                    bias,
+                    ..PairOptions::default()
+                },
+            )
+        };
+        for bias in [false, true] {
+            let singles = of(Slice::Singles, bias);
+            assert!(
+                singles
+                    .iter()
+                    .all(|p| p.scene.main().count() == 1 && p.statement.second.is_none())
+            );
+            assert!(singles.iter().any(|p| p.scene.bystander.is_some()));
+            let half = of(Slice::HalfTheNouns, bias);
+            let nouns: HashSet<usize> = half
+                .iter()
+                .flat_map(|p| p.scene.sprites())
+                .map(|s| s.noun.index())
+                .collect();
+            assert_eq!(nouns.len(), N_NOUNS.div_ceil(2));
+            assert!(nouns.iter().all(|index| index.is_multiple_of(2)));
+            assert!(half.iter().any(|p| p.scene.main().count() == 2));
+        }
     }
 
     #[test]

@@ -121,14 +121,26 @@ fn captions_read_once_serve_every_timestep() {
     for (i, t) in [0.0, 17.0, 999.0].into_iter().enumerate() {
         let x_t: Tensor<2> = Noise::new(i as u64).normal([3, D_CLIP], &device());
         let plain = values(prior.forward(x_t.clone(), &[t; 3], text.clone()));
-        assert!(near(&plain, &values(prior.forward_read(x_t.clone(), &[t; 3], &read))), "{t}");
-        assert!(!near(&plain, &values(prior.forward_read(x_t.clone(), &[998.0 - t; 3], &read))), "{t}");
+        assert!(
+            near(&plain, &values(prior.forward_read(x_t.clone(), &[t; 3], &read))),
+            "{t}"
+        );
+        assert!(
+            !near(
+                &plain,
+                &values(prior.forward_read(x_t.clone(), &[998.0 - t; 3], &read))
+            ),
+            "{t}"
+        );
         let without = TextCondition {
             mask: None,
             ..text.clone()
         };
         let plain = values(prior.forward(x_t.clone(), &[t; 3], without));
-        assert!(near(&plain, &values(prior.forward_read(x_t, &[t; 3], &masked))), "{t}");
+        assert!(
+            near(&plain, &values(prior.forward_read(x_t, &[t; 3], &masked))),
+            "{t}"
+        );
     }
 }
 

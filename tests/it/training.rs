@@ -10,12 +10,14 @@ use burn::prelude::*;
 use burn::train::TrainStep;
 use eclipse_t2i::data::pairs::{Pairs, Texts};
 use eclipse_t2i::diffusion::{Scheduler, SchedulerConfig};
-use eclipse_t2i::models::prior::{DiffusionPrior, Prior};
+use eclipse_t2i::generate::prior::{AnyPrior, PriorSettings};
+use eclipse_t2i::models::prior::{DiffusionPrior, Prior, TextCondition};
 use eclipse_t2i::noise::Noise;
 use eclipse_t2i::objective::eclipse::{Direction, Reduction};
 use eclipse_t2i::train::checkpoint::last_complete;
+use eclipse_t2i::train::negatives::NegativeOptions;
 use eclipse_t2i::train::prior::{
-    AdamWOptions, DiffusionTrainer, EclipseOptions, NoisingOptions, PriorBatch, PriorTrainer,
+    AdamWOptions, DiffusionTrainer, EclipseOptions, LossForms, NoisingOptions, PriorBatch, PriorTrainer,
     diffusion_batches, eclipse_batches,
 };
 use eclipse_t2i::train::schedule::{LrSchedule, SteppedLr};
@@ -171,15 +173,10 @@ fn a_run_killed_at_any_moment_ends_as_if_it_had_not_been() {
     assert_same(&whole, &killed);
 }
 
-#[test]
-fn a_killed_diffusion_run_ends_the_same_too() {
+/// Runs with these settings, whole and killed in between, end the same.
+fn killed_or_not(settings: &[&str]) {
     let desk = desk();
-    let more = [
-        "--set",
-        "objective.kind=diffusion",
-        "--set",
-        "objective.sampler.steps=5",
-    ];
+    let more: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
     finish(train(desk.path(), "whole", &more));
     let metrics = desk.path().join("killed/metrics.jsonl");
     let child = train(desk.path(), "killed", &more).stderr(Stdio::null()).spawn();
@@ -188,6 +185,85 @@ fn a_killed_diffusion_run_ends_the_same_too() {
     });
     finish(train(desk.path(), "killed", &[&more[..], &["--resume"]].concat()));
     assert_same(&desk.path().join("whole"), &desk.path().join("killed"));
+}
+
+#[test]
+fn a_killed_diffusion_run_ends_the_same_too() {
+    killed_or_not(&["objective.kind=diffusion", "objective.sampler.steps=5"]);
+}
+
+#[test]
+fn a_killed_flow_ends_the_same_too() {
+    killed_or_not(&["objective.kind=flow", "objective.sampler.steps=5"]);
+}
+
+#[test]
+fn a_killed_run_has_its_queue_again() {
+    killed_or_not(&[
+        "objective.queue=30",
+        "objective.devices=3",
+        "objective.false_negatives=mask_meaning",
+    ]);
+}
+
+#[test]
+fn a_prior_that_is_shown_less_says_so_and_is_sampled_so() {
+    let desk = desk();
+    for (name, what) in [("pooled", "pooled"), ("hidden", "hidden"), ("both", "both")] {
+        let set = format!("model.conditioning={what}");
+        finish(train(
+            desk.path(),
+            name,
+            &["--set", "train.steps=8", "--set", &set],
+        ));
+    }
+    let load = |name: &str| AnyPrior::load(&desk.path().join(name).join("prior"), &device()).expect("loads");
+    let keys = |name: &str| {
+        let text = std::fs::read_to_string(desk.path().join(name).join("prior/config.json")).expect("there");
+        text.contains("conditioning")
+    };
+    assert!(
+        keys("pooled") && keys("hidden") && !keys("both"),
+        "the published layout otherwise"
+    );
+    let pairs = pairs(4);
+    let text = pairs.texts.all(&device());
+    let other = Pairs {
+        texts: Texts {
+            tokens: Noise::new(5).normal_vec(pairs.texts.tokens.len()),
+            ..pairs.texts.clone()
+        },
+        ..(*pairs).clone()
+    };
+    let other_tokens = other.texts.all(&device());
+    let other_pooled = TextCondition {
+        z_y: text.z_y.clone().neg(),
+        ..text.clone()
+    };
+    for (name, sees_tokens, sees_pooled) in [
+        ("pooled", false, true),
+        ("hidden", true, false),
+        ("both", true, true),
+    ] {
+        let prior = load(name).1;
+        let sample = |text: &TextCondition| {
+            let z_x_hat = prior.sample(
+                text.clone(),
+                text.clone(),
+                PriorSettings::default(),
+                &mut Noise::new(1),
+                |_| {},
+            );
+            z_x_hat
+                .expect("samples")
+                .into_data()
+                .iter::<f32>()
+                .collect::<Vec<f32>>()
+        };
+        let plain = sample(&text);
+        assert_eq!(plain != sample(&other_tokens), sees_tokens, "{name}");
+        assert_eq!(plain != sample(&other_pooled), sees_pooled, "{name}");
+    }
 }
 
 #[test]
@@ -243,6 +319,8 @@ fn pairs(n: usize) -> Arc<Pairs> {
     let (texts, empty) = (texts(n), texts(1));
     Arc::new(Pairs {
         z_x: noise.normal_vec(n * D_CLIP),
+        wordings: (0..n as u32).collect(),
+        meanings: (0..n as u32).collect(),
         texts,
         empty,
     })
@@ -254,6 +332,7 @@ fn options(lambda: f64) -> EclipseOptions {
         tau: 0.07,
         direction: Direction::ImageToText,
         reduction: Reduction::Mean,
+        forms: LossForms::default(),
         grad_clip: Some(1.0),
     }
 }
@@ -288,7 +367,7 @@ const EVERY: usize = 5;
 
 /// Trains in `dir`; the target of step `bad` is not a number. Returns the weights.
 fn train_with(dir: &Path, bad: usize, pause: Duration) -> Result<tiny::Tensors, TrainError> {
-    let batches = eclipse_batches(pairs(24), 8, 3);
+    let batches = eclipse_batches(pairs(24), 8, 3, NegativeOptions::default());
     let batch = move |step: usize, device: &Device| {
         let batch = batches(step, device);
         let z_x = if step == bad {
@@ -359,7 +438,7 @@ fn a_sink_that_cannot_write_stops_the_run() {
         n_steps: N_STEPS,
         checkpoint_every: EVERY,
     };
-    let batches = eclipse_batches(pairs(24), 8, 3);
+    let batches = eclipse_batches(pairs(24), 8, 3, NegativeOptions::default());
     let fitted = fit(
         trainer(dir.path(), 0.2),
         adamw().init(),
@@ -378,7 +457,7 @@ fn a_sink_that_cannot_write_stops_the_run() {
 #[test]
 fn one_batch_is_learned_by_heart() {
     let dir = tempfile::tempdir().expect("a folder");
-    let batches = eclipse_batches(pairs(8), 8, 3);
+    let batches = eclipse_batches(pairs(8), 8, 3, NegativeOptions::default());
     for lambda in [0.0, 0.2] {
         let mut trainer = trainer(dir.path(), lambda);
         let (mut optimizer, mut schedule) = (adamw().init(), one_cycle(150));
@@ -453,8 +532,8 @@ fn loss_curves_are_the_committed_ones() {
         whitening: Some(pairs(24).statistics()),
     };
     let computed = serde_json::json!({
-        "eclipse": curve(trainer(dir.path(), 0.2), eclipse_batches(pairs(24), 8, 3)),
-        "projection": curve(trainer(dir.path(), 0.0), eclipse_batches(pairs(24), 8, 3)),
+        "eclipse": curve(trainer(dir.path(), 0.2), eclipse_batches(pairs(24), 8, 3, NegativeOptions::default())),
+        "projection": curve(trainer(dir.path(), 0.0), eclipse_batches(pairs(24), 8, 3, NegativeOptions::default())),
         "diffusion": curve(DiffusionTrainer::new(prior, Some(1.0)), diffusion_batches(pairs(24), noising, 8, 3)),
     });
     let path = golden("loss_curves.json");

@@ -57,7 +57,10 @@ impl TextCondition {
         if n >= n_text {
             return self;
         }
-        let (like_tokens, like_mask) = ((&mask.device(), self.tokens.dtype()), (&mask.device(), mask.dtype()));
+        let (like_tokens, like_mask) = (
+            (&mask.device(), self.tokens.dtype()),
+            (&mask.device(), mask.dtype()),
+        );
         let (tokens, more) = (
             Tensor::zeros([batch, n_text - n, d], like_tokens),
             Tensor::zeros([batch, n_text - n], like_mask),

@@ -156,7 +156,11 @@ impl Trunk {
         assert!(
             n_text == pooled_at || (n_text < pooled_at && text.mask.is_some()),
             "a prior of {pooled_at} text tokens got {n_text}{}",
-            if text.mask.is_some() { "" } else { " without a mask" }
+            if text.mask.is_some() {
+                ""
+            } else {
+                " without a mask"
+            }
         );
         let pooled = match &self.norm_pooled {
             Some(norm) => norm.forward(enter(text.z_y)),

@@ -88,17 +88,28 @@ pub fn create_dir(path: impl AsRef<Path>) -> Result<(), FileError> {
 /// # Errors
 /// [`FileError::Io`].
 pub fn list(path: impl AsRef<Path>) -> Result<Vec<PathBuf>, FileError> {
-    let path = path.as_ref();
+    entries(path.as_ref(), Path::is_file)
+}
+
+/// The folders in the folder `path`, by name.
+///
+/// # Errors
+/// [`FileError::Io`].
+pub fn list_folders(path: impl AsRef<Path>) -> Result<Vec<PathBuf>, FileError> {
+    entries(path.as_ref(), Path::is_dir)
+}
+
+fn entries(path: &Path, keep: fn(&Path) -> bool) -> Result<Vec<PathBuf>, FileError> {
     let fail = |e| FileError::io("read", path, e);
-    let mut files = Vec::new();
+    let mut found = Vec::new();
     for entry in std::fs::read_dir(path).map_err(fail)? {
-        let file = entry.map_err(fail)?.path();
-        if file.is_file() {
-            files.push(file);
+        let entry = entry.map_err(fail)?.path();
+        if keep(&entry) {
+            found.push(entry);
         }
     }
-    files.sort();
-    Ok(files)
+    found.sort();
+    Ok(found)
 }
 
 /// Writes `bytes` to a temporary file beside `path`, flushes it to disk and renames it to `path`.

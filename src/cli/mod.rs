@@ -40,7 +40,7 @@ enum Command {
     Sweep(sweep::SweepArgs),
     /// Carry out one run.
     Train(train::TrainArgs),
-    /// Make tables and the plot again, from run directories only.
+    /// Make tables, plots and the page again, from run directories only.
     Report(report::ReportArgs),
     /// Say what a model directory, a safetensors file or a run directory holds.
     Inspect(inspect::InspectArgs),

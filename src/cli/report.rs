@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use eclipse_t2i::experiment::SweepSpec;
 use eclipse_t2i::experiment::execute::run_path;
-use eclipse_t2i::experiment::report::Report;
-use eclipse_t2i::experiment::sweep::ReportSpec;
+use eclipse_t2i::experiment::report::{About, Report, ReportSpec, write_index};
 use serde_json::{Value, json};
 
 use super::SpecArgs;
@@ -15,7 +14,11 @@ use super::SpecArgs;
 #[derive(Debug, Args)]
 pub struct ReportArgs {
     /// Name of a folder in experiments/, the path of a sweep file, or a folder of run directories.
-    experiment: String,
+    #[arg(required_unless_present = "index")]
+    experiment: Option<String>,
+    /// Write experiments/index.html, the page of all experiments, from what their folders hold.
+    #[arg(long, conflicts_with = "experiment")]
+    index: bool,
     #[command(flatten)]
     spec: SpecArgs,
     /// Report the tiny runs of --smoke.
@@ -41,21 +44,32 @@ pub struct Destination {
 
 /// Reports an experiment, or a folder of runs.
 pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
-    let folder = Path::new(&args.experiment);
+    let Some(experiment) = &args.experiment else {
+        eprintln!("wrote {}", write_index(Path::new("experiments"))?.display());
+        return Ok(());
+    };
+    let folder = Path::new(experiment);
     if folder.is_dir() && !folder.join("sweep.toml").is_file() {
         let dirs = Report::dirs_in(folder)?;
         let name = folder
             .file_name()
             .map_or_else(|| "runs".into(), |n| n.to_string_lossy().into_owned());
-        let report = Report::read(&name, folder, &dirs, "")?;
+        let report = Report::read(&name, folder, &dirs, &ReportSpec::default())?;
         let out = args
             .destination
             .out
             .clone()
             .unwrap_or_else(|| folder.join("results"));
-        return write(&report, &ReportSpec::default(), &out, args.destination.json);
+        let about = About::default();
+        return write(
+            &report,
+            &ReportSpec::default(),
+            &about,
+            &out,
+            args.destination.json,
+        );
     }
-    let spec = SweepSpec::read(&args.experiment, &args.spec.settings(), args.smoke)?;
+    let spec = SweepSpec::read(experiment, &args.spec.settings(), args.smoke)?;
     let runs = args.destination.runs.join(spec.name());
     let dirs: Vec<PathBuf> = spec.expand()?.iter().map(|p| run_path(&runs, p)).collect();
     show(&spec, &runs, &dirs, &args.destination)
@@ -68,17 +82,18 @@ pub fn show(
     dirs: &[PathBuf],
     destination: &Destination,
 ) -> anyhow::Result<()> {
-    let report = Report::read(&spec.name(), runs, dirs, &spec.report().reference)?;
+    let report = Report::read(&spec.name(), runs, dirs, spec.report())?;
     let out = match &destination.out {
         Some(out) => out.clone(),
         None if spec.is_as_committed() => spec.folder().join("results"),
         None => runs.join("results"),
     };
-    write(&report, spec.report(), &out, destination.json)
+    let about = About::read(spec.folder(), &out)?;
+    write(&report, spec.report(), &about, &out, destination.json)
 }
 
-fn write(report: &Report, spec: &ReportSpec, out: &Path, as_json: bool) -> anyhow::Result<()> {
-    for path in report.write(out, spec)? {
+fn write(report: &Report, spec: &ReportSpec, about: &About, out: &Path, as_json: bool) -> anyhow::Result<()> {
+    for path in report.write(out, spec, about)? {
         eprintln!("wrote {}", path.display());
     }
     if as_json {

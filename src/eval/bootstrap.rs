@@ -6,8 +6,9 @@
 //! anew for each seed would make intervals too short). One seed, or one prompt, is fine: that factor then adds no variance, and
 //! the interval says nothing about it. With three seeds the seed part of an interval is rough, as any number from three seeds is.
 //!
-//! Two systems are compared on the same prompts (one draw for both); their seeds are drawn independently, because seed 0 of one
-//! system has nothing in common with seed 0 of another.
+//! Two systems are compared on the same prompts, one draw for both. Their seeds are drawn together too where both have the same ones
+//! ([`Seeds::Paired`]): two priors of one seed start from the same weights and see the same pairs in the same order. Else each system's
+//! seeds are drawn by themselves.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -61,16 +62,33 @@ impl Interval {
     }
 }
 
-/// How often one system scores above another, prompt by prompt.
+/// What the seeds of two systems have to do with each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seeds {
+    /// Row `i` of both tables is the same seed: one draw for both.
+    Paired,
+    /// The rows have nothing in common: a draw for each.
+    Apart,
+}
+
+impl Seeds {
+    /// [`Seeds::Paired`] if both systems have the same seeds in the same order.
+    pub fn of(a: &[u64], b: &[u64]) -> Self {
+        if a == b { Self::Paired } else { Self::Apart }
+    }
+}
+
+/// How often one system scores above another on the same prompt. With [`Seeds::Paired`] each seed's score meets that of the same seed,
+/// else the score of every seed meets that of every other.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct WinRate {
-    /// Share of prompts on which the first system scores higher.
-    pub win: f64,
-    /// Share of prompts on which both score the same, within the tolerance.
-    pub tie: f64,
-    /// Share of prompts on which the first system scores lower.
-    pub loss: f64,
-    /// `win + tie / 2` with its interval: 0.5 for equals.
+    /// Share of comparisons in which the first system scores higher.
+    pub win: Interval,
+    /// Share in which both score the same, within the tolerance.
+    pub tie: Interval,
+    /// Share in which the first system scores lower.
+    pub loss: Interval,
+    /// `win + tie / 2`: 0.5 for equals.
     pub rate: Interval,
 }
 
@@ -89,18 +107,23 @@ impl Bootstrap {
         })
     }
 
-    /// `mean(a) - mean(b)` of two systems on the same prompts (`[seed][prompt]` each; the numbers of seeds may differ).
+    /// `mean(a) - mean(b)` of two systems on the same prompts (`[seed][prompt]` each).
     ///
     /// # Errors
-    /// Like [`Bootstrap::mean`]; also [`EvalError::Shape`] if the numbers of prompts differ.
-    pub fn paired_difference(&self, a: &[Vec<f64>], b: &[Vec<f64>]) -> Result<Interval, EvalError> {
-        let n_prompts = check_pair(a, b)?;
+    /// Like [`Bootstrap::mean`]; also [`EvalError::Shape`] if the numbers of prompts differ, or those of paired seeds.
+    pub fn paired_difference(
+        &self,
+        a: &[Vec<f64>],
+        b: &[Vec<f64>],
+        seeds: Seeds,
+    ) -> Result<Interval, EvalError> {
+        let n_prompts = check_pair(a, b, seeds)?;
         let all: Vec<usize> = (0..n_prompts).collect();
         let difference = |seeds_a: &[usize], seeds_b: &[usize], prompts: &[usize]| {
             mean(&per_prompt(a, seeds_a, prompts)) - mean(&per_prompt(b, seeds_b, prompts))
         };
         self.interval(difference(&each(a), &each(b), &all), |rng| {
-            let (seeds_a, seeds_b) = (draw(rng, a.len()), draw(rng, b.len()));
+            let (seeds_a, seeds_b) = draw_seeds(rng, a.len(), b.len(), seeds);
             difference(&seeds_a, &seeds_b, &draw(rng, n_prompts))
         })
     }
@@ -126,45 +149,64 @@ impl Bootstrap {
         })
     }
 
-    /// How often `a` beats `b` on the same prompt, by their means over seeds; differences up to `tolerance` are ties.
+    /// How often `a` beats `b` on the same prompt; differences up to `tolerance` are ties.
     ///
     /// # Errors
     /// Like [`Bootstrap::paired_difference`]; also [`EvalError::Parameter`] for a negative tolerance.
-    pub fn win_rate(&self, a: &[Vec<f64>], b: &[Vec<f64>], tolerance: f64) -> Result<WinRate, EvalError> {
-        let n_prompts = check_pair(a, b)?;
+    pub fn win_rate(
+        &self,
+        a: &[Vec<f64>],
+        b: &[Vec<f64>],
+        seeds: Seeds,
+        tolerance: f64,
+    ) -> Result<WinRate, EvalError> {
+        let n_prompts = check_pair(a, b, seeds)?;
         if tolerance.is_nan() || tolerance < 0.0 {
             return Err(EvalError::parameter("tolerance", tolerance, "a number >= 0"));
         }
         let all: Vec<usize> = (0..n_prompts).collect();
         let shares = |seeds_a: &[usize], seeds_b: &[usize], prompts: &[usize]| {
-            let (mut win, mut loss) = (0_usize, 0_usize);
-            for (x, y) in per_prompt(a, seeds_a, prompts)
-                .iter()
-                .zip(per_prompt(b, seeds_b, prompts))
-            {
-                win += usize::from(x - y > tolerance);
-                loss += usize::from(y - x > tolerance);
+            let meetings: Vec<(usize, usize)> = match seeds {
+                Seeds::Paired => seeds_a.iter().copied().zip(seeds_b.iter().copied()).collect(),
+                Seeds::Apart => seeds_a
+                    .iter()
+                    .flat_map(|&i| seeds_b.iter().map(move |&j| (i, j)))
+                    .collect(),
+            };
+            let (mut win, mut tie, mut loss) = (0_usize, 0_usize, 0_usize);
+            for &(i, j) in &meetings {
+                for &prompt in prompts {
+                    let ahead = a[i][prompt] - b[j][prompt];
+                    match ahead {
+                        _ if ahead > tolerance => win += 1,
+                        _ if -ahead > tolerance => loss += 1,
+                        _ => tie += 1,
+                    }
+                }
             }
-            let n = prompts.len() as f64;
-            (win as f64 / n, loss as f64 / n)
+            let n = (win + tie + loss) as f64;
+            let [win, tie, loss] = [win, tie, loss].map(|count| count as f64 / n);
+            [win, tie, loss, win + tie / 2.0]
         };
-        let (win, loss) = shares(&each(a), &each(b), &all);
-        let rate = |(win, loss): (f64, f64)| 0.5 + (win - loss) / 2.0;
-        let rate = self.interval(rate((win, loss)), |rng| {
-            let (seeds_a, seeds_b) = (draw(rng, a.len()), draw(rng, b.len()));
-            rate(shares(&seeds_a, &seeds_b, &draw(rng, n_prompts)))
+        let [win, tie, loss, rate] = self.intervals(shares(&each(a), &each(b), &all), |rng| {
+            let (seeds_a, seeds_b) = draw_seeds(rng, a.len(), b.len(), seeds);
+            shares(&seeds_a, &seeds_b, &draw(rng, n_prompts))
         })?;
-        Ok(WinRate {
-            win,
-            tie: 1.0 - win - loss,
-            loss,
-            rate,
-        })
+        Ok(WinRate { win, tie, loss, rate })
     }
 
     fn interval<F>(&self, value: f64, resample: F) -> Result<Interval, EvalError>
     where
         F: Fn(&mut ChaCha8Rng) -> f64 + Sync,
+    {
+        let [interval] = self.intervals([value], |rng| [resample(rng)])?;
+        Ok(interval)
+    }
+
+    /// The intervals of several numbers that come from the same resamples.
+    fn intervals<const N: usize, F>(&self, values: [f64; N], resample: F) -> Result<[Interval; N], EvalError>
+    where
+        F: Fn(&mut ChaCha8Rng) -> [f64; N] + Sync,
     {
         if !(self.level > 0.0 && self.level < 1.0) {
             return Err(EvalError::parameter("level", self.level, "a number in (0, 1)"));
@@ -172,17 +214,20 @@ impl Bootstrap {
         if self.resamples < 2 {
             return Err(EvalError::parameter("resamples", self.resamples, "at least 2"));
         }
-        let mut values: Vec<f64> = (0..self.resamples as u64)
+        let draws: Vec<[f64; N]> = (0..self.resamples as u64)
             .into_par_iter()
             .map(|r| resample(Noise::stream(self.seed, r).rng()))
             .collect();
-        values.sort_by(f64::total_cmp);
         let tail = (1.0 - self.level) / 2.0;
-        Ok(Interval {
-            value,
-            low: quantile(&values, tail),
-            high: quantile(&values, 1.0 - tail),
-        })
+        Ok(std::array::from_fn(|k| {
+            let mut sorted: Vec<f64> = draws.iter().map(|draw| draw[k]).collect();
+            sorted.sort_by(f64::total_cmp);
+            Interval {
+                value: values[k],
+                low: quantile(&sorted, tail),
+                high: quantile(&sorted, 1.0 - tail),
+            }
+        }))
     }
 }
 
@@ -197,6 +242,16 @@ fn quantile(sorted: &[f64], q: f64) -> f64 {
 /// `n` draws from `0..n`, with replacement.
 fn draw(rng: &mut ChaCha8Rng, n: usize) -> Vec<usize> {
     (0..n).map(|_| rng.random_range(0..n)).collect()
+}
+
+/// Seeds of two systems, with replacement.
+fn draw_seeds(rng: &mut ChaCha8Rng, n_a: usize, n_b: usize, seeds: Seeds) -> (Vec<usize>, Vec<usize>) {
+    let a = draw(rng, n_a);
+    let b = match seeds {
+        Seeds::Paired => a.clone(),
+        Seeds::Apart => draw(rng, n_b),
+    };
+    (a, b)
 }
 
 fn each(scores: &[Vec<f64>]) -> Vec<usize> {
@@ -242,20 +297,25 @@ fn check(what: &str, scores: &[Vec<f64>]) -> Result<usize, EvalError> {
     Ok(n_prompts)
 }
 
-fn check_pair(a: &[Vec<f64>], b: &[Vec<f64>]) -> Result<usize, EvalError> {
+fn check_pair(a: &[Vec<f64>], b: &[Vec<f64>], seeds: Seeds) -> Result<usize, EvalError> {
     let (n_a, n_b) = (
         check("scores of the first system", a)?,
         check("scores of the second system", b)?,
     );
-    if n_a == n_b {
+    let (expected, found) = if n_a != n_b {
+        (
+            format!("the {n_a} prompts of the first system"),
+            format!("{n_b} prompts"),
+        )
+    } else if seeds == Seeds::Paired && a.len() != b.len() {
+        (
+            format!("the {} seeds of the first system", a.len()),
+            format!("{} seeds", b.len()),
+        )
+    } else {
         return Ok(n_a);
-    }
-    let expected = format!("the {n_a} prompts of the first system");
-    Err(EvalError::shape(
-        "scores of the second system",
-        expected,
-        format!("{n_b} prompts"),
-    ))
+    };
+    Err(EvalError::shape("scores of the second system", expected, found))
 }
 
 #[cfg(test)]
@@ -362,7 +422,7 @@ mod tests {
         let a = table(&mut noise, [3, 80], 0.2, &prompts, [0.02, 0.2]);
         let b = table(&mut noise, [2, 80], 0.0, &prompts, [0.02, 0.2]);
         let (paired, unpaired) = (
-            QUICK.paired_difference(&a, &b)?,
+            QUICK.paired_difference(&a, &b, Seeds::Apart)?,
             QUICK.unpaired_difference(&a, &b)?,
         );
         assert_eq!(paired.value, unpaired.value);
@@ -371,8 +431,35 @@ mod tests {
             paired.low > 0.0 && unpaired.low < 0.0,
             "only pairing tells them apart"
         );
-        let wins = QUICK.win_rate(&a, &b, 0.0)?;
-        assert!(wins.win > 0.8 && wins.rate.low > 0.5, "{wins:?}");
+        let wins = QUICK.win_rate(&a, &b, Seeds::Apart, 0.0)?;
+        assert!(wins.win.low > 0.6 && wins.rate.low > 0.5, "{wins:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn pairing_takes_what_seeds_share_out_and_nothing_else() -> Result<(), EvalError> {
+        let mut noise = Noise::new(4);
+        let prompts = effects(&mut noise, 60, 0.5);
+        let a = table(&mut noise, [4, 60], 0.0, &prompts, [1.0, 0.1]);
+        let better = |row: &Vec<f64>| row.iter().map(|v| v + 0.1).collect();
+        let b: Vec<Vec<f64>> = a.iter().map(better).collect();
+        let paired = QUICK.paired_difference(&b, &a, Seeds::Paired)?;
+        assert!(
+            (paired.low - 0.1).abs() < 1e-9 && (paired.high - 0.1).abs() < 1e-9,
+            "{paired:?}"
+        );
+        let apart = QUICK.paired_difference(&b, &a, Seeds::Apart)?;
+        assert!(apart.low < 0.0 && apart.high > 0.2, "{apart:?}");
+        assert_eq!(QUICK.win_rate(&b, &a, Seeds::Paired, 0.0)?.win.low, 1.0);
+        // Where seeds share nothing, pairing changes the width by chance only.
+        let c = table(&mut noise, [12, 60], 0.0, &prompts, [0.3, 0.1]);
+        let d = table(&mut noise, [12, 60], 0.0, &prompts, [0.3, 0.1]);
+        let widths = [Seeds::Paired, Seeds::Apart].map(|seeds| QUICK.paired_difference(&c, &d, seeds));
+        let [paired, apart] = widths;
+        let ratio = paired?.width() / apart?.width();
+        assert!((0.6..1.6).contains(&ratio), "{ratio}");
+        assert_eq!(Seeds::of(&[0, 1], &[0, 1]), Seeds::Paired);
+        assert_eq!(Seeds::of(&[0, 1], &[0, 1, 2]), Seeds::Apart);
         Ok(())
     }
 
@@ -380,13 +467,17 @@ mod tests {
     fn wins_by_hand() -> Result<(), EvalError> {
         let a = [vec![1.0, 0.0, 0.5, 0.9], vec![1.0, 1.0, 0.5, 0.7]];
         let b = [vec![0.0, 0.5, 0.5, 0.9]];
-        let wins = QUICK.win_rate(&a, &b, 0.05)?; // 1 > 0, .5 = .5, .5 = .5, .8 < .9
-        assert_eq!(
-            (wins.win, wins.tie, wins.loss, wins.rate.value),
-            (0.25, 0.5, 0.25, 0.5)
-        );
-        assert_eq!(QUICK.win_rate(&a, &b, 0.2)?.loss, 0.0);
-        assert!(QUICK.win_rate(&a, &b, -1.0).is_err());
+        let shares = |b: &[Vec<f64>], seeds, tolerance| {
+            let wins = QUICK.win_rate(&a, b, seeds, tolerance)?;
+            Ok::<_, EvalError>([wins.win, wins.tie, wins.loss, wins.rate].map(|share| share.value))
+        };
+        // Seed 0: win, loss, tie, tie; seed 1: win, win, tie, loss.
+        assert_eq!(shares(&b, Seeds::Apart, 0.05)?, [0.375, 0.375, 0.25, 0.5625]);
+        assert_eq!(shares(&b, Seeds::Apart, 0.3)?, [0.375, 0.5, 0.125, 0.625]);
+        // The same, and a seed that loses 2 prompts and draws 2.
+        let two = [b[0].clone(), vec![1.0, 1.5, 0.5, 0.8]];
+        assert_eq!(shares(&two, Seeds::Paired, 0.05)?, [0.125, 0.5, 0.375, 0.375]);
+        assert!(QUICK.win_rate(&a, &b, Seeds::Apart, -1.0).is_err());
         Ok(())
     }
 
@@ -406,8 +497,12 @@ mod tests {
             "scores, seed 0, prompt 1: expected a finite number, found NaN"
         );
         assert_eq!(
-            text(QUICK.paired_difference(&[vec![1.0, 2.0]], &[vec![1.0]])),
+            text(QUICK.paired_difference(&[vec![1.0, 2.0]], &[vec![1.0]], Seeds::Paired)),
             "scores of the second system: expected the 2 prompts of the first system, found 1 prompts"
+        );
+        assert_eq!(
+            text(QUICK.paired_difference(&[vec![1.0]], &[vec![1.0], vec![2.0]], Seeds::Paired)),
+            "scores of the second system: expected the 1 seeds of the first system, found 2 seeds"
         );
         let bad = Bootstrap { level: 1.0, ..QUICK };
         assert_eq!(
@@ -441,10 +536,11 @@ mod tests {
             prop_assert_eq!(interval, one_thread.install(|| bootstrap.mean(&scores))?);
             let narrow = Bootstrap { level: 0.5, ..bootstrap }.mean(&scores)?;
             prop_assert!(interval.low <= narrow.low && narrow.high <= interval.high);
-            // a system against itself: the value is zero, and so is the interval where there is one seed
-            let itself = bootstrap.paired_difference(&scores, &scores)?;
+            // a system against itself: the value is zero, and so is the interval where seeds are paired
+            let itself = bootstrap.paired_difference(&scores, &scores, Seeds::Apart)?;
             prop_assert!(itself.value == 0.0 && itself.contains(0.0));
             prop_assert!(n_seeds > 1 || itself.width() == 0.0);
+            prop_assert_eq!(bootstrap.paired_difference(&scores, &scores, Seeds::Paired)?.width(), 0.0);
         }
     }
 }

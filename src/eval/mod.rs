@@ -31,7 +31,7 @@ mod rows;
 use std::fmt::Display;
 use std::path::PathBuf;
 
-pub use bootstrap::{Bootstrap, Interval};
+pub use bootstrap::{Bootstrap, Interval, Seeds, WinRate};
 pub use composition::{Drawn, PictureInputs, composition};
 pub use evaluate::{Inputs, Split, evaluate};
 pub use results::{EvalFile, Metric};

@@ -9,7 +9,6 @@ pub mod execute;
 pub mod executor;
 mod metrics;
 mod pictures;
-mod plot;
 pub mod pretrain;
 pub mod provenance;
 pub mod questions;

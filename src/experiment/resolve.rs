@@ -386,7 +386,7 @@ pub(super) fn short(value: &Value) -> String {
 }
 
 /// The known key at an edit distance of at most a third of its length.
-fn nearest(wrong: &str, known: &[String]) -> Option<String> {
+pub(super) fn nearest(wrong: &str, known: &[String]) -> Option<String> {
     let best = known.iter().min_by_key(|k| distance(wrong, k))?;
     (distance(wrong, best) <= best.len().div_ceil(3)).then(|| best.clone())
 }

@@ -8,17 +8,19 @@
 //! seed = [0, 1, 2]
 //! [smoke]                                # replaces values under --smoke; [smoke.axes] replaces axes
 //! train.steps = 20
-//! [report]                               # what the table and the plot show
+//! [report]                               # what tables and plots show
 //! columns = ["forced_choice/binding"]
+//! curve = { x = "objective.lambda", log = true }
 //! ```
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use toml::Value;
 
 use super::error::SpecError;
+use super::report::ReportSpec;
+use super::report::curve;
 use super::resolve::{Layers, SWEEP_KEYS, Setting, merge, nest, short};
 use super::run::Run;
 use crate::eval::baselines::BaselineKind;
@@ -44,6 +46,7 @@ pub struct SweepSpec {
     baselines: Vec<BaselineKind>,
     settings: Vec<Setting>,
     report: ReportSpec,
+    report_origin: String,
 }
 
 /// One axis: a key and the values it takes, each with its label.
@@ -52,18 +55,6 @@ struct Axis {
     origin: String,
     key: String,
     values: Vec<(String, Value)>,
-}
-
-/// `[report]`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ReportSpec {
-    /// Metrics that the table shows, in order: `name` for all splits of a metric or `name@split`. Empty: all of them.
-    pub columns: Vec<String>,
-    /// Metrics that the plot shows, a panel each, in the same notation. Empty: the first four columns.
-    pub plot: Vec<String>,
-    /// The system that the others are compared with, prompt by prompt. Empty: no comparison.
-    pub reference: String,
 }
 
 /// One run of a sweep.
@@ -139,6 +130,7 @@ impl SweepSpec {
             baselines: vec![],
             settings: vec![],
             report: ReportSpec::default(),
+            report_origin: String::new(),
         };
         let mut on_top = Layers::default();
         if smoke {
@@ -149,7 +141,10 @@ impl SweepSpec {
             match key.as_str() {
                 "axes" => spec.add_axes(&origin, "axes", value)?,
                 "baselines" => spec.baselines = read_as(&origin, &key, value, BASELINES)?,
-                "report" => spec.report = read_as(&origin, &key, value, REPORT)?,
+                "report" => {
+                    spec.report = ReportSpec::read(&origin, value)?;
+                    spec.report_origin = origin;
+                }
                 _ => {
                     let Value::Table(mut table) = value else {
                         return Err(wrong(&origin, &key, "a table", &value));
@@ -245,7 +240,10 @@ impl SweepSpec {
         }
         let mut seen = HashSet::new();
         match runs.iter().find(|r| !seen.insert(r.run.hash().to_owned())) {
-            None => Ok(runs),
+            None => {
+                curve::check(&self.report.curves, &runs, &self.report_origin)?;
+                Ok(runs)
+            }
             Some(twice) => Err(SpecError::Value {
                 origin: self.folder.join("sweep.toml").display().to_string(),
                 key: "axes".into(),
@@ -309,7 +307,6 @@ impl SweepSpec {
 
 const BASELINES: &str =
     "a list of text_as_prior, mean_shift, scaled_mean_shift, ridge, nearest_caption, oracle";
-const REPORT: &str = "a table with the lists columns and plot and the text reference";
 
 fn read_as<T: serde::de::DeserializeOwned>(
     origin: &str,

@@ -4,7 +4,7 @@
 use eclipse_t2i::eval::baselines::BaselineKind;
 use eclipse_t2i::eval::embedding::ModalityGap;
 use eclipse_t2i::eval::forced_choice::{Candidates, Kind};
-use eclipse_t2i::eval::{Bootstrap, Embeddings, EvalError, EvalFile, Inputs, Metric, Split, evaluate};
+use eclipse_t2i::eval::{Bootstrap, Embeddings, EvalError, EvalFile, Inputs, Metric, Seeds, Split, evaluate};
 use eclipse_t2i::noise::Noise;
 
 const D: usize = 16;
@@ -256,8 +256,8 @@ fn runs_of_several_seeds_give_intervals_and_paired_comparisons() -> Result<(), B
     assert_eq!((a.len(), a[0].len()), (3, 40));
     let interval = bootstrap.mean(&a)?;
     assert!(interval.contains(interval.value) && interval.width() < 0.2);
-    assert!(bootstrap.paired_difference(&a, &b)?.low > 0.0);
-    assert!(bootstrap.win_rate(&a, &b, 0.0)?.rate.low > 0.5);
+    assert!(bootstrap.paired_difference(&a, &b, Seeds::Paired)?.low > 0.0);
+    assert!(bootstrap.win_rate(&a, &b, Seeds::Paired, 0.0)?.rate.low > 0.5);
     let distances = metric(&good, "frechet")?;
     assert_eq!((distances.len(), distances[0].len()), (3, 1), "over seeds only");
     bootstrap.mean(&distances)?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use eclipse_t2i::experiment::report::index;
 use eclipse_t2i::files::read_text;
 
 fn page(path: &str) -> String {
@@ -94,4 +95,15 @@ fn every_test_that_the_ledger_names_exists() {
         }
     }
     assert!(named > 5, "{named} tests named");
+}
+
+#[test]
+fn the_page_of_all_experiments_is_what_their_folders_hold() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments");
+    let now = index(&folder).expect("folders are readable");
+    assert!(
+        page("experiments/index.html") == now,
+        "experiments/index.html is of an earlier state: eclipse report --index"
+    );
+    assert!(now.contains("objectives/results/"), "{now}");
 }

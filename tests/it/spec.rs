@@ -306,6 +306,34 @@ fn mistakes_are_answered_with_file_key_expected_and_found() {
         ),
         ("unknown baseline", "baselines = ['magic']"),
         ("report", "[report]\ncolumn = ['x']"),
+        ("columns of a report", "[report]\ncolumns = 'x'"),
+        ("a curve over nothing", "[report]\ncurve = { log = true }"),
+        ("a curve that is none", "[report]\ncurve = 'objective.lambda'"),
+        (
+            "a curve over a typo",
+            "[report]\ncurve = { x = 'objective.lamda' }",
+        ),
+        (
+            "a curve over words",
+            "[report]\ncurve = [{ x = 'seed' }, { x = 'world' }]",
+        ),
+        (
+            "a curve with two systems at one point",
+            "[axes]\n'objective.lambda' = [0.1, 0.2]\n'data.n_pairs' = [300, 400]\n\
+             [report]\ncurve = { x = 'objective.lambda', series = 'world' }",
+        ),
+        (
+            "a preference by nothing",
+            "[report]\npreference = [{ tolerance = 0.1 }]",
+        ),
+        (
+            "tolerance",
+            "[report]\npreference = { metric = 'x', tolerance = -1 }",
+        ),
+        (
+            "round robin",
+            "[report]\npreference = { metric = 'x', round_robin = 'yes' }",
+        ),
         ("extends", "extends = 3"),
         ("missing base", "extends = 'nothing.toml'"),
         ("circle", "extends = 'sweep.toml'"),

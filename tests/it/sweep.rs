@@ -7,9 +7,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use eclipse_t2i::eval::pictures::{PictureIndex, ShownPicture};
 use eclipse_t2i::eval::{EvalFile, Metric};
 use eclipse_t2i::experiment::execute::{SweepOptions, run_path, sweep};
-use eclipse_t2i::experiment::report::Report;
+use eclipse_t2i::experiment::report::{About, Report, ReportSpec};
 use eclipse_t2i::experiment::spec::ObjectiveSpec;
 use eclipse_t2i::experiment::{
     Execute, Failure, MetricRow, MetricsLog, Outcome, Planned, Run, RunDir, SweepSpec,
@@ -30,7 +31,29 @@ seed = [0, 1]
 [report]
 reference = 'eclipse'
 columns = ['forced_choice/all', 'frechet@all']
+preference = { metric = 'forced_choice/all@unseen', round_robin = true }
 ";
+
+/// A sweep over an axis of numbers.
+const NUMBERS: &str = "
+baselines = ['ridge']
+[train]
+steps = 12
+checkpoint_every = 4
+[axes]
+'objective.lambda' = [0.0, 0.02, 0.2]
+seed = [0, 1]
+[report]
+reference = 'lambda=0'
+columns = ['forced_choice/all', 'frechet@all']
+curve = { x = 'objective.lambda', log = true, metrics = ['forced_choice/all@unseen', 'frechet@all'] }
+";
+
+const README: &str =
+    "# toy: does it work?\n\n**Claim:** [the log](../LOG.md) says so.\n\nMore, with <tags>.\n";
+
+/// A prompt that a page must not take for HTML.
+pub const PROMPT: &str = "a <b>red</b> cup & a \"blue\" dog";
 
 /// Steps like a trainer: its weights are one number that depends on every step, checkpointed with the noise.
 #[derive(Default)]
@@ -91,8 +114,26 @@ impl Execute for Pretend {
         }
         scores.push(Metric::scalar("frechet", "all", 1.0 - skill + weight / 50.0, 70));
         EvalFile::new(scores).write(dir.eval_path("embedding"))?;
-        Ok(())
+        keep_pictures(run.seed(), dir)
     }
+}
+
+/// A picture of each split, one right and one wrong.
+fn keep_pictures(seed: u64, dir: &RunDir) -> Result<(), Failure> {
+    files::create_dir(dir.pictures_dir())?;
+    let mut shown = Vec::new();
+    for (split, colour) in [("seen", true), ("unseen", false)] {
+        let file = format!("{split}.png");
+        let shade = image::Rgb([40 * seed as u8, 90, if colour { 200 } else { 20 }]);
+        image::RgbImage::from_pixel(16, 16, shade).save(dir.pictures_dir().join(&file))?;
+        shown.push(ShownPicture {
+            prompt: format!("{PROMPT}, {split}"),
+            split: split.into(),
+            file,
+            verdict: vec![("object".into(), true), ("colour".into(), colour)],
+        });
+    }
+    Ok(PictureIndex::new(shown).write(&dir.pictures_dir())?)
 }
 
 /// The sweep above, in a folder of its own.
@@ -104,14 +145,20 @@ pub struct Bench {
 
 impl Bench {
     pub fn new() -> Self {
-        let temp = tempfile::tempdir().expect("temporary folder");
-        Self::at(temp)
+        Self::of(SPEC)
     }
 
-    fn at(temp: tempfile::TempDir) -> Self {
+    /// Over an axis of numbers.
+    pub fn over_numbers() -> Self {
+        Self::of(NUMBERS)
+    }
+
+    fn of(text: &str) -> Self {
+        let temp = tempfile::tempdir().expect("temporary folder");
         let folder = temp.path().join("toy");
         std::fs::create_dir_all(&folder).expect("made");
-        std::fs::write(folder.join("sweep.toml"), SPEC).expect("written");
+        std::fs::write(folder.join("sweep.toml"), text).expect("written");
+        std::fs::write(folder.join("README.md"), README).expect("written");
         let spec = SweepSpec::read(&folder.to_string_lossy(), &[], false).expect("valid");
         Self {
             planned: spec.expand().expect("valid"),
@@ -134,6 +181,15 @@ impl Bench {
 
     pub fn sweep(&self, executor: &Pretend, jobs: usize) -> Vec<Outcome> {
         sweep(&self.planned, &options(self.runs(), jobs), executor, &|_| ())
+    }
+
+    /// Reads the runs and writes their report where committed results lie; returns it and the folder.
+    pub fn report(&self) -> (Report, PathBuf) {
+        let report = Report::read("toy", &self.runs(), &self.dirs(), self.spec.report()).expect("readable");
+        let out = self.spec.folder().join("results");
+        let about = About::read(self.spec.folder(), &out).expect("readable");
+        report.write(&out, self.spec.report(), &about).expect("writable");
+        (report, out)
     }
 
     /// What the runs found out: metrics and scores of each.
@@ -310,9 +366,7 @@ fn a_disk_that_refuses_is_named_and_nothing_is_left() {
 fn a_report_comes_from_run_directories_only() {
     let bench = Bench::new();
     bench.sweep(&Pretend::default(), 1);
-    let report = Report::read("toy", &bench.runs(), &bench.dirs(), "eclipse").expect("readable");
-    let out = bench.root().join("results");
-    report.write(&out, bench.spec.report()).expect("writable");
+    let (report, out) = bench.report();
     let systems: Vec<_> = report
         .systems
         .iter()
@@ -380,6 +434,104 @@ fn a_report_comes_from_run_directories_only() {
     }
     // 2 panels: 3 systems x 2 splits, 3 systems x 1; and the legend's three.
     assert_eq!(svg.matches("<circle").count(), 6 + 3 + 3);
+    let preferences = files::read_text(out.join("preferences.csv")).expect("written");
+    assert_eq!(
+        preferences.lines().count(),
+        1 + 6,
+        "every system against every other"
+    );
+    for line in preferences.lines().skip(1) {
+        let number = |i: usize| {
+            line.split(',')
+                .nth(i)
+                .and_then(|v| v.parse::<f64>().ok())
+                .expect("a number")
+        };
+        let (win, tie, loss, rate) = (number(4), number(7), number(10), number(13));
+        assert!(
+            (win + tie + loss - 1.0).abs() < 1e-5 && (win + tie / 2.0 - rate).abs() < 1e-5,
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn curves_have_a_point_for_each_number_and_zero_at_the_left() {
+    let bench = Bench::over_numbers();
+    bench.sweep(&Pretend::default(), 2);
+    let (report, out) = bench.report();
+    assert_eq!(report.systems.len(), 4);
+    let svg = files::read_text(out.join("curves.svg")).expect("written");
+    // 2 panels of one line with three points, and the legend's mark.
+    assert_eq!(svg.matches("<circle").count(), 2 * 3 + 1);
+    for text in [
+        "objective.lambda",
+        "eclipse",
+        "ridge",
+        "forced_choice/all unseen",
+        "frechet",
+    ] {
+        assert!(svg.contains(text), "the curves do not say {text}");
+    }
+    // Labels of x stand in their order, zero first.
+    let place = |label: &str| {
+        let at = svg
+            .find(&format!("\n{label}\n"))
+            .unwrap_or_else(|| panic!("no label {label} in {svg}"));
+        let start = svg[..at].rfind("x=\"").expect("a place") + 3;
+        svg[start..]
+            .split('"')
+            .next()
+            .and_then(|x| x.parse::<i32>().ok())
+            .expect("a number")
+    };
+    assert!(place("0") < place("0.02") && place("0.02") < place("0.2"));
+    let markdown = files::read_text(out.join("README.md")).expect("written");
+    assert!(markdown.contains("![curves](curves.svg)"), "{markdown}");
+}
+
+#[test]
+fn a_page_holds_everything_and_asks_for_nothing() {
+    let bench = Bench::new();
+    bench.sweep(&Pretend::default(), 2);
+    let (_, out) = bench.report();
+    let page = files::read_text(out.join("index.html")).expect("written");
+    // Three systems, two prompts each, of the first seed.
+    assert_eq!(page.matches("src=\"data:image/png;base64,").count(), 6);
+    assert_eq!(page.matches("<img ").count(), 6);
+    assert_eq!(
+        (page.matches("✗ colour").count(), page.matches("✓ colour").count()),
+        (3, 3)
+    );
+    for part in [
+        "<h1>toy: does it work?</h1>",
+        "<strong>Claim:</strong> <a href=\"../../LOG.md\">the log</a>",
+        "a &lt;b&gt;red&lt;/b&gt; cup &amp; a",
+        "<table id=\"scores\">",
+        "Claims of order",
+        "Preferences by forced_choice/all unseen",
+        "objective.kind = &quot;eclipse&quot;",
+        "train.steps = 12",
+        "clip c0ffee",
+        "<a href=\"scores.csv\">",
+    ] {
+        assert!(page.contains(part), "the page does not say {part}: {page}");
+    }
+    for part in ["<script", "src=\"http", "url(", "@import", "<b>red", "<tags>"] {
+        assert!(!page.contains(part), "the page has {part}");
+    }
+    let picture = out
+        .join("../../runs/toy")
+        .join(bench.planned[0].name())
+        .join("pictures/seen.png");
+    std::fs::remove_file(&picture).expect("removed");
+    let report = Report::read("toy", &bench.runs(), &bench.dirs(), bench.spec.report()).expect("readable");
+    let error = report
+        .write(&out, bench.spec.report(), &About::default())
+        .expect_err("a picture is gone");
+    let chain = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
+    let said = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    assert!(said.contains("pictures/seen.png"), "{said}");
 }
 
 #[test]
@@ -388,7 +540,8 @@ fn a_damaged_run_directory_is_named() {
     bench.sweep(&Pretend::default(), 1);
     let dir = RunDir::new(&bench.dirs()[1]);
     let report = |what: &str| {
-        let error = Report::read("toy", &bench.runs(), &bench.dirs(), "").expect_err(what);
+        let error =
+            Report::read("toy", &bench.runs(), &bench.dirs(), &ReportSpec::default()).expect_err(what);
         let chain = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
         let said = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
         said.replace(&dir.path().display().to_string(), "RUN")

@@ -1,10 +1,10 @@
-//! The plot of a report: one panel a metric, one row a system, one mark a split, with intervals.
+//! The dot plot of a report: one panel a metric, one row a system, one mark a split, with intervals.
 
 use std::fmt::Display;
 
 use plotters::prelude::*;
 
-use super::report::{MetricKey, Report, ReportError};
+use super::{MetricKey, Report, ReportError};
 
 /// Splits in the order of the marks, with colours that colour-blind readers can tell apart (Okabe and Ito).
 const SPLITS: &[(&str, RGBColor)] = &[
@@ -20,29 +20,15 @@ const ROW_HEIGHT: u32 = 34;
 const HEAD: u32 = 34;
 const FOOT: u32 = 34;
 /// Panels are titled in this font; rows in the same, one pixel smaller.
-const FONT: &str = "sans-serif";
+pub(super) const FONT: &str = "sans-serif";
 
 /// The scores `keys` of `report` as SVG. Splits of one metric share a panel; at most 8 panels are drawn.
 ///
 /// # Errors
 /// [`ReportError::Draw`] when the drawing library refuses.
 pub(super) fn scores(report: &Report, keys: &[MetricKey]) -> Result<String, ReportError> {
-    let mut panels: Vec<(&str, Vec<&MetricKey>)> = Vec::new();
-    for key in keys {
-        match panels.iter_mut().find(|(name, _)| *name == key.name) {
-            Some((_, splits)) => splits.push(key),
-            None => panels.push((&key.name, vec![key])),
-        }
-    }
-    panels.truncate(8);
-    let gutter = report
-        .systems
-        .iter()
-        .map(|s| s.label.chars().count())
-        .max()
-        .unwrap_or(0) as u32
-        * 7
-        + 24;
+    let panels = panels_of(keys);
+    let gutter = gutter(report);
     let columns = match panels.len() {
         n @ 0..=4 => n.max(1),
         n => n.div_ceil(2),
@@ -73,13 +59,75 @@ pub(super) fn scores(report: &Report, keys: &[MetricKey]) -> Result<String, Repo
     Ok(svg)
 }
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+/// Each panel of [`scores`] as SVG of its own, without a legend: `(metric, picture)`.
+///
+/// # Errors
+/// Like [`scores`].
+pub(super) fn score_panels(
+    report: &Report,
+    keys: &[MetricKey],
+) -> Result<Vec<(String, String)>, ReportError> {
+    let gutter = gutter(report);
+    let size = (
+        gutter + PANEL_WIDTH,
+        HEAD + FOOT + ROW_HEIGHT * report.systems.len() as u32,
+    );
+    let mut drawn = Vec::new();
+    for panel in panels_of(keys) {
+        let mut svg = String::new();
+        {
+            let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
+            let area = root.clone().shrink((gutter, 0), (PANEL_WIDTH, size.1));
+            let rows = draw_panel(&area, report, &panel)?;
+            for (system, y) in report.systems.iter().zip(rows) {
+                text(&root, &system.label, (gutter as i32 - 12, y), 13, true)?;
+            }
+            root.present().map_err(failed)?;
+        }
+        drawn.push((panel.0.to_owned(), svg));
+    }
+    Ok(drawn)
+}
 
-fn failed(error: impl Display) -> ReportError {
+/// The splits that the panels of `keys` show: name and colour.
+pub(super) fn splits_of(keys: &[MetricKey]) -> impl Iterator<Item = (&'static str, String)> {
+    let shown = |(i, _): &(usize, &(&str, RGBColor))| keys.iter().any(|k| split_of(k) == *i);
+    let entries = SPLITS.iter().enumerate().filter(shown);
+    entries.map(|(_, (name, RGBColor(r, g, b)))| (*name, format!("#{r:02X}{g:02X}{b:02X}")))
+}
+
+/// Metrics in the order of `keys`, each with its splits; at most 8.
+fn panels_of(keys: &[MetricKey]) -> Vec<(&str, Vec<&MetricKey>)> {
+    let mut panels: Vec<(&str, Vec<&MetricKey>)> = Vec::new();
+    for key in keys {
+        match panels.iter_mut().find(|(name, _)| *name == key.name) {
+            Some((_, splits)) => splits.push(key),
+            None => panels.push((&key.name, vec![key])),
+        }
+    }
+    panels.truncate(8);
+    panels
+}
+
+/// Room for the names of systems, in pixels.
+fn gutter(report: &Report) -> u32 {
+    let longest = report.systems.iter().map(|s| s.label.chars().count()).max();
+    longest.unwrap_or(0) as u32 * 7 + 24
+}
+
+pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+
+pub(super) fn failed(error: impl Display) -> ReportError {
     ReportError::Draw(error.to_string())
 }
 
-fn text(area: &Area<'_>, text: &str, at: (i32, i32), size: i32, right: bool) -> Result<(), ReportError> {
+pub(super) fn text(
+    area: &Area<'_>,
+    text: &str,
+    at: (i32, i32),
+    size: i32,
+    right: bool,
+) -> Result<(), ReportError> {
     use plotters::style::text_anchor::{HPos, Pos, VPos};
     let side = if right { HPos::Right } else { HPos::Left };
     let style = (FONT, size)
@@ -196,7 +244,7 @@ fn draw_panel(
 }
 
 /// A tick with as many digits as the range needs.
-fn tick(value: f64, range: f64) -> String {
+pub(super) fn tick(value: f64, range: f64) -> String {
     match range {
         r if r >= 20.0 => format!("{value:.0}"),
         r if r >= 2.0 => format!("{value:.1}"),

@@ -1,0 +1,209 @@
+//! Pages in a real browser: nothing fails, every picture loads, nothing is wider than a phone.
+//!
+//! Runs where `ECLIPSE_CHROMIUM` names a Chromium; `.ci/run` sets it.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use eclipse_t2i::experiment::report::write_index;
+use eclipse_t2i::files::read_text;
+use serde_json::Value;
+
+use crate::sweep::{Bench, Pretend};
+
+/// Put first into a page: collects what goes wrong and tells the frame around it.
+const PROBE: &str = r#"<script>
+const said = [];
+addEventListener('error', e => said.push(e.message || 'did not load: ' + e.target.tagName), true);
+addEventListener('securitypolicyviolation', e => said.push('blocked: ' + e.blockedURI));
+for (const kind of ['error', 'warn']) console[kind] = (...words) => said.push(words.join(' '));
+addEventListener('load', () => setTimeout(() => parent.postMessage({
+  page: location.pathname.split('/').pop(),
+  width: innerWidth,
+  overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+  pictures: [...document.images].map(picture => picture.naturalWidth),
+  tables: document.querySelectorAll('table').length,
+  rows: document.querySelectorAll('#scores tbody tr').length,
+  plots: document.querySelectorAll('figure svg').length,
+  said,
+}, '*'), 100));
+</script>"#;
+
+/// Shows pages in frames as wide as a screen and writes what they tell into the document.
+fn around(frames: &[(&str, usize)]) -> String {
+    let frame = |(page, width): &(&str, usize)| {
+        format!("<iframe src='{page}' style='width:{width}px;height:800px;border:0'></iframe>\n")
+    };
+    format!(
+        "<!doctype html><meta charset=utf-8><script>
+const told = [];
+addEventListener('message', e => {{
+  told.push(e.data);
+  if (told.length < {}) return;
+  const answer = document.createElement('pre');
+  answer.id = 'told';
+  answer.textContent = btoa(unescape(encodeURIComponent(JSON.stringify(told))));
+  document.body.append(answer);
+}});
+</script><body>{}",
+        frames.len(),
+        frames.iter().map(frame).collect::<String>()
+    )
+}
+
+/// The document after `page` has loaded, and what the browser logged.
+fn load(browser: &str, page: &Path) -> (String, String) {
+    let profile = tempfile::tempdir().expect("temporary folder");
+    let out = profile.path().join("dom.html");
+    let log = profile.path().join("log.txt");
+    let file = |path: &Path| Stdio::from(std::fs::File::create(path).expect("made"));
+    let mut child = Command::new(browser)
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+        ])
+        .args([
+            "--no-first-run",
+            "--enable-logging=stderr",
+            "--virtual-time-budget=20000",
+            "--dump-dom",
+        ])
+        .arg(format!(
+            "--user-data-dir={}",
+            profile.path().join("profile").display()
+        ))
+        .arg(format!("file://{}", page.display()))
+        .stdout(file(&out))
+        .stderr(file(&log))
+        .spawn()
+        .unwrap_or_else(|e| panic!("ECLIPSE_CHROMIUM={browser} cannot be started: {e}"));
+    let begun = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("a child") {
+            break status;
+        }
+        if begun.elapsed() > Duration::from_secs(120) {
+            child.kill().expect("killed");
+            child.wait().expect("reaped");
+            panic!("{browser} did not finish {}", page.display());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let log = read_text(&log).expect("a log");
+    assert!(status.success(), "{browser}: {status}\n{log}");
+    (read_text(&out).expect("a document"), log)
+}
+
+/// Lines of the browser's log that pages caused.
+fn complaints(log: &str) -> Vec<&str> {
+    log.lines().filter(|line| line.contains(":CONSOLE")).collect()
+}
+
+fn put(folder: &Path, name: &str, text: &str) {
+    std::fs::write(folder.join(name), text).expect("written");
+}
+
+#[test]
+fn pages_show_in_a_browser_and_on_a_phone() {
+    let Ok(browser) = std::env::var("ECLIPSE_CHROMIUM") else {
+        eprintln!("not run: ECLIPSE_CHROMIUM does not name a Chromium (.ci/run sets it)");
+        return;
+    };
+    let (words, numbers) = (Bench::new(), Bench::over_numbers());
+    for bench in [&words, &numbers] {
+        bench.sweep(&Pretend::default(), 2);
+    }
+    let root = words.root();
+    let page = words.report().1.join("index.html");
+    let curves = read_text(numbers.report().1.join("index.html")).expect("written");
+    let index = write_index(root).expect("writable");
+
+    // As they are: the browser has nothing to say.
+    for page in [&page, &index] {
+        let (document, log) = load(&browser, page);
+        assert!(document.contains("</html>"), "{document}");
+        assert!(
+            complaints(&log).is_empty(),
+            "{}: {:#?}",
+            page.display(),
+            complaints(&log)
+        );
+    }
+
+    // With a probe, in frames as wide as a phone and a desk.
+    let page = read_text(&page).expect("written");
+    let probed = |text: &str| text.replacen("<head>", &format!("<head>{PROBE}"), 1);
+    put(root, "page.html", &probed(&page));
+    put(root, "curves.html", &probed(&curves));
+    put(root, "all.html", &probed(&read_text(&index).expect("written")));
+    // What the probe must find: a picture that is none, something wide, something from outside, an error.
+    let broken = probed(&page)
+        .replacen("data:image/png;base64,", "data:image/png;base64,AAAA", 1)
+        .replacen(
+            "</main>",
+            "<div style='width:900px'>wide</div><img src='https://example.invalid/x.png'></main>",
+            1,
+        )
+        .replacen(
+            "</script>",
+            "addEventListener('load', () => { throw new Error('planted'); });</script>",
+            1,
+        );
+    put(root, "broken.html", &broken);
+    let frames = [
+        ("page.html", 390),
+        ("page.html", 1280),
+        ("curves.html", 390),
+        ("all.html", 390),
+        ("all.html", 1280),
+        ("broken.html", 390),
+    ];
+    put(root, "around.html", &around(&frames));
+    let (document, log) = load(&browser, &root.join("around.html"));
+    let told = document
+        .split_once("<pre id=\"told\">")
+        .and_then(|(_, rest)| rest.split_once("</pre>"))
+        .unwrap_or_else(|| panic!("not every page answered:\n{log}\n{document}"));
+    let told: Vec<Value> = serde_json::from_slice(&STANDARD.decode(told.0).expect("base64")).expect("JSON");
+    let find = |page: &str, width: usize| {
+        told.iter()
+            .find(|t| t["page"] == page && t["width"] == width)
+            .unwrap_or_else(|| panic!("no answer of {page} at {width}: {told:#?}"))
+    };
+    let pictures = |t: &Value| t["pictures"].as_array().map_or(0, Vec::len);
+    for (page, width) in &frames[..5] {
+        let t = find(page, *width);
+        assert_eq!(t["said"], serde_json::json!([]), "{page} at {width}");
+        assert_eq!(t["overflow"], 0, "{page} at {width} is too wide");
+        let loaded = t["pictures"].as_array().expect("a list");
+        assert!(
+            loaded.iter().all(|w| w.as_u64() > Some(0)),
+            "{page} at {width}: {loaded:?}"
+        );
+    }
+    let phone = find("page.html", 390);
+    assert_eq!(
+        (pictures(phone), &phone["rows"], &phone["plots"]),
+        (6, &Value::from(3), &Value::from(2))
+    );
+    assert_eq!(find("curves.html", 390)["plots"], 2 + 2);
+    assert_eq!(pictures(find("all.html", 390)), 1);
+
+    let t = find("broken.html", 390);
+    assert!(t["overflow"].as_i64() > Some(0), "{t:#?}");
+    let loaded = t["pictures"].as_array().expect("a list");
+    assert!(loaded.iter().filter(|w| **w == 0).count() >= 2, "{t:#?}");
+    let said = t["said"].to_string();
+    for part in [
+        "planted",
+        "blocked: https://example.invalid/x.png",
+        "did not load: IMG",
+    ] {
+        assert!(said.contains(part), "{t:#?}");
+    }
+}

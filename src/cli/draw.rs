@@ -69,7 +69,7 @@ pub struct SampleArgs {
     /// What guidance pushes away from, in place of the empty prompt (Karlo) or the zero picture (Kandinsky 2.2).
     #[arg(long, value_name = "TEXT")]
     negative: Option<String>,
-    /// Steps of the decoder. [default: 25 for Karlo and for small decoders of pixels, 100 for Kandinsky 2.2; the paper: 50 with
+    /// Steps of the decoder. [default: 25 for Karlo, 4 for small decoders of pixels, 100 for Kandinsky 2.2; the paper: 50 with
     /// --scheduler ddim --guidance 7.5]
     #[arg(long, value_name = "N")]
     steps: Option<usize>,

@@ -544,7 +544,7 @@ impl Default for EvalSpec {
             seed: 0,
             n_pictures: 0,
             n_shown: 8,
-            decoder_steps: 10,
+            decoder_steps: 4,
             decoder_guidance: 2.0,
         }
     }

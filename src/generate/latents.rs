@@ -12,7 +12,7 @@ use crate::models::pixel_space::PixelSpace;
 const MOVQ_SAMPLING: (usize, f64) = (100, 4.0);
 const MOVQ_SIDE: usize = 512;
 /// Those of the small decoders that `eclipse pretrain` makes.
-const PIXEL_SAMPLING: (usize, f64) = (25, 2.0);
+const PIXEL_SAMPLING: (usize, f64) = (4, 2.0);
 
 /// A space of latents, as its config says.
 #[derive(Debug, Clone, PartialEq)]

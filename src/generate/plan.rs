@@ -140,7 +140,7 @@ pub struct Subject {
 /// The decoder's settings; what is absent is the stack's own.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct DecoderChoice {
-    /// Steps: 25 for Karlo, 100 for Kandinsky 2.2, 25 for small decoders of pixels.
+    /// Steps: 25 for Karlo, 100 for Kandinsky 2.2, 4 for small decoders of pixels.
     pub n_steps: Option<usize>,
     /// Guidance scale: 8 for Karlo, 4 for Kandinsky 2.2, 2 for small decoders of pixels.
     pub guidance: Option<f64>,

@@ -8,7 +8,7 @@ use plotters::prelude::*;
 use super::super::error::SpecError;
 use super::super::resolve::{lookup, short};
 use super::super::sweep::Planned;
-use super::plot::{Area, FONT, failed, text, tick};
+use super::plot::{Area, FONT, failed, padding, text, tick};
 use super::spec::number;
 use super::{CurveSpec, MetricKey, Report, ReportError, label_of};
 use crate::eval::Interval;
@@ -317,7 +317,7 @@ impl Curves {
         let (low, high) = ends.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| {
             (l.min(v), h.max(v))
         });
-        let pad = ((high - low) * 0.08).max(1e-3);
+        let pad = padding(low, high);
         let (left, right) = along.ends();
         let mut chart = ChartBuilder::on(area)
             .caption(panel.key.title(), (FONT, 14))
@@ -332,7 +332,7 @@ impl Curves {
             .disable_x_mesh()
             .x_labels(0)
             .y_labels(5)
-            .y_label_formatter(&|v| tick(*v, high - low))
+            .y_label_formatter(&|v| tick(*v, high - low + 2.0 * pad))
             .x_desc(&self.x)
             .label_style((FONT, 11))
             .axis_desc_style((FONT, 12))

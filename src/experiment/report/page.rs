@@ -215,9 +215,15 @@ fn own_keys(config: &Table) -> Vec<(String, String)> {
     pairs
 }
 
-/// A name that may be broken after its joints.
+/// A name whose long words may be broken after an underscore.
 fn breakable(name: &str) -> Markup {
-    html! { @for part in name.split_inclusive(['_', ',', '=']) { (part) wbr; } }
+    html! {
+        @for word in name.split_inclusive(' ') {
+            @if word.len() > 13 {
+                @for part in word.split_inclusive('_') { (part) wbr; }
+            } @else { (word) }
+        }
+    }
 }
 
 fn heading(key: &MetricKey) -> Markup {

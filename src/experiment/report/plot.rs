@@ -191,7 +191,7 @@ fn draw_panel(
     } else {
         (0.0, 1.0)
     };
-    let pad = ((high - low) * 0.08).max(1e-3);
+    let pad = padding(low, high);
     let n = report.systems.len() as f64;
     let mut chart = ChartBuilder::on(area)
         .caption(*name, (FONT, 14))
@@ -205,7 +205,7 @@ fn draw_panel(
         .disable_y_mesh()
         .y_labels(0)
         .x_labels(5)
-        .x_label_formatter(&|v| tick(*v, high - low))
+        .x_label_formatter(&|v| tick(*v, high - low + 2.0 * pad))
         .x_label_style((FONT, 11))
         .light_line_style(TRANSPARENT)
         .bold_line_style(RGBColor(225, 225, 225))
@@ -241,6 +241,15 @@ fn draw_panel(
         }
     }
     Ok(heights)
+}
+
+/// Room beyond the least and the largest value of an axis; where all are equal, enough for ticks that differ.
+pub(super) fn padding(low: f64, high: f64) -> f64 {
+    if high - low < 1e-9 {
+        (low.abs() / 10.0).max(0.05)
+    } else {
+        ((high - low) * 0.08).max(1e-3)
+    }
 }
 
 /// A tick with as many digits as the range needs.

@@ -19,9 +19,9 @@ pub struct ReadText(Known);
 
 #[derive(Debug, Clone)]
 enum Known {
-    Read(Read),
+    Read(Box<Read>),
     /// Without a mask there is nothing that stays the same.
-    Plain(TextCondition),
+    Plain(Box<TextCondition>),
 }
 
 /// A prior with time: the Diffusion-Baseline, or the 1B priors of Karlo and Kandinsky 2.2.
@@ -106,15 +106,15 @@ impl DiffusionPrior {
     /// Reads captions once, for [`DiffusionPrior::forward_read`] at many timesteps.
     pub fn read(&self, text: TextCondition) -> ReadText {
         match self.trunk.read(text.clone(), N_OWN) {
-            Some(read) => ReadText(Known::Read(read)),
-            None => ReadText(Known::Plain(text)),
+            Some(read) => ReadText(Known::Read(Box::new(read))),
+            None => ReadText(Known::Plain(Box::new(text))),
         }
     }
 
     /// [`DiffusionPrior::forward`] with captions that were read before: the same numbers to rounding, at the cost of three tokens.
     pub fn forward_read(&self, x_t: Tensor<2>, t: &[f64], text: &ReadText) -> Tensor<2> {
         match &text.0 {
-            Known::Plain(text) => self.forward(x_t, t, text.clone()),
+            Known::Plain(text) => self.forward(x_t, t, TextCondition::clone(text)),
             Known::Read(read) => {
                 let time = timestep_embedding(t, self.d_model, &x_t.device());
                 self.trunk.forward_after(read, x_t, Some(self.time.forward(time)))

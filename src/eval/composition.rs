@@ -124,7 +124,7 @@ const PARTS: [(&str, Part); 4] = [
     ("relation", |v| v.relation.map(one_if)),
 ];
 
-/// What the checker looked for, in the order of [`PARTS`]: whether all of it is there.
+/// What the checker looked for, in the order of the table above: whether all of it is there.
 pub fn findings(verdict: &Verdict) -> Vec<(&'static str, bool)> {
     let asked = PARTS.iter().filter_map(|(name, of)| Some((*name, of(verdict)?)));
     asked.map(|(name, share)| (name, share == 1.0)).collect()

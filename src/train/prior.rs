@@ -17,7 +17,7 @@ use crate::models::prior::{DiffusionPrior, Prior, TextCondition};
 use crate::noise::Noise;
 use crate::objective::contrastive::{ContrastiveForm, Negatives, info_nce, siglip};
 use crate::objective::diffusion::clean_prediction;
-use crate::objective::eclipse::{Direction, EclipseLoss, Reduction, projection, weighted};
+use crate::objective::eclipse::{Direction, EclipseLoss, Reduction, eclipse, projection};
 use crate::objective::projection::{ProjectionForm, cosine, huber};
 
 /// Streams of a run's seed: data order counts from 0 (one a pass), the noise of steps from here (one a step).
@@ -140,7 +140,7 @@ impl PriorTrainer {
             ProjectionForm::Cosine => cosine(x, target),
         };
         let x = z_x_hat.clone();
-        let loss = weighted(first, lambda, || match forms.contrastive {
+        let loss = eclipse(first, lambda, || match forms.contrastive {
             ContrastiveForm::InfoNce => info_nce(x, z_y, tau, direction, &batch.negatives),
             ContrastiveForm::Siglip => siglip(x, z_y, tau, forms.siglip_bias, &batch.negatives),
         });

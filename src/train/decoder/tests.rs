@@ -139,6 +139,43 @@ fn the_facts_of_a_scene_are_those_of_its_main_sprites() {
     }
 }
 
+#[test]
+fn recipes_that_do_not_fit_are_refused_by_key() {
+    let refused = |recipe: DecoderRecipe| recipe.check().expect_err("refused");
+    let base = DecoderRecipe::default;
+    assert_eq!(base().check(), Ok(()));
+    assert_eq!(DecoderRecipe::smoke().check(), Ok(()));
+    assert_eq!(
+        refused(DecoderRecipe { pool: 0, ..base() }),
+        "`pool`: expected at least 1, found 0"
+    );
+    assert_eq!(
+        refused(DecoderRecipe { block: 3, ..base() }),
+        "`block` x `pool`: expected a divisor of 64, found 6"
+    );
+    let one = vec![true];
+    assert_eq!(
+        refused(DecoderRecipe {
+            attention: one,
+            ..base()
+        }),
+        "`attention`: expected 2 values, one a size as in `channels`, found 1"
+    );
+    assert_eq!(
+        refused(DecoderRecipe {
+            cond_drop: 1.0,
+            ..base()
+        }),
+        "`cond_drop`: expected 0 or more, below 1, found 1"
+    );
+    // What the UNet says of its own sizes.
+    let odd = refused(DecoderRecipe {
+        channels: vec![60, 96],
+        ..base()
+    });
+    assert!(odd.contains("60"), "{odd}");
+}
+
 /// Weight and bias of `image.fc_tokens`.
 #[derive(Default)]
 struct First {

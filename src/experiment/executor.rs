@@ -469,6 +469,7 @@ fn schedule(run: &Run) -> Result<SteppedLr, Failure> {
             let t_0 = if sgdr.t_0 == 0 { total } else { sgdr.t_0 };
             LrSchedule::Sgdr {
                 lr,
+                warmup: 0,
                 t_0,
                 t_mult: sgdr.t_mult,
                 eta_min: sgdr.eta_min,

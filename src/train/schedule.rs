@@ -30,6 +30,8 @@ pub enum LrSchedule {
     Sgdr {
         /// The highest rate.
         lr: f64,
+        /// Steps of linear warm-up at the start of each cycle, part of its length; torch has none.
+        warmup: usize,
         /// Length of the first cycle.
         t_0: usize,
         /// Growth of the cycles.
@@ -69,6 +71,7 @@ impl LrSchedule {
     pub fn sgdr(lr: f64, t_0: usize) -> Self {
         Self::Sgdr {
             lr,
+            warmup: 0,
             t_0,
             t_mult: 1,
             eta_min: 0.0,
@@ -120,12 +123,14 @@ impl LrSchedule {
             }
             Self::Sgdr {
                 lr,
+                warmup,
                 t_0,
                 t_mult,
                 eta_min,
             } => {
                 rate(lr)?;
                 count("t_0", t_0)?;
+                number("warmup", warmup as f64, warmup < t_0, "less than t_0")?;
                 count("t_mult", t_mult)?;
                 floor(eta_min, lr)?;
             }
@@ -155,24 +160,21 @@ impl LrSchedule {
     pub fn lr(&self, step: usize) -> f64 {
         match *self {
             Self::Constant { lr } => lr,
-            Self::Cosine { lr, warmup, .. } if step < warmup => lr * (step + 1) as f64 / warmup as f64,
             Self::Cosine {
                 lr,
                 warmup,
                 total,
                 eta_min,
-            } => {
-                let length = total.saturating_sub(warmup).max(1);
-                half_cosine(lr, eta_min, (step - warmup).min(length) as f64 / length as f64)
-            }
+            } => warmed_cosine(lr, eta_min, warmup, step, total),
             Self::Sgdr {
                 lr,
+                warmup,
                 t_0,
                 t_mult,
                 eta_min,
             } => {
                 let (into, length) = cycle(step, t_0, t_mult);
-                half_cosine(lr, eta_min, into as f64 / length as f64)
+                warmed_cosine(lr, eta_min, warmup, into, length)
             }
             Self::OneCycle {
                 lr,
@@ -193,6 +195,15 @@ impl LrSchedule {
             }
         }
     }
+}
+
+/// Step `step` of `total`: up to `lr` in `warmup` steps, then down to `eta_min`, which it keeps.
+fn warmed_cosine(lr: f64, eta_min: f64, warmup: usize, step: usize, total: usize) -> f64 {
+    if step < warmup {
+        return lr * (step + 1) as f64 / warmup as f64;
+    }
+    let length = total.saturating_sub(warmup).max(1);
+    half_cosine(lr, eta_min, (step - warmup).min(length) as f64 / length as f64)
 }
 
 /// From `from` to `to` along half a cosine; `share` runs from 0 to 1.
@@ -274,16 +285,32 @@ mod tests {
 
     #[test]
     fn sgdr_restarts_and_grows() {
-        let s = LrSchedule::Sgdr {
+        let sgdr = |warmup, t_mult| LrSchedule::Sgdr {
             lr: 1.0,
+            warmup,
             t_0: 4,
-            t_mult: 2,
+            t_mult,
             eta_min: 0.1,
         };
+        let s = sgdr(0, 2);
         for start in [0, 4, 12, 28] {
             assert_eq!(s.lr(start), 1.0, "cycle at {start}");
         }
         assert!((s.lr(2) - 0.55).abs() < 1e-12 && (s.lr(8) - 0.55).abs() < 1e-12);
+        // Each cycle is the one warmed-up cosine.
+        let (s, one) = (
+            sgdr(2, 1),
+            LrSchedule::Cosine {
+                lr: 1.0,
+                warmup: 2,
+                total: 4,
+                eta_min: 0.1,
+            },
+        );
+        for step in 0..12 {
+            assert_eq!(s.lr(step), one.lr(step % 4), "step {step}");
+        }
+        assert_eq!(sgdr(4, 1).check().map_err(|e| e.key), Err("warmup"));
     }
 
     #[test]
@@ -326,7 +353,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_resumed_schedule_continues_exactly(t_0 in 1usize..50, t_mult in 1usize..4, cut in 0usize..200) {
-            let schedule = LrSchedule::Sgdr { lr: 1e-3, t_0, t_mult, eta_min: 1e-6 };
+            let schedule = LrSchedule::Sgdr { lr: 1e-3, warmup: t_0 / 3, t_0, t_mult, eta_min: 1e-6 };
             let mut whole = SteppedLr::new(schedule);
             let all: Vec<f64> = (0..250).map(|_| LrScheduler::step(&mut whole)).collect();
             let mut first = SteppedLr::new(schedule);
@@ -339,7 +366,7 @@ mod tests {
 
         #[test]
         fn rates_stay_between_their_bounds(step in 0usize..5000, t_0 in 1usize..400, t_mult in 1usize..4) {
-            let lr = LrSchedule::Sgdr { lr: 1e-3, t_0, t_mult, eta_min: 1e-5 }.lr(step);
+            let lr = LrSchedule::Sgdr { lr: 1e-3, warmup: 0, t_0, t_mult, eta_min: 1e-5 }.lr(step);
             prop_assert!((1e-5..=1e-3).contains(&lr));
             let lr = LrSchedule::one_cycle(1e-3, t_0 + 4).lr(step);
             prop_assert!((0.0..=1e-3 + 1e-12).contains(&lr));

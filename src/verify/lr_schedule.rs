@@ -18,6 +18,7 @@ pub(super) fn run(context: &Context) -> Outcome {
         };
         let schedule = LrSchedule::Sgdr {
             t_0: value("T0_", ".Tmult_")?.parse()?,
+            warmup: 0,
             t_mult: value(".Tmult_", ".etamin_")?.parse()?,
             eta_min: value(".etamin_", ".lr_")?.parse()?,
             lr: value(".lr_", "")?.parse()?,

@@ -130,6 +130,7 @@ pub(super) fn run(context: &Context) -> Outcome {
     let mut optimizer = adamw.init();
     let schedule = LrSchedule::Sgdr {
         lr: hyper.lr,
+        warmup: 0,
         t_0: hyper.t_0,
         t_mult: hyper.t_mult,
         eta_min: hyper.eta_min,

@@ -37,8 +37,10 @@ use crate::world::PICTURE_SIZE;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DecoderRecipe {
-    /// Optimiser steps.
+    /// Optimiser steps, of all cycles.
     pub n_steps: usize,
+    /// Cycles of the learning rate, equally long (SGDR, Loshchilov and Hutter 2017): training can go on after the last by one more.
+    pub n_cycles: usize,
     /// Pictures of a step.
     pub batch: usize,
     /// Side of a square of pooled pixels that becomes one place of the UNet.
@@ -63,7 +65,7 @@ pub struct DecoderRecipe {
     pub lr: f64,
     /// Muon's learning rate is this many times AdamW's.
     pub muon_factor: f64,
-    /// Steps of linear warm-up; a half cosine to 2 % follows.
+    /// Steps of linear warm-up of each cycle; a half cosine to 2 % follows.
     pub warmup: usize,
     /// Global gradient norm.
     pub grad_clip: f64,
@@ -86,7 +88,8 @@ impl Default for DecoderRecipe {
     /// The recipe of the committed model.
     fn default() -> Self {
         Self {
-            n_steps: 8000,
+            n_steps: 16000,
+            n_cycles: 2,
             batch: 16,
             block: 4,
             pool: 2,
@@ -116,6 +119,7 @@ impl DecoderRecipe {
     pub fn smoke() -> Self {
         Self {
             n_steps: 4,
+            n_cycles: 1,
             batch: 3,
             block: 8,
             pool: 1,
@@ -135,6 +139,7 @@ impl DecoderRecipe {
     pub fn check(&self) -> Result<(), String> {
         for (key, value) in [
             ("n_steps", self.n_steps),
+            ("n_cycles", self.n_cycles),
             ("batch", self.batch),
             ("block", self.block),
             ("pool", self.pool),
@@ -142,6 +147,19 @@ impl DecoderRecipe {
             if value == 0 {
                 return Err(format!("`{key}`: expected at least 1, found 0"));
             }
+        }
+        if !self.n_steps.is_multiple_of(self.n_cycles) {
+            return Err(format!(
+                "`n_cycles`: expected a divisor of `n_steps`, {}, found {}",
+                self.n_steps, self.n_cycles
+            ));
+        }
+        let cycle = self.n_steps / self.n_cycles;
+        if self.warmup >= cycle {
+            return Err(format!(
+                "`warmup`: expected fewer steps than a cycle has, {cycle}, found {}",
+                self.warmup
+            ));
         }
         let side = self.space().side();
         if !PICTURE_SIZE.is_multiple_of(side) {
@@ -219,10 +237,11 @@ impl DecoderRecipe {
 
     /// Learning rates of AdamW.
     pub fn schedule(&self) -> LrSchedule {
-        LrSchedule::Cosine {
+        LrSchedule::Sgdr {
             lr: self.lr,
             warmup: self.warmup,
-            total: self.n_steps,
+            t_0: self.n_steps / self.n_cycles,
+            t_mult: 1,
             eta_min: 0.02 * self.lr,
         }
     }

@@ -168,6 +168,20 @@ fn recipes_that_do_not_fit_are_refused_by_key() {
         }),
         "`cond_drop`: expected 0 or more, below 1, found 1"
     );
+    assert_eq!(
+        refused(DecoderRecipe {
+            n_steps: 16001,
+            ..base()
+        }),
+        "`n_cycles`: expected a divisor of `n_steps`, 16001, found 2"
+    );
+    assert_eq!(
+        refused(DecoderRecipe {
+            n_steps: 100,
+            ..base()
+        }),
+        "`warmup`: expected fewer steps than a cycle has, 50, found 50"
+    );
     // What the UNet says of its own sizes.
     let odd = refused(DecoderRecipe {
         channels: vec![60, 96],

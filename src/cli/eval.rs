@@ -5,6 +5,7 @@ use std::fmt::Write;
 use clap::{Args, Subcommand};
 use eclipse_t2i::eval::checker::{Accuracy, Damage, Share, WRONG, accuracy};
 use eclipse_t2i::world::checker::Checker;
+use eclipse_t2i::world::{VariantKind, World};
 use serde_json::json;
 
 use super::Usage;
@@ -18,12 +19,15 @@ pub struct EvalArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// How well the emoji world's checker reads pictures: true renders, damaged ones, wrong ones.
+    /// How well a world's checker reads pictures: true renders, damaged ones, wrong ones.
     Checker(CheckerArgs),
 }
 
 #[derive(Debug, Args)]
 struct CheckerArgs {
+    /// The world.
+    #[arg(long, value_name = "NAME", default_value = "emoji", value_parser = super::world_named)]
+    world: World,
     /// Pictures for each kind of damage.
     #[arg(long, value_name = "N", default_value_t = 400)]
     n: usize,
@@ -41,11 +45,14 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
     if args.n == 0 {
         return Err(Usage("--n 0: expected at least 1".into()).into());
     }
-    let checker = Checker::new();
+    let checker = Checker::new(args.world);
     let steps = super::progress::Steps::new();
     let mut rows = Vec::new();
     for (i, damage) in Damage::ALL.into_iter().enumerate() {
-        rows.push((damage.name(), accuracy(&checker, damage, args.n, args.seed)));
+        rows.push((
+            damage.name(args.world),
+            accuracy(&checker, damage, args.n, args.seed),
+        ));
         steps.show("checker".as_ref(), i + 1, Damage::ALL.len());
     }
     if args.json {
@@ -54,48 +61,51 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
             .map(|(name, found)| json!({ "pictures": name, "accuracy": found }));
         return super::print_json(&rows.collect());
     }
-    super::print(&table(&rows))
+    super::print(&table(args.world, &rows))
 }
 
-/// In Markdown, so that it can be put into the world's README.
-fn table(rows: &[(String, Accuracy)]) -> String {
+/// In Markdown, so that it can be put into the world's README. What the world does not have has no column.
+fn table(world: World, rows: &[(String, Accuracy)]) -> String {
+    type Column = (&'static str, fn(&Accuracy) -> Share);
+    const COLUMNS: [Column; 7] = [
+        ("object", |found| found.object),
+        ("colour", |found| found.colour),
+        ("texture", |found| found.texture),
+        ("own colours", |found| found.own_colours),
+        ("binding", |found| found.binding),
+        ("relation", |found| found.relation),
+        ("count", |found| found.count),
+    ];
+    let has_textures = !world.textures().is_empty();
+    let columns: Vec<Column> = COLUMNS
+        .into_iter()
+        .filter(|(name, _)| match *name {
+            "texture" => has_textures,
+            "own colours" => world.has_own_colours(),
+            _ => true,
+        })
+        .collect();
+    let wrong: Vec<usize> = (0..WRONG.len())
+        .filter(|&i| has_textures || WRONG[i] != VariantKind::Texture)
+        .collect();
     let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-    let mut titles: Vec<String> = [
-        "pictures",
-        "object",
-        "colour",
-        "own colours",
-        "binding",
-        "relation",
-        "count",
-    ]
-    .map(str::to_owned)
-    .to_vec();
-    titles.extend(WRONG.map(|kind| format!("wrong {}", kind.name())));
-    let mut text = line(titles.clone());
-    text.push_str(&"|---".repeat(titles.len()));
+    let mut titles = vec!["pictures".to_owned()];
+    titles.extend(columns.iter().map(|(name, _)| (*name).to_owned()));
+    titles.extend(wrong.iter().map(|&i| format!("wrong {}", WRONG[i].name())));
+    let n_columns = titles.len();
+    let mut text = line(titles);
+    text.push_str(&"|---".repeat(n_columns));
     text.push_str("|\n");
     for (name, found) in rows {
-        let right = [
-            found.object,
-            found.colour,
-            found.own_colours,
-            found.binding,
-            found.relation,
-            found.count,
-        ];
+        let right = columns.iter().map(|(_, of)| of(found));
+        let shares = right.chain(wrong.iter().map(|&i| found.wrong[i]));
         let mut cells = vec![name.clone()];
-        cells.extend(
-            right
-                .iter()
-                .chain(&found.wrong)
-                .map(|share| format!("{:.3}", share.value())),
-        );
+        cells.extend(shares.map(|share| format!("{:.3}", share.value())));
         text.push_str(&line(cells));
     }
     if let Some((_, found)) = rows.first() {
         let n = |share: Share| share.n;
-        let wrong: Vec<String> = found.wrong.iter().map(|share| share.n.to_string()).collect();
+        let wrong: Vec<String> = wrong.iter().map(|&i| found.wrong[i].n.to_string()).collect();
         let _ = writeln!(
             text,
             "\nEach row: {} main objects ({} painted), {} pairs of painted ones, {} relations, {} pictures; {} wrong pictures.",

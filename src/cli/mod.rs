@@ -22,6 +22,7 @@ use burn::tensor::Device;
 use clap::{Args, Parser, Subcommand};
 use eclipse_t2i::device::{DeviceError, DeviceSpec, Precision};
 use eclipse_t2i::experiment::{PriorExecutor, Setting, SpecError};
+use eclipse_t2i::world::World;
 
 /// Train, sample, evaluate and sweep text-to-image priors (ECLIPSE, Projection, Diffusion-Baseline).
 #[derive(Debug, Parser)]
@@ -52,7 +53,7 @@ enum Command {
     Vary(vary::VaryArgs),
     /// Draw pictures on the way from one picture or prompt to another.
     Interpolate(interpolate::InterpolateArgs),
-    /// Measure: how far the emoji world's checker can be trusted.
+    /// Measure: how far a world's checker can be trusted.
     Eval(eval::EvalArgs),
     /// Reproduce reference numbers on this machine and device.
     Verify(verify::VerifyArgs),
@@ -133,6 +134,11 @@ pub fn is_usage(error: &anyhow::Error) -> bool {
     error
         .chain()
         .any(|e| e.is::<SpecError>() || e.is::<DeviceError>() || e.is::<Usage>())
+}
+
+/// The world of this name, as an argument's value.
+fn world_named(name: &str) -> Result<World, String> {
+    World::named(name).ok_or_else(|| format!("expected one of {}", World::ALL.map(World::name).join(", ")))
 }
 
 /// What carries runs out; `show_steps` for a run that has the terminal to itself.

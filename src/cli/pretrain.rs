@@ -6,27 +6,29 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use eclipse_t2i::device::DeviceSpec;
 use eclipse_t2i::experiment::bars::BarSizes;
-use eclipse_t2i::experiment::pretrain::{DecoderPretrain, Pretrain, pretrain_decoder, pretrain_emoji};
+use eclipse_t2i::experiment::pretrain::{DecoderPretrain, Pretrain, pretrain_clip, pretrain_decoder};
 use eclipse_t2i::train::clip::ClipRecipe;
 use eclipse_t2i::train::decoder::DecoderRecipe;
 use eclipse_t2i::weights::read_json;
+use eclipse_t2i::world::World;
 
 /// Arguments of `eclipse pretrain`.
 #[derive(Debug, Args)]
 pub struct PretrainArgs {
-    /// The world.
+    /// The world: emoji or shapes.
+    #[arg(value_parser = super::world_named)]
     world: World,
     /// Which of its models.
     #[arg(long, value_enum, default_value_t = ModelPart::Clip)]
     part: ModelPart,
-    /// The CLIP whose image embeddings a decoder reads. [default: datasets/emoji/clip]
+    /// The CLIP whose image embeddings a decoder reads. [default: datasets/WORLD/clip]
     #[arg(long, value_name = "DIR")]
     clip: Option<PathBuf>,
-    /// Where the model goes. [default: datasets/emoji/PART, with --smoke runs/pretrain/emoji-smoke/clip]
+    /// Where the model goes. [default: datasets/WORLD/PART, with --smoke runs/pretrain/WORLD-smoke/clip]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Checkpoints and metrics; a run that was stopped goes on from here. [default: runs/pretrain/emoji-seedN, of a decoder
-    /// runs/pretrain/emoji-decoder-seedN]
+    /// Checkpoints and metrics; a run that was stopped goes on from here. [default: runs/pretrain/WORLD-seedN, of a decoder
+    /// runs/pretrain/WORLD-decoder-seedN]
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
     /// Seed of the first values and of all batches.
@@ -46,12 +48,6 @@ pub struct PretrainArgs {
     json: bool,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum World {
-    /// Pictures of emoji.
-    Emoji,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ModelPart {
     /// Text and vision tower.
@@ -62,7 +58,6 @@ enum ModelPart {
 
 /// Makes one of the world's small models and prints what it can do.
 pub fn run(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
-    let World::Emoji = args.world;
     if args.steps == Some(0) {
         return Err(super::Usage("--steps 0: expected at least 1".into()).into());
     }
@@ -82,9 +77,9 @@ fn folders(args: &PretrainArgs) -> (PathBuf, PathBuf) {
         ModelPart::Decoder => ("decoder", "-decoder"),
     };
     let name = if args.smoke {
-        format!("emoji{infix}-smoke")
+        format!("{}{infix}-smoke", args.world)
     } else {
-        format!("emoji{infix}-seed{}", args.seed)
+        format!("{}{infix}-seed{}", args.world, args.seed)
     };
     let run_dir = args
         .run_dir
@@ -93,7 +88,7 @@ fn folders(args: &PretrainArgs) -> (PathBuf, PathBuf) {
     let out = match (&args.out, args.smoke) {
         (Some(out), _) => out.clone(),
         (None, true) => run_dir.join(part),
-        (None, false) => PathBuf::from("datasets/emoji").join(part),
+        (None, false) => PathBuf::from("datasets").join(args.world.name()).join(part),
     };
     (run_dir, out)
 }
@@ -101,8 +96,8 @@ fn folders(args: &PretrainArgs) -> (PathBuf, PathBuf) {
 fn run_clip(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let base: ClipRecipe = match &args.recipe {
         Some(path) => read_json(path)?,
-        None if args.smoke => ClipRecipe::smoke(),
-        None => ClipRecipe::default(),
+        None if args.smoke => ClipRecipe::smoke(args.world),
+        None => ClipRecipe::of(args.world),
     };
     let n_steps = args.steps.unwrap_or(base.n_steps);
     let recipe = ClipRecipe {
@@ -121,6 +116,7 @@ fn run_clip(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
         BarSizes::default()
     };
     let request = Pretrain {
+        world: args.world,
         recipe,
         sizes,
         out,
@@ -128,7 +124,7 @@ fn run_clip(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
         device,
     };
     let (steps, run) = (super::progress::Steps::new(), request.run_dir.clone());
-    let record = pretrain_emoji(&request, move |step, _| steps.show(&run, step, n_steps))
+    let record = pretrain_clip(&request, move |step, _| steps.show(&run, step, n_steps))
         .context("cannot make the world's CLIP")?;
     if args.json {
         return super::print_json(&serde_json::to_value(&record)?);
@@ -141,11 +137,11 @@ fn run_decoder(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
         Some(path) => {
             let recipe: DecoderRecipe = read_json(path)?;
             let usage = |reason| super::Usage(format!("{}: {reason}", path.display()));
-            recipe.check().map_err(usage)?;
+            recipe.check(args.world).map_err(usage)?;
             recipe
         }
         None if args.smoke => DecoderRecipe::smoke(),
-        None => DecoderRecipe::default(),
+        None => DecoderRecipe::of(args.world),
     };
     let n_steps = args.steps.unwrap_or(base.n_steps);
     let recipe = DecoderRecipe {
@@ -154,9 +150,11 @@ fn run_decoder(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
         ..base
     };
     let (run_dir, out) = folders(args);
+    let built_in = PathBuf::from("datasets").join(args.world.name());
     let request = DecoderPretrain {
+        world: args.world,
         recipe,
-        clip: args.clip.clone().unwrap_or_else(|| "datasets/emoji/clip".into()),
+        clip: args.clip.clone().unwrap_or_else(|| built_in.join("clip")),
         n_asked: if args.smoke { 4 } else { 500 },
         out,
         run_dir,

@@ -8,7 +8,7 @@ use image::RgbImage;
 use super::pairs::{Pairs, Texts, numbered};
 use crate::models::clip::{ClipError, ImageEncoder, TextEncoder};
 use crate::weights::{Checkpoint, WeightsError};
-use crate::world::{PICTURE_SIZE, Pair, Scene};
+use crate::world::{Pair, Scene};
 
 /// Captions or pictures a forward pass: bounds memory, not results.
 const BATCH: usize = 64;
@@ -169,6 +169,6 @@ impl FrozenClip {
 
 /// The rendered scene as a picture for the preprocessing.
 pub fn picture(scene: &Scene) -> RgbImage {
-    let side = PICTURE_SIZE as u32;
+    let side = scene.world().picture_size() as u32;
     RgbImage::from_raw(side, side, scene.render()).expect("a render has the bytes of its picture")
 }

@@ -2,7 +2,7 @@
 //!
 //! | metric | what | better |
 //! |---|---|---|
-//! | `forced_choice/{object, colour, binding, relation, all}` | true picture chosen, see [`super::forced_choice`] | 1 |
+//! | `forced_choice/{object, colour, texture, binding, relation, all}` | true picture chosen, see [`super::forced_choice`] | 1 |
 //! | `forced_choice/bystander` | the same against a picture with (or without) what the prompt does not mention | 1 |
 //! | `margin/{..}` | cosine to the true picture minus the largest to a wrong one | high |
 //! | `cos/z_x`, `nmse` | `z_x_hat` against `z_x`: cosine; squared error relative to the variance of `z_x` | 1; 0 |

@@ -1,7 +1,7 @@
 //! Forced choice: is the true picture's embedding nearer to `z_x_hat`, by cosine, than those of pictures that differ in one way?
 //!
-//! The pictures are re-rendered variants of the scene that the prompt asks for: another noun, another colour, colours swapped,
-//! another relation. This reads from a prediction exactly what a picture of it would have to show, needs no
+//! The pictures are re-rendered variants of the scene that the prompt asks for: another noun, another colour, another texture, colours or
+//! textures swapped, another relation. This reads from a prediction exactly what a picture of it would have to show, needs no
 //! decoder, and unlike a linear probe it does not depend on directions in which real embeddings hardly vary.
 
 use std::fmt;
@@ -21,7 +21,9 @@ pub enum Kind {
     Object,
     /// Another colour.
     Colour,
-    /// The colours of two objects swapped.
+    /// Another texture.
+    Texture,
+    /// The colours of two objects swapped, or their textures.
     Binding,
     /// Another relation between the two objects.
     Relation,
@@ -31,9 +33,10 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order of a report.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Object,
         Self::Colour,
+        Self::Texture,
         Self::Binding,
         Self::Relation,
         Self::Bystander,
@@ -44,6 +47,7 @@ impl Kind {
         match self {
             Self::Object => "object",
             Self::Colour => "colour",
+            Self::Texture => "texture",
             Self::Binding => "binding",
             Self::Relation => "relation",
             Self::Bystander => "bystander",
@@ -56,6 +60,7 @@ impl From<VariantKind> for Kind {
         match kind {
             VariantKind::Object => Self::Object,
             VariantKind::Colour => Self::Colour,
+            VariantKind::Texture => Self::Texture,
             VariantKind::Binding => Self::Binding,
             VariantKind::Relation => Self::Relation,
             VariantKind::Bystander => Self::Bystander,
@@ -74,7 +79,11 @@ impl FromStr for Kind {
 
     fn from_str(text: &str) -> Result<Self, EvalError> {
         Self::ALL.into_iter().find(|k| k.name() == text).ok_or_else(|| {
-            EvalError::parameter("kind", text, "object, colour, binding, relation or bystander")
+            EvalError::parameter(
+                "kind",
+                text,
+                "object, colour, texture, binding, relation or bystander",
+            )
         })
     }
 }
@@ -282,7 +291,7 @@ mod tests {
             let mut noise = Noise::new(seed);
             let mut draw = |n: usize| Embeddings::new(n, d, noise.normal_vec(n * d));
             let (truth, wrong, z_x_hat) = (draw(n)?, draw(n * each)?, draw(n)?);
-            let labels = (0..n * each).map(|i| (i / each, Kind::ALL[i % 5])).collect();
+            let labels = (0..n * each).map(|i| (i / each, Kind::ALL[i % Kind::ALL.len()])).collect();
             let candidates = Candidates::new(truth.clone(), wrong, labels)?;
             let outcomes = forced_choice(&truth, &candidates)?;
             prop_assert!(outcomes.correct_all().iter().flatten().all(|c| *c));

@@ -1,6 +1,6 @@
 //! What a world's small CLIP must be able to tell, or priors trained on it have nothing to be right about.
 //!
-//! Two questions, four kinds each. *Zero-shot*: given a caption's z_y, is the true picture nearer by cosine than re-rendered ones that are
+//! Two questions, four kinds each, five in worlds with textures. *Zero-shot*: given a caption's z_y, is the true picture nearer by cosine than re-rendered ones that are
 //! wrong in one way? *Probe*: what does a ridge regression from true z_x read off new pictures?
 
 use std::fmt;
@@ -16,7 +16,7 @@ use crate::eval::ridge::Alpha;
 use crate::eval::{Embeddings, EvalError};
 use crate::noise::Noise;
 use crate::world::{
-    self, Colour, Noun, Object, Relation, Scene, Statement, VariantKind, realise, sample_w, variants,
+    self, Colour, Noun, Object, Relation, Scene, Statement, Texture, VariantKind, World, realise, variants,
 };
 
 /// How much is asked.
@@ -45,7 +45,7 @@ impl Default for BarSizes {
 pub struct Bar {
     /// `zero_shot` or `probe`.
     pub question: String,
-    /// `object`, `colour`, `binding` or `relation`.
+    /// `object`, `colour`, `texture`, `binding` or `relation`.
     pub kind: String,
     /// Share of right answers; of a probe the mean over classes.
     pub accuracy: f64,
@@ -55,7 +55,7 @@ pub struct Bar {
     pub n: usize,
 }
 
-/// All eight.
+/// All of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Bars(pub Vec<Bar>);
 
@@ -96,12 +96,24 @@ fn bar(kind: Kind) -> (f64, f64) {
     match kind {
         Kind::Object => (0.95, 0.85),
         Kind::Colour => (0.97, 0.85),
+        Kind::Texture => (0.95, 0.85),
         Kind::Binding => (0.95, 0.9),
         Kind::Relation | Kind::Bystander => (0.9, 0.9),
     }
 }
 
-const KINDS: [Kind; 4] = [Kind::Object, Kind::Colour, Kind::Binding, Kind::Relation];
+/// What is asked of a world's CLIP.
+fn kinds(world: World) -> impl Iterator<Item = Kind> {
+    [
+        Kind::Object,
+        Kind::Colour,
+        Kind::Texture,
+        Kind::Binding,
+        Kind::Relation,
+    ]
+    .into_iter()
+    .filter(move |kind| *kind != Kind::Texture || !world.textures().is_empty())
+}
 
 /// A CLIP cannot be measured.
 #[derive(Debug, thiserror::Error)]
@@ -114,13 +126,13 @@ pub enum BarsError {
     Eval(#[from] EvalError),
 }
 
-/// Asks both questions of a CLIP. Everything drawn comes from `seed`, on streams that training does not use.
+/// Asks both questions of a world's CLIP. Everything drawn comes from `seed`, on streams that training does not use.
 ///
 /// # Errors
 /// [`BarsError`].
-pub fn measure(clip: &FrozenClip, sizes: BarSizes, seed: u64) -> Result<Bars, BarsError> {
-    let mut bars = zero_shot(clip, sizes.n_captions, seed)?;
-    bars.extend(probes(clip, sizes, seed)?);
+pub fn measure(world: World, clip: &FrozenClip, sizes: BarSizes, seed: u64) -> Result<Bars, BarsError> {
+    let mut bars = zero_shot(world, clip, sizes.n_captions, seed)?;
+    bars.extend(probes(world, clip, sizes, seed)?);
     Ok(Bars(bars))
 }
 
@@ -148,20 +160,25 @@ pub fn embed_texts(clip: &FrozenClip, captions: &[String]) -> Result<Embeddings,
     )?)
 }
 
-/// A statement about two objects: colours, a relation, or both, in turn.
-fn statement(number: usize, noise: &mut Noise) -> Statement {
+/// A statement about two objects: colours, a relation, or both, in turn; and in worlds with textures: colours, textures, or both, in turn.
+fn statement(world: World, number: usize, noise: &mut Noise) -> Statement {
     let rng = noise.rng();
-    let nouns: Vec<Noun> = Noun::all().collect();
+    let nouns: Vec<Noun> = world.nouns().collect();
     let [first, second] = rng.sample(TwoOf(&nouns));
-    let colour = |rng: &mut _| (number % 3 != 1).then(|| *pick(&Colour::ALL, rng));
-    let first = Object {
-        noun: first,
-        colour: colour(rng),
+    let has_textures = !world.textures().is_empty();
+    let (of_colours, of_textures) = match number / 3 % 3 {
+        _ if !has_textures => (true, false),
+        0 => (true, false),
+        1 => (false, true),
+        _ => (true, true),
     };
-    let second = Object {
-        noun: second,
-        colour: colour(rng),
+    let of_attributes = number % 3 != 1;
+    let object = |noun, rng: &mut _| Object {
+        noun,
+        colour: (of_attributes && of_colours).then(|| *pick(&Colour::ALL, rng)),
+        texture: (of_attributes && of_textures).then(|| *pick(world.textures(), rng)),
     };
+    let (first, second) = (object(first, rng), object(second, rng));
     let relation = (!number.is_multiple_of(3)).then(|| *pick(&Relation::ALL, rng));
     Statement {
         first,
@@ -186,16 +203,17 @@ impl rand::distr::Distribution<[Noun; 2]> for TwoOf<'_> {
     }
 }
 
-fn zero_shot(clip: &FrozenClip, n: usize, seed: u64) -> Result<Vec<Bar>, BarsError> {
+fn zero_shot(world: World, clip: &FrozenClip, n: usize, seed: u64) -> Result<Vec<Bar>, BarsError> {
     let mut noise = Noise::stream(seed, 1 << 41);
     let (mut captions, mut truths, mut wrongs, mut labels) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for number in 0..n {
-        let said = statement(number, &mut noise);
+        let said = statement(world, number, &mut noise);
         let scene = realise(&said, noise.rng());
         for variant in variants(&scene, &said, noise.rng()) {
             let kind = match variant.kind {
                 VariantKind::Object => Kind::Object,
                 VariantKind::Colour => Kind::Colour,
+                VariantKind::Texture => Kind::Texture,
                 VariantKind::Binding => Kind::Binding,
                 VariantKind::Relation => Kind::Relation,
                 VariantKind::Bystander => continue, // does not make the caption false
@@ -208,7 +226,7 @@ fn zero_shot(clip: &FrozenClip, n: usize, seed: u64) -> Result<Vec<Bar>, BarsErr
     }
     let candidates = Candidates::new(embed_scenes(clip, &truths)?, embed_scenes(clip, &wrongs)?, labels)?;
     let outcomes = forced_choice(&embed_texts(clip, &captions)?, &candidates)?;
-    let bars = KINDS.into_iter().map(|kind| {
+    let bars = kinds(world).map(|kind| {
         let correct = outcomes.correct(kind);
         Bar {
             question: "zero_shot".into(),
@@ -221,13 +239,21 @@ fn zero_shot(clip: &FrozenClip, n: usize, seed: u64) -> Result<Vec<Bar>, BarsErr
     Ok(bars.collect())
 }
 
-/// Facts of a probe: noun i; then (i, colour); then (i, side).
+/// Facts of a probe: noun i; then (i, colour); then (i, side); then (i, texture).
 #[derive(Debug, Clone, Copy)]
 struct Numbering {
     n_nouns: usize,
+    n_textures: usize,
 }
 
 impl Numbering {
+    fn new(world: World) -> Self {
+        Self {
+            n_nouns: world.n_nouns(),
+            n_textures: world.textures().len(),
+        }
+    }
+
     fn colour(self, noun: Noun, colour: Colour) -> usize {
         self.n_nouns + noun.index() * Colour::ALL.len() + colour.index()
     }
@@ -236,8 +262,14 @@ impl Numbering {
         self.n_nouns * (1 + Colour::ALL.len()) + noun.index() * Relation::ALL.len() + side as usize
     }
 
-    fn count(self) -> usize {
+    fn texture(self, noun: Noun, texture: Texture) -> usize {
         self.n_nouns * (1 + Colour::ALL.len() + Relation::ALL.len())
+            + noun.index() * self.n_textures
+            + texture.index()
+    }
+
+    fn count(self) -> usize {
+        self.n_nouns * (1 + Colour::ALL.len() + Relation::ALL.len() + self.n_textures)
     }
 
     fn of(self, scene: &Scene) -> Vec<usize> {
@@ -249,29 +281,28 @@ impl Numbering {
                 Some(sprite.noun.index()),
                 colour,
                 side.map(|s| self.side(sprite.noun, s)),
+                sprite.texture.map(|t| self.texture(sprite.noun, t)),
             ]
         });
         each.flatten().collect()
     }
 }
 
-fn probes(clip: &FrozenClip, sizes: BarSizes, seed: u64) -> Result<Vec<Bar>, BarsError> {
-    let scenes: Vec<Scene> = sample_w(sizes.n_probe + sizes.n_asked, seed + (1 << 42))
+fn probes(world: World, clip: &FrozenClip, sizes: BarSizes, seed: u64) -> Result<Vec<Bar>, BarsError> {
+    let scenes: Vec<Scene> = world
+        .sample_w(sizes.n_probe + sizes.n_asked, seed + (1 << 42))
         .into_iter()
         .map(|pair| pair.scene)
         .collect();
     let (fitted, asked) = scenes.split_at(sizes.n_probe);
-    let numbering = Numbering {
-        n_nouns: Noun::all().len(),
-    };
+    let numbering = Numbering::new(world);
     let facts = Facts::new(
         numbering.count(),
         fitted.iter().map(|scene| numbering.of(scene)).collect(),
     )?;
     let probe = Probe::fit(&embed_scenes(clip, fitted)?, &facts, &Alpha::default())?;
     let scores = probe.scores(&embed_scenes(clip, asked)?)?;
-    KINDS
-        .into_iter()
+    kinds(world)
         .map(|kind| {
             let questions: Vec<Question> = asked
                 .iter()
@@ -302,7 +333,9 @@ fn questions(kind: Kind, row: usize, scene: &Scene, numbering: Numbering) -> Vec
     match kind {
         Kind::Object => {
             let absent = |noun: &Noun| scene.sprites().all(|sprite| sprite.noun != *noun);
-            let others: Vec<Vec<usize>> = Noun::all()
+            let others: Vec<Vec<usize>> = scene
+                .world()
+                .nouns()
                 .filter(absent)
                 .map(|noun| vec![noun.index()])
                 .collect();
@@ -320,6 +353,14 @@ fn questions(kind: Kind, row: usize, scene: &Scene, numbering: Numbering) -> Vec
                 question(options, colour.index(), colour.index())
             };
             coloured.iter().map(ask).collect()
+        }
+        Kind::Texture => {
+            let ask = |(noun, texture): (Noun, Texture)| {
+                let options = Texture::ALL.map(|t| vec![numbering.texture(noun, t)]).to_vec();
+                question(options, texture.index(), texture.index())
+            };
+            let textured = scene.main().filter_map(|s| Some((s.noun, s.texture?)));
+            textured.map(ask).collect()
         }
         Kind::Binding => match coloured[..] {
             [(one, a), (two, b)] if a != b => {
@@ -358,10 +399,19 @@ mod tests {
 
     #[test]
     fn perfect_scores_answer_every_question_and_swapped_ones_none_about_binding() -> Result<(), EvalError> {
-        let scenes: Vec<Scene> = sample_w(300, 1).into_iter().map(|pair| pair.scene).collect();
-        let numbering = Numbering {
-            n_nouns: Noun::all().len(),
-        };
+        for world in World::ALL {
+            perfect_scores_answer_every_question(world)?;
+        }
+        Ok(())
+    }
+
+    fn perfect_scores_answer_every_question(world: World) -> Result<(), EvalError> {
+        let scenes: Vec<Scene> = world
+            .sample_w(300, 1)
+            .into_iter()
+            .map(|pair| pair.scene)
+            .collect();
+        let numbering = Numbering::new(world);
         let scores = |edit: fn(&Scene) -> Scene| {
             let mut values = vec![0.0; scenes.len() * numbering.count()];
             for (row, scene) in values.chunks_exact_mut(numbering.count()).zip(&scenes) {
@@ -380,7 +430,7 @@ mod tests {
             choices(scores, &asked.collect::<Vec<_>>()).map(|found| found.plain)
         };
         let perfect = scores(|scene| *scene)?;
-        for kind in KINDS {
+        for kind in kinds(world) {
             assert_eq!(share(kind, &perfect)?, 1.0, "{kind}");
         }
         let swapped = scores(|scene| {

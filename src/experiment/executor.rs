@@ -37,7 +37,7 @@ use crate::train::prior::{
 use crate::train::schedule::{LrSchedule, SteppedLr};
 use crate::train::session::{SessionOptions, Sink, fit, resumable_step};
 use crate::weights::{Checkpoint, write_json};
-use crate::world::{self, CaptionMix, PairOptions};
+use crate::world::{CaptionMix, PairOptions};
 
 /// Stream of a run's seed that initial weights come from; data order and noise have their own (see [`crate::train::prior`]).
 const INIT_STREAM: u64 = 1 << 41;
@@ -101,7 +101,7 @@ impl PriorExecutor {
             },
         };
         Ok(self.pairs.get(key, || {
-            clip.pairs(&world::pairs(data.n_pairs, data.seed, &options))
+            clip.pairs(&run.world().pairs(data.n_pairs, data.seed, &options))
         })?)
     }
 
@@ -114,9 +114,9 @@ impl PriorExecutor {
             eval.n_prompts,
             eval.seed
         );
-        Ok(self
-            .questions
-            .get(key, || Questions::of_emoji(clip, eval.n_prompts, eval.seed))?)
+        Ok(self.questions.get(key, || {
+            Questions::new(run.world(), clip, eval.n_prompts, eval.seed)
+        })?)
     }
 
     /// The trained prior of a run, trained now as far as it is not yet.

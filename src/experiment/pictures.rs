@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use burn::prelude::*;
 use image::RgbImage;
@@ -24,13 +24,14 @@ use crate::generate::latents::LatentSpace;
 use crate::generate::layout::{Layout, Part};
 use crate::generate::picture::write_png;
 use crate::weights::Checkpoint;
+use crate::world::World;
 use crate::world::checker::{Checker, verdict};
 
 /// Draws and reads for all runs of a process; decoders and the checker's templates are made once.
 pub(super) struct Pictures {
     device: Device,
     decoders: Shared<PathBuf, FrozenDecoder>,
-    checker: OnceLock<Checker>,
+    checkers: Shared<World, Checker>,
 }
 
 impl Pictures {
@@ -38,7 +39,7 @@ impl Pictures {
         Self {
             device,
             decoders: Shared::new(),
-            checker: OnceLock::new(),
+            checkers: Shared::new(),
         }
     }
 
@@ -72,7 +73,9 @@ impl Pictures {
     ) -> Result<(), Failure> {
         let eval = run.eval();
         let decoder = self.decoder(run, clip)?;
-        let checker = self.checker.get_or_init(Checker::new);
+        let checker = self
+            .checkers
+            .get(run.world(), || Ok::<_, Failure>(Checker::new(run.world())))?;
         let places = spread(&asked.splits, eval.n_pictures);
         let z_x_hat = z_x_hat.select(&places);
         let settings = DecoderSettings {

@@ -5,7 +5,7 @@ use crate::data::pairs::Texts;
 use crate::eval::forced_choice::{Candidates, Kind};
 use crate::eval::{Embeddings, EvalError, Split};
 use crate::noise::Noise;
-use crate::world::{self, Prompt, Scene};
+use crate::world::{self, Prompt, Scene, World};
 
 /// Streams of the evaluation seed: pictures here, noise of the predictions from 1 on.
 const PICTURES: u64 = 0;
@@ -44,8 +44,13 @@ impl Questions {
     ///
     /// # Errors
     /// [`QuestionError`].
-    pub fn of_emoji(clip: &FrozenClip, n_per_split: usize, seed: u64) -> Result<Self, QuestionError> {
-        let all = world::test_prompts();
+    pub fn new(
+        world: World,
+        clip: &FrozenClip,
+        n_per_split: usize,
+        seed: u64,
+    ) -> Result<Self, QuestionError> {
+        let all = world.test_prompts();
         let of_all: Vec<Split> = all.iter().map(|p| p.split.into()).collect();
         let n = if n_per_split == 0 { all.len() } else { n_per_split };
         let prompts: Vec<Prompt> = spread(&of_all, n).into_iter().map(|i| all[i].clone()).collect();

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use super::error::SpecError;
 use super::spec::{
     BetaSchedule, DataSpec, EclipseSpec, EvalSpec, FlowSamplerSpec, ModelSpec, ObjectiveSpec, RunSpec,
-    SamplerSpec, ScheduleSpec, SchedulerKind, Tau, TrainSpec, WORLDS,
+    SamplerSpec, ScheduleSpec, SchedulerKind, Tau, TrainSpec,
 };
 use crate::files;
 use crate::objective::contrastive::ContrastiveForm;
 use crate::objective::eclipse::{Direction, Reduction};
 use crate::objective::projection::ProjectionForm;
+use crate::world::World;
 
 /// A validated [`RunSpec`]. Comes only from [`RunSpec::resolve`]; the same configuration has the same [`Run::hash`].
 #[derive(Debug, Clone, PartialEq)]
@@ -23,9 +24,9 @@ pub struct Run {
 }
 
 impl Run {
-    /// Name of the world, one of [`WORLDS`].
-    pub fn world(&self) -> &str {
-        &self.spec.world
+    /// The world.
+    pub fn world(&self) -> World {
+        World::named(&self.spec.world).expect("a resolved run has a world that this build knows")
     }
 
     /// Directory of the frozen CLIP. Whether it exists is the loader's to say.
@@ -203,8 +204,8 @@ fn share(key: &'static str, found: f64) -> Result<(), Bad> {
 fn check(spec: &RunSpec) -> Result<(), Bad> {
     demand(
         "world",
-        WORLDS.contains(&spec.world.as_str()),
-        format!("one of {}", WORLDS.join(", ")),
+        World::named(&spec.world).is_some(),
+        format!("one of {}", World::ALL.map(World::name).join(", ")),
         &spec.world,
     )?;
     // TOML's integers are signed: a larger seed could not be written back.

@@ -17,14 +17,11 @@ use crate::objective::projection::ProjectionForm;
 use crate::train::negatives::FalseNegatives;
 use crate::world::Slice;
 
-/// Worlds this build knows, by the name that `world = ".."` takes.
-pub const WORLDS: &[&str] = &["emoji"];
-
 /// One run, as written. Every table may be left out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RunSpec {
-    /// The world that pictures, captions and test prompts come from: one of [`WORLDS`].
+    /// The world that pictures, captions and test prompts come from: the name of a [`World`](crate::world::World).
     pub world: String,
     /// Directory of the frozen CLIP. Left out: `datasets/<world>/clip`. Relative to the working directory.
     pub clip: Option<PathBuf>,

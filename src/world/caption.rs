@@ -3,15 +3,11 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::nouns::{Colour, Noun};
+use super::nouns::{Colour, Noun, Texture};
 use super::prompts::is_test_statement;
-use super::scene::{Relation, Scene};
+use super::scene::{Relation, Scene, Sprite};
 use super::statement::{Object, Statement};
-
-/// No caption has more words than this (`a red car on the left of a blue dog`).
-pub const MAX_WORDS: usize = 10;
-/// Tokens of the longest caption between its start and its end token; every word is a token.
-pub const CONTEXT: usize = MAX_WORDS + 2;
+use super::tables::World;
 
 /// What captions may start with. The first is the bare caption.
 const OPENINGS: [&str; 3] = ["", "a picture of ", "there is "];
@@ -23,11 +19,15 @@ pub struct CaptionMix {
     pub drop_object: f64,
     /// A colour is not mentioned; for each colour.
     pub drop_colour: f64,
+    /// A texture is not mentioned; for each texture.
+    pub drop_texture: f64,
+    /// Where sprites have textures: the caption speaks of colours alone, or, as often, of textures alone.
+    pub one_aspect: f64,
     /// Where two objects are mentioned: their relation is said.
     pub relation: f64,
-    /// Where a relation is said: no colour is, as in T2I-CompBench's spatial prompts.
+    /// Where a relation is said: no colour or texture is, as in T2I-CompBench's spatial prompts.
     pub plain_relation: f64,
-    /// The caption starts with `a picture of` or `there is`, if it stays within [`MAX_WORDS`].
+    /// The caption starts with `a picture of` or `there is`, if it stays within [`World::max_words`].
     pub opening: f64,
     /// Relations are only ever `left` and `top`, never `right` and `bottom`. Text towers learn word order much sooner so.
     pub canonical: bool,
@@ -38,6 +38,8 @@ impl CaptionMix {
     pub const W: Self = Self {
         drop_object: 0.2,
         drop_colour: 0.15,
+        drop_texture: 0.15,
+        one_aspect: 0.6,
         relation: 0.4,
         plain_relation: 0.5,
         opening: 0.15,
@@ -47,13 +49,16 @@ impl CaptionMix {
     pub const PAIRS: Self = Self {
         drop_object: 0.25,
         drop_colour: 0.3,
+        drop_texture: 0.3,
         relation: 0.3,
         ..Self::W
     };
-    /// Everything there is to say: both objects, their colours, their relation.
+    /// Everything there is to say: both objects, their colours and textures, their relation.
     pub const FULL: Self = Self {
         drop_object: 0.0,
         drop_colour: 0.0,
+        drop_texture: 0.0,
+        one_aspect: 0.0,
         relation: 1.0,
         plain_relation: 0.0,
         opening: 0.0,
@@ -71,15 +76,15 @@ impl CaptionMix {
 
 /// A caption that is true of `scene`, and what it says. It never says what a [test prompt](super::test_prompts) says.
 pub fn caption(scene: &Scene, mix: &CaptionMix, rng: &mut ChaCha8Rng) -> (String, Statement) {
-    caption_unsaid(scene, mix, rng, |_, _| mix.drop_colour)
+    caption_unsaid(scene, mix, rng, |_| [mix.drop_colour, mix.drop_texture])
 }
 
-/// [`caption`], with each noun's and colour's own probability of the colour being left out.
+/// [`caption`], with each sprite's own probabilities of its colour and of its texture being left out.
 pub(super) fn caption_unsaid(
     scene: &Scene,
     mix: &CaptionMix,
     rng: &mut ChaCha8Rng,
-    unsaid: impl Fn(Noun, Colour) -> f64,
+    unsaid: impl Fn(&Sprite) -> [f64; 2],
 ) -> (String, Statement) {
     const TRIES: usize = 8;
     let statement = (0..TRIES)
@@ -90,6 +95,7 @@ pub(super) fn caption_unsaid(
             first: Object {
                 noun: scene.first.noun,
                 colour: scene.first.colour,
+                texture: scene.first.texture,
             },
             second: None,
             relation: None,
@@ -101,11 +107,17 @@ fn state(
     scene: &Scene,
     mix: &CaptionMix,
     rng: &mut ChaCha8Rng,
-    unsaid: &impl Fn(Noun, Colour) -> f64,
+    unsaid: &impl Fn(&Sprite) -> [f64; 2],
 ) -> Statement {
     let drop_object = rng.random_bool(mix.drop_object);
     let say_relation = rng.random_bool(mix.relation);
-    let say_colours = !rng.random_bool(mix.plain_relation);
+    let say_attributes = !rng.random_bool(mix.plain_relation);
+    let textured = scene.first.texture.is_some();
+    let [of_colours, of_textures] = match textured && rng.random_bool(mix.one_aspect) {
+        true if rng.random_bool(0.5) => [true, false],
+        true => [false, true],
+        false => [true, true],
+    };
     let turned = rng.random_bool(0.5);
     let (one, other) = match scene.second {
         Some(second) if turned => (second, Some(scene.first)),
@@ -113,13 +125,15 @@ fn state(
     };
     let other = other.filter(|_| !drop_object);
     let relation = scene.relation().filter(|_| say_relation && other.is_some());
-    let mut object = |sprite: super::scene::Sprite| {
-        let colour = sprite
-            .colour
-            .filter(|&colour| !rng.random_bool(unsaid(sprite.noun, colour)));
+    let mut object = |sprite: Sprite| {
+        let [colour_unsaid, texture_unsaid] = unsaid(&sprite);
+        let colour = sprite.colour.filter(|_| !rng.random_bool(colour_unsaid));
+        let texture = sprite.texture.filter(|_| !rng.random_bool(texture_unsaid));
+        let may_say = relation.is_none() || say_attributes;
         Object {
             noun: sprite.noun,
-            colour: colour.filter(|_| relation.is_none() || say_colours),
+            colour: colour.filter(|_| may_say && of_colours),
+            texture: texture.filter(|_| may_say && of_textures),
         }
     };
     let relation = relation.map(|r| if turned { r.inverse() } else { r });
@@ -141,33 +155,35 @@ fn phrase(statement: &Statement, mix: &CaptionMix, rng: &mut ChaCha8Rng) -> Stri
     }
     let opening = OPENINGS[rng.random_range(1..OPENINGS.len())];
     let n_words = |text: &str| text.split_whitespace().count();
-    if n_words(opening) + n_words(&text) > MAX_WORDS {
+    if n_words(opening) + n_words(&text) > statement.world().max_words() {
         text
     } else {
         format!("{opening}{text}")
     }
 }
 
-/// Every word that captions and test prompts use, sorted.
-pub fn vocabulary() -> Vec<&'static str> {
-    let mut words: Vec<&str> = OPENINGS
-        .iter()
-        .flat_map(|opening| opening.split_whitespace())
-        .collect();
-    words.extend(["a", "and", "on", "the", "of"]);
-    words.extend(Relation::ALL.map(Relation::word));
-    words.extend(Colour::ALL.map(Colour::word));
-    words.extend(Noun::all().map(Noun::word));
-    words.sort_unstable();
-    words.dedup();
-    words
+impl World {
+    /// Every word that captions and test prompts use, sorted.
+    pub fn vocabulary(self) -> Vec<&'static str> {
+        let mut words: Vec<&str> = OPENINGS
+            .iter()
+            .flat_map(|opening| opening.split_whitespace())
+            .collect();
+        words.extend(["a", "and", "on", "the", "of"]);
+        words.extend(Relation::ALL.map(Relation::word));
+        words.extend(Colour::ALL.map(Colour::word));
+        words.extend(self.textures().iter().copied().map(Texture::word));
+        words.extend(self.nouns().map(Noun::word));
+        words.sort_unstable();
+        words.dedup();
+        words
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::noise::Noise;
-    use crate::world::pairs::scene_w;
     use crate::world::statement::{Truth, truth};
 
     const MIXES: [CaptionMix; 4] = [
@@ -180,16 +196,17 @@ mod tests {
     #[test]
     fn captions_are_true_and_read_back_and_stay_in_their_vocabulary() {
         let mut noise = Noise::new(4);
-        let words = vocabulary();
-        assert!(words.is_sorted());
-        for mix in MIXES {
+        let all = World::ALL.map(|world| MIXES.map(|mix| (world, mix)));
+        for (world, mix) in all.into_iter().flatten() {
+            let words = world.vocabulary();
+            assert!(words.is_sorted());
             for _ in 0..4000 {
-                let scene = scene_w(noise.rng());
+                let scene = world.scene_w(noise.rng());
                 let (text, statement) = caption(&scene, &mix, noise.rng());
                 assert_eq!(truth(&statement, &scene), Truth::True, "{text}: {scene:?}");
-                assert_eq!(Statement::parse(&text), Some(statement), "{text}");
+                assert_eq!(world.parse(&text), Some(statement), "{text}");
                 assert!(!is_test_statement(&statement), "{text}");
-                assert!(text.split(' ').count() <= MAX_WORDS, "{text}");
+                assert!(text.split(' ').count() <= world.max_words(), "{text}");
                 assert!(
                     text.split(' ').all(|word| words.binary_search(&word).is_ok()),
                     "{text}"
@@ -201,15 +218,25 @@ mod tests {
     #[test]
     fn mixes_do_what_they_say() {
         let mut noise = Noise::new(5);
-        let mut share = |mix: CaptionMix, is: fn(&Scene, &str, &Statement) -> bool| {
+        let mut share_of = |world: World, mix: CaptionMix, is: fn(&Scene, &str, &Statement) -> bool| {
             let n = 4000;
             let hits = (0..n).filter(|_| {
-                let scene = scene_w(noise.rng());
+                let scene = world.scene_w(noise.rng());
                 let (text, statement) = caption(&scene, &mix, noise.rng());
                 is(&scene, &text, &statement)
             });
             hits.count() as f64 / f64::from(n)
         };
+        // Prompts about shapes or textures are asked as often as about colours.
+        let textures_alone = |scene: &Scene, _: &str, said: &Statement| {
+            scene.second.is_some() && said.objects().all(|o| o.colour.is_none() && o.texture.is_some())
+        };
+        let colours_alone = |scene: &Scene, _: &str, said: &Statement| {
+            scene.second.is_some() && said.objects().all(|o| o.colour.is_some() && o.texture.is_none())
+        };
+        assert!(share_of(World::Shapes, CaptionMix::W, textures_alone) > 0.1);
+        assert!(share_of(World::Shapes, CaptionMix::W, colours_alone) > 0.1);
+        let mut share = |mix, is| share_of(World::Emoji, mix, is);
         let right = |_: &Scene, text: &str, _: &Statement| text.contains("right") || text.contains("bottom");
         assert!(share(CaptionMix::W, right) > 0.05);
         assert_eq!(share(CaptionMix::W.in_canonical_order(), right), 0.0);

@@ -3,11 +3,12 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::nouns::{Colour, Noun};
-use super::pairs::{bystander_w, colour_w, relation};
-use super::scene::{BYSTANDER_SIZE, Plan, Relation, Scene, Sprite, free_corner};
+use super::nouns::{Colour, Noun, Texture};
+use super::pairs::{bystander_w, colour_w, company_w, relation, texture_w};
+use super::scene::{Plan, Relation, Scene, Sprite, free_corner};
 use super::split::usual_company;
-use super::statement::Statement;
+use super::sprite::Look;
+use super::statement::{Object, Statement};
 
 /// In which way a picture differs from the true one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,7 +17,9 @@ pub enum VariantKind {
     Object,
     /// One object has another colour.
     Colour,
-    /// The two colours have changed places.
+    /// One object has another texture.
+    Texture,
+    /// The two colours have changed places, or the two textures.
     Binding,
     /// The two objects stand otherwise.
     Relation,
@@ -26,9 +29,10 @@ pub enum VariantKind {
 
 impl VariantKind {
     /// All kinds.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Object,
         Self::Colour,
+        Self::Texture,
         Self::Binding,
         Self::Relation,
         Self::Bystander,
@@ -36,7 +40,7 @@ impl VariantKind {
 
     /// Its name in tables and metrics.
     pub fn name(self) -> &'static str {
-        ["object", "colour", "binding", "relation", "bystander"][self as usize]
+        ["object", "colour", "texture", "binding", "relation", "bystander"][self as usize]
     }
 }
 
@@ -49,15 +53,18 @@ pub struct Variant {
     pub scene: Scene,
 }
 
-/// A picture of W of which `statement` is true; what it leaves open (colours, relation, ground, places, a bystander) is drawn as W
+/// A picture of W of which `statement` is true; what it leaves open (colours, textures, relation, ground, places, a bystander) is drawn as W
 /// draws it. No objects are added.
 pub fn realise(statement: &Statement, rng: &mut ChaCha8Rng) -> Scene {
-    let mut paint =
-        |object: super::Object| (object.noun, object.colour.or_else(|| colour_w(object.noun, rng)));
+    let mut paint = |object: Object| Look {
+        noun: object.noun,
+        colour: object.colour.or_else(|| colour_w(object.noun, rng)),
+        texture: object.texture.or_else(|| texture_w(object.noun, rng)),
+    };
     let first = paint(statement.first);
     let second = statement.second.map(paint);
-    let second = second.map(|object| (object, statement.relation.unwrap_or_else(|| relation(rng))));
-    let bystander = bystander_w(first.0, second.map(|((noun, _), _)| noun), rng);
+    let second = second.map(|look| (look, statement.relation.unwrap_or_else(|| relation(rng))));
+    let bystander = bystander_w(first.noun, second.map(|(look, _)| look.noun), rng);
     Plan {
         first,
         second,
@@ -67,20 +74,22 @@ pub fn realise(statement: &Statement, rng: &mut ChaCha8Rng) -> Scene {
 }
 
 /// Pictures that differ from `scene` in one thing that `statement` names, and in nothing else: three other nouns for one object,
-/// three other colours for one object, the colours swapped, the three other relations; only the kinds that the statement speaks of.
-/// Besides, for each noun with a usual company: that company as the bystander.
+/// three other colours for one object, three other textures, the colours swapped, the textures swapped, the three other relations; only the
+/// kinds that the statement speaks of. Besides, for each noun with a usual company: that company as the bystander.
 ///
 /// The statement must be true of `scene`, as [`realise`] makes it; parts of it that are not are passed over.
 pub fn variants(scene: &Scene, statement: &Statement, rng: &mut ChaCha8Rng) -> Vec<Variant> {
     let mut found = Vec::new();
-    let slots: Vec<(Slot, Option<Colour>)> = statement
+    let slots: Vec<(Slot, Object)> = statement
         .objects()
-        .filter_map(|object| Some((Slot::of(object.noun, scene)?, object.colour)))
+        .filter_map(|object| Some((Slot::of(object.noun, scene)?, object)))
         .collect();
     let mut add = |kind, scene| found.push(Variant { kind, scene });
 
     if let Some(&(slot, _)) = pick(&slots, rng) {
-        let free: Vec<Noun> = Noun::all()
+        let free: Vec<Noun> = scene
+            .world()
+            .nouns()
             .filter(|n| scene.sprites().all(|sprite| sprite.noun != *n))
             .collect();
         for noun in some(3, free, rng) {
@@ -92,7 +101,7 @@ pub fn variants(scene: &Scene, statement: &Statement, rng: &mut ChaCha8Rng) -> V
     }
     let coloured: Vec<(Slot, Colour)> = slots
         .iter()
-        .filter_map(|&(slot, colour)| Some((slot, colour?)))
+        .filter_map(|&(slot, o)| Some((slot, o.colour?)))
         .collect();
     if let Some(&(slot, said)) = pick(&coloured, rng) {
         let others: Vec<Colour> = Colour::ALL.into_iter().filter(|c| *c != said).collect();
@@ -103,6 +112,20 @@ pub fn variants(scene: &Scene, statement: &Statement, rng: &mut ChaCha8Rng) -> V
             );
         }
     }
+    let textured: Vec<(Slot, Texture)> = slots
+        .iter()
+        .filter_map(|&(slot, o)| Some((slot, o.texture?)))
+        .collect();
+    if let Some(&(slot, said)) = pick(&textured, rng) {
+        let all = scene.world().textures().iter().copied();
+        let others: Vec<Texture> = all.filter(|t| *t != said).collect();
+        for texture in some(3, others, rng) {
+            add(
+                VariantKind::Texture,
+                slot.changed(scene, |sprite| sprite.texture = Some(texture)),
+            );
+        }
+    }
     if let [(one, a), (two, b)] = coloured[..]
         && a != b
     {
@@ -110,6 +133,15 @@ pub fn variants(scene: &Scene, statement: &Statement, rng: &mut ChaCha8Rng) -> V
         add(
             VariantKind::Binding,
             two.changed(&half, |sprite| sprite.colour = Some(a)),
+        );
+    }
+    if let [(one, a), (two, b)] = textured[..]
+        && a != b
+    {
+        let half = one.changed(scene, |sprite| sprite.texture = Some(b));
+        add(
+            VariantKind::Binding,
+            two.changed(&half, |sprite| sprite.texture = Some(a)),
         );
     }
     if let (Some(_), Some(true_relation)) = (statement.relation, scene.relation()) {
@@ -126,10 +158,12 @@ pub fn variants(scene: &Scene, statement: &Statement, rng: &mut ChaCha8Rng) -> V
                 Some(bystander) => bystander.centre,
                 None => free_corner(scene, rng),
             };
+            let look = company_w(company, rng);
             let bystander = Sprite {
-                noun: company,
-                colour: None,
-                size: BYSTANDER_SIZE,
+                noun: look.noun,
+                colour: look.colour,
+                texture: look.texture,
+                size: scene.world().bystander_size(),
                 centre,
             };
             add(
@@ -192,28 +226,37 @@ fn some<T>(n: usize, mut from: Vec<T>, rng: &mut ChaCha8Rng) -> Vec<T> {
 mod tests {
     use super::*;
     use crate::noise::Noise;
-    use crate::world::prompts::test_prompts;
+    use crate::world::World;
     use crate::world::statement::{Truth, truth};
 
     #[test]
     fn the_true_picture_is_true_and_its_variants_are_not() {
         let mut noise = Noise::new(8);
-        for prompt in test_prompts() {
+        for prompt in World::ALL.into_iter().flat_map(World::test_prompts) {
             let said = &prompt.statement;
             let scene = realise(said, noise.rng());
             assert_eq!(truth(said, &scene), Truth::True, "{}: {scene:?}", prompt.text);
             let variants = variants(&scene, said, noise.rng());
             let n = |kind| variants.iter().filter(|v| v.kind == kind).count();
-            let n_coloured = said.objects().filter(|o| o.colour.is_some()).count();
+            let three_if = |said: bool| if said { 3 } else { 0 };
             assert_eq!(n(VariantKind::Object), 3);
-            assert_eq!(n(VariantKind::Colour), if n_coloured > 0 { 3 } else { 0 });
             assert_eq!(
-                n(VariantKind::Relation),
-                if said.relation.is_some() { 3 } else { 0 }
+                n(VariantKind::Colour),
+                three_if(said.objects().any(|o| o.colour.is_some()))
             );
+            assert_eq!(
+                n(VariantKind::Texture),
+                three_if(said.objects().any(|o| o.texture.is_some()))
+            );
+            assert_eq!(n(VariantKind::Relation), three_if(said.relation.is_some()));
             let mut colours: Vec<Colour> = said.objects().filter_map(|o| o.colour).collect();
             colours.dedup();
-            assert_eq!(n(VariantKind::Binding), usize::from(colours.len() == 2));
+            let mut textures: Vec<Texture> = said.objects().filter_map(|o| o.texture).collect();
+            textures.dedup();
+            assert_eq!(
+                n(VariantKind::Binding),
+                usize::from(colours.len() == 2) + usize::from(textures.len() == 2)
+            );
             for variant in &variants {
                 let expected = if variant.kind == VariantKind::Bystander {
                     Truth::True

@@ -4,53 +4,76 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::nouns::Noun;
-use super::pairs::{any_colour, bystander_w, colour_w, noun_but, plan_w};
+use super::pairs::{any_colour, any_texture, bystander_w, colour_w, noun_but, plan_w};
 use super::scene::{Plan, Relation, Scene};
+use super::sprite::Look;
+use super::tables::World;
 
-/// Four pictures of W. Of two objects: as drawn, with colours swapped, with the objects exchanged, with one chance edit (another
-/// noun, the other axis, one object less, another colour). Of one object: as drawn, in another colour, another noun, both.
-/// Sizes, places, grounds and bystanders are drawn anew for each.
-pub fn family(rng: &mut ChaCha8Rng) -> [Scene; 4] {
-    let base = plan_w(rng);
-    let plans = match base.second {
-        None => {
-            let (noun, colour) = base.first;
-            let other_noun = noun_but(&[noun], rng);
-            let other_colour = Some(any_colour(rng, |c| Some(c) != colour));
-            [
-                (noun, colour),
-                (noun, other_colour),
-                (other_noun, colour),
-                (other_noun, other_colour),
-            ]
-            .map(|first| Plan { first, ..base })
-        }
-        Some((second, relation)) => {
-            let ((noun_1, colour_1), (noun_2, colour_2)) = (base.first, second);
-            let swapped = if colour_1 == colour_2 {
-                // Nothing to swap: another colour for the first.
-                Plan {
-                    first: (noun_1, Some(any_colour(rng, |c| Some(c) != colour_1))),
+impl World {
+    /// Four pictures of W. Of two objects: as drawn, with colours swapped (or, as often, textures, where there are any), with the objects
+    /// exchanged, with one chance edit (another noun, the other axis, one object less, another colour, another texture). Of one object: as
+    /// drawn, in another colour (or texture), another noun, both. Sizes, places, grounds and bystanders are drawn anew for each.
+    pub fn family(self, rng: &mut ChaCha8Rng) -> [Scene; 4] {
+        let base = plan_w(self, rng);
+        let by_texture = base.first.texture.is_some() && rng.random_bool(0.5);
+        let plans = match base.second {
+            None => {
+                let other_noun = noun_but(&[base.first.noun], rng);
+                let other = repainted(base.first, by_texture, rng);
+                let renamed = |look| Look {
+                    noun: other_noun,
+                    ..look
+                };
+                [base.first, other, renamed(base.first), renamed(other)].map(|first| Plan { first, ..base })
+            }
+            Some((second, relation)) => {
+                let swapped = if by_texture {
+                    swap(base.first, second, |a, b| {
+                        std::mem::swap(&mut a.texture, &mut b.texture)
+                    })
+                } else {
+                    swap(base.first, second, |a, b| {
+                        std::mem::swap(&mut a.colour, &mut b.colour)
+                    })
+                };
+                let swapped = if swapped == (base.first, second) {
+                    // Nothing to swap: another paint for the first.
+                    (repainted(base.first, by_texture, rng), second)
+                } else {
+                    swapped
+                };
+                let swapped = Plan {
+                    first: swapped.0,
+                    second: Some((swapped.1, relation)),
                     ..base
-                }
-            } else {
-                Plan {
-                    first: (noun_1, colour_2),
-                    second: Some(((noun_2, colour_1), relation)),
+                };
+                let exchanged = Plan {
+                    second: Some((second, relation.inverse())),
                     ..base
-                }
-            };
-            let exchanged = Plan {
-                second: Some((second, relation.inverse())),
-                ..base
-            };
-            [base, swapped, exchanged, edited(base, rng)]
-        }
-    };
-    plans.map(|plan| {
-        let bystander = bystander_w(plan.first.0, plan.second.map(|((noun, _), _)| noun), rng);
-        Plan { bystander, ..plan }.scene(rng)
-    })
+                };
+                [base, swapped, exchanged, edited(base, rng)]
+            }
+        };
+        plans.map(|plan| {
+            let bystander = bystander_w(plan.first.noun, plan.second.map(|(look, _)| look.noun), rng);
+            Plan { bystander, ..plan }.scene(rng)
+        })
+    }
+}
+
+/// The look in another colour, or in another texture.
+fn repainted(look: Look, by_texture: bool, rng: &mut ChaCha8Rng) -> Look {
+    if by_texture {
+        let texture = any_texture(look.noun.world(), rng, |t| Some(t) != look.texture);
+        return Look { texture, ..look };
+    }
+    let colour = Some(any_colour(rng, |c| Some(c) != look.colour));
+    Look { colour, ..look }
+}
+
+fn swap(mut first: Look, mut second: Look, exchange: fn(&mut Look, &mut Look)) -> (Look, Look) {
+    exchange(&mut first, &mut second);
+    (first, second)
 }
 
 /// One chance edit of a plan with two objects.
@@ -58,17 +81,18 @@ fn edited(plan: Plan, rng: &mut ChaCha8Rng) -> Plan {
     let Some((second, relation)) = plan.second else {
         return plan;
     };
-    let nouns: [Noun; 2] = [plan.first.0, second.0];
+    let nouns: [Noun; 2] = [plan.first.noun, second.noun];
     // Which of the two is edited.
     let (one, other, relation) = if rng.random_bool(0.5) {
         (plan.first, second, relation)
     } else {
         (second, plan.first, relation.inverse())
     };
-    let (first, second) = match rng.random_range(0..4) {
+    let n_edits = if one.texture.is_some() { 5 } else { 4 };
+    let (first, second) = match rng.random_range(0..n_edits) {
         0 => {
             let noun = noun_but(&nouns, rng);
-            ((noun, one.1), Some((other, relation)))
+            (Look { noun, ..one }, Some((other, relation)))
         }
         1 => {
             let turned = if relation.is_horizontal() {
@@ -79,15 +103,16 @@ fn edited(plan: Plan, rng: &mut ChaCha8Rng) -> Plan {
             (one, Some((other, turned[rng.random_range(0..2)])))
         }
         2 => (other, None),
-        _ => {
+        3 => {
             let colour = loop {
-                let colour = colour_w(one.0, rng);
-                if colour != one.1 {
+                let colour = colour_w(one.noun, rng);
+                if colour != one.colour {
                     break colour;
                 }
             };
-            ((one.0, colour), Some((other, relation)))
+            (Look { colour, ..one }, Some((other, relation)))
         }
+        _ => (repainted(one, true, rng), Some((other, relation))),
     };
     Plan {
         first,
@@ -100,11 +125,11 @@ fn edited(plan: Plan, rng: &mut ChaCha8Rng) -> Plan {
 mod tests {
     use super::*;
     use crate::noise::Noise;
-    use crate::world::scene::Sprite;
+    use crate::world::{Colour, Texture};
 
     /// What is in a picture, but for places within the relation; objects in the order of their nouns.
-    fn content(scene: &Scene) -> (Vec<(Noun, Option<crate::world::Colour>)>, Option<Relation>) {
-        let mut objects: Vec<_> = scene.main().map(|s: &Sprite| (s.noun, s.colour)).collect();
+    fn content(scene: &Scene) -> (Vec<(Noun, Option<Colour>, Option<Texture>)>, Option<Relation>) {
+        let mut objects: Vec<_> = scene.main().map(|s| (s.noun, s.colour, s.texture)).collect();
         objects.sort();
         let turned = objects[0].0 != scene.first.noun;
         (
@@ -116,23 +141,30 @@ mod tests {
     #[test]
     fn members_of_a_family_differ_and_share() {
         let mut noise = Noise::new(7);
-        for _ in 0..3000 {
-            let scenes = family(noise.rng());
+        let all = World::ALL.into_iter().flat_map(|world| [world; 3000]);
+        for world in all {
+            let scenes = world.family(noise.rng());
             let contents = scenes.map(|s| content(&s));
             for i in 1..4 {
                 assert_ne!(contents[i], contents[0], "{scenes:?}");
             }
             if scenes[0].second.is_some() {
-                let colours = |i: usize| {
-                    let mut colours: Vec<_> = contents[i].0.iter().map(|o| o.1).collect();
-                    colours.sort();
-                    colours
-                };
                 let nouns = |i: usize| -> Vec<Noun> { contents[i].0.iter().map(|o| o.0).collect() };
                 assert_eq!(nouns(1), nouns(0));
                 assert_eq!(contents[1].1, contents[0].1);
-                if contents[0].0[0].1 != contents[0].0[1].1 {
-                    assert_eq!(colours(1), colours(0));
+                // Swapped: each attribute is as often there as before, if there was something to swap.
+                let [a, b] = contents[0].0[..] else {
+                    panic!("two objects")
+                };
+                let sorted = |i: usize| {
+                    let mut colours: Vec<_> = contents[i].0.iter().map(|o| o.1).collect();
+                    let mut textures: Vec<_> = contents[i].0.iter().map(|o| o.2).collect();
+                    colours.sort();
+                    textures.sort();
+                    (colours, textures)
+                };
+                if a.1 != b.1 && (a.2 != b.2 || a.2.is_none()) {
+                    assert_eq!(sorted(1), sorted(0));
                 }
                 assert_eq!(contents[2].0, contents[0].0);
                 assert_eq!(contents[2].1, contents[0].1.map(Relation::inverse));

@@ -1,14 +1,20 @@
-//! The built-in `emoji` world: small pictures whose contents are known, so that composition can be scored exactly.
+//! The built-in worlds: small pictures whose contents are known, so that composition can be scored exactly.
 //!
-//! A picture is 64 x 64 RGB: a light grey ground, one or two *main* sprites that captions speak about, and now and then a small
-//! *bystander* that no caption mentions. Sprites are Twemoji art, recoloured where a colour is asked for. Captions have
-//! T2I-CompBench's grammar. Three distributions are nested in one another:
+//! A picture is RGB: a light grey ground, one or two *main* sprites that captions speak about, and now and then a small *bystander* that no
+//! caption mentions. Captions have T2I-CompBench's grammar. There are two worlds, made by the same code from their own tables:
+//!
+//! | [`World`] | pictures | sprites | attributes |
+//! |---|---|---|---|
+//! | `emoji` | 64 x 64 | Twemoji art of 32 nouns, recoloured where a colour is asked for | colour, place |
+//! | `shapes` | 32 x 32 | six shapes, drawn by formulas | colour, texture, place |
+//!
+//! Three distributions are nested in one another:
 //!
 //! | | what | for | here |
 //! |---|---|---|---|
-//! | W | everything, uniform | training CLIP | [`sample_w`], [`family`] |
-//! | P_XY | W with holes ([`held_out`]) and biases ([`usual_colour`], [`usual_company`]) | training priors | [`pairs`] |
-//! | prompts | seen, unseen and against the bias; never a training caption | scoring | [`test_prompts`], [`realise`], [`variants`] |
+//! | W | everything, uniform | training CLIP | [`World::sample_w`], [`World::family`] |
+//! | P_XY | W with holes ([`held_out`]) and biases ([`usual_colour`], [`usual_texture`], [`usual_company`]) | training priors | [`World::pairs`] |
+//! | prompts | seen, unseen and against the bias; never a training caption | scoring | [`World::test_prompts`], [`realise`], [`variants`] |
 //!
 //! They stand for the paper's LAION, MSCOCO and T2I-CompBench: a hole is its "orange square" (Fig. 2), a bias its "young tiger"
 //! that drags a person along (Fig. 6).
@@ -21,24 +27,27 @@
 mod caption;
 pub mod checker;
 mod choice;
+mod emoji;
 mod family;
 mod nouns;
 mod pairs;
 mod prompts;
 mod scene;
+mod shapes;
 mod split;
 mod sprite;
 mod statement;
+mod tables;
 
-pub use caption::{CONTEXT, CaptionMix, MAX_WORDS, caption, vocabulary};
+pub use caption::{CaptionMix, caption};
 pub use choice::{Variant, VariantKind, realise, variants};
-pub use family::family;
-pub use nouns::{Colour, N_NOUNS, Noun};
-pub use pairs::{Pair, PairOptions, Slice, pairs, sample_w, scene_w};
-pub use prompts::{Category, Prompt, Source, Split, is_test_statement, test_prompts};
-pub use scene::{BYSTANDER_SIZE, MAIN_SIZES, PICTURE_BYTES, PICTURE_SIZE, Relation, Scene, Sprite};
+pub use nouns::{Colour, Noun, Texture};
+pub use pairs::{Pair, PairOptions, Slice};
+pub use prompts::{Category, Prompt, Source, Split, is_test_statement};
+pub use scene::{Relation, Scene, Sprite};
 pub use split::{
-    Hole, USUAL_COLOUR, USUAL_COMPANY, USUAL_UNSAID, against_bias, held_out, held_out_colour, held_out_nouns,
-    usual_colour, usual_company,
+    Hole, USUAL_COLOUR, USUAL_COMPANY, USUAL_TEXTURE, USUAL_UNSAID, against_bias, held_out, held_out_colour,
+    held_out_nouns, held_out_texture, usual_colour, usual_company, usual_texture,
 };
 pub use statement::{Object, Statement, Truth, truth};
+pub use tables::World;

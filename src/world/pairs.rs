@@ -5,22 +5,21 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::caption::{CaptionMix, caption, caption_unsaid};
-use super::nouns::{Colour, N_NOUNS, Noun};
-use super::scene::{Plan, Relation, Scene};
+use super::nouns::{Colour, Noun, Texture};
+use super::scene::{Plan, Relation, Scene, Sprite};
 use super::split::{
-    USUAL_COLOUR, USUAL_COMPANY, USUAL_UNSAID, held_out_colour, held_out_nouns, usual_colour, usual_company,
+    USUAL_COLOUR, USUAL_COMPANY, USUAL_TEXTURE, USUAL_UNSAID, held_out_colour, held_out_nouns,
+    held_out_texture, usual_colour, usual_company, usual_texture,
 };
+use super::sprite::Look;
 use super::statement::Statement;
+use super::tables::World;
 use crate::noise::Noise;
 
 /// How many pictures have two main sprites.
 const TWO: f64 = 0.75;
-/// How many main sprites keep the art's own colours.
-const NATURAL: f64 = 0.25;
 /// How many pictures have a bystander.
 const BYSTANDER: f64 = 0.2;
-/// How many bystanders keep the art's own colours.
-const NATURAL_BYSTANDER: f64 = 0.5;
 
 /// A captioned picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,10 +54,10 @@ impl Slice {
 /// Which P_XY.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PairOptions {
-    /// Leave out what [`held_out_colour`](super::held_out_colour) and [`held_out_nouns`](super::held_out_nouns) hold out,
-    /// in pictures (bystanders too) and so in captions.
+    /// Leave out what [`held_out_colour`], [`held_out_texture`] and [`held_out_nouns`] hold out, in pictures (bystanders too) and so in
+    /// captions.
     pub holes: bool,
-    /// Give some nouns a [usual colour](super::usual_colour) and some a [usual company](super::usual_company).
+    /// Give some nouns a [usual colour](usual_colour) or [texture](usual_texture) and some a [usual company](usual_company).
     pub bias: bool,
     /// Which pictures.
     pub slice: Slice,
@@ -88,63 +87,77 @@ impl Default for PairOptions {
     }
 }
 
-/// The first `n` pairs of P_XY number `seed`: fewer pairs are a prefix of more.
-pub fn pairs(n: usize, seed: u64, options: &PairOptions) -> Vec<Pair> {
-    let mut noise = Noise::stream(seed, 0x70_78_79);
-    let rng = noise.rng();
-    (0..n)
-        .map(|_| {
-            let scene = plan(options, rng).scene(rng);
-            let usual = |colour, noun| options.bias && usual_colour(noun) == Some(colour);
-            let (caption, statement) = caption_unsaid(&scene, &options.captions, rng, |noun, colour| {
-                if usual(colour, noun) {
+impl World {
+    /// The first `n` pairs of P_XY number `seed`: fewer pairs are a prefix of more.
+    pub fn pairs(self, n: usize, seed: u64, options: &PairOptions) -> Vec<Pair> {
+        let mut noise = Noise::stream(seed, 0x70_78_79);
+        let rng = noise.rng();
+        let mix = &options.captions;
+        let unsaid = |sprite: &Sprite| {
+            let usual_colour =
+                options.bias && usual_colour(sprite.noun).is_some_and(|c| sprite.colour == Some(c));
+            let usual_texture =
+                options.bias && usual_texture(sprite.noun).is_some_and(|t| sprite.texture == Some(t));
+            [
+                if usual_colour {
                     USUAL_UNSAID
                 } else {
-                    options.captions.drop_colour
+                    mix.drop_colour
+                },
+                if usual_texture {
+                    USUAL_UNSAID
+                } else {
+                    mix.drop_texture
+                },
+            ]
+        };
+        (0..n)
+            .map(|_| {
+                let scene = plan(self, options, rng).scene(rng);
+                let (caption, statement) = caption_unsaid(&scene, mix, rng, unsaid);
+                Pair {
+                    scene,
+                    caption,
+                    statement,
                 }
-            });
-            Pair {
-                scene,
-                caption,
-                statement,
-            }
-        })
-        .collect()
-}
+            })
+            .collect()
+    }
 
-/// The first `n` pairs of a sample `seed` of W, with [`CaptionMix::W`].
-pub fn sample_w(n: usize, seed: u64) -> Vec<Pair> {
-    let mut noise = Noise::stream(seed, 0x77);
-    let rng = noise.rng();
-    (0..n)
-        .map(|_| {
-            let scene = scene_w(rng);
-            let (caption, statement) = caption(&scene, &CaptionMix::W, rng);
-            Pair {
-                scene,
-                caption,
-                statement,
-            }
-        })
-        .collect()
-}
+    /// The first `n` pairs of a sample `seed` of W, with [`CaptionMix::W`].
+    pub fn sample_w(self, n: usize, seed: u64) -> Vec<Pair> {
+        let mut noise = Noise::stream(seed, 0x77);
+        let rng = noise.rng();
+        (0..n)
+            .map(|_| {
+                let scene = self.scene_w(rng);
+                let (caption, statement) = caption(&scene, &CaptionMix::W, rng);
+                Pair {
+                    scene,
+                    caption,
+                    statement,
+                }
+            })
+            .collect()
+    }
 
-/// A picture of W.
-pub fn scene_w(rng: &mut ChaCha8Rng) -> Scene {
-    plan_w(rng).scene(rng)
+    /// A picture of W.
+    pub fn scene_w(self, rng: &mut ChaCha8Rng) -> Scene {
+        plan_w(self, rng).scene(rng)
+    }
 }
 
 /// What a picture of W shows.
-pub(super) fn plan_w(rng: &mut ChaCha8Rng) -> Plan {
-    plan(&PairOptions::W, rng)
+pub(super) fn plan_w(world: World, rng: &mut ChaCha8Rng) -> Plan {
+    plan(world, &PairOptions::W, rng)
 }
 
-fn plan(options: &PairOptions, rng: &mut ChaCha8Rng) -> Plan {
+fn plan(world: World, options: &PairOptions, rng: &mut ChaCha8Rng) -> Plan {
     let two = rng.random_bool(TWO) && options.slice != Slice::Singles;
     let follow = options.bias && rng.random_bool(USUAL_COMPANY);
     let noun_but = |these: &[Noun], rng: &mut ChaCha8Rng| loop {
-        let noun = noun_but(these, rng);
-        if options.slice.has(noun) {
+        let noun = noun(world, rng);
+        if options.slice.has(noun) && !these.contains(&noun) {
             return noun;
         }
     };
@@ -162,31 +175,36 @@ fn plan(options: &PairOptions, rng: &mut ChaCha8Rng) -> Plan {
         }
     };
     let bystander = match company {
-        Some(company) => Some((company, None)),
+        Some(company) => Some(plain_bystander(options, company, rng)),
         None => bystander(options, first, second, rng),
     };
     Plan {
-        first: (first, colour(options, first, rng)),
-        second: second.map(|noun| ((noun, colour(options, noun, rng)), relation(rng))),
+        first: look(options, first, rng),
+        second: second.map(|noun| (look(options, noun, rng), relation(rng))),
         bystander,
     }
 }
 
 /// A bystander to these main sprites, or, mostly, none: as W has it.
-pub(super) fn bystander_w(
-    first: Noun,
-    second: Option<Noun>,
-    rng: &mut ChaCha8Rng,
-) -> Option<(Noun, Option<Colour>)> {
+pub(super) fn bystander_w(first: Noun, second: Option<Noun>, rng: &mut ChaCha8Rng) -> Option<Look> {
     bystander(&PairOptions::W, first, second, rng)
 }
 
-fn bystander(
-    options: &PairOptions,
-    first: Noun,
-    second: Option<Noun>,
-    rng: &mut ChaCha8Rng,
-) -> Option<(Noun, Option<Colour>)> {
+/// `noun` as it stands by as the usual company: in its own colours if it has any, else as chance will have it.
+pub(super) fn company_w(noun: Noun, rng: &mut ChaCha8Rng) -> Look {
+    plain_bystander(&PairOptions::W, noun, rng)
+}
+
+fn plain_bystander(options: &PairOptions, noun: Noun, rng: &mut ChaCha8Rng) -> Look {
+    let own = noun.world().has_own_colours();
+    Look {
+        noun,
+        colour: (!own).then(|| open_colour(options, noun, rng)),
+        texture: open_texture(options, noun, rng),
+    }
+}
+
+fn bystander(options: &PairOptions, first: Noun, second: Option<Noun>, rng: &mut ChaCha8Rng) -> Option<Look> {
     if !rng.random_bool(BYSTANDER) {
         return None;
     }
@@ -195,16 +213,25 @@ fn bystander(
         options.slice.has(*noun)
             && mains().all(|main| main != *noun && !(options.holes && held_out_nouns(main, *noun)))
     };
-    let nouns: Vec<Noun> = Noun::all().filter(may_stand).collect();
+    let nouns: Vec<Noun> = first.world().nouns().filter(may_stand).collect();
     if nouns.is_empty() {
         return None;
     }
     let noun = nouns[rng.random_range(0..nouns.len())];
-    let natural = rng.random_bool(NATURAL_BYSTANDER);
-    Some((
+    let natural = rng.random_bool(noun.world().tables().natural_bystander);
+    Some(Look {
         noun,
-        (!natural).then(|| any_colour(rng, |c| !(options.holes && held_out_colour(noun, c)))),
-    ))
+        colour: (!natural).then(|| open_colour(options, noun, rng)),
+        texture: open_texture(options, noun, rng),
+    })
+}
+
+fn look(options: &PairOptions, noun: Noun, rng: &mut ChaCha8Rng) -> Look {
+    Look {
+        noun,
+        colour: colour(options, noun, rng),
+        texture: texture(options, noun, rng),
+    }
 }
 
 /// A main sprite's colour, as W has it.
@@ -217,12 +244,39 @@ fn colour(options: &PairOptions, noun: Noun, rng: &mut ChaCha8Rng) -> Option<Col
     if usual.is_some() && rng.random_bool(USUAL_COLOUR) {
         return usual;
     }
-    if rng.random_bool(NATURAL) {
+    if rng.random_bool(noun.world().tables().natural) {
         return None;
     }
     Some(any_colour(rng, |c| {
         Some(c) != usual && !(options.holes && held_out_colour(noun, c))
     }))
+}
+
+/// A main sprite's texture, as W has it; none in worlds without textures.
+pub(super) fn texture_w(noun: Noun, rng: &mut ChaCha8Rng) -> Option<Texture> {
+    texture(&PairOptions::W, noun, rng)
+}
+
+fn texture(options: &PairOptions, noun: Noun, rng: &mut ChaCha8Rng) -> Option<Texture> {
+    let usual = usual_texture(noun).filter(|_| options.bias);
+    if usual.is_some() && rng.random_bool(USUAL_TEXTURE) {
+        return usual;
+    }
+    any_texture(noun.world(), rng, |t| {
+        Some(t) != usual && !(options.holes && held_out_texture(noun, t))
+    })
+}
+
+/// A colour that no hole forbids.
+fn open_colour(options: &PairOptions, noun: Noun, rng: &mut ChaCha8Rng) -> Colour {
+    any_colour(rng, |c| !(options.holes && held_out_colour(noun, c)))
+}
+
+/// A texture that no hole forbids; none in worlds without textures.
+fn open_texture(options: &PairOptions, noun: Noun, rng: &mut ChaCha8Rng) -> Option<Texture> {
+    any_texture(noun.world(), rng, |t| {
+        !(options.holes && held_out_texture(noun, t))
+    })
 }
 
 /// Any colour that `may` be; some colour must.
@@ -235,10 +289,35 @@ pub(super) fn any_colour(rng: &mut ChaCha8Rng, may: impl Fn(Colour) -> bool) -> 
     }
 }
 
-/// Any noun but `these`.
+/// Any texture that `may` be, and some must; none, and nothing drawn, in worlds without textures.
+pub(super) fn any_texture(
+    world: World,
+    rng: &mut ChaCha8Rng,
+    may: impl Fn(Texture) -> bool,
+) -> Option<Texture> {
+    let textures = world.textures();
+    if textures.is_empty() {
+        return None;
+    }
+    loop {
+        let texture = textures[rng.random_range(0..textures.len())];
+        if may(texture) {
+            return Some(texture);
+        }
+    }
+}
+
+/// Any noun of the world.
+pub(super) fn noun(world: World, rng: &mut ChaCha8Rng) -> Noun {
+    world
+        .noun(rng.random_range(0..world.n_nouns()))
+        .expect("an index below the number of nouns")
+}
+
+/// Any noun of their world but `these`.
 pub(super) fn noun_but(these: &[Noun], rng: &mut ChaCha8Rng) -> Noun {
     loop {
-        let noun = Noun::new(rng.random_range(0..N_NOUNS)).expect("an index below the number of nouns");
+        let noun = noun(these[0].world(), rng);
         if !these.contains(&noun) {
             return noun;
         }
@@ -260,15 +339,23 @@ mod tests {
     #[test]
     fn fewer_pairs_are_a_prefix_and_seeds_differ() {
         let options = PairOptions::default();
-        let long = pairs(300, 5, &options);
-        assert_eq!(pairs(100, 5, &options), long[..100]);
-        assert_ne!(pairs(300, 6, &options), long);
+        for world in World::ALL {
+            let long = world.pairs(300, 5, &options);
+            assert_eq!(world.pairs(100, 5, &options), long[..100]);
+            assert_ne!(world.pairs(300, 6, &options), long);
+        }
     }
 
     #[test]
     fn slices_have_what_they_say_and_no_more() {
+        for world in World::ALL {
+            slices_of_a_world_have_what_they_say(world);
+        }
+    }
+
+    fn slices_of_a_world_have_what_they_say(world: World) {
         let of = |slice, bias| {
-            pairs(
+            world.pairs(
                 4000,
                 3,
                 &PairOptions {
@@ -292,7 +379,7 @@ mod tests {
                 .flat_map(|p| p.scene.sprites())
                 .map(|s| s.noun.index())
                 .collect();
-            assert_eq!(nouns.len(), N_NOUNS.div_ceil(2));
+            assert_eq!(nouns.len(), world.n_nouns().div_ceil(2));
             assert!(nouns.iter().all(|index| index.is_multiple_of(2)));
             assert!(half.iter().any(|p| p.scene.main().count() == 2));
         }
@@ -302,38 +389,47 @@ mod tests {
     fn holes_are_empty_and_w_has_none() {
         let holed = |pair: &Pair| {
             let sprites: Vec<_> = pair.scene.sprites().collect();
-            let colours = sprites
-                .iter()
-                .any(|s| s.colour.is_some_and(|c| held_out_colour(s.noun, c)));
+            let attributes = sprites.iter().any(|s| {
+                s.colour.is_some_and(|c| held_out_colour(s.noun, c))
+                    || s.texture.is_some_and(|t| held_out_texture(s.noun, t))
+            });
             let nouns = sprites
                 .iter()
                 .enumerate()
                 .any(|(i, a)| sprites[..i].iter().any(|b| held_out_nouns(a.noun, b.noun)));
-            (colours, nouns)
+            (attributes, nouns)
         };
-        for bias in [false, true] {
-            let options = PairOptions {
-                bias,
-                ..PairOptions::default()
-            };
-            for pair in pairs(5000, 1, &options) {
-                assert_eq!(holed(&pair), (false, false), "{pair:?}");
-                assert_eq!(held_out(&pair.statement), None, "{pair:?}");
+        for world in World::ALL {
+            for bias in [false, true] {
+                let options = PairOptions {
+                    bias,
+                    ..PairOptions::default()
+                };
+                for pair in world.pairs(5000, 1, &options) {
+                    assert_eq!(holed(&pair), (false, false), "{pair:?}");
+                    assert_eq!(held_out(&pair.statement), None, "{pair:?}");
+                }
             }
+            let w = world.sample_w(2000, 1);
+            let n = |which: fn((bool, bool)) -> bool| {
+                w.iter().filter(|p| which(holed(p))).count() as f64 / 2000.0
+            };
+            // Two main sprites in three quarters of pictures; of art each coloured in three quarters, a quarter of colours held out; of shapes
+            // a quarter of textures too.
+            let expected = match world {
+                World::Emoji => 0.2..0.4,
+                World::Shapes => 0.6..0.75,
+            };
+            assert!(expected.contains(&n(|h| h.0)), "{}", n(|h| h.0));
+            assert!((0.15..0.35).contains(&n(|h| h.1)), "{}", n(|h| h.1));
         }
-        let w = sample_w(2000, 1);
-        let n =
-            |which: fn((bool, bool)) -> bool| w.iter().filter(|p| which(holed(p))).count() as f64 / 2000.0;
-        // Two main sprites in three quarters of pictures, each coloured in three quarters, a quarter of colours held out.
-        assert!((0.2..0.4).contains(&n(|h| h.0)), "{}", n(|h| h.0));
-        assert!((0.15..0.35).contains(&n(|h| h.1)), "{}", n(|h| h.1));
     }
 
     #[test]
     fn biases_are_as_strong_as_the_table_says_and_absent_without() {
-        let count = |bias: bool| {
-            let (mut usual, mut coloured, mut company, mut accompanied) = (0.0, 0.0, 0.0, 0.0);
-            for pair in pairs(
+        let count = |world: World, bias: bool| {
+            let (mut usual, mut attributed, mut company, mut accompanied) = (0.0, 0.0, 0.0, 0.0);
+            for pair in world.pairs(
                 20_000,
                 2,
                 &PairOptions {
@@ -342,9 +438,12 @@ mod tests {
                 },
             ) {
                 for main in pair.scene.main() {
-                    if let Some(colour) = usual_colour(main.noun) {
-                        coloured += 1.0;
-                        usual += f64::from(main.colour == Some(colour));
+                    let (colour, texture) = (usual_colour(main.noun), usual_texture(main.noun));
+                    if colour.is_some() || texture.is_some() {
+                        attributed += 1.0;
+                        let has = (colour.is_some() && main.colour == colour)
+                            || (texture.is_some() && main.texture == texture);
+                        usual += f64::from(has);
                     }
                     if let Some(other) = usual_company(main.noun)
                         && pair.scene.main().all(|m| m.noun != other)
@@ -358,13 +457,19 @@ mod tests {
                     }
                 }
             }
-            (usual / coloured, company / accompanied)
+            (usual / attributed, company / accompanied)
         };
-        let (colour, company) = count(true);
-        assert!((0.78..0.82).contains(&colour), "{colour}");
-        assert!((0.86..0.93).contains(&company), "{company}");
-        let (colour, company) = count(false);
-        assert!(colour < 0.16, "{colour}");
-        assert!(company < 0.05, "{company}");
+        for world in World::ALL {
+            let (usual, company) = count(world, true);
+            assert!((0.78..0.82).contains(&usual), "{world} {usual}");
+            assert!((0.86..0.93).contains(&company), "{world} {company}");
+            let (usual, company) = count(world, false);
+            let by_chance = match world {
+                World::Emoji => [0.16, 0.05],
+                World::Shapes => [0.27, 0.15],
+            };
+            assert!(usual < by_chance[0], "{world} {usual}");
+            assert!(company < by_chance[1], "{world} {company}");
+        }
     }
 }

@@ -6,27 +6,24 @@ use std::sync::OnceLock;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::nouns::{Colour, N_NOUNS, Noun};
-use super::pairs::{noun_but, relation};
-use super::split::{against_bias, held_out, held_out_colour, held_out_nouns, usual_colour};
+use super::nouns::{Colour, Texture};
+use super::pairs::{noun, noun_but, relation};
+use super::split::{
+    against_bias, held_out, held_out_colour, held_out_nouns, held_out_texture, usual_colour, usual_texture,
+};
 use super::statement::{Object, Statement};
+use super::tables::World;
 use crate::noise::Noise;
-
-/// T2I-CompBench's validation prompts for colours (MIT, see `datasets/emoji/prompts/LICENSE`), verbatim.
-const COLOR_VAL: &str = include_str!("../../datasets/emoji/prompts/color_val.txt");
-/// T2I-CompBench's validation prompts for spatial relations, verbatim.
-const SPATIAL_VAL: &str = include_str!("../../datasets/emoji/prompts/spatial_val.txt");
-
-/// Colour prompts of each split are filled up to this many with our own.
-const N_COLOUR: usize = 100;
-/// Spatial prompts of each split are filled up to this many with our own.
-const N_SPATIAL: usize = 80;
 
 /// What a prompt tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Category {
     /// Two objects, each in a colour.
     Colour,
+    /// Two objects that are alike in colour and texture, so that only their shapes tell them apart.
+    Shape,
+    /// Two objects, each in a texture.
+    Texture,
     /// Two objects and how they stand.
     Spatial,
 }
@@ -38,7 +35,8 @@ pub enum Split {
     Seen,
     /// It falls into one of P_XY's [holes](held_out).
     Unseen,
-    /// It asks for a noun in another colour than the [usual one](usual_colour), a colour that P_XY does have.
+    /// It asks for a noun in another colour than the [usual one](usual_colour), one that P_XY does have; or in another
+    /// [texture](usual_texture).
     Against,
 }
 
@@ -61,12 +59,12 @@ impl Split {
 }
 
 impl Category {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Colour, Self::Spatial];
+    /// All four, in T2I-CompBench's order.
+    pub const ALL: [Self; 4] = [Self::Colour, Self::Shape, Self::Texture, Self::Spatial];
 
     /// Its name in tables and metrics.
     pub fn name(self) -> &'static str {
-        ["colour", "spatial"][self as usize]
+        ["colour", "shape", "texture", "spatial"][self as usize]
     }
 }
 
@@ -96,27 +94,27 @@ pub struct Prompt {
     pub source: Source,
 }
 
-/// All test prompts: T2I-CompBench's drawable ones first, then ours. No two say the same, and no training caption says what one says.
-pub fn test_prompts() -> &'static [Prompt] {
-    &collection().0
+impl World {
+    /// All test prompts: T2I-CompBench's drawable ones first, then ours. No two say the same, and no training caption says what one says.
+    pub fn test_prompts(self) -> &'static [Prompt] {
+        &collection(self).0
+    }
 }
 
 /// Whether a test prompt says the same as `statement`.
 pub fn is_test_statement(statement: &Statement) -> bool {
-    statement.second.is_some() && collection().1.contains(&statement.canonical())
+    statement.second.is_some() && collection(statement.world()).1.contains(&statement.canonical())
 }
 
-fn collection() -> &'static (Vec<Prompt>, HashSet<Statement>) {
-    static CACHE: OnceLock<(Vec<Prompt>, HashSet<Statement>)> = OnceLock::new();
-    CACHE.get_or_init(|| {
+fn collection(world: World) -> &'static (Vec<Prompt>, HashSet<Statement>) {
+    static CACHE: [OnceLock<(Vec<Prompt>, HashSet<Statement>)>; World::ALL.len()] =
+        [const { OnceLock::new() }; World::ALL.len()];
+    CACHE[world as usize].get_or_init(|| {
         let mut said = HashSet::new();
         let mut prompts = Vec::new();
-        for (file, text, category) in [
-            ("color_val", COLOR_VAL, Category::Colour),
-            ("spatial_val", SPATIAL_VAL, Category::Spatial),
-        ] {
+        for &(file, text, category) in world.tables().compbench {
             for (line, text) in text.lines().enumerate() {
-                let Some(statement) = drawable(text, category) else {
+                let Some(statement) = drawable(world, text, category) else {
                     continue;
                 };
                 if said.insert(statement.canonical()) {
@@ -136,18 +134,14 @@ fn collection() -> &'static (Vec<Prompt>, HashSet<Statement>) {
         let mut noise = Noise::stream(0, 0x70_72_6f_6d);
         for category in Category::ALL {
             for split in Split::ALL {
-                let wanted = match (category, split) {
-                    (Category::Colour, _) => N_COLOUR,
-                    (Category::Spatial, Split::Against) => 0,
-                    (Category::Spatial, _) => N_SPATIAL,
-                };
+                let wanted = (world.tables().n_prompts)(category, split);
                 let there = prompts
                     .iter()
                     .filter(|p| p.category == category && p.split == split)
                     .count();
                 let mut n = 0;
                 while there + n < wanted {
-                    let statement = own(category, split, noise.rng());
+                    let statement = own(world, category, split, noise.rng());
                     if said.insert(statement.canonical()) {
                         n += 1;
                         let id = format!("own/{}/{}/{n}", category.name(), split.name());
@@ -169,68 +163,93 @@ fn collection() -> &'static (Vec<Prompt>, HashSet<Statement>) {
 }
 
 /// The meaning of a line of T2I-CompBench, if the world can draw it and it tests what its file is for.
-fn drawable(text: &str, category: Category) -> Option<Statement> {
-    let statement = Statement::parse(text)?;
+fn drawable(world: World, text: &str, category: Category) -> Option<Statement> {
+    let statement = world.parse(text)?;
     statement.second?;
     let fits = match category {
         Category::Colour => statement.relation.is_none() && statement.objects().all(|o| o.colour.is_some()),
         Category::Spatial => statement.relation.is_some(),
+        Category::Shape | Category::Texture => false, // no world draws these yet
     };
     fits.then_some(statement)
 }
 
-/// A prompt of our own: two objects in two colours or in a relation, with exactly what its split asks for. A prompt about colours
-/// names no two nouns that P_XY holds apart, so that it tests one thing.
-fn own(category: Category, split: Split, rng: &mut ChaCha8Rng) -> Statement {
+/// A prompt of our own: two objects, with what its category tests and exactly what its split asks for: unseen prompts fall into one hole,
+/// and not into one for two nouns if they are about colours or textures; prompts against the bias name one noun that has one, all others
+/// none whose bias they would touch.
+fn own(world: World, category: Category, split: Split, rng: &mut ChaCha8Rng) -> Statement {
     loop {
-        let first = Noun::new(rng.random_range(0..N_NOUNS)).expect("an index below the number of nouns");
-        let second = noun_but(&[first], rng);
-        let statement = match category {
-            Category::Spatial => Statement {
-                first: Object {
-                    noun: first,
-                    colour: None,
-                },
-                second: Some(Object {
-                    noun: second,
-                    colour: None,
-                }),
-                relation: Some(relation(rng)),
-            },
+        let nouns = {
+            let first = noun(world, rng);
+            [first, noun_but(&[first], rng)]
+        };
+        let mut statement = Statement {
+            first: Object::plain(nouns[0]),
+            second: None,
+            relation: None,
+        };
+        let mut other = Object::plain(nouns[1]);
+        let (first, second) = (&mut statement.first, &mut other);
+        let colour = |rng: &mut ChaCha8Rng| Some(Colour::ALL[rng.random_range(0..Colour::ALL.len())]);
+        let texture = |rng: &mut ChaCha8Rng| Some(Texture::ALL[rng.random_range(0..Texture::ALL.len())]);
+        match category {
             Category::Colour => {
-                let mut object = |noun| {
-                    let colour = Colour::ALL[rng.random_range(0..Colour::ALL.len())];
-                    Object {
-                        noun,
-                        colour: Some(colour),
-                    }
-                };
-                Statement {
-                    first: object(first),
-                    second: Some(object(second)),
-                    relation: None,
+                first.colour = colour(rng);
+                second.colour = colour(rng);
+            }
+            Category::Shape => {
+                first.colour = colour(rng);
+                first.texture = texture(rng);
+                (second.colour, second.texture) = (first.colour, first.texture);
+            }
+            Category::Texture => {
+                first.texture = texture(rng);
+                second.texture = texture(rng);
+                // There are few pairs of textures: most prompts name a colour too, the same for both.
+                if !rng.random_bool(PLAIN_TEXTURES) {
+                    first.colour = colour(rng);
+                    second.colour = first.colour;
                 }
             }
-        };
-        let holed = |o: Object| o.colour.is_some_and(|colour| held_out_colour(o.noun, colour));
-        let pure = match (category, statement.second) {
-            (Category::Colour, Some(other)) => {
-                let n_biased = statement
-                    .objects()
-                    .filter(|o| usual_colour(o.noun).is_some())
-                    .count();
-                statement.first.colour != other.colour
-                    && !held_out_nouns(first, second)
-                    && statement.objects().filter(|o| holed(*o)).count() <= 1
-                    && n_biased == usize::from(split == Split::Against)
+            Category::Spatial => {
+                statement.relation = Some(relation(rng));
+                if world.tables().coloured_relations {
+                    first.colour = colour(rng);
+                    second.colour = colour(rng);
+                }
             }
-            _ => true,
+        }
+        statement.second = Some(other);
+
+        let objects = || statement.objects();
+        let holed = |o: Object| {
+            usize::from(o.colour.is_some_and(|colour| held_out_colour(o.noun, colour)))
+                + usize::from(o.texture.is_some_and(|texture| held_out_texture(o.noun, texture)))
         };
-        if pure && Split::of(&statement) == split {
+        let biased = |o: &Object| {
+            (o.colour.is_some() && usual_colour(o.noun).is_some())
+                || (o.texture.is_some() && usual_texture(o.noun).is_some())
+        };
+        let n_holed: usize = objects().map(holed).sum();
+        let apart = held_out_nouns(nouns[0], nouns[1]);
+        let fits = match category {
+            Category::Colour => !apart && statement.first.colour != other.colour,
+            Category::Texture => !apart && statement.first.texture != other.texture,
+            Category::Shape => true,
+            Category::Spatial => {
+                n_holed == 0 && (other.colour.is_none() || statement.first.colour != other.colour)
+            }
+        };
+        let one_hole = n_holed + usize::from(apart) <= 1;
+        let one_bias = objects().filter(biased).count() == usize::from(split == Split::Against);
+        if fits && one_hole && one_bias && Split::of(&statement) == split {
             return statement;
         }
     }
 }
+
+/// The share of prompts about textures that are drawn without a colour. Of those that are kept it is more, as they fall into fewer holes.
+const PLAIN_TEXTURES: f64 = 0.25;
 
 #[cfg(test)]
 mod tests {
@@ -238,32 +257,51 @@ mod tests {
 
     #[test]
     fn every_split_has_enough_prompts_and_no_two_say_the_same() {
-        let prompts = test_prompts();
-        let n = |category, split| {
-            prompts
-                .iter()
-                .filter(|p| p.category == category && p.split == split)
-                .count()
-        };
-        for split in Split::ALL {
-            assert!(n(Category::Colour, split) >= N_COLOUR, "{split:?}");
+        for world in World::ALL {
+            let prompts = world.test_prompts();
+            for category in Category::ALL {
+                for split in Split::ALL {
+                    let these = || {
+                        prompts
+                            .iter()
+                            .filter(|p| p.category == category && p.split == split)
+                    };
+                    let wanted = (world.tables().n_prompts)(category, split);
+                    assert!(these().count() >= wanted, "{world} {category:?} {split:?}");
+                    // Prompts are few against all that can be said so, or captions would have nothing left to say.
+                    if category == Category::Texture && wanted > 0 {
+                        let plain = these().filter(|p| p.statement.first.colour.is_none()).count();
+                        assert!((4..=20).contains(&plain), "{split:?}: {plain}");
+                    }
+                }
+            }
+            let said: HashSet<Statement> = prompts.iter().map(|p| p.statement.canonical()).collect();
+            assert_eq!(said.len(), prompts.len());
+            let ids: HashSet<&str> = prompts.iter().map(|p| p.id.as_str()).collect();
+            assert_eq!(ids.len(), prompts.len());
+            for prompt in prompts {
+                assert_eq!(
+                    world.parse(&prompt.text),
+                    Some(prompt.statement),
+                    "{}",
+                    prompt.text
+                );
+                assert!(is_test_statement(&prompt.statement.reversed()), "{}", prompt.text);
+            }
         }
-        assert!(
-            n(Category::Spatial, Split::Seen) >= N_SPATIAL
-                && n(Category::Spatial, Split::Unseen) >= N_SPATIAL
-        );
-        let said: HashSet<Statement> = prompts.iter().map(|p| p.statement.canonical()).collect();
-        assert_eq!(said.len(), prompts.len());
-        let ids: HashSet<&str> = prompts.iter().map(|p| p.id.as_str()).collect();
-        assert_eq!(ids.len(), prompts.len());
-        for prompt in prompts {
-            assert_eq!(
-                Statement::parse(&prompt.text),
-                Some(prompt.statement),
-                "{}",
-                prompt.text
-            );
-            assert!(is_test_statement(&prompt.statement.reversed()), "{}", prompt.text);
+    }
+
+    #[test]
+    fn prompts_about_shapes_leave_nothing_else_to_tell_objects_apart() {
+        let prompts = World::Shapes.test_prompts();
+        for prompt in prompts.iter().filter(|p| p.category == Category::Shape) {
+            let objects: Vec<Object> = prompt.statement.objects().collect();
+            let [a, b] = objects[..] else {
+                panic!("{}", prompt.text)
+            };
+            assert!(a.colour.is_some() && a.texture.is_some(), "{}", prompt.text);
+            assert_eq!((a.colour, a.texture), (b.colour, b.texture), "{}", prompt.text);
+            assert_ne!(a.noun, b.noun);
         }
     }
 }

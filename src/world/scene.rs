@@ -1,21 +1,11 @@
 //! A picture's contents, how they are laid out, and the picture itself.
 
-use std::ops::RangeInclusive;
-
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::nouns::{Colour, Noun};
-use super::sprite::stamp;
-
-/// Pictures are this many pixels wide and high.
-pub const PICTURE_SIZE: usize = 64;
-/// Bytes of a picture: RGB, row by row.
-pub const PICTURE_BYTES: usize = PICTURE_SIZE * PICTURE_SIZE * 3;
-/// Longer side of a main sprite, in pixels.
-pub const MAIN_SIZES: RangeInclusive<u8> = 26..=30;
-/// Longer side of a bystander, in pixels.
-pub const BYSTANDER_SIZE: u8 = 18;
+use super::nouns::{Colour, Noun, Texture};
+use super::sprite::{Look, stamp};
+use super::tables::{Layout, World};
 
 /// Where the first main sprite stands, seen from the second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,6 +67,8 @@ pub struct Sprite {
     pub noun: Noun,
     /// Its colour; `None` is the art's own colouring, about which captions that name a colour are neither true nor false.
     pub colour: Option<Colour>,
+    /// Its texture; `None` in worlds without textures.
+    pub texture: Option<Texture>,
     /// Its longer side, in pixels.
     pub size: u8,
     /// Its middle: x from the left, y from the top, in pixels.
@@ -84,18 +76,26 @@ pub struct Sprite {
 }
 
 impl Sprite {
+    pub(super) fn look(&self) -> Look {
+        Look {
+            noun: self.noun,
+            colour: self.colour,
+            texture: self.texture,
+        }
+    }
+
     /// The pixels it covers: left, top, width, height. What lies outside the picture is not painted.
     pub fn frame(&self) -> [isize; 4] {
-        let stamp = stamp(self.noun, self.colour, self.size);
+        let stamp = stamp(self.look(), self.size);
         let [x, y] = self.centre.map(isize::from);
         let (width, height) = (stamp.width as isize, stamp.height as isize);
         [x - width / 2, y - height / 2, width, height]
     }
 
     fn paste(&self, picture: &mut [u8]) {
-        let stamp = stamp(self.noun, self.colour, self.size);
+        let stamp = stamp(self.look(), self.size);
         let [left, top, width, height] = self.frame();
-        let side = PICTURE_SIZE as isize;
+        let side = self.noun.world().picture_size() as isize;
         let (x0, x1) = (left.max(0), (left + width).min(side));
         for y in top.max(0)..(top + height).min(side) {
             let from = ((y - top) * width + x0 - left) as usize;
@@ -116,7 +116,7 @@ impl Sprite {
     }
 }
 
-/// What a picture shows. The nouns of its sprites are all different.
+/// What a picture shows. The nouns of its sprites are of one world, and all different.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Scene {
     /// The first main sprite.
@@ -130,6 +130,11 @@ pub struct Scene {
 }
 
 impl Scene {
+    /// The world it belongs to.
+    pub fn world(&self) -> World {
+        self.first.noun.world()
+    }
+
     /// The sprites that captions speak about.
     pub fn main(&self) -> impl Iterator<Item = &Sprite> {
         std::iter::once(&self.first).chain(&self.second)
@@ -145,9 +150,9 @@ impl Scene {
         Some(Relation::between(self.first.centre, self.second?.centre))
     }
 
-    /// The picture: `PICTURE_BYTES` bytes, RGB, row by row from the top.
+    /// The picture: [`World::picture_bytes`] bytes, RGB, row by row from the top.
     pub fn render(&self) -> Vec<u8> {
-        let mut picture = vec![0; PICTURE_BYTES];
+        let mut picture = vec![0; self.world().picture_bytes()];
         self.render_into(&mut picture);
         picture
     }
@@ -155,9 +160,9 @@ impl Scene {
     /// Like [`Scene::render`], into memory that is there.
     ///
     /// # Panics
-    /// If `picture` has not [`PICTURE_BYTES`] bytes.
+    /// If `picture` has not [`World::picture_bytes`] bytes.
     pub fn render_into(&self, picture: &mut [u8]) {
-        assert_eq!(picture.len(), PICTURE_BYTES, "a picture's bytes");
+        assert_eq!(picture.len(), self.world().picture_bytes(), "a picture's bytes");
         for pixel in picture.as_chunks_mut::<3>().0 {
             *pixel = self.background;
         }
@@ -169,15 +174,16 @@ impl Scene {
     /// Whose each pixel is, row by row: the number of the topmost of [`Scene::sprites`] that covers at least half of it, or `None` for
     /// the ground.
     pub fn cover(&self) -> Vec<Option<usize>> {
-        let mut cover = vec![None; PICTURE_SIZE * PICTURE_SIZE];
-        let inside = 0..PICTURE_SIZE as isize;
+        let side = self.world().picture_size();
+        let mut cover = vec![None; side * side];
+        let inside = 0..side as isize;
         for (number, sprite) in self.sprites().enumerate() {
-            let stamp = stamp(sprite.noun, sprite.colour, sprite.size);
+            let stamp = stamp(sprite.look(), sprite.size);
             let [left, top, width, _] = sprite.frame();
             for (i, [.., alpha]) in (0_isize..).zip(&stamp.rgba) {
                 let (x, y) = (left + i % width, top + i / width);
                 if *alpha > 127 && inside.contains(&x) && inside.contains(&y) {
-                    cover[y as usize * PICTURE_SIZE + x as usize] = Some(number);
+                    cover[y as usize * side + x as usize] = Some(number);
                 }
             }
         }
@@ -211,36 +217,43 @@ impl Scene {
     }
 }
 
-/// What to draw, before chance decides where exactly: a noun and its colour, twice at most.
+/// What to draw, before chance decides where exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// A noun and its colour, or its own colouring.
-    pub first: (Noun, Option<Colour>),
+    /// The first main sprite.
+    pub first: Look,
     /// The other one, and how the first stands to it.
-    pub second: Option<((Noun, Option<Colour>), Relation)>,
+    pub second: Option<(Look, Relation)>,
     /// What stands in a corner.
-    pub bystander: Option<(Noun, Option<Colour>)>,
+    pub bystander: Option<Look>,
 }
 
 impl Plan {
     /// Lays the plan out, with sizes, places and ground by chance.
     pub(super) fn scene(self, rng: &mut ChaCha8Rng) -> Scene {
-        let size = |rng: &mut ChaCha8Rng| rng.random_range(MAIN_SIZES);
-        let sprite = |(noun, colour), size, centre| Sprite {
-            noun,
-            colour,
+        let world = self.first.noun.world();
+        let Layout {
+            alone,
+            near,
+            far,
+            across,
+        } = &world.tables().layout;
+        let size = |rng: &mut ChaCha8Rng| rng.random_range(world.main_sizes());
+        let sprite = |look: Look, size, centre| Sprite {
+            noun: look.noun,
+            colour: look.colour,
+            texture: look.texture,
             size,
             centre,
         };
         let (first, second) = match self.second {
             None => {
-                let centre = [rng.random_range(24..=40), rng.random_range(24..=40)];
+                let centre = [rng.random_range(alone.clone()), rng.random_range(alone.clone())];
                 (sprite(self.first, size(rng), centre), None)
             }
             Some((other, relation)) => {
-                // Centres about 16 and 48; with a reach of 15 pixels no sprite leaves the picture.
-                let near = [rng.random_range(15..=18), rng.random_range(28..=36)];
-                let far = [rng.random_range(46..=49), rng.random_range(28..=36)];
+                let near = [rng.random_range(near.clone()), rng.random_range(across.clone())];
+                let far = [rng.random_range(far.clone()), rng.random_range(across.clone())];
                 let (mut one, mut two) = match relation {
                     Relation::Left | Relation::Top => (near, far),
                     Relation::Right | Relation::Bottom => (far, near),
@@ -264,7 +277,11 @@ impl Plan {
             background,
         };
         if let Some(bystander) = self.bystander {
-            scene.bystander = Some(sprite(bystander, BYSTANDER_SIZE, free_corner(&scene, rng)));
+            scene.bystander = Some(sprite(
+                bystander,
+                world.bystander_size(),
+                free_corner(&scene, rng),
+            ));
         }
         scene
     }
@@ -272,8 +289,10 @@ impl Plan {
 
 /// The middle of a corner where a bystander is covered as little as can be; by chance if several are alike.
 pub(super) fn free_corner(scene: &Scene, rng: &mut ChaCha8Rng) -> [u8; 2] {
-    let near = BYSTANDER_SIZE / 2;
-    let far = PICTURE_SIZE as u8 - near;
+    let world = scene.world();
+    let size = world.bystander_size();
+    let near = size / 2;
+    let far = world.picture_size() as u8 - (size - near);
     let covered = |centre: [u8; 2]| -> i32 {
         let overlap = |sprite: &Sprite, axis: usize| {
             let reach = i32::from(sprite.size / 2 + near);
@@ -285,8 +304,9 @@ pub(super) fn free_corner(scene: &Scene, rng: &mut ChaCha8Rng) -> [u8; 2] {
             .sum()
     };
     let corners = [[near, near], [far, near], [near, far], [far, far]];
+    let few = 10 * (world.unit() * world.unit()) as i32;
     // A few rows behind the square frame of a sprite hide nothing that matters.
-    let tolerated = corners.map(covered).into_iter().min().unwrap_or(0).max(40);
+    let tolerated = corners.map(covered).into_iter().min().unwrap_or(0).max(few);
     let free: Vec<[u8; 2]> = corners.into_iter().filter(|&c| covered(c) <= tolerated).collect();
     free[rng.random_range(0..free.len())]
 }
@@ -296,21 +316,33 @@ mod tests {
     use super::*;
     use crate::noise::Noise;
 
-    fn plan(relation: Relation) -> Plan {
-        let noun = |i| Noun::new(i).expect("a noun");
+    fn plan(world: World, relation: Relation) -> Plan {
+        let look = |index, colour| Look {
+            noun: world.noun(index).expect("a noun"),
+            colour,
+            texture: world.textures().get(index).copied(),
+        };
+        let own = (!world.has_own_colours()).then_some(Colour::Green);
         Plan {
-            first: (noun(0), Some(Colour::Red)),
-            second: Some(((noun(1), Some(Colour::Blue)), relation)),
-            bystander: Some((noun(2), None)),
+            first: look(0, Some(Colour::Red)),
+            second: Some((look(1, Some(Colour::Blue)), relation)),
+            bystander: Some(look(2, own)),
         }
+    }
+
+    /// Every world in every relation.
+    fn all() -> impl Iterator<Item = (World, Relation)> {
+        World::ALL
+            .into_iter()
+            .flat_map(|world| Relation::ALL.map(|relation| (world, relation)))
     }
 
     #[test]
     fn a_plan_keeps_its_relation_and_every_relation_is_reached_from_every_other() {
         let mut noise = Noise::new(1);
-        for from in Relation::ALL {
+        for (world, from) in all() {
             for _ in 0..50 {
-                let scene = plan(from).scene(noise.rng());
+                let scene = plan(world, from).scene(noise.rng());
                 assert_eq!(scene.relation(), Some(from));
                 for to in Relation::ALL {
                     let moved = scene.with_relation(to);
@@ -325,16 +357,16 @@ mod tests {
     #[test]
     fn main_sprites_are_whole_and_do_not_hide_each_other() {
         let mut noise = Noise::new(2);
-        for from in Relation::ALL {
+        for (world, from) in all() {
             for _ in 0..200 {
-                let scene = plan(from).scene(noise.rng());
+                let scene = plan(world, from).scene(noise.rng());
                 let second = scene.second.expect("two sprites");
                 let along = usize::from(!from.is_horizontal());
                 let gap = scene.first.centre[along].abs_diff(second.centre[along]);
                 assert!(gap + 2 >= (scene.first.size + second.size) / 2, "{scene:?}");
                 for sprite in scene.sprites() {
                     let [left, top, width, height] = sprite.frame();
-                    let side = PICTURE_SIZE as isize;
+                    let side = world.picture_size() as isize;
                     assert!(
                         left >= 0 && top >= 0 && left + width <= side && top + height <= side,
                         "{sprite:?}"
@@ -347,11 +379,11 @@ mod tests {
     #[test]
     fn cover_is_where_the_picture_changes_with_a_sprite() {
         let mut noise = Noise::new(4);
-        for relation in Relation::ALL {
-            let scene = plan(relation).scene(noise.rng());
+        for (world, relation) in all() {
+            let scene = plan(world, relation).scene(noise.rng());
             let cover = scene.cover();
             let names: Vec<Noun> = scene.sprites().map(|sprite| sprite.noun).collect();
-            assert_eq!(names, [2, 0, 1].map(|i| Noun::new(i).expect("a noun")));
+            assert_eq!(names, [2, 0, 1].map(|i| world.noun(i).expect("a noun")));
             let without = Scene {
                 second: None,
                 ..scene
@@ -359,7 +391,7 @@ mod tests {
             let (with, without) = (scene.render(), without.render());
             let changed = |i: usize| with[3 * i..3 * i + 3] != without[3 * i..3 * i + 3];
             let mine: Vec<usize> = (0..cover.len()).filter(|&i| cover[i] == Some(2)).collect();
-            assert!(mine.len() > 100, "{}", mine.len());
+            assert!(mine.len() > 25 * world.unit() * world.unit(), "{}", mine.len());
             assert!(mine.iter().all(|&i| changed(i)));
             for number in 0..3 {
                 assert!(cover.contains(&Some(number)), "sprite {number} is nowhere");
@@ -382,14 +414,20 @@ mod tests {
     #[test]
     fn a_picture_is_its_ground_where_nothing_stands() {
         let mut noise = Noise::new(3);
-        let scene = Plan {
-            second: None,
-            bystander: None,
-            ..plan(Relation::Left)
+        for world in World::ALL {
+            let scene = Plan {
+                second: None,
+                bystander: None,
+                ..plan(world, Relation::Left)
+            }
+            .scene(noise.rng());
+            let picture = scene.render();
+            let side = world.picture_size();
+            assert_eq!(&picture[..3], &scene.background);
+            assert_ne!(
+                &picture[(side / 2 * side + side / 2) * 3..][..3],
+                &scene.background
+            );
         }
-        .scene(noise.rng());
-        let picture = scene.render();
-        assert_eq!(&picture[..3], &scene.background);
-        assert_ne!(&picture[(32 * 64 + 32) * 3..][..3], &scene.background);
     }
 }

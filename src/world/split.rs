@@ -1,6 +1,6 @@
 //! Where P_XY differs from W: its holes and its biases. Both are fixed tables, so that everyone speaks of the same ones.
 
-use super::nouns::{Colour, Noun};
+use super::nouns::{Colour, Noun, Texture};
 use super::statement::Statement;
 
 /// Why P_XY never shows what a statement names.
@@ -8,6 +8,8 @@ use super::statement::Statement;
 pub enum Hole {
     /// A noun in a colour that it never has.
     Colour,
+    /// A noun in a texture that it never has.
+    Texture,
     /// Two nouns that never stand in one picture.
     Nouns,
 }
@@ -17,12 +19,17 @@ pub fn held_out_colour(noun: Noun, colour: Colour) -> bool {
     (5 * noun.index() + 3 * colour.index()).is_multiple_of(4)
 }
 
+/// Whether P_XY never shows `noun` in `texture`: true for each noun and one of four textures.
+pub fn held_out_texture(noun: Noun, texture: Texture) -> bool {
+    (noun.index() + texture.index()) % 4 == 1
+}
+
 /// Whether P_XY never shows the two nouns together: true for about a quarter of all pairs.
 pub fn held_out_nouns(a: Noun, b: Noun) -> bool {
     (a.index() + b.index()).is_multiple_of(4)
 }
 
-/// The hole that `statement` falls into, the one of a colour first.
+/// The hole that `statement` falls into, one of a colour first, then of a texture.
 pub fn held_out(statement: &Statement) -> Option<Hole> {
     if statement
         .objects()
@@ -30,119 +37,130 @@ pub fn held_out(statement: &Statement) -> Option<Hole> {
     {
         return Some(Hole::Colour);
     }
+    if statement
+        .objects()
+        .any(|o| o.texture.is_some_and(|texture| held_out_texture(o.noun, texture)))
+    {
+        return Some(Hole::Texture);
+    }
     let second = statement.second?;
     held_out_nouns(statement.first.noun, second.noun).then_some(Hole::Nouns)
 }
 
-/// How often a noun of the table has its usual colour in P_XY.
+/// How often a noun that has a usual colour has it in P_XY.
 pub const USUAL_COLOUR: f64 = 0.8;
-/// How often a noun of the table has its usual company in P_XY.
+/// How often a noun that has a usual texture has it in P_XY.
+pub const USUAL_TEXTURE: f64 = 0.8;
+/// How often a noun that has usual company has it in P_XY.
 pub const USUAL_COMPANY: f64 = 0.9;
-/// How often P_XY's captions leave a usual colour out.
+/// How often P_XY's captions leave a usual colour or texture out.
 pub const USUAL_UNSAID: f64 = 0.8;
-
-/// Nouns that in P_XY have one colour in [`USUAL_COLOUR`] of their pictures, which captions then mostly leave out.
-const COLOURS: [(&str, Colour); 6] = [
-    ("sheep", Colour::White),
-    ("book", Colour::Green),
-    ("suitcase", Colour::Red),
-    ("cup", Colour::Yellow),
-    ("car", Colour::Red),
-    ("dog", Colour::Brown),
-];
-
-/// Nouns beside which, in [`USUAL_COMPANY`] of their pictures in P_XY, a certain bystander stands. Captions never mention bystanders.
-const COMPANY: [(&str, &str); 6] = [
-    ("train", "horse"),
-    ("elephant", "apple"),
-    ("backpack", "orange"),
-    ("boat", "giraffe"),
-    ("vase", "cow"),
-    ("banana", "girl"),
-];
 
 /// The colour that `noun` usually has in P_XY, for the few nouns that have one.
 pub fn usual_colour(noun: Noun) -> Option<Colour> {
-    COLOURS
-        .iter()
-        .find(|(word, _)| *word == noun.word())
-        .map(|(_, colour)| *colour)
+    entry(noun.world().tables().usual_colours, noun)
+}
+
+/// The texture that `noun` usually has in P_XY, for the few nouns that have one.
+pub fn usual_texture(noun: Noun) -> Option<Texture> {
+    entry(noun.world().tables().usual_textures, noun)
 }
 
 /// The bystander that P_XY usually puts beside `noun`, for the few nouns that have one.
 pub fn usual_company(noun: Noun) -> Option<Noun> {
-    COMPANY
-        .iter()
-        .find(|(word, _)| *word == noun.word())
-        .and_then(|(_, company)| Noun::from_word(company))
+    let company = entry(noun.world().tables().usual_company, noun)?;
+    noun.world().noun_called(company)
 }
 
-/// Whether `statement` names a noun in another colour than its usual one.
+fn entry<T: Copy>(table: &[(&str, T)], noun: Noun) -> Option<T> {
+    table
+        .iter()
+        .find(|(word, _)| *word == noun.word())
+        .map(|(_, usual)| *usual)
+}
+
+/// Whether `statement` names a noun in another colour or texture than its usual one.
 pub fn against_bias(statement: &Statement) -> bool {
+    fn differ<T: PartialEq>(said: Option<T>, usual: Option<T>) -> bool {
+        said.is_some() && usual.is_some() && said != usual
+    }
     statement
         .objects()
-        .any(|o| match (o.colour, usual_colour(o.noun)) {
-            (Some(said), Some(usual)) => said != usual,
-            _ => false,
-        })
+        .any(|o| differ(o.colour, usual_colour(o.noun)) || differ(o.texture, usual_texture(o.noun)))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::tables::World;
     use super::*;
 
     #[test]
-    fn a_quarter_is_held_out_evenly() {
-        for noun in Noun::all() {
-            let n = Colour::ALL
-                .into_iter()
-                .filter(|&c| held_out_colour(noun, c))
-                .count();
-            assert_eq!(n, 2, "{}", noun.word());
+    fn about_a_quarter_is_held_out_evenly() {
+        for world in World::ALL {
+            for noun in world.nouns() {
+                let colours = Colour::ALL.into_iter().filter(|&c| held_out_colour(noun, c));
+                assert_eq!(colours.count(), 2, "{}", noun.word());
+                let textures = Texture::ALL.into_iter().filter(|&t| held_out_texture(noun, t));
+                assert_eq!(textures.count(), 1, "{}", noun.word());
+            }
+            let nouns: Vec<Noun> = world.nouns().collect();
+            let all = nouns.len() * (nouns.len() - 1) / 2;
+            let pairs = || {
+                nouns
+                    .iter()
+                    .enumerate()
+                    .flat_map(|(i, &a)| nouns[..i].iter().map(move |&b| (a, b)))
+            };
+            let held = pairs().filter(|&(a, b)| held_out_nouns(a, b)).count();
+            assert!(
+                (0.2..0.3).contains(&(held as f64 / all as f64)),
+                "{held} of {all}"
+            );
+            assert!(pairs().all(|(a, b)| held_out_nouns(a, b) == held_out_nouns(b, a)));
         }
-        let nouns: Vec<Noun> = Noun::all().collect();
-        let all = nouns.len() * (nouns.len() - 1) / 2;
-        let pairs = || {
-            nouns
-                .iter()
-                .enumerate()
-                .flat_map(|(i, &a)| nouns[..i].iter().map(move |&b| (a, b)))
-        };
-        let held = pairs().filter(|&(a, b)| held_out_nouns(a, b)).count();
-        assert!(
-            (0.2..0.3).contains(&(held as f64 / all as f64)),
-            "{held} of {all}"
-        );
-        assert!(pairs().all(|(a, b)| held_out_nouns(a, b) == held_out_nouns(b, a)));
     }
 
     #[test]
     fn biases_do_not_ask_for_what_is_held_out() {
-        let mut n = [0, 0];
-        for noun in Noun::all() {
-            if let Some(colour) = usual_colour(noun) {
-                n[0] += 1;
+        for world in World::ALL {
+            let mut n = [0, 0];
+            for noun in world.nouns() {
+                let (colour, texture, company) =
+                    (usual_colour(noun), usual_texture(noun), usual_company(noun));
+                let kinds = [colour.is_some(), texture.is_some(), company.is_some()];
                 assert!(
-                    !held_out_colour(noun, colour),
-                    "{} {}",
-                    colour.word(),
+                    kinds.iter().filter(|k| **k).count() <= 1,
+                    "{} has several biases",
+                    noun.word()
+                );
+                n[0] += usize::from(colour.is_some() || texture.is_some());
+                n[1] += usize::from(company.is_some());
+                assert!(
+                    !colour.is_some_and(|c| held_out_colour(noun, c)),
+                    "{}",
+                    noun.word()
+                );
+                assert!(
+                    !texture.is_some_and(|t| held_out_texture(noun, t)),
+                    "{}",
+                    noun.word()
+                );
+                assert!(
+                    !company.is_some_and(|c| c == noun || held_out_nouns(noun, c)),
+                    "{}",
                     noun.word()
                 );
             }
-            if let Some(company) = usual_company(noun) {
-                n[1] += 1;
-                assert!(
-                    company != noun && !held_out_nouns(noun, company),
-                    "{} {}",
-                    noun.word(),
-                    company.word()
-                );
-                assert!(usual_colour(noun).is_none(), "{} has both biases", noun.word());
-            }
+            let tables = world.tables();
+            assert_eq!(
+                n,
+                [
+                    tables.usual_colours.len() + tables.usual_textures.len(),
+                    tables.usual_company.len()
+                ],
+                "a table names what the world does not have"
+            );
+            assert!(n[0] >= 2 && n[1] >= 2, "{n:?}");
         }
-        assert!(
-            n[0] >= 4 && n[1] >= 4,
-            "{n:?}: too few nouns of the tables are in the world"
-        );
     }
 }

@@ -1,9 +1,62 @@
-//! Sprites: decoded, cropped, scaled and recoloured once, then kept.
+//! Sprites: drawn once, then kept.
 
 use std::sync::OnceLock;
 
-use super::nouns::{Colour, N_NOUNS, Noun};
-use super::scene::{BYSTANDER_SIZE, MAIN_SIZES};
+use super::nouns::{Colour, Noun, Texture};
+use super::tables::World;
+
+/// A noun as it is painted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Look {
+    pub noun: Noun,
+    /// `None`: the art's own colours.
+    pub colour: Option<Colour>,
+    /// `None` in worlds without textures.
+    pub texture: Option<Texture>,
+}
+
+impl Look {
+    /// All looks of a world, by number.
+    pub(super) fn all(world: World) -> impl Iterator<Item = Self> {
+        let own = world.has_own_colours().then_some(None);
+        let colours: Vec<Option<Colour>> = own.into_iter().chain(Colour::ALL.map(Some)).collect();
+        let textures: Vec<Option<Texture>> = match world.textures() {
+            [] => vec![None],
+            textures => textures.iter().copied().map(Some).collect(),
+        };
+        world.nouns().flat_map(move |noun| {
+            let textures = textures.clone();
+            let paints = colours
+                .clone()
+                .into_iter()
+                .flat_map(move |colour| textures.clone().into_iter().map(move |texture| (colour, texture)));
+            paints.map(move |(colour, texture)| Self {
+                noun,
+                colour,
+                texture,
+            })
+        })
+    }
+
+    /// Its number.
+    ///
+    /// # Panics
+    /// If the world does not have it: art in its own colours in a world without such art.
+    pub(super) fn index(self) -> usize {
+        let world = self.noun.world();
+        let own = usize::from(world.has_own_colours());
+        let colour = match self.colour {
+            Some(colour) => own + colour.index(),
+            None => {
+                assert_eq!(own, 1, "a {} without a colour", self.noun.word());
+                0
+            }
+        };
+        let n_textures = world.textures().len().max(1);
+        (self.noun.index() * (own + Colour::ALL.len()) + colour) * n_textures
+            + self.texture.map_or(0, Texture::index)
+    }
+}
 
 /// A sprite ready to be pasted.
 #[derive(Debug)]
@@ -16,65 +69,44 @@ pub(super) struct Stamp {
     pub rgba: Vec<[u8; 4]>,
 }
 
-const N_PAINTS: usize = Colour::ALL.len() + 1;
-const N_SIZES: usize = 1 + (*MAIN_SIZES.end() - *MAIN_SIZES.start() + 1) as usize;
+/// The sizes that sprites of a world have, the bystanders' first.
+pub(super) fn sizes(world: World) -> impl Iterator<Item = u8> + Clone {
+    std::iter::once(world.bystander_size()).chain(world.main_sizes())
+}
 
-/// The sprite of `noun`, its longer side `size` pixels, recoloured or (`None`) in the art's own colours.
+/// A sprite, its longer side `size` pixels.
 ///
 /// # Panics
-/// If `size` is none of the world's sizes.
-pub(super) fn stamp(noun: Noun, colour: Option<Colour>, size: u8) -> &'static Stamp {
-    static CACHE: [OnceLock<Stamp>; N_NOUNS * N_PAINTS * N_SIZES] =
-        [const { OnceLock::new() }; N_NOUNS * N_PAINTS * N_SIZES];
-    let paint = colour.map_or(0, |c| 1 + c.index());
-    let scale = if size == BYSTANDER_SIZE {
-        0
-    } else {
-        assert!(
-            MAIN_SIZES.contains(&size),
-            "a sprite of {size} pixels, expected {BYSTANDER_SIZE} or {MAIN_SIZES:?}"
-        );
-        1 + usize::from(size - MAIN_SIZES.start())
-    };
-    CACHE[(noun.index() * N_PAINTS + paint) * N_SIZES + scale].get_or_init(|| {
-        let mut layer = art(noun).scaled(usize::from(size));
-        if let Some(colour) = colour {
-            layer.recolour(colour);
-        }
-        layer.stamp()
-    })
+/// If `size` is none of the world's sizes, or the world does not have this look.
+pub(super) fn stamp(look: Look, size: u8) -> &'static Stamp {
+    static CACHE: [OnceLock<Vec<OnceLock<Stamp>>>; World::ALL.len()] =
+        [const { OnceLock::new() }; World::ALL.len()];
+    let world = look.noun.world();
+    let scale = sizes(world).position(|s| s == size);
+    let scale = scale.unwrap_or_else(|| {
+        let known: Vec<u8> = sizes(world).collect();
+        panic!("a sprite of {size} pixels, expected one of {known:?}")
+    });
+    let n_sizes = sizes(world).count();
+    let stamps = CACHE[world as usize].get_or_init(|| {
+        (0..Look::all(world).count() * n_sizes)
+            .map(|_| OnceLock::new())
+            .collect()
+    });
+    stamps[look.index() * n_sizes + scale]
+        .get_or_init(|| (world.tables().draw)(look, usize::from(size)).stamp())
 }
 
 /// A picture with transparency: `height * width` of premultiplied RGBA, 0 to 1.
 #[derive(Debug, Clone)]
-struct Layer {
-    width: usize,
-    height: usize,
-    rgba: Vec<[f32; 4]>,
-}
-
-/// The art of `noun`, cropped to where it is not transparent.
-fn art(noun: Noun) -> &'static Layer {
-    static CACHE: [OnceLock<Layer>; N_NOUNS] = [const { OnceLock::new() }; N_NOUNS];
-    CACHE[noun.index()].get_or_init(|| {
-        let picture = image::load_from_memory_with_format(noun.art(), image::ImageFormat::Png)
-            .expect("the embedded art is a PNG")
-            .to_rgba8();
-        let premultiply = |p: &image::Rgba<u8>| {
-            let [r, g, b, a] = p.0.map(|v| f32::from(v) / 255.0);
-            [r * a, g * a, b * a, a]
-        };
-        let layer = Layer {
-            width: picture.width() as usize,
-            height: picture.height() as usize,
-            rgba: picture.pixels().map(premultiply).collect(),
-        };
-        layer.cropped()
-    })
+pub(super) struct Layer {
+    pub width: usize,
+    pub height: usize,
+    pub rgba: Vec<[f32; 4]>,
 }
 
 impl Layer {
-    fn cropped(&self) -> Self {
+    pub(super) fn cropped(&self) -> Self {
         let visible = |x: usize, y: usize| self.rgba[y * self.width + x][3] > 0.0;
         let columns: Vec<usize> = (0..self.width)
             .filter(|&x| (0..self.height).any(|y| visible(x, y)))
@@ -91,7 +123,7 @@ impl Layer {
     }
 
     /// Area average, so that the longer side has `size` pixels. On premultiplied colours: sharper filters leave dotted edges.
-    fn scaled(&self, size: usize) -> Self {
+    pub(super) fn scaled(&self, size: usize) -> Self {
         let longer = self.width.max(self.height);
         let to = |side: usize| ((side * size + longer / 2) / longer).max(1);
         let (width, height) = (to(self.width), to(self.height));
@@ -117,7 +149,7 @@ impl Layer {
     /// Paints the layer in `colour`, keeping its shading: each pixel's brightness against the layer's own mean decides how far it
     /// goes from the colour's shade to black or to white. Light and dark art alike come out in the colour asked for, which
     /// changing hue or lightness alone does not give.
-    fn recolour(&mut self, colour: Colour) {
+    pub(super) fn recolour(&mut self, colour: Colour) {
         let luma = |[r, g, b, _]: [f32; 4]| 0.299 * r + 0.587 * g + 0.114 * b; // premultiplied: luma * alpha
         let (sum, weight) = self
             .rgba
@@ -199,33 +231,30 @@ mod tests {
 
     #[test]
     fn every_sprite_has_the_size_and_the_colour_asked_for() {
-        for noun in Noun::all() {
-            for colour in Colour::ALL {
-                let stamp = stamp(noun, Some(colour), 28);
-                assert_eq!(stamp.width.max(stamp.height), 28, "{}", noun.word());
+        for world in World::ALL {
+            for (number, look) in Look::all(world).enumerate() {
+                assert_eq!(look.index(), number);
+                let Some(colour) = look.colour else { continue };
+                let size = *world.main_sizes().start() + 1;
+                let stamp = stamp(look, size);
+                assert_eq!(stamp.width.max(stamp.height), usize::from(size), "{look:?}");
                 let alpha: u32 = stamp.rgba.iter().map(|p| u32::from(p[3])).sum();
-                assert!(alpha > 100 * 255, "{} is nearly invisible: {alpha}", noun.word());
+                let least = 25 * world.unit() * world.unit();
+                assert!(
+                    alpha > 255 * least as u32,
+                    "{look:?} is nearly invisible: {alpha}"
+                );
                 let mean: [f32; 3] = std::array::from_fn(|i| {
                     stamp.rgba.iter().map(|p| u32::from(p[i])).sum::<u32>() as f32 / alpha as f32
                 });
                 let distance = |c: Colour| -> f32 {
-                    c.shade()
-                        .iter()
-                        .zip(mean)
-                        .map(|(s, m)| (s - m) * (s - m))
-                        .sum::<f32>()
-                        .sqrt()
+                    let off = c.shade().into_iter().zip(mean).map(|(s, m)| (s - m).powi(2));
+                    off.sum::<f32>().sqrt()
                 };
                 let nearest = Colour::ALL
                     .into_iter()
                     .min_by(|a, b| distance(*a).total_cmp(&distance(*b)));
-                assert_eq!(
-                    nearest,
-                    Some(colour),
-                    "a {} {} looks otherwise: {mean:?}",
-                    colour.word(),
-                    noun.word()
-                );
+                assert_eq!(nearest, Some(colour), "{look:?} looks otherwise: {mean:?}");
             }
         }
     }

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use super::nouns::{Colour, Noun};
+use super::nouns::{Colour, Noun, Texture};
 use super::scene::{Relation, Scene, Sprite};
+use super::tables::World;
 
 /// A thing a caption names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,10 +13,12 @@ pub struct Object {
     pub noun: Noun,
     /// Its colour, if the caption says one.
     pub colour: Option<Colour>,
+    /// Its texture, if the caption says one.
+    pub texture: Option<Texture>,
 }
 
 /// A caption's meaning, in the caption's order: one or two objects, and where the first stands to the second, if that is said.
-/// The two nouns differ.
+/// The two nouns are of one world, and differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Statement {
     /// The object named first.
@@ -71,18 +74,33 @@ pub fn truth(statement: &Statement, scene: &Scene) -> Truth {
 }
 
 fn object_truth(object: Object, scene: &Scene) -> Truth {
-    let colour = |actual: Option<Colour>| match (object.colour, actual) {
-        (None, _) => Truth::True,
-        (Some(_), None) => Truth::Unknown,
-        (Some(said), Some(actual)) if said == actual => Truth::True,
-        (Some(_), Some(_)) => Truth::False,
-    };
+    fn part<T: PartialEq>(said: Option<T>, actual: Option<T>) -> Truth {
+        match (said, actual) {
+            (None, _) => Truth::True,
+            (Some(_), None) => Truth::Unknown,
+            (said, actual) if said == actual => Truth::True,
+            _ => Truth::False,
+        }
+    }
+    let parts =
+        |sprite: &Sprite| part(object.colour, sprite.colour).and(part(object.texture, sprite.texture));
     if let Some(sprite) = scene.main().find(|sprite| sprite.noun == object.noun) {
-        return colour(sprite.colour);
+        return parts(sprite);
     }
     match scene.bystander.filter(|sprite| sprite.noun == object.noun) {
-        Some(sprite) => Truth::Unknown.and(colour(sprite.colour)),
+        Some(sprite) => Truth::Unknown.and(parts(&sprite)),
         None => Truth::False,
+    }
+}
+
+impl Object {
+    /// The noun without any attribute.
+    pub fn plain(noun: Noun) -> Self {
+        Self {
+            noun,
+            colour: None,
+            texture: None,
+        }
     }
 }
 
@@ -92,12 +110,18 @@ impl Statement {
         let object = |sprite: &Sprite| Object {
             noun: sprite.noun,
             colour: sprite.colour,
+            texture: sprite.texture,
         };
         Self {
             first: object(&scene.first),
             second: scene.second.as_ref().map(object),
             relation: scene.relation(),
         }
+    }
+
+    /// The world it speaks of.
+    pub fn world(&self) -> World {
+        self.first.noun.world()
     }
 
     /// Its objects, in the caption's order.
@@ -127,21 +151,24 @@ impl Statement {
         };
         if turn { self.reversed() } else { *self }
     }
+}
 
+impl World {
     /// Reads a caption or a prompt of the world's grammar, in any case, with or without a full stop:
-    /// `a [colour] noun`, `... and a [colour] noun`, `... on [the] left of a [colour] noun` (or `to the left of`), after `a picture of` or
-    /// `there is` or nothing. `None` for all else, and for a noun or colour that the world does not have.
-    pub fn parse(text: &str) -> Option<Self> {
+    /// `a [colour] [texture] noun`, `... and a [colour] [texture] noun`, `... on [the] left of a [colour] [texture] noun` (or
+    /// `to the left of`), after `a picture of` or `there is` or nothing. `None` for all else, and for a noun, colour or texture that the world
+    /// does not have.
+    pub fn parse(self, text: &str) -> Option<Statement> {
         let text = text.trim().trim_end_matches('.').to_lowercase();
         let words: Vec<&str> = text.split_whitespace().collect();
         let words = match words.as_slice() {
             ["a", "picture", "of", rest @ ..] | ["there", "is", rest @ ..] => rest,
             all => all,
         };
-        let (first, rest) = parse_object(words)?;
+        let (first, rest) = self.parse_object(words)?;
         let (relation, rest) = match rest {
             [] => {
-                return Some(Self {
+                return Some(Statement {
                     first,
                     second: None,
                     relation: None,
@@ -153,39 +180,33 @@ impl Statement {
             }
             _ => return None,
         };
-        let (second, rest) = parse_object(rest)?;
-        (rest.is_empty() && first.noun != second.noun).then_some(Self {
+        let (second, rest) = self.parse_object(rest)?;
+        (rest.is_empty() && first.noun != second.noun).then_some(Statement {
             first,
             second: Some(second),
             relation,
         })
     }
-}
 
-/// An object at the start of `words`, and the words after it.
-fn parse_object<'a, 'w>(words: &'w [&'a str]) -> Option<(Object, &'w [&'a str])> {
-    let (&article, rest) = words.split_first()?;
-    if !matches!(article, "a" | "an") {
-        return None;
+    /// An object at the start of `words`, and the words after it.
+    fn parse_object<'a, 'w>(self, words: &'w [&'a str]) -> Option<(Object, &'w [&'a str])> {
+        let (&article, mut rest) = words.split_first()?;
+        if !matches!(article, "a" | "an") {
+            return None;
+        }
+        let colour = rest.first().and_then(|word| Colour::from_word(word));
+        rest = &rest[usize::from(colour.is_some())..];
+        let texture = rest.first().and_then(|word| Texture::from_word(word));
+        let texture = texture.filter(|texture| self.textures().contains(texture));
+        rest = &rest[usize::from(texture.is_some())..];
+        let (&word, rest) = rest.split_first()?;
+        let object = Object {
+            noun: self.noun_called(word)?,
+            colour,
+            texture,
+        };
+        Some((object, rest))
     }
-    let (&word, after) = rest.split_first()?;
-    if let Some(colour) = Colour::from_word(word) {
-        let (&word, after) = after.split_first()?;
-        return Some((
-            Object {
-                noun: Noun::from_word(word)?,
-                colour: Some(colour),
-            },
-            after,
-        ));
-    }
-    Some((
-        Object {
-            noun: Noun::from_word(word)?,
-            colour: None,
-        },
-        after,
-    ))
 }
 
 /// As T2I-CompBench writes it: always `a`, never `an`.
@@ -194,6 +215,9 @@ impl fmt::Display for Object {
         f.write_str("a ")?;
         if let Some(colour) = self.colour {
             write!(f, "{} ", colour.word())?;
+        }
+        if let Some(texture) = self.texture {
+            write!(f, "{} ", texture.word())?;
         }
         f.write_str(self.noun.word())
     }
@@ -216,17 +240,20 @@ mod tests {
     use super::*;
 
     fn noun(word: &str) -> Noun {
-        Noun::from_word(word).expect("a noun of the world")
+        World::Emoji.noun_called(word).expect("a noun of the world")
     }
 
     fn says(text: &str) -> Statement {
-        Statement::parse(text).unwrap_or_else(|| panic!("`{text}` is not understood"))
+        World::Emoji
+            .parse(text)
+            .unwrap_or_else(|| panic!("`{text}` is not understood"))
     }
 
     fn sprite(word: &str, colour: Option<Colour>, centre: [u8; 2]) -> Sprite {
         Sprite {
             noun: noun(word),
             colour,
+            texture: None,
             size: 28,
             centre,
         }
@@ -290,7 +317,8 @@ mod tests {
             says("a red orange").first,
             Object {
                 noun: noun("orange"),
-                colour: Some(Colour::Red)
+                colour: Some(Colour::Red),
+                texture: None,
             }
         );
         for text in [
@@ -307,8 +335,50 @@ mod tests {
             "a train on the left of",
             "a train and a cow and a horse",
             "the train",
+            "a striped train",
+            "a circle",
         ] {
-            assert_eq!(Statement::parse(text), None, "{text}");
+            assert_eq!(World::Emoji.parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn textures_are_said_and_true_or_false() {
+        let says = |text: &str| World::Shapes.parse(text);
+        let text = "a red striped circle on the left of a dotted square";
+        let statement = says(text).expect("the grammar");
+        assert_eq!(statement.to_string(), text);
+        assert_eq!(statement.first.texture, Some(Texture::Striped));
+        for text in ["a striped red circle", "a striped solid circle", "a train"] {
+            assert_eq!(says(text), None, "{text}");
+        }
+        let shape = |word, colour, texture, centre| Sprite {
+            noun: World::Shapes.noun_called(word).expect("a shape"),
+            colour: Some(colour),
+            texture: Some(texture),
+            size: 14,
+            centre,
+        };
+        let scene = Scene {
+            first: shape("circle", Colour::Red, Texture::Striped, [8, 16]),
+            second: Some(shape("square", Colour::Blue, Texture::Dotted, [24, 16])),
+            bystander: Some(shape("star", Colour::Green, Texture::Solid, [4, 4])),
+            background: [200; 3],
+        };
+        for (text, expected) in [
+            (text, Truth::True),
+            ("a striped circle and a dotted square", Truth::True),
+            ("a dotted circle and a striped square", Truth::False),
+            ("a red dotted circle", Truth::False),
+            ("a blue striped circle", Truth::False),
+            ("a solid star", Truth::Unknown),
+            ("a dotted star", Truth::False),
+        ] {
+            assert_eq!(
+                truth(&says(text).expect("the grammar"), &scene),
+                expected,
+                "{text}"
+            );
         }
     }
 

@@ -15,7 +15,7 @@ use eclipse_t2i::models::unet::{self, BlockType, Conditioning, TimeShift, UNet, 
 use eclipse_t2i::noise::Noise;
 use eclipse_t2i::train::clip::write_word_tokenizer;
 use eclipse_t2i::weights::{Mapping, Parameter, parameters};
-use eclipse_t2i::world;
+use eclipse_t2i::world::World;
 use safetensors::{Dtype, tensor::TensorView};
 
 /// Name of weights in diffusers' folders.
@@ -112,7 +112,7 @@ pub fn clip_config(n_vocab: usize) -> ClipConfig {
         projection_dim: D_CLIP,
         num_hidden_layers: 1,
         num_attention_heads: 2,
-        max_position_embeddings: world::CONTEXT,
+        max_position_embeddings: World::Emoji.context(),
         eos_token_id: n_vocab as u32 - 1,
         ..Default::default()
     };
@@ -132,7 +132,8 @@ pub fn clip_config(n_vocab: usize) -> ClipConfig {
 /// A random CLIP for the emoji world, a published folder of 100 kB.
 pub fn write_clip(dir: &Path) {
     std::fs::create_dir_all(dir).expect("a folder");
-    let n_vocab = write_word_tokenizer(&world::vocabulary(), world::CONTEXT, dir).expect("a tokenizer");
+    let n_vocab =
+        write_word_tokenizer(&World::Emoji.vocabulary(), World::Emoji.context(), dir).expect("a tokenizer");
     let config = clip_config(n_vocab);
     write_model(
         dir,
@@ -153,7 +154,7 @@ pub fn prior_config() -> PriorConfig {
         d_head: 8,
         n_layers: 2,
         d_clip: D_CLIP,
-        n_text: world::CONTEXT,
+        n_text: World::Emoji.context(),
         n_extra: PriorConfig::N_EXTRA,
         ..Default::default()
     }

@@ -306,7 +306,7 @@ fn a_run_that_blows_up_names_the_step() {
 
 /// Random pairs: what a prior learns of them is by heart.
 fn pairs(n: usize) -> Arc<Pairs> {
-    let (n_text, mut noise) = (eclipse_t2i::world::CONTEXT, Noise::new(11));
+    let (n_text, mut noise) = (eclipse_t2i::world::World::Emoji.context(), Noise::new(11));
     let mut texts = |n: usize| Texts {
         d_clip: D_CLIP,
         n_text,

@@ -18,7 +18,7 @@ use crate::train::clip::{BatchMaker, ClipRecipe, optimizer, write_word_tokenizer
 use crate::train::schedule::SteppedLr;
 use crate::train::session::{self, SessionOptions};
 use crate::weights::write_json;
-use crate::world;
+use crate::world::World;
 
 /// Mean square of an embedding's entries, as of OpenAI's ViT-L/14 (norm 10 in 768 dimensions): the weights of the paper's two losses
 /// mean something only at this size.
@@ -30,6 +30,8 @@ const N_SCALED_BY: usize = 2000;
 /// What is to be made, and where.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pretrain {
+    /// The world.
+    pub world: World,
     /// How.
     pub recipe: ClipRecipe,
     /// How much is measured in the end.
@@ -45,7 +47,7 @@ pub struct Pretrain {
 /// What `pretrain.json` beside a model says of how it was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PretrainRecord {
-    /// `emoji`.
+    /// Its name.
     pub world: String,
     /// Nouns of the world.
     pub n_nouns: usize,
@@ -67,35 +69,37 @@ pub struct PretrainRecord {
     pub bars: Bars,
 }
 
-/// Trains the `emoji` world's CLIP (or goes on training it), writes it to `request.out` and measures what was written. `progress` gets
+/// Trains a world's CLIP (or goes on training it), writes it to `request.out` and measures what was written. `progress` gets
 /// every step's number and loss.
 ///
 /// # Errors
 /// [`PretrainError`]. The model's folder is touched only when training is over.
-pub fn pretrain_emoji(
+pub fn pretrain_clip(
     request: &Pretrain,
     progress: impl FnMut(usize, f32) + Send + 'static,
 ) -> Result<PretrainRecord, PretrainError> {
     let Pretrain {
+        world,
         recipe,
         sizes,
         out,
         run_dir,
         device: spec,
     } = request;
+    let world = *world;
     let device = spec.device()?;
     files::create_dir(run_dir)?;
     claim(
         run_dir,
         &Claimed {
-            n_nouns: world::N_NOUNS,
+            n_nouns: world.n_nouns(),
             recipe: recipe.clone(),
         },
     )?;
-    let n_vocab = write_word_tokenizer(&world::vocabulary(), world::CONTEXT, run_dir)?;
-    let tokenizer = Tokenizer::load(run_dir, world::CONTEXT)?;
+    let n_vocab = write_word_tokenizer(&world.vocabulary(), world.context(), run_dir)?;
+    let tokenizer = Tokenizer::load(run_dir, world.context())?;
     let preprocess = recipe.preprocess();
-    let maker = BatchMaker::new(recipe.clone(), tokenizer, preprocess.clone());
+    let maker = BatchMaker::new(world, recipe.clone(), tokenizer, preprocess.clone());
     maker.batch(1, &device)?; // so that what is wrong with tokenizer or preprocessing shows before training
     let options = SessionOptions {
         n_steps: recipe.n_steps,
@@ -106,7 +110,7 @@ pub fn pretrain_emoji(
     let log = MetricsLog::open_after(&metrics, resumed_after)?;
     let started = Instant::now();
     let trained = session::fit(
-        recipe.trainer(n_vocab, &device.clone().autodiff()),
+        recipe.trainer(world, n_vocab, &device.clone().autodiff()),
         optimizer(recipe),
         SteppedLr::new(recipe.schedule()),
         move |step, device| {
@@ -120,18 +124,18 @@ pub fn pretrain_emoji(
     )?;
     let seconds = started.elapsed().as_secs_f64();
 
-    let config = recipe.model(n_vocab);
+    let config = recipe.model(world, n_vocab);
     let publish = |clip: &crate::models::clip::Clip, dir: &Path, dtype| -> Result<(), PretrainError> {
         files::create_dir(dir)?;
         clip.save(&config, dir, dtype)?;
-        write_word_tokenizer(&world::vocabulary(), world::CONTEXT, dir)?;
+        write_word_tokenizer(&world.vocabulary(), world.context(), dir)?;
         write_json(&dir.join("preprocessor_config.json"), &preprocess.to_json())?;
         Ok(())
     };
     // Raw, to measure its size; then as it is to be used.
     let raw = run_dir.join("raw");
     publish(&trained.clip, &raw, DType::F32)?;
-    let (z_x, z_y) = sample(&FrozenClip::load(&raw, &device)?, recipe.seed)?;
+    let (z_x, z_y) = sample(world, &FrozenClip::load(&raw, &device)?, recipe.seed)?;
     let rescaled_by = [&z_x, &z_y].map(|z| (MEAN_SQUARE / mean_square(z)).sqrt());
     let tau = f64::from(trained.clip.scale().into_scalar::<f32>()).recip();
     publish(
@@ -139,10 +143,10 @@ pub fn pretrain_emoji(
         out,
         DType::F16,
     )?;
-    let bars = measure(&FrozenClip::load(out, &device)?, *sizes, recipe.seed)?;
+    let bars = measure(world, &FrozenClip::load(out, &device)?, *sizes, recipe.seed)?;
     let record = PretrainRecord {
-        world: "emoji".into(),
-        n_nouns: world::N_NOUNS,
+        world: world.name().into(),
+        n_nouns: world.n_nouns(),
         version: env!("CARGO_PKG_VERSION").into(),
         device: spec.to_string(),
         seconds,
@@ -166,8 +170,9 @@ struct Claimed {
 }
 
 /// z_x and z_y of pairs of W.
-fn sample(clip: &FrozenClip, seed: u64) -> Result<(Embeddings, Embeddings), PretrainError> {
-    let (scenes, captions): (Vec<_>, Vec<_>) = world::sample_w(N_SCALED_BY, seed + (1 << 43))
+fn sample(world: World, clip: &FrozenClip, seed: u64) -> Result<(Embeddings, Embeddings), PretrainError> {
+    let (scenes, captions): (Vec<_>, Vec<_>) = world
+        .sample_w(N_SCALED_BY, seed + (1 << 43))
         .into_iter()
         .map(|pair| (pair.scene, pair.caption))
         .unzip();
@@ -187,9 +192,16 @@ mod tests {
     /// The whole way, in small: what it writes loads as a published CLIP and is of the right size; another recipe is refused.
     #[test]
     fn from_nothing_to_a_published_folder() {
+        for world in World::ALL {
+            to_a_published_folder(world);
+        }
+    }
+
+    fn to_a_published_folder(world: World) {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let request = Pretrain {
-            recipe: ClipRecipe::smoke(),
+            world,
+            recipe: ClipRecipe::smoke(world),
             sizes: BarSizes {
                 n_captions: 12,
                 n_probe: 60,
@@ -199,8 +211,11 @@ mod tests {
             run_dir: dir.path().join("run"),
             device: DeviceSpec::default(),
         };
-        let record = pretrain_emoji(&request, |_, _| {}).expect("it can be made");
-        assert_eq!(record.bars.0.len(), 8);
+        let record = pretrain_clip(&request, |_, _| {}).expect("it can be made");
+        assert_eq!(
+            record.bars.0.len(),
+            if world.textures().is_empty() { 8 } else { 10 }
+        );
         assert!(
             record
                 .bars
@@ -218,7 +233,7 @@ mod tests {
 
         let device = DeviceSpec::default().device().expect("the default device exists");
         let clip = FrozenClip::load(&request.out, &device).expect("the folder loads");
-        let (z_x, z_y) = sample(&clip, 0).expect("it encodes");
+        let (z_x, z_y) = sample(world, &clip, 0).expect("it encodes");
         for z in [&z_x, &z_y] {
             assert!(
                 (mean_square(z) / MEAN_SQUARE - 1.0).abs() < 0.02,
@@ -227,7 +242,7 @@ mod tests {
             );
         }
 
-        let again = pretrain_emoji(&request, |step, _| panic!("step {step} is done")).expect("nothing to do");
+        let again = pretrain_clip(&request, |step, _| panic!("step {step} is done")).expect("nothing to do");
         assert_eq!((again.resumed_after, &again.bars), (12, &record.bars));
         let other = Pretrain {
             recipe: ClipRecipe {
@@ -236,9 +251,7 @@ mod tests {
             },
             ..request
         };
-        let error = pretrain_emoji(&other, |_, _| {})
-            .expect_err("refused")
-            .to_string();
+        let error = pretrain_clip(&other, |_, _| {}).expect_err("refused").to_string();
         assert!(error.contains("holds a run of another recipe"), "{error}");
     }
 }

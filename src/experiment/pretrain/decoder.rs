@@ -27,7 +27,7 @@ use crate::train::schedule::SteppedLr;
 use crate::train::session::{self, SessionOptions};
 use crate::weights::{self, Checkpoint, write_json};
 use crate::world::checker::{Checker, Verdict, verdict};
-use crate::world::{self, Scene, Statement};
+use crate::world::{Scene, Statement, World};
 
 /// Pictures of W from which it is measured how to read z_x.
 const N_READ: usize = 6000;
@@ -40,6 +40,8 @@ const N_COLUMNS: usize = 12;
 /// What is to be made, and where.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DecoderPretrain {
+    /// The world.
+    pub world: World,
     /// How.
     pub recipe: DecoderRecipe,
     /// Folder of the frozen CLIP whose z_x is read.
@@ -57,7 +59,7 @@ pub struct DecoderPretrain {
 /// What `pretrain.json` beside a decoder says of how it was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DecoderRecord {
-    /// `emoji`.
+    /// Its name.
     pub world: String,
     /// Nouns of the world.
     pub n_nouns: usize,
@@ -86,9 +88,12 @@ pub struct Found {
     pub object: f64,
     /// Share of the painted ones that are there in their colour.
     pub colour: f64,
+    /// Share of the objects that are there in their texture; `None` in worlds without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub texture: Option<f64>,
     /// Share of the pairs that are there and stand as they should.
     pub relation: f64,
-    /// Share of the pictures in which all objects and colours are right.
+    /// Share of the pictures in which all objects are right in all that is said of them.
     pub picture: f64,
 }
 
@@ -125,10 +130,18 @@ impl std::fmt::Display for DecoderScores {
             settings.n_steps, settings.guidance
         )?;
         for (name, found) in [("drawn", &self.drawn), ("true pictures", &self.truth)] {
+            write!(
+                f,
+                "{name}: object {:.3}  colour {:.3}  ",
+                found.object, found.colour
+            )?;
+            if let Some(texture) = found.texture {
+                write!(f, "texture {texture:.3}  ")?;
+            }
             writeln!(
                 f,
-                "{name}: object {:.3}  colour {:.3}  relation {:.3}  all objects and colours of a picture {:.3}",
-                found.object, found.colour, found.relation, found.picture
+                "relation {:.3}  all objects of a picture {:.3}",
+                found.relation, found.picture
             )?;
         }
         writeln!(f, "pixels off by {:.1} of 255", self.rmse)?;
@@ -136,7 +149,7 @@ impl std::fmt::Display for DecoderScores {
     }
 }
 
-/// Trains the `emoji` world's decoder (or goes on training it), writes it to `request.out` and measures what was written. `progress` gets
+/// Trains a world's decoder (or goes on training it), writes it to `request.out` and measures what was written. `progress` gets
 /// every step's number and loss.
 ///
 /// # Errors
@@ -146,6 +159,7 @@ pub fn pretrain_decoder(
     progress: impl FnMut(usize, f32) + Send + 'static,
 ) -> Result<DecoderRecord, PretrainError> {
     let DecoderPretrain {
+        world,
         recipe,
         clip,
         n_asked,
@@ -153,6 +167,7 @@ pub fn pretrain_decoder(
         run_dir,
         device: spec,
     } = request;
+    let world = *world;
     let device = spec.device()?;
     let encoder = ImageEncoder::load(clip, &device)?;
     let fingerprint = Checkpoint::open(clip)?.fingerprint();
@@ -160,16 +175,16 @@ pub fn pretrain_decoder(
     claim(
         run_dir,
         &Claimed {
-            n_nouns: world::N_NOUNS,
+            n_nouns: world.n_nouns(),
             clip: fingerprint.clone(),
             recipe: recipe.clone(),
         },
     )?;
     let d_clip = encoder.config().projection_dim;
-    let batches = DecoderBatches::new(recipe.clone(), encoder);
+    let batches = DecoderBatches::new(world, recipe.clone(), encoder);
     let zero = batches.zero().to_vec();
     let mut z_x = Vec::with_capacity(N_READ * d_clip);
-    let (scenes, known) = pictures(N_READ, recipe.seed + (1 << 43));
+    let (scenes, known) = pictures(world, N_READ, recipe.seed + (1 << 43));
     for pictures in known.chunks(BATCH) {
         z_x.extend(batches.z_x(pictures)?);
     }
@@ -182,7 +197,7 @@ pub fn pretrain_decoder(
     let log = MetricsLog::open_after(&metrics, resumed_after)?;
     let started = Instant::now();
     let trained = session::fit(
-        recipe.trainer(&Readout::new(&scenes, &z_x), &device.clone().autodiff()),
+        recipe.trainer(&Readout::new(world, &scenes, &z_x), &device.clone().autodiff()),
         recipe.optimizer(),
         SteppedLr::new(recipe.schedule()),
         move |step, device| {
@@ -196,12 +211,12 @@ pub fn pretrain_decoder(
     )?;
     let seconds = started.elapsed().as_secs_f64();
 
-    publish(recipe, &trained.average, d_clip, out)?;
+    publish(world, recipe, &trained.average, d_clip, out)?;
     keep_zero_image(&zero, &fingerprint, "f32", &out.join(IMAGE_ENCODER))?;
-    let scores = measure(out, clip, *n_asked, recipe.seed, &device)?;
+    let scores = measure(world, out, clip, *n_asked, recipe.seed, &device)?;
     let record = DecoderRecord {
-        world: "emoji".into(),
-        n_nouns: world::N_NOUNS,
+        world: world.name().into(),
+        n_nouns: world.n_nouns(),
         version: env!("CARGO_PKG_VERSION").into(),
         device: spec.to_string(),
         seconds,
@@ -229,12 +244,18 @@ struct Claimed {
 const IMAGE_ENCODER: &str = "image_encoder";
 
 /// Writes a pipeline that `eclipse generate` draws with.
-fn publish(recipe: &DecoderRecipe, unet: &UNet, d_clip: usize, out: &Path) -> Result<(), PretrainError> {
+fn publish(
+    world: World,
+    recipe: &DecoderRecipe,
+    unet: &UNet,
+    d_clip: usize,
+    out: &Path,
+) -> Result<(), PretrainError> {
     let dir = out.join("unet");
     files::create_dir(&dir)?;
     let file = dir.join("diffusion_pytorch_model.safetensors");
     weights::save(unet, &file, &unet::MAPPING, DType::F16)?;
-    write_json(&dir.join("config.json"), &recipe.model(d_clip))?;
+    write_json(&dir.join("config.json"), &recipe.model(world, d_clip))?;
     let dir = out.join("scheduler");
     files::create_dir(&dir)?;
     write_json(&dir.join("scheduler_config.json"), &recipe.scheduler().to_json())?;
@@ -251,8 +272,9 @@ fn publish(recipe: &DecoderRecipe, unet: &UNet, d_clip: usize, out: &Path) -> Re
 }
 
 /// New pictures of W and their scenes.
-fn pictures(n: usize, seed: u64) -> (Vec<Scene>, Vec<RgbImage>) {
-    world::sample_w(n, seed)
+fn pictures(world: World, n: usize, seed: u64) -> (Vec<Scene>, Vec<RgbImage>) {
+    world
+        .sample_w(n, seed)
         .into_iter()
         .map(|pair| (pair.scene, picture(&pair.scene)))
         .unzip()
@@ -261,6 +283,7 @@ fn pictures(n: usize, seed: u64) -> (Vec<Scene>, Vec<RgbImage>) {
 /// Draws `n` new pictures of W from their true z_x with the pipeline in `dir`, leaves a contact sheet there (true pictures over drawn ones), and
 /// compares.
 fn measure(
+    world: World,
     dir: &Path,
     clip: &Path,
     n: usize,
@@ -270,7 +293,7 @@ fn measure(
     let decoder = FrozenDecoder::load(dir, device)?;
     let encoder = ImageEncoder::load(clip, device)?;
     let settings = decoder.own_settings();
-    let (scenes, truth) = pictures(n, seed + (1 << 44));
+    let (scenes, truth) = pictures(world, n, seed + (1 << 44));
     let (mut drawn, mut cosine) = (Vec::new(), 0.0);
     for (i, truth) in truth.chunks(BATCH).enumerate() {
         let z_x = encoder.encode(truth)?;
@@ -290,7 +313,7 @@ fn measure(
 
     let square: f64 = truth.iter().zip(&drawn).map(|(a, b)| distance(a, b)).sum();
     let n_values = truth.iter().map(|picture| picture.as_raw().len()).sum::<usize>();
-    let checker = Checker::new();
+    let checker = Checker::new(world);
     Ok(DecoderScores {
         settings,
         n_pictures: n,
@@ -310,10 +333,12 @@ fn find(checker: &Checker, scenes: &[Scene], pictures: &[RgbImage]) -> Found {
         .map(|(scene, picture)| verdict(&Statement::describing(scene), &checker.read(picture.as_raw())))
         .collect();
     let objects = || verdicts.iter().flat_map(|v| &v.objects);
-    let is_right = |v: &Verdict| v.objects.iter().all(|o| o.object && o.colour != Some(false));
+    let is_right = |v: &Verdict| v.objects.iter().all(|o| o.all());
+    let has_textures = !checker.world().textures().is_empty();
     Found {
         object: share(objects().map(|o| o.object)),
         colour: share(objects().filter_map(|o| o.colour)),
+        texture: has_textures.then(|| share(objects().filter_map(|o| o.texture))),
         relation: share(verdicts.iter().filter_map(|v| v.relation)),
         picture: share(verdicts.iter().map(is_right)),
     }
@@ -355,6 +380,7 @@ mod tests {
     fn from_nothing_to_a_published_folder() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let request = DecoderPretrain {
+            world: World::Emoji,
             recipe: DecoderRecipe::smoke(),
             clip: Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/emoji/clip"),
             n_asked: 3,
@@ -369,9 +395,11 @@ mod tests {
         let Found {
             object,
             colour,
+            texture,
             relation,
             picture,
         } = scores.truth;
+        assert_eq!(texture, None);
         // The checker reads true pictures; a decoder of four steps draws nothing.
         assert_eq!([object, colour, relation, picture], [1.0; 4]);
         assert_eq!(scores.drawn.picture, 0.0);
@@ -459,18 +487,26 @@ mod tests {
     /// What is drawn is compared with the scene: true renderings are all right, those of other scenes are not.
     #[test]
     fn true_renderings_score_full_marks() {
-        let (scenes, truth) = pictures(20, 5);
-        let checker = Checker::new();
-        let right = find(&checker, &scenes, &truth);
-        assert_eq!(
-            [right.object, right.colour, right.relation, right.picture],
-            [1.0; 4]
-        );
-        let mut others = truth.clone();
-        others.rotate_left(1);
-        let wrong = find(&checker, &scenes, &others);
-        assert!(wrong.object < 0.3 && wrong.picture < 0.2, "{wrong:?}");
-        assert_eq!(distance(&truth[0], &truth[0]), 0.0);
-        assert!(distance(&truth[0], &others[0]) > 0.0);
+        for world in World::ALL {
+            let (scenes, truth) = pictures(world, 20, 5);
+            let checker = Checker::new(world);
+            let right = find(&checker, &scenes, &truth);
+            assert_eq!(
+                [right.object, right.colour, right.relation, right.picture],
+                [1.0; 4]
+            );
+            assert_eq!(right.texture, (!world.textures().is_empty()).then_some(1.0));
+            let mut others = truth.clone();
+            others.rotate_left(1);
+            let wrong = find(&checker, &scenes, &others);
+            // There are few shapes: some are there by chance.
+            let by_chance = if world == World::Shapes { 0.6 } else { 0.3 };
+            assert!(
+                wrong.object < by_chance && wrong.picture < 0.2,
+                "{world} {wrong:?}"
+            );
+            assert_eq!(distance(&truth[0], &truth[0]), 0.0);
+            assert!(distance(&truth[0], &others[0]) > 0.0);
+        }
     }
 }

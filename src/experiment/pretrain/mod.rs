@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use clip::{MEAN_SQUARE, Pretrain, PretrainRecord, pretrain_emoji};
+pub use clip::{MEAN_SQUARE, Pretrain, PretrainRecord, pretrain_clip};
 pub use decoder::{DecoderPretrain, DecoderRecord, DecoderScores, pretrain_decoder};
 
 use super::bars::BarsError;

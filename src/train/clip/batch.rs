@@ -12,12 +12,14 @@ use crate::models::clip::tokenizer::{Tokenizer, TokenizerError};
 use crate::noise::Noise;
 use crate::objective::clip::TruthMatrix;
 use crate::train::cells::CellTargets;
-use crate::world::{self, CaptionMix, Scene, Statement, Truth};
+use crate::world::{self, CaptionMix, Scene, Statement, Truth, World};
 
 /// The captions of a batch's first half: all objects, often all colours.
 const FULL: CaptionMix = CaptionMix {
     drop_object: 0.0,
     drop_colour: 0.0,
+    drop_texture: 0.0,
+    one_aspect: 0.5,
     relation: 0.6,
     plain_relation: 0.5,
     ..CaptionMix::W
@@ -59,6 +61,7 @@ pub struct ClipBatch {
 /// Makes the batch of any step of a run.
 #[derive(Debug, Clone)]
 pub struct BatchMaker {
+    world: World,
     recipe: ClipRecipe,
     tokenizer: Tokenizer,
     preprocess: Preprocess,
@@ -76,9 +79,10 @@ pub enum BatchError {
 }
 
 impl BatchMaker {
-    /// Batches of `recipe`.
-    pub fn new(recipe: ClipRecipe, tokenizer: Tokenizer, preprocess: Preprocess) -> Self {
+    /// Batches of `recipe` in a world.
+    pub fn new(world: World, recipe: ClipRecipe, tokenizer: Tokenizer, preprocess: Preprocess) -> Self {
         Self {
+            world,
             recipe,
             tokenizer,
             preprocess,
@@ -93,7 +97,7 @@ impl BatchMaker {
         let mut noise = Noise::stream(self.recipe.seed, step as u64);
         let rng = noise.rng();
         let scenes: Vec<Scene> = (0..self.recipe.n_families)
-            .flat_map(|_| world::family(rng))
+            .flat_map(|_| self.world.family(rng))
             .collect();
         let (full, canonical) = if step <= self.recipe.n_early() {
             (FULL, self.recipe.canonical)
@@ -120,9 +124,9 @@ impl BatchMaker {
             pixels: self.pixels(&scenes, device)?,
             ids: self.ids(&texts, device)?,
             truth: truth_matrix(&statements, &scenes, device),
-            picture_facts: FactTargets::new(&pictures, device),
-            caption_facts: FactTargets::new(&captions, device),
-            patches: CellTargets::new(&scenes, grid, device),
+            picture_facts: FactTargets::new(self.world, &pictures, device),
+            caption_facts: FactTargets::new(self.world, &captions, device),
+            patches: CellTargets::new(self.world, &scenes, grid, device),
         })
     }
 

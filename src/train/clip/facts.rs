@@ -1,10 +1,11 @@
 //! What is to be read off an embedding, as targets of a linear head.
 //!
-//! Facts, in this order: noun i is there; noun i has colour c; noun i stands on side s (of the other object).
+//! Facts, in this order: noun i is there; noun i has colour c; noun i stands on side s (of the other object); noun i has texture t, in worlds
+//! with textures.
 
 use burn::prelude::*;
 
-use crate::world::{Colour, Noun, Relation, Scene, Statement};
+use crate::world::{Colour, Noun, Relation, Scene, Statement, Texture, World};
 
 /// Colours that a fact can name.
 pub const N_COLOURS: usize = Colour::ALL.len();
@@ -12,20 +13,21 @@ const N_SIDES: usize = Relation::ALL.len();
 
 /// Facts that hold weigh this much more than those that do not, since there are so few of them.
 const HOLDING_WEIGHT: f32 = 8.0;
-/// Weight of the binary losses; of each of the two choices (which colour has noun i? which side?).
+/// Weight of the binary losses; of each of the choices (which colour has noun i? which side? which texture?).
 const BINARY_WEIGHT: f32 = 2.0;
 const CHOICE_WEIGHT: f32 = 0.25;
 
-/// Number of facts.
-pub fn n_facts() -> usize {
-    Noun::all().len() * (1 + N_COLOURS + N_SIDES)
+/// Number of facts of a world.
+pub fn n_facts(world: World) -> usize {
+    world.n_nouns() * (1 + N_COLOURS + N_SIDES + world.textures().len())
 }
 
-/// An object: a noun, its colour and its side as far as they are known.
+/// An object: a noun, its colour, its texture and its side as far as they are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct KnownObject {
     pub noun: Noun,
     pub colour: Option<Colour>,
+    pub texture: Option<Texture>,
     pub side: Option<Relation>,
 }
 
@@ -48,6 +50,7 @@ impl Known {
             .map(|(sprite, side)| KnownObject {
                 noun: sprite.noun,
                 colour: sprite.colour,
+                texture: sprite.texture,
                 side,
             })
             .collect();
@@ -66,6 +69,7 @@ impl Known {
             .map(|(object, side)| KnownObject {
                 noun: object.noun,
                 colour: object.colour,
+                texture: object.texture,
                 side,
             })
             .collect();
@@ -87,14 +91,18 @@ pub struct FactTargets {
     pub colour: Tensor<2>,
     /// The same for sides, `[rows * n_nouns, 4]`.
     pub side: Tensor<2>,
+    /// The same for textures, `[rows * n_nouns, 4]`; `None` in worlds without.
+    pub texture: Option<Tensor<2>>,
 }
 
 impl FactTargets {
-    pub(super) fn new(rows: &[Known], device: &Device) -> Self {
-        let n_nouns = Noun::all().len();
-        let (n, width) = (rows.len(), n_facts());
+    pub(super) fn new(world: World, rows: &[Known], device: &Device) -> Self {
+        let (n_nouns, n_textures) = (world.n_nouns(), world.textures().len());
+        let (n, width) = (rows.len(), n_facts(world));
         let colours = n_nouns..n_nouns * (1 + N_COLOURS);
-        let blocks = [0..colours.start, colours.clone(), colours.end..width];
+        let sides = colours.end..n_nouns * (1 + N_COLOURS + N_SIDES);
+        let textures = sides.end..width;
+        let blocks = [0..colours.start, colours.clone(), sides.clone(), textures.clone()];
         let mut holds = vec![0.0_f32; n * width];
         let mut asked = vec![1.0_f32; n * width];
         for (row, known) in rows.iter().enumerate() {
@@ -115,6 +123,11 @@ impl FactTargets {
                     Some(side) => holds[first_side + side as usize] = 1.0,
                     None => asked[first_side..][..N_SIDES].fill(0.0),
                 }
+                let first_texture = at + textures.start + noun * n_textures;
+                match object.texture {
+                    Some(texture) => holds[first_texture + texture.index()] = 1.0,
+                    None => asked[first_texture..][..n_textures].fill(0.0),
+                }
             }
         }
         let mut weight: Vec<f32> = asked
@@ -122,7 +135,7 @@ impl FactTargets {
             .zip(&holds)
             .map(|(a, y)| a * (1.0 + (HOLDING_WEIGHT - 1.0) * y))
             .collect();
-        for block in blocks.clone() {
+        for block in blocks {
             let all = || (0..n).flat_map(|row| block.clone().map(move |fact| row * width + fact));
             let sum: f32 = all().map(|i| weight[i]).sum();
             all().for_each(|i| weight[i] *= BINARY_WEIGHT / sum);
@@ -140,13 +153,13 @@ impl FactTargets {
         };
         let tensor =
             |values: Vec<f32>, shape: [usize; 2]| Tensor::from_data(TensorData::new(values, shape), device);
-        let [_, colour_block, side_block] = blocks;
-        let (colour, side) = (choice(colour_block), choice(side_block));
+        let texture = (n_textures > 0).then(|| tensor(choice(textures), [n * n_nouns, n_textures]));
         Self {
-            holds: tensor(holds, [n, width]),
+            colour: tensor(choice(colours), [n * n_nouns, N_COLOURS]),
+            side: tensor(choice(sides), [n * n_nouns, N_SIDES]),
+            texture,
             weight: tensor(weight, [n, width]),
-            colour: tensor(colour, [n * n_nouns, N_COLOURS]),
-            side: tensor(side, [n * n_nouns, N_SIDES]),
+            holds: tensor(holds, [n, width]),
         }
     }
 }

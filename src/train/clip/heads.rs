@@ -9,7 +9,7 @@ use super::batch::ClipBatch;
 use super::facts::{FactTargets, N_COLOURS, n_facts};
 use crate::objective::eclipse::normalize;
 use crate::train::cells::{self, cross_entropy};
-use crate::world::{Noun, Relation};
+use crate::world::{Relation, World};
 
 /// The heads; not part of the finished model.
 #[derive(Module, Debug)]
@@ -22,17 +22,20 @@ pub struct Heads {
     pub(super) patch_noun: Linear,
     /// Colour, own colouring or ground, from a patch, `[d_model, 2 + N_COLOURS]`.
     pub(super) patch_colour: Linear,
+    /// Texture or ground, from a patch, in worlds with textures, `[d_model, 1 + n_textures]`.
+    pub(super) patch_texture: Option<Linear>,
 }
 
 impl Heads {
     /// Heads with Burn's own (lazy) initial values.
-    pub fn new(d_clip: usize, d_model: usize, device: &Device) -> Self {
+    pub fn new(world: World, d_clip: usize, d_model: usize, device: &Device) -> Self {
         let linear = |d_in, d_out| LinearConfig::new(d_in, d_out).init(device);
         Self {
-            picture_facts: linear(d_clip, n_facts()),
-            caption_facts: linear(d_clip, n_facts()),
-            patch_noun: linear(d_model, cells::n_nouns()),
+            picture_facts: linear(d_clip, n_facts(world)),
+            caption_facts: linear(d_clip, n_facts(world)),
+            patch_noun: linear(d_model, cells::n_nouns(world)),
             patch_colour: linear(d_model, cells::N_COLOURS),
+            patch_texture: cells::n_textures(world).map(|n| linear(d_model, n)),
         }
     }
 
@@ -50,8 +53,12 @@ impl Heads {
     pub fn patches(&self, hidden: Tensor<3>, batch: &ClipBatch) -> Tensor<1> {
         let [n, seq, d_model] = hidden.dims();
         let patches = hidden.slice([0..n, 1..seq]).reshape([n * (seq - 1), d_model]);
-        cross_entropy(&self.patch_noun, patches.clone(), &batch.patches.noun)
-            + cross_entropy(&self.patch_colour, patches, &batch.patches.colour)
+        let loss = cross_entropy(&self.patch_noun, patches.clone(), &batch.patches.noun)
+            + cross_entropy(&self.patch_colour, patches.clone(), &batch.patches.colour);
+        match (&self.patch_texture, &batch.patches.texture) {
+            (Some(head), Some(target)) => loss + cross_entropy(head, patches, target),
+            _ => loss,
+        }
     }
 }
 
@@ -59,7 +66,7 @@ impl Heads {
 fn facts_loss(head: &Linear, z: Tensor<2>, targets: &FactTargets) -> Tensor<1> {
     let [rows, d_clip] = z.dims();
     let logits = head.forward(normalize(z).mul_scalar((d_clip as f64).sqrt()));
-    let n_nouns = Noun::all().len();
+    let n_nouns = targets.colour.dims()[0] / rows;
     let binary =
         (softplus(logits.clone(), 1.0) - logits.clone() * targets.holds.clone()) * targets.weight.clone();
     let choice = |first: usize, n_options: usize, target: &Tensor<2>| {
@@ -71,5 +78,12 @@ fn facts_loss(head: &Linear, z: Tensor<2>, targets: &FactTargets) -> Tensor<1> {
     };
     let colours = choice(n_nouns, N_COLOURS, &targets.colour);
     let sides = choice(n_nouns * (1 + N_COLOURS), Relation::ALL.len(), &targets.side);
-    binary.sum() + colours + sides
+    let all = binary.sum() + colours + sides;
+    match &targets.texture {
+        Some(texture) => {
+            let first = n_nouns * (1 + N_COLOURS + Relation::ALL.len());
+            all + choice(first, texture.dims()[1], texture)
+        }
+        None => all,
+    }
 }

@@ -33,7 +33,7 @@ use crate::models::clip::preprocess::Preprocess;
 use crate::models::clip::{Clip, ClipConfig, ClipTextConfig, ClipVisionConfig};
 use crate::noise::Noise;
 use crate::objective::clip::truth_contrastive;
-use crate::world;
+use crate::world::World;
 
 /// Everything that makes a training run of the small CLIP what it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -73,7 +73,7 @@ pub struct ClipRecipe {
 }
 
 impl Default for ClipRecipe {
-    /// The recipe of the committed model.
+    /// The recipe of the `emoji` world's committed model.
     fn default() -> Self {
         Self {
             n_steps: 4500,
@@ -96,8 +96,21 @@ impl Default for ClipRecipe {
 }
 
 impl ClipRecipe {
+    /// The recipe of a world's committed model. Patches are a quarter of the picture's side.
+    pub fn of(world: World) -> Self {
+        match world {
+            World::Emoji => Self::default(),
+            World::Shapes => Self {
+                n_steps: 2600,
+                image_size: 32,
+                patch_size: 8,
+                ..Self::default()
+            },
+        }
+    }
+
     /// A model and a run so small that they show only that everything fits together.
-    pub fn smoke() -> Self {
+    pub fn smoke(world: World) -> Self {
         Self {
             n_steps: 12,
             n_families: 2,
@@ -106,12 +119,12 @@ impl ClipRecipe {
             n_text_blocks: 2,
             d_clip: 32,
             warmup: 4,
-            ..Self::default()
+            ..Self::of(world)
         }
     }
 
-    /// Sizes of both towers, for a vocabulary of `n_vocab` tokens whose last is the end of text.
-    pub fn model(&self, n_vocab: usize) -> ClipConfig {
+    /// Sizes of both towers, for the world's captions and a vocabulary of `n_vocab` tokens whose last is the end of text.
+    pub fn model(&self, world: World, n_vocab: usize) -> ClipConfig {
         const D_HEAD: usize = 32;
         let n_heads = (self.d_model / D_HEAD).max(1);
         let text = ClipTextConfig {
@@ -121,7 +134,7 @@ impl ClipRecipe {
             projection_dim: self.d_clip,
             num_hidden_layers: self.n_text_blocks,
             num_attention_heads: n_heads,
-            max_position_embeddings: world::CONTEXT,
+            max_position_embeddings: world.context(),
             eos_token_id: n_vocab as u32 - 1,
             ..ClipTextConfig::default()
         };
@@ -162,11 +175,11 @@ impl ClipRecipe {
     }
 
     /// The model to be trained, on `device` (with autodiff), with its first values drawn from the recipe's seed.
-    pub fn trainer(&self, n_vocab: usize, device: &Device) -> ClipTrainer {
-        let config = self.model(n_vocab);
+    pub fn trainer(&self, world: World, n_vocab: usize, device: &Device) -> ClipTrainer {
+        let config = self.model(world, n_vocab);
         let trainer = ClipTrainer {
             clip: config.init(device),
-            heads: Heads::new(self.d_clip, self.d_model, device),
+            heads: Heads::new(world, self.d_clip, self.d_model, device),
             grad_clip: self.grad_clip,
         };
         let grid = self.image_size / self.patch_size;
@@ -174,7 +187,7 @@ impl ClipRecipe {
     }
 }
 
-/// About the mean of this world's pixels, 0 to 1 (its ground is light grey), and a round number not far from their deviation.
+/// About the mean of a world's pixels, 0 to 1 (the ground is light grey), and a round number not far from their deviation.
 const PIXEL_MEAN: [f64; 3] = [0.7; 3];
 const PIXEL_DEVIATION: [f64; 3] = [0.25; 3];
 

@@ -105,6 +105,7 @@ impl ModuleMapper for Start<'_> {
                 "facts.weight",
                 "patch_noun.weight",
                 "patch_colour.weight",
+                "patch_texture.weight",
                 "patches.weight",
             ]) && D == 2
             {

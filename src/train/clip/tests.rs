@@ -11,11 +11,11 @@ fn device() -> Device {
     DeviceSpec::default().device().expect("the default device exists")
 }
 
-fn maker(recipe: &ClipRecipe, dir: &Path) -> (BatchMaker, usize) {
-    let n_vocab = write_word_tokenizer(&world::vocabulary(), world::CONTEXT, dir).expect("writable");
-    let tokenizer = Tokenizer::load(dir, world::CONTEXT).expect("just written");
+fn maker(world: World, recipe: &ClipRecipe, dir: &Path) -> (BatchMaker, usize) {
+    let n_vocab = write_word_tokenizer(&world.vocabulary(), world.context(), dir).expect("writable");
+    let tokenizer = Tokenizer::load(dir, world.context()).expect("just written");
     (
-        BatchMaker::new(recipe.clone(), tokenizer, recipe.preprocess()),
+        BatchMaker::new(world, recipe.clone(), tokenizer, recipe.preprocess()),
         n_vocab,
     )
 }
@@ -26,15 +26,21 @@ fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
 
 #[test]
 fn a_batch_says_what_its_pictures_show() {
+    for world in World::ALL {
+        a_batch_says_what_pictures_show(world);
+    }
+}
+
+fn a_batch_says_what_pictures_show(world: World) {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let recipe = ClipRecipe {
         n_families: 6,
-        ..ClipRecipe::default()
+        ..ClipRecipe::of(world)
     };
-    let (maker, _) = maker(&recipe, dir.path());
+    let (maker, _) = maker(world, &recipe, dir.path());
     let batch = maker.batch(7, &device()).expect("a batch");
     let [n, _, side, _] = batch.pixels.dims();
-    assert_eq!((n, side), (24, 48));
+    assert_eq!((n, side), (24, recipe.image_size));
     // Each caption is true of its own picture, and no pair is true and false.
     let holds = values(batch.truth.holds.clone());
     let fails = values(batch.truth.fails.clone());
@@ -47,6 +53,7 @@ fn a_batch_says_what_its_pictures_show() {
     for target in [&batch.patches.noun, &batch.patches.colour] {
         assert!((values(target.clone()).iter().sum::<f32>() - 1.0).abs() < 1e-4);
     }
+    let blocks = if world.textures().is_empty() { 6.0 } else { 8.0 };
     for facts in [&batch.picture_facts, &batch.caption_facts] {
         assert_eq!(
             facts.holds.dims(),
@@ -56,15 +63,18 @@ fn a_batch_says_what_its_pictures_show() {
                 } else {
                     2 * n
                 },
-                n_facts()
+                n_facts(world)
             ]
         );
         assert!(
-            (values(facts.weight.clone()).iter().sum::<f32>() - 6.0).abs() < 1e-3,
-            "three blocks of weight 2"
+            (values(facts.weight.clone()).iter().sum::<f32>() - blocks).abs() < 1e-3,
+            "blocks of weight 2"
         );
         assert!((values(facts.colour.clone()).iter().sum::<f32>() - 0.25).abs() < 1e-4);
         assert!((values(facts.side.clone()).iter().sum::<f32>() - 0.25).abs() < 1e-4);
+        let textures = facts.texture.clone().map(values);
+        assert_eq!(textures.is_some(), !world.textures().is_empty());
+        assert!(textures.is_none_or(|t| (t.iter().sum::<f32>() - 0.25).abs() < 1e-4));
     }
     let mean = values(batch.pixels.clone()).iter().sum::<f32>() / batch.pixels.shape().num_elements() as f32;
     assert!(mean.abs() < 1.0, "normalised, but the mean is {mean}");
@@ -92,7 +102,7 @@ fn matrices_of_the_blocks_are_muons_and_nothing_else_is() {
             self.1.push(self.0.join("."));
         }
     }
-    let trainer = ClipRecipe::smoke().trainer(50, &device());
+    let trainer = ClipRecipe::smoke(World::Emoji).trainer(World::Emoji, 50, &device());
     let mut paths = Paths(Vec::new(), Vec::new());
     burn::module::Module::visit(&trainer, &mut paths);
     let (muons, rest): (Vec<_>, Vec<_>) = paths.1.iter().partition(|path| muon::is_hidden(path));
@@ -108,7 +118,7 @@ fn matrices_of_the_blocks_are_muons_and_nothing_else_is() {
 }
 
 fn train(recipe: &ClipRecipe, dir: &Path, until: usize) -> (ClipTrainer, Vec<(usize, f32)>) {
-    let (maker, n_vocab) = maker(recipe, dir);
+    let (maker, n_vocab) = maker(World::Emoji, recipe, dir);
     let log = Arc::new(Mutex::new(Vec::new()));
     let sink = {
         let log = log.clone();
@@ -118,7 +128,7 @@ fn train(recipe: &ClipRecipe, dir: &Path, until: usize) -> (ClipTrainer, Vec<(us
         })
     };
     let trainer = session::fit(
-        recipe.trainer(n_vocab, &device().autodiff()),
+        recipe.trainer(World::Emoji, n_vocab, &device().autodiff()),
         optimizer(recipe),
         SteppedLr::new(recipe.schedule()),
         move |step, device| {
@@ -144,7 +154,7 @@ fn the_loss_falls() {
         n_steps: 40,
         n_families: 4,
         warmup: 4,
-        ..ClipRecipe::smoke()
+        ..ClipRecipe::smoke(World::Emoji)
     };
     let dir = tempfile::tempdir().expect("folder");
     let (_, log) = train(&recipe, dir.path(), 40);
@@ -156,7 +166,7 @@ fn the_loss_falls() {
 fn a_run_that_stops_and_goes_on_ends_as_one_that_does_not() {
     let recipe = ClipRecipe {
         n_steps: 12,
-        ..ClipRecipe::smoke()
+        ..ClipRecipe::smoke(World::Emoji)
     };
     assert!(matches!(recipe.schedule(), LrSchedule::Cosine { total: 12, .. }));
     let (whole, stopped) = (

@@ -89,14 +89,21 @@ pub fn write_word_tokenizer(words: &[&str], n_text: usize, dir: &Path) -> Result
 mod tests {
     use super::*;
     use crate::models::clip::tokenizer::Tokenizer;
-    use crate::world::{CONTEXT, test_prompts, vocabulary};
+    use crate::world::World;
 
     #[test]
-    fn every_prompt_of_the_world_is_tokenized_whole() {
+    fn every_prompt_of_a_world_is_tokenized_whole() {
+        for world in World::ALL {
+            every_prompt_is_tokenized_whole(world);
+        }
+    }
+
+    fn every_prompt_is_tokenized_whole(world: World) {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let n = write_word_tokenizer(&vocabulary(), CONTEXT, dir.path()).expect("writable");
-        let tokenizer = Tokenizer::load(dir.path(), CONTEXT).expect("loads as a published tokenizer does");
-        assert_eq!((tokenizer.n_vocab(), tokenizer.n_text()), (n, CONTEXT));
+        let context = world.context();
+        let n = write_word_tokenizer(&world.vocabulary(), context, dir.path()).expect("writable");
+        let tokenizer = Tokenizer::load(dir.path(), context).expect("loads as a published tokenizer does");
+        assert_eq!((tokenizer.n_vocab(), tokenizer.n_text()), (n, context));
         assert_eq!(
             (
                 tokenizer.eos() as usize,
@@ -105,14 +112,15 @@ mod tests {
             ),
             (n - 1, n - 2, 0)
         );
-        for prompt in test_prompts() {
+        for prompt in world.test_prompts() {
             let tokens = tokenizer.encode(&prompt.text).expect("a prompt is text");
             assert_eq!(tokens.n_words_cut, 0, "{}", prompt.text);
             assert!(!tokens.ids.contains(&1), "{}: a word is unknown", prompt.text);
             assert_eq!(tokens.n_valid, prompt.text.split_whitespace().count() + 2);
         }
-        let a = tokenizer.encode("A Red train.").expect("text").ids;
-        assert_eq!(a, tokenizer.encode("a red train").expect("text").ids);
+        let noun = world.nouns().next().expect("a noun").word();
+        let a = tokenizer.encode(&format!("A Red {noun}.")).expect("text").ids;
+        assert_eq!(a, tokenizer.encode(&format!("a red {noun}")).expect("text").ids);
         assert_eq!(tokenizer.encode("a unicorn").expect("text").ids[2], 1);
     }
 }

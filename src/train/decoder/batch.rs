@@ -12,7 +12,7 @@ use crate::diffusion::Schedule;
 use crate::models::clip::{ClipError, ImageEncoder};
 use crate::noise::Noise;
 use crate::train::cells::CellTargets;
-use crate::world::{PICTURE_SIZE, Scene, scene_w};
+use crate::world::{Scene, World};
 
 /// One batch.
 #[derive(Debug, Clone)]
@@ -36,6 +36,7 @@ pub struct DecoderBatch {
 /// Makes the batch of any step of a run.
 #[derive(Debug)]
 pub struct DecoderBatches {
+    world: World,
     recipe: DecoderRecipe,
     /// The frozen CLIP, without autodiff. One batch is made at a time.
     encoder: Mutex<ImageEncoder>,
@@ -44,11 +45,12 @@ pub struct DecoderBatches {
 }
 
 impl DecoderBatches {
-    /// Batches of `recipe`, z_x by `encoder`.
-    pub fn new(recipe: DecoderRecipe, encoder: ImageEncoder) -> Self {
+    /// Batches of `recipe` in a world, z_x by `encoder`.
+    pub fn new(world: World, recipe: DecoderRecipe, encoder: ImageEncoder) -> Self {
         let scheduler = recipe.scheduler();
         let schedule = Schedule::new(scheduler.betas, scheduler.n_train);
         Self {
+            world,
             zero: encoder.zero_image().into_data().iter::<f32>().collect(),
             alphas_cumprod: schedule.alphas_cumprod().to_vec(),
             encoder: Mutex::new(encoder),
@@ -84,7 +86,7 @@ impl DecoderBatches {
             ..
         } = self.recipe;
         let mut noise = Noise::stream(self.recipe.seed, step as u64);
-        let scenes: Vec<Scene> = (0..n).map(|_| scene_w(noise.rng())).collect();
+        let scenes: Vec<Scene> = (0..n).map(|_| self.world.scene_w(noise.rng())).collect();
         let pictures: Vec<RgbImage> = scenes.iter().map(picture).collect();
         let mut z_x = self.z_x(&pictures)?;
         let d_clip = self.zero.len();
@@ -106,7 +108,7 @@ impl DecoderBatches {
         let eps: Tensor<4> = noise.normal(x_0.dims(), device);
         Ok(DecoderBatch {
             step,
-            cells: CellTargets::new(&scenes, PICTURE_SIZE / self.recipe.space().side(), device),
+            cells: CellTargets::new(self.world, &scenes, self.recipe.grid(self.world), device),
             x_t: x_0.clone() * column(&f64::sqrt) + eps * column(&|a| (1.0 - a).sqrt()),
             t: t.iter().map(|&t| t as f64).collect(),
             z_x: Tensor::from_data(TensorData::new(z_x, [n, d_clip]), device),
@@ -126,9 +128,9 @@ fn timestep(u: f64, noisy_half: f64, n_train: usize) -> usize {
     ((at * n_train as f64) as usize).min(n_train - 1)
 }
 
-/// Pictures of the world as `[n, 3, 64, 64]` in -1..1.
+/// Pictures of a world as `[n, 3, side, side]` in -1..1.
 fn tensor(pictures: &[RgbImage], device: &Device) -> Tensor<4> {
-    let side = PICTURE_SIZE;
+    let side = pictures[0].width() as usize;
     let bytes: Vec<f32> = pictures
         .iter()
         .flat_map(|p| p.as_raw().iter().map(|&b| f32::from(b) / 127.5 - 1.0))

@@ -31,7 +31,7 @@ use crate::models::pixel_space::PixelSpace;
 use crate::models::unet::{BlockType, Condition, Conditioning, UNet, UNetConfig};
 use crate::noise::Noise;
 use crate::objective::diffusion::weighted;
-use crate::world::PICTURE_SIZE;
+use crate::world::World;
 
 /// Everything that makes a training run of the small decoder what it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -85,7 +85,7 @@ pub struct DecoderRecipe {
 }
 
 impl Default for DecoderRecipe {
-    /// The recipe of the committed model.
+    /// The recipe of the `emoji` world's committed model.
     fn default() -> Self {
         Self {
             n_steps: 16000,
@@ -115,7 +115,18 @@ impl Default for DecoderRecipe {
 }
 
 impl DecoderRecipe {
-    /// A model and a run so small that they show only that everything fits together.
+    /// The recipe of a world's committed model. What the UNet sees is a grid of the same size in all worlds.
+    pub fn of(world: World) -> Self {
+        match world {
+            World::Emoji => Self::default(),
+            World::Shapes => Self {
+                pool: 1,
+                ..Self::default()
+            },
+        }
+    }
+
+    /// A model and a run so small that they show only that everything fits together, in any world.
     pub fn smoke() -> Self {
         Self {
             n_steps: 4,
@@ -136,7 +147,7 @@ impl DecoderRecipe {
 
     /// # Errors
     /// The key at fault, what was expected and what was found.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self, world: World) -> Result<(), String> {
         for (key, value) in [
             ("n_steps", self.n_steps),
             ("n_cycles", self.n_cycles),
@@ -162,9 +173,10 @@ impl DecoderRecipe {
             ));
         }
         let side = self.space().side();
-        if !PICTURE_SIZE.is_multiple_of(side) {
+        let whole = world.picture_size();
+        if !whole.is_multiple_of(side) {
             return Err(format!(
-                "`block` x `pool`: expected a divisor of {PICTURE_SIZE}, found {side}"
+                "`block` x `pool`: expected a divisor of {whole}, found {side}"
             ));
         }
         if self.channels.len() != self.attention.len() {
@@ -183,7 +195,7 @@ impl DecoderRecipe {
                 return Err(format!("`{key}`: expected 0 or more, below 1, found {value}"));
             }
         }
-        self.model(1).check()
+        self.model(world, 1).check()
     }
 
     /// The map between pictures and what the UNet sees.
@@ -191,15 +203,20 @@ impl DecoderRecipe {
         PixelSpace::rgb(self.block, self.pool)
     }
 
+    /// Places along a side of what the UNet sees.
+    pub(super) fn grid(&self, world: World) -> usize {
+        world.picture_size() / self.space().side()
+    }
+
     /// The UNet's sizes.
-    pub fn model(&self, d_clip: usize) -> UNetConfig {
+    pub fn model(&self, world: World, d_clip: usize) -> UNetConfig {
         let kind = |&attends: &bool| match attends {
             true => BlockType::CrossAttention,
             false => BlockType::Resnet,
         };
         let channels = self.space().channels();
         UNetConfig {
-            sample_size: PICTURE_SIZE / self.space().side(),
+            sample_size: self.grid(world),
             in_channels: channels,
             out_channels: channels,
             channels: self.channels.clone(),
@@ -262,7 +279,8 @@ impl DecoderRecipe {
 
     /// The model to be trained, on `device` (with autodiff), with its first values drawn from the recipe's seed.
     pub fn trainer(&self, z_x: &Readout, device: &Device) -> DecoderTrainer {
-        let config = self.model(z_x.d_clip());
+        let world = z_x.world();
+        let config = self.model(world, z_x.d_clip());
         let mut noise = Noise::stream(self.seed, START_STREAM);
         let unet = start::start_values(UNet::init(&config, device), z_x, &mut noise);
         let head = |d_out: usize| {
@@ -271,8 +289,9 @@ impl DecoderRecipe {
         };
         DecoderTrainer {
             average: copy_of(&unet, UNet::init(&config, device)),
-            noun: head(cells::n_nouns()),
+            noun: head(cells::n_nouns(world)),
             colour: head(cells::N_COLOURS),
+            texture: cells::n_textures(world).map(head),
             offset: head(2),
             unet,
             cell_weight: self.cell_weight,
@@ -304,6 +323,8 @@ pub struct DecoderTrainer {
     pub noun: Linear,
     /// And in which colour.
     pub colour: Linear,
+    /// And in which texture, in worlds with textures.
+    pub texture: Option<Linear>,
     /// And where its middle is.
     pub offset: Linear,
     #[module(skip)]
@@ -323,7 +344,11 @@ impl DecoderTrainer {
         let places = features.permute([0, 2, 3, 1]).reshape([n * h * w, channels]);
         let cells = cross_entropy(&self.noun, places.clone(), &batch.cells.noun)
             + cross_entropy(&self.colour, places.clone(), &batch.cells.colour)
-            + offset_error(&self.offset, places, &batch.cells);
+            + offset_error(&self.offset, places.clone(), &batch.cells);
+        let cells = match (&self.texture, &batch.cells.texture) {
+            (Some(head), Some(target)) => cells + cross_entropy(head, places, target),
+            _ => cells,
+        };
         let picture = weighted(x_0_hat.clone(), batch.x_0.clone(), batch.weight);
         let error = (x_0_hat.detach() - batch.x_0).square().mean();
         let loss = picture.clone() + cells.clone().mul_scalar(self.cell_weight);

@@ -11,7 +11,7 @@ use nalgebra::{DMatrix, SymmetricEigen};
 
 use crate::models::unet::N_IMAGE_TOKENS;
 use crate::noise::Noise;
-use crate::world::{Colour, Noun, Relation, Scene};
+use crate::world::{Colour, Relation, Scene, World};
 
 /// Directions with less than this share of the largest variance are not blown up further.
 const LEAST_VARIANCE: f64 = 1e-3;
@@ -23,15 +23,23 @@ const RANDOM: f64 = 0.5;
 /// Entries of a token that start as 1 and -1 in turn, so that the norm that follows does not blow up a noun that is not there.
 const N_CONSTANT: usize = 6;
 
-/// Facts of a noun: it is there; its colours; its sides.
-const N_NOUN_FACTS: usize = 1 + Colour::ALL.len() + Relation::ALL.len();
-/// Places of a main sprite: four sides, or alone; and its colours, the last the art's own.
+/// Facts of a noun: it is there; its colours; its sides; its textures.
+fn n_noun_facts(world: World) -> usize {
+    FIRST_TEXTURE + world.textures().len()
+}
+const FIRST_SIDE: usize = 1 + Colour::ALL.len();
+const FIRST_TEXTURE: usize = FIRST_SIDE + Relation::ALL.len();
+/// Places of a main sprite: four sides, or alone; and its colours, the last the art's own, then its textures.
 const N_PLACES: usize = Relation::ALL.len() + 1;
 const N_LOOKS: usize = Colour::ALL.len() + 1;
+fn n_place_facts(world: World) -> usize {
+    N_LOOKS + world.textures().len()
+}
 
 /// What is known of z_x before training: its mean, how to whiten it, and how to read facts off it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Readout {
+    world: World,
     mean: Vec<f32>,
     /// `[d_clip, d_clip]`, row by row; `(z - mean) whitening` is white.
     whitening: Vec<f32>,
@@ -42,8 +50,8 @@ pub struct Readout {
 }
 
 impl Readout {
-    /// From `scenes` and their z_x, a row each.
-    pub fn new(scenes: &[Scene], z_x: &[f32]) -> Self {
+    /// From `scenes` of a world and their z_x, a row each.
+    pub fn new(world: World, scenes: &[Scene], z_x: &[f32]) -> Self {
         let n = scenes.len();
         let d_clip = z_x.len() / n;
         let rows = DMatrix::from_row_slice(n, d_clip, z_x).map(f64::from);
@@ -55,7 +63,7 @@ impl Readout {
             eigen.eigenvectors[(i, j)] / eigen.eigenvalues[j].max(least).sqrt()
         });
 
-        let mut holds = DMatrix::zeros(n, n_facts());
+        let mut holds = DMatrix::zeros(n, n_facts(world));
         for (i, scene) in scenes.iter().enumerate() {
             facts(scene).into_iter().for_each(|fact| holds[(i, fact)] = 1.0);
         }
@@ -71,11 +79,17 @@ impl Readout {
         let weight = &whitening * solved;
         let offset = &mean * &weight;
         Self {
+            world,
             bias: share.iter().zip(offset.iter()).map(|(s, o)| s - o).collect(),
             weight,
             mean: mean.iter().map(|&x| x as f32).collect(),
             whitening: whitening.transpose().iter().map(|&x| x as f32).collect(),
         }
+    }
+
+    /// The world of the scenes.
+    pub fn world(&self) -> World {
+        self.world
     }
 
     /// Width of the embeddings.
@@ -121,23 +135,31 @@ impl Readout {
 }
 
 /// How many facts there are.
-pub(super) fn n_facts() -> usize {
-    Noun::all().len() * N_NOUN_FACTS + N_PLACES * N_LOOKS
+pub(super) fn n_facts(world: World) -> usize {
+    world.n_nouns() * n_noun_facts(world) + N_PLACES * n_place_facts(world)
 }
 
 /// The facts that hold in `scene`, of its main sprites.
 pub(super) fn facts(scene: &Scene) -> Vec<usize> {
+    let world = scene.world();
     let relation = scene.relation();
     let sides = [relation, relation.map(Relation::inverse)];
     let mut facts = Vec::new();
     for (sprite, side) in scene.main().zip(sides) {
-        let noun = sprite.noun.index() * N_NOUN_FACTS;
+        let noun = sprite.noun.index() * n_noun_facts(world);
         let place = side.map_or(Relation::ALL.len(), |side| side as usize);
         let look = sprite.colour.map_or(Colour::ALL.len(), Colour::index);
         facts.push(noun);
         facts.extend(sprite.colour.map(|colour| noun + 1 + colour.index()));
-        facts.extend(side.map(|side| noun + 1 + Colour::ALL.len() + side as usize));
-        facts.push(Noun::all().len() * N_NOUN_FACTS + place * N_LOOKS + look);
+        facts.extend(side.map(|side| noun + FIRST_SIDE + side as usize));
+        facts.extend(
+            sprite
+                .texture
+                .map(|texture| noun + FIRST_TEXTURE + texture.index()),
+        );
+        let place = world.n_nouns() * n_noun_facts(world) + place * n_place_facts(world);
+        facts.push(place + look);
+        facts.extend(sprite.texture.map(|texture| place + N_LOOKS + texture.index()));
     }
     facts
 }
@@ -151,11 +173,12 @@ enum Entry {
 }
 
 /// Token i: the facts of noun i, constants, random entries; as far as there is room.
-fn tokens(d_cross: usize) -> Vec<Entry> {
+fn tokens(world: World, d_cross: usize) -> Vec<Entry> {
+    let n_noun_facts = n_noun_facts(world);
     let entry = |token: usize, at: usize| match at {
-        _ if token >= Noun::all().len() => Entry::Random,
-        _ if at < N_NOUN_FACTS => Entry::Fact(token * N_NOUN_FACTS + at),
-        _ if at < N_NOUN_FACTS + N_CONSTANT => Entry::Constant(if at.is_multiple_of(2) { 1.0 } else { -1.0 }),
+        _ if token >= world.n_nouns() => Entry::Random,
+        _ if at < n_noun_facts => Entry::Fact(token * n_noun_facts + at),
+        _ if at < n_noun_facts + N_CONSTANT => Entry::Constant(if at.is_multiple_of(2) { 1.0 } else { -1.0 }),
         _ => Entry::Random,
     };
     (0..N_IMAGE_TOKENS * d_cross)
@@ -163,14 +186,14 @@ fn tokens(d_cross: usize) -> Vec<Entry> {
         .collect()
 }
 
-/// The time's part: which nouns there are, what colour stands where, which noun stands on which side, random entries; as far as there is room.
-fn time(d_time: usize) -> Vec<Entry> {
-    let n_nouns = Noun::all().len();
-    let nouns = (0..n_nouns).map(|noun| Entry::Fact(noun * N_NOUN_FACTS));
-    let looks = (0..N_PLACES * N_LOOKS).map(|look| Entry::Fact(n_nouns * N_NOUN_FACTS + look));
-    let first_side = 1 + Colour::ALL.len();
-    let sides = (0..n_nouns)
-        .flat_map(|noun| (first_side..N_NOUN_FACTS).map(move |side| Entry::Fact(noun * N_NOUN_FACTS + side)));
+/// The time's part: which nouns there are, what colour and texture stands where, which noun stands on which side, random entries; as far as there is room.
+fn time(world: World, d_time: usize) -> Vec<Entry> {
+    let (n_nouns, n_noun_facts) = (world.n_nouns(), n_noun_facts(world));
+    let nouns = (0..n_nouns).map(|noun| Entry::Fact(noun * n_noun_facts));
+    let looks = (n_nouns * n_noun_facts..n_facts(world)).map(Entry::Fact);
+    let sides = (0..n_nouns).flat_map(|noun| {
+        (FIRST_SIDE..FIRST_TEXTURE).map(move |side| Entry::Fact(noun * n_noun_facts + side))
+    });
     let random = std::iter::repeat(Entry::Random);
     nouns
         .chain(looks)
@@ -215,8 +238,8 @@ impl ModuleMapper for Start<'_> {
         let values: Vec<f32> = if ends(&["image.fc_tokens.weight", "image.fc_time.weight"]) {
             let d_out = n / self.z_x.d_clip();
             let plan = match ends(&["fc_time.weight"]) {
-                true => time(d_out),
-                false => tokens(d_out / N_IMAGE_TOKENS),
+                true => time(self.z_x.world, d_out),
+                false => tokens(self.z_x.world, d_out / N_IMAGE_TOKENS),
             };
             let (weight, bias) = self.z_x.layer(&plan, self.noise);
             self.bias = Some(bias);

@@ -6,7 +6,7 @@ use super::*;
 use crate::data::encode::picture;
 use crate::diffusion::Schedule;
 use crate::models::clip::ImageEncoder;
-use crate::world::{Noun, Scene, sample_w};
+use crate::world::{Scene, World};
 
 fn device() -> Device {
     crate::device::DeviceSpec::default()
@@ -17,7 +17,7 @@ fn device() -> Device {
 fn batches(recipe: &DecoderRecipe) -> DecoderBatches {
     let clip = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/emoji/clip");
     let encoder = ImageEncoder::load(&clip, &device()).expect("the committed CLIP loads");
-    DecoderBatches::new(recipe.clone(), encoder)
+    DecoderBatches::new(World::Emoji, recipe.clone(), encoder)
 }
 
 fn rows<const D: usize>(x: Tensor<D>) -> Vec<f32> {
@@ -26,7 +26,11 @@ fn rows<const D: usize>(x: Tensor<D>) -> Vec<f32> {
 
 /// Pictures of W, and their z_x by the committed CLIP.
 fn known(batches: &DecoderBatches, n: usize, seed: u64) -> (Vec<Scene>, Vec<f32>) {
-    let scenes: Vec<Scene> = sample_w(n, seed).into_iter().map(|pair| pair.scene).collect();
+    let scenes: Vec<Scene> = World::Emoji
+        .sample_w(n, seed)
+        .into_iter()
+        .map(|pair| pair.scene)
+        .collect();
     let pictures: Vec<_> = scenes.iter().map(picture).collect();
     let z_x = pictures
         .chunks(64)
@@ -37,7 +41,7 @@ fn known(batches: &DecoderBatches, n: usize, seed: u64) -> (Vec<Scene>, Vec<f32>
 
 fn readout(batches: &DecoderBatches) -> Readout {
     let (scenes, z_x) = known(batches, 600, 1);
-    Readout::new(&scenes, &z_x)
+    Readout::new(World::Emoji, &scenes, &z_x)
 }
 
 #[derive(Default)]
@@ -97,9 +101,9 @@ fn facts_are_read_off_new_pictures_and_stand_in_the_first_layers() {
     };
     let batches = batches(&recipe);
     let (scenes, z_x) = known(&batches, 1500, 1);
-    let readout = Readout::new(&scenes, &z_x);
+    let readout = Readout::new(World::Emoji, &scenes, &z_x);
     let (scenes, z_x) = known(&batches, 40, 2);
-    let nouns: Vec<usize> = (0..Noun::all().len()).map(|noun| noun * 13).collect();
+    let nouns: Vec<usize> = (0..World::Emoji.n_nouns()).map(|noun| noun * 13).collect();
     let mut first = First::default();
     recipe
         .trainer(&readout, &device().autodiff())
@@ -110,7 +114,7 @@ fn facts_are_read_off_new_pictures_and_stand_in_the_first_layers() {
     for (scene, z) in scenes.iter().zip(z_x.chunks(readout.d_clip())) {
         let holds = start::facts(scene);
         let read = readout.read(z);
-        assert_eq!(read.len(), start::n_facts());
+        assert_eq!(read.len(), start::n_facts(World::Emoji));
         for &noun in &nouns {
             asked += 1;
             right += usize::from((read[noun] > 0.5) == holds.contains(&noun));
@@ -125,26 +129,28 @@ fn facts_are_read_off_new_pictures_and_stand_in_the_first_layers() {
 
 #[test]
 fn the_facts_of_a_scene_are_those_of_its_main_sprites() {
-    for pair in sample_w(50, 3) {
+    for pair in World::ALL.into_iter().flat_map(|world| world.sample_w(50, 3)) {
+        let n_facts = start::n_facts(pair.scene.world());
+        let textured = pair.scene.main().filter(|s| s.texture.is_some()).count();
         let facts = start::facts(&pair.scene);
         let sprites = pair.scene.main().count();
         let coloured = pair.scene.main().filter(|s| s.colour.is_some()).count();
         let sided = if sprites == 2 { 2 } else { 0 };
-        assert_eq!(facts.len(), 2 * sprites + coloured + sided);
+        assert_eq!(facts.len(), 2 * sprites + coloured + sided + 2 * textured);
         let mut distinct = facts.clone();
         distinct.sort_unstable();
         distinct.dedup();
         assert_eq!(distinct.len(), facts.len());
-        assert!(facts.iter().all(|&fact| fact < start::n_facts()));
+        assert!(facts.iter().all(|&fact| fact < n_facts));
     }
 }
 
 #[test]
 fn recipes_that_do_not_fit_are_refused_by_key() {
-    let refused = |recipe: DecoderRecipe| recipe.check().expect_err("refused");
+    let refused = |recipe: DecoderRecipe| recipe.check(World::Emoji).expect_err("refused");
     let base = DecoderRecipe::default;
-    assert_eq!(base().check(), Ok(()));
-    assert_eq!(DecoderRecipe::smoke().check(), Ok(()));
+    assert_eq!(base().check(World::Emoji), Ok(()));
+    assert_eq!(DecoderRecipe::smoke().check(World::Emoji), Ok(()));
     assert_eq!(
         refused(DecoderRecipe { pool: 0, ..base() }),
         "`pool`: expected at least 1, found 0"

@@ -1,10 +1,10 @@
 //! A picture without its ground, and how well a template explains it.
 
-use super::super::scene::{PICTURE_BYTES, PICTURE_SIZE};
-use super::template::{CELL, Coarse, Rgba, Template, WINDOW, blur};
+use super::super::tables::World;
+use super::template::{Coarse, Rgba, Scale, Template, WINDOW, blur};
 
-/// Cells along a side of the picture.
-const N_CELLS: usize = PICTURE_SIZE / CELL;
+/// Cells along a side of the picture, of every world.
+const N_CELLS: usize = 16;
 /// Cells around the picture, so that windows may reach out of it.
 const BORDER: usize = WINDOW / 2;
 const STRIDE: usize = N_CELLS + 2 * BORDER;
@@ -16,6 +16,7 @@ const N_WINDOWS: usize = N_CELLS + 1 - 2 * INSET;
 /// A picture minus its ground.
 #[derive(Debug, Clone)]
 pub(super) struct Field {
+    scale: Scale,
     /// The ground's colour; the fourth is 1, as the ground's alpha.
     ground: Rgba,
     /// The difference to the ground, blurred as templates are; the fourth is 1 where the pixel counts and all four are 0 where not.
@@ -38,11 +39,9 @@ impl Match {
     }
 
     /// How far the template stands out from noise of this variance on the blurred field: in standard deviations of its product with the field, if the
-    /// field were noise. Blurring took most of the noise's variance, but nothing of its share in what is smooth.
-    pub(super) fn signal(self, noise: f32) -> f32 {
-        // (sum of 1 4 6 4 1 / 16, squared)^2
-        const KEPT: f32 = 0.0748;
-        self.both / (self.template * noise / KEPT).sqrt().max(1e-6)
+    /// field were noise. Blurring left only `kept` of the noise's variance, but all of its share in what is smooth.
+    pub(super) fn signal(self, noise: f32, kept: f32) -> f32 {
+        self.both / (self.template * noise / kept).sqrt().max(1e-6)
     }
 
     /// How pale the template is at its best.
@@ -56,9 +55,10 @@ impl Field {
     /// The picture minus the median of each channel.
     ///
     /// # Panics
-    /// If `picture` has not [`PICTURE_BYTES`] bytes.
-    pub(super) fn new(picture: &[u8]) -> Self {
-        assert_eq!(picture.len(), PICTURE_BYTES, "a picture's bytes");
+    /// If `picture` has not [`World::picture_bytes`] bytes.
+    pub(super) fn new(world: World, picture: &[u8]) -> Self {
+        assert_eq!(picture.len(), world.picture_bytes(), "a picture's bytes");
+        let scale = Scale::of(world);
         let picture = picture.as_chunks::<3>().0;
         let [r, g, b] = std::array::from_fn(|channel| {
             let mut values: Vec<u8> = picture.iter().map(|pixel| pixel[channel]).collect();
@@ -70,11 +70,12 @@ impl Field {
             [red - r, green - g, blue - b, 1.0]
         };
         let mut pixels: Vec<Rgba> = picture.iter().map(difference).collect();
-        blur(&mut pixels, PICTURE_SIZE);
+        blur(&mut pixels, scale.side, scale.blur);
         for pixel in &mut pixels {
             pixel[3] = 1.0;
         }
         let mut field = Self {
+            scale,
             ground: [r, g, b, 1.0],
             pixels,
         };
@@ -108,6 +109,13 @@ impl Field {
         }
     }
 
+    /// What blurring leaves of the variance of noise.
+    pub(super) fn kept_noise(&self) -> f32 {
+        // The sum of the squares of 1 2 1 / 4, or of 1 4 6 4 1 / 16; squared, for two directions.
+        let sum: f32 = if self.scale.blur == 1 { 0.375 } else { 0.2734 };
+        sum * sum
+    }
+
     /// Whether a pixel counts.
     pub(super) fn counts(&self, pixel: usize) -> bool {
         self.pixels[pixel][3] > 0.0
@@ -117,7 +125,7 @@ impl Field {
     pub(super) fn cover(&mut self, template: &Template, centre: [isize; 2]) {
         const TOUCHED: f32 = 0.002;
         let pixels = &mut self.pixels;
-        each(template, centre, 1, |from, to| {
+        each(self.scale.side, template, centre, 1, |from, to| {
             if template.rgba[from][3] > TOUCHED {
                 pixels[to] = [0.0; 4];
             }
@@ -127,7 +135,7 @@ impl Field {
     /// The share of the template at `centre` that lies on pixels that count.
     pub(super) fn visible(&self, template: &Template, centre: [isize; 2]) -> f32 {
         let (mut all, mut seen) = (0.0_f32, 0.0_f32);
-        each(template, centre, 1, |from, to| {
+        each(self.scale.side, template, centre, 1, |from, to| {
             all += template.rgba[from][3];
             seen += template.rgba[from][3] * self.pixels[to][3];
         });
@@ -137,7 +145,7 @@ impl Field {
     /// How the template lies on the field at `centre`, from every `step`th pixel in both directions.
     pub(super) fn compare(&self, template: &Template, centre: [isize; 2], step: usize) -> Match {
         let (mut both, mut own) = ([0.0_f32; 4], [0.0_f32; 4]);
-        each(template, centre, step, |from, to| {
+        each(self.scale.side, template, centre, step, |from, to| {
             let (sprite, field) = (template.rgba[from], self.pixels[to]);
             for i in 0..4 {
                 let value = sprite[i] - sprite[3] * self.ground[i];
@@ -155,31 +163,32 @@ impl Field {
     /// The gain of a template at `centre` that may be deformed a little: of every block of the field the part of the template counts that explains
     /// it best, from there or from nearby, but less is made of what comes from further away.
     pub(super) fn elastic_gain(&self, template: &Template, centre: [isize; 2]) -> f32 {
-        const BLOCK: usize = 8;
-        const REACH: usize = 2;
         /// What of the profit is lost at the far corner of the reach.
         const STIFFNESS: f32 = 0.5;
+        let Scale { block, reach, .. } = self.scale;
         let rigid = self.compare(template, centre, 1);
         let strength = rigid.strength();
         let (width, height) = (template.width, template.height);
         // The template on this ground, with a border as wide as the reach; and the field below it.
-        let stride = width + 2 * REACH;
-        let mut sprite = vec![[0.0_f32; 4]; stride * (height + 2 * REACH)];
+        let stride = width + 2 * reach;
+        let mut sprite = vec![[0.0_f32; 4]; stride * (height + 2 * reach)];
         for (y, row) in template.rgba.chunks_exact(width).enumerate() {
-            for (to, value) in sprite[(y + REACH) * stride + REACH..].iter_mut().zip(row) {
+            for (to, value) in sprite[(y + reach) * stride + reach..].iter_mut().zip(row) {
                 *to = std::array::from_fn(|i| strength * (value[i] - value[3] * self.ground[i]));
             }
         }
         let mut below = vec![[0.0_f32; 4]; width * height];
-        each(template, centre, 1, |from, to| below[from] = self.pixels[to]);
+        each(self.scale.side, template, centre, 1, |from, to| {
+            below[from] = self.pixels[to]
+        });
 
         let mut gain = rigid.gain();
-        for y0 in (0..height).step_by(BLOCK) {
-            for x0 in (0..width).step_by(BLOCK) {
-                let n = BLOCK.min(width - x0);
+        for y0 in (0..height).step_by(block) {
+            for x0 in (0..width).step_by(block) {
+                let n = block.min(width - x0);
                 let error = |dx: usize, dy: usize| -> f32 {
                     let mut sum = [0.0_f32; 4];
-                    for y in y0..(y0 + BLOCK).min(height) {
+                    for y in y0..(y0 + block).min(height) {
                         let field = &below[y * width + x0..][..n];
                         let sprite = &sprite[(y + dy) * stride + x0 + dx..][..n];
                         for (f, s) in field.iter().zip(sprite) {
@@ -192,12 +201,12 @@ impl Field {
                     // The fourth holds no colour.
                     sum[0] + sum[1] + sum[2]
                 };
-                let rigid = error(REACH, REACH);
+                let rigid = error(reach, reach);
                 let mut profit = 0.0_f32;
-                for dy in 0..=2 * REACH {
-                    for dx in 0..=2 * REACH {
-                        let far = (dx.abs_diff(REACH).pow(2) + dy.abs_diff(REACH).pow(2)) as f32;
-                        let kept = 1.0 - STIFFNESS * far / (2 * REACH * REACH) as f32;
+                for dy in 0..=2 * reach {
+                    for dx in 0..=2 * reach {
+                        let far = (dx.abs_diff(reach).pow(2) + dy.abs_diff(reach).pow(2)) as f32;
+                        let kept = 1.0 - STIFFNESS * far / (2 * reach * reach) as f32;
                         profit = profit.max(kept * (rigid - error(dx, dy)));
                     }
                 }
@@ -210,7 +219,7 @@ impl Field {
     /// Squared norm of the field within the template's frame, without what `noise` (its variance) adds to it.
     pub(super) fn energy(&self, template: &Template, centre: [isize; 2], noise: f32) -> f32 {
         let mut sum = 0.0;
-        each(template, centre, 1, |_, to| {
+        each(self.scale.side, template, centre, 1, |_, to| {
             let [r, g, b, counts] = self.pixels[to];
             sum += r * r + g * g + b * b - 3.0 * counts * noise;
         });
@@ -238,24 +247,32 @@ impl Field {
 
     /// Cells with their border.
     pub(super) fn cells(&self) -> Cells {
+        let Scale { side, cell, .. } = self.scale;
         let mut values = vec![[0.0; 3]; STRIDE * STRIDE];
         for (i, [r, g, b, _]) in self.pixels.iter().enumerate() {
-            let (x, y) = (i % PICTURE_SIZE / CELL, i / PICTURE_SIZE / CELL);
-            let cell = &mut values[(y + BORDER) * STRIDE + x + BORDER];
-            for (sum, v) in cell.iter_mut().zip([r, g, b]) {
-                *sum += v / (CELL * CELL) as f32;
+            let (x, y) = (i % side / cell, i / side / cell);
+            let sums = &mut values[(y + BORDER) * STRIDE + x + BORDER];
+            for (sum, v) in sums.iter_mut().zip([r, g, b]) {
+                *sum += v / (cell * cell) as f32;
             }
         }
         Cells {
+            cell,
             ground: self.ground,
             values,
         }
     }
 }
 
-/// Calls `visit` with the index in the template and in the picture of every `step`th pixel of the template that is in the picture.
-fn each(template: &Template, centre: [isize; 2], step: usize, mut visit: impl FnMut(usize, usize)) {
-    let side = PICTURE_SIZE as isize;
+/// Calls `visit` with the index in the template and in the picture (of this side) of every `step`th pixel of the template that is in the picture.
+fn each(
+    side: usize,
+    template: &Template,
+    centre: [isize; 2],
+    step: usize,
+    mut visit: impl FnMut(usize, usize),
+) {
+    let side = side as isize;
     let [left, top] = [0, 1].map(|axis| centre[axis] + template.offset[axis]);
     // The first pixel inside, on the template's own lattice.
     let first = |start: isize| (-start).max(0).cast_unsigned().div_ceil(step) * step;
@@ -274,6 +291,8 @@ fn each(template: &Template, centre: [isize; 2], step: usize, mut visit: impl Fn
 /// The field in coarse cells.
 #[derive(Debug)]
 pub(super) struct Cells {
+    /// A cell's side, in pixels.
+    cell: usize,
     ground: Rgba,
     values: Vec<[f32; 3]>,
 }
@@ -302,7 +321,7 @@ impl Cells {
             })
             .collect();
         let largest = held.iter().copied().fold(0.0, f32::max);
-        if largest * ((CELL * CELL) as f32) < faintest {
+        if largest * ((self.cell * self.cell) as f32) < faintest {
             return Vec::new();
         }
         let near = |at: usize| at.saturating_sub(REACH)..(at + REACH + 1).min(N_WINDOWS);
@@ -352,13 +371,13 @@ impl Cells {
                 }
             }
             for (window, sums) in windows.iter().zip(sums.chunks_exact(n_looks)) {
-                let centre = [window % STRIDE, window / STRIDE].map(|v| (v * CELL) as isize);
+                let centre = [window % STRIDE, window / STRIDE].map(|v| (v * self.cell) as isize);
                 for ((best, both), own) in best.iter_mut().zip(sums).zip(&own) {
                     let fit = Match {
                         both: *both,
                         template: *own,
                     };
-                    let gain = fit.gain() * (CELL * CELL) as f32;
+                    let gain = fit.gain() * (self.cell * self.cell) as f32;
                     if gain > best.0 {
                         *best = (gain, centre);
                     }

@@ -3,11 +3,11 @@
 //! Analysis by synthesis. The ground is the picture's median colour, and what differs from it is explained by sprites, one after the other. A
 //! sprite's *gain* is by how much the squared norm of that difference falls when the sprite is taken away.
 //!
-//! 1. A coarse sweep (cells of four pixels) over all nouns, paints and places names candidates.
+//! 1. A coarse sweep (cells of a 16th of the picture's side) over all nouns, paints and places names candidates.
 //! 2. A fine search over places and sizes decides between them, on pixels that are blurred as the templates are. The best one is covered up, and
 //!    the next sprite looked for in what is left.
-//! 3. Every sprite is decided anew with all others known. Here templates are elastic: their blocks may move by two pixels, so that a slightly
-//!    deformed sprite is still taken for what it is.
+//! 3. Every sprite is decided anew with all others known. Here templates are elastic: their blocks may move by a 32nd of the picture's side, so that a
+//!    slightly deformed sprite is still taken for what it is.
 //!
 //! What no template resembles is not read. A [`Reading`] compares with a caption's [`Statement`](super::Statement) by [`verdict`].
 
@@ -20,13 +20,15 @@ pub use verdict::{ObjectVerdict, Verdict, verdict};
 use std::sync::OnceLock;
 
 use self::field::Field;
-use self::template::{Bank, Look, Template};
-use super::nouns::{Colour, N_NOUNS, Noun};
-use super::scene::{BYSTANDER_SIZE, MAIN_SIZES};
-use super::sprite::stamp;
+use self::template::{Bank, Template};
+use super::nouns::{Colour, Noun, Texture};
+use super::sprite::{Look, stamp};
+use super::tables::World;
 
 /// Score below which a sprite is not seen.
 const MIN_SCORE: f32 = 0.6;
+/// Score that true renders reach: below it another explanation may be better.
+const GOOD_SCORE: f32 = 0.9;
 /// Share of a sprite that others may not cover.
 const MIN_VISIBLE: f32 = 0.7;
 /// Signal to noise ratio below which a sprite is not seen. The best of all templates and places reaches four and a half in noise alone.
@@ -45,6 +47,8 @@ pub struct Seen {
     pub noun: Noun,
     /// Its colour; `None` is the art's own colouring.
     pub colour: Option<Colour>,
+    /// Its texture; `None` in worlds without textures.
+    pub texture: Option<Texture>,
     /// Its longer side, in pixels.
     pub size: u8,
     /// Its middle: x from the left, y from the top, in pixels.
@@ -73,16 +77,21 @@ pub struct Reading {
     pub bystanders: Vec<Seen>,
 }
 
-/// Reads pictures.
+impl Reading {
+    fn sprites(&self) -> impl Iterator<Item = &Seen> {
+        self.objects.iter().chain(&self.bystanders)
+    }
+
+    /// The sprite of the lowest score.
+    fn weakest(&self) -> Option<&Seen> {
+        self.sprites().min_by(|a, b| a.score.total_cmp(&b.score))
+    }
+}
+
+/// Reads pictures of one world.
 #[derive(Debug)]
 pub struct Checker {
     bank: Bank,
-}
-
-impl Default for Checker {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 /// A sprite somewhere.
@@ -94,28 +103,45 @@ struct Candidate {
     gain: f32,
 }
 
-impl Candidate {
-    fn is_main(&self) -> bool {
-        self.size != BYSTANDER_SIZE
-    }
-}
-
 impl Checker {
     /// Makes the templates, which takes a moment.
-    pub fn new() -> Self {
-        Self { bank: Bank::new() }
+    pub fn new(world: World) -> Self {
+        Self {
+            bank: Bank::new(world),
+        }
     }
 
-    /// What is in a picture of [`PICTURE_BYTES`](super::PICTURE_BYTES) bytes, RGB, row by row.
+    /// The world whose pictures it reads.
+    pub fn world(&self) -> World {
+        self.bank.world()
+    }
+
+    /// What is in a picture of [`World::picture_bytes`] bytes, RGB, row by row.
     ///
     /// # Panics
     /// If `picture` has another size.
     pub fn read(&self, picture: &[u8]) -> Reading {
-        let mut whole = Field::new(picture);
+        let whole = Field::new(self.world(), picture);
+        let reading = self.explain(whole.clone(), None);
+        // A sprite may have been put between two that are much alike, and explains a part of both.
+        let Some(weakest) = reading.weakest().filter(|seen| seen.score < GOOD_SCORE) else {
+            return reading;
+        };
+        let other = self.explain(whole, Some(weakest.centre.map(isize::from)));
+        let score = other.weakest().map_or(0.0, |seen| seen.score);
+        if other.sprites().count() > reading.sprites().count() && score > weakest.score {
+            other
+        } else {
+            reading
+        }
+    }
+
+    /// Explains a picture by sprites, none of which is looked for near to `avoid`.
+    fn explain(&self, mut whole: Field, avoid: Option<[isize; 2]>) -> Reading {
         let mut rest = whole.clone();
         let mut found = Vec::new();
         for _ in 0..MAX_SPRITES {
-            let candidates = self.strongest(&rest);
+            let candidates = self.strongest(&rest, avoid);
             let Some(best) = candidates.first() else { break };
             let template = self.template(best);
             if rest.visible(template, best.centre) >= MIN_VISIBLE {
@@ -145,17 +171,23 @@ impl Checker {
             let best = found[i][0];
             let template = self.template(&best);
             let score = best.gain / field.energy(template, best.centre, noise).max(1e-6);
-            if score < MIN_SCORE || field.compare(template, best.centre, 1).signal(noise) < MIN_SIGNAL {
+            if score < MIN_SCORE
+                || field
+                    .compare(template, best.centre, 1)
+                    .signal(noise, field.kept_noise())
+                    < MIN_SIGNAL
+            {
                 continue;
             }
             let seen = Seen {
                 noun: best.look.noun,
                 colour: best.look.colour,
+                texture: best.look.texture,
                 size: best.size,
                 centre: best.centre.map(|v| v as u8),
                 score: score.min(1.0),
             };
-            if best.is_main() {
+            if best.size != self.world().bystander_size() {
                 reading.objects.push(seen);
             } else {
                 reading.bystanders.push(seen);
@@ -168,8 +200,9 @@ impl Checker {
         self.bank.get(candidate.look, candidate.size)
     }
 
-    /// What the sprite that explains most of the field may be, the best first; empty if there is none.
-    fn strongest(&self, field: &Field) -> Vec<Candidate> {
+    /// What the sprite that explains most of the field may be, the best first; empty if there is none. Not nearer to `avoid` than an eighth of
+    /// the picture's side.
+    fn strongest(&self, field: &Field, avoid: Option<[isize; 2]>) -> Vec<Candidate> {
         /// Of the faintest sprite's squared norm, what a window must have: it may be pale, and is wider than its window.
         const PALE: f32 = 0.25;
         let cells = field.cells();
@@ -179,8 +212,8 @@ impl Checker {
             candidates.extend(
                 gains
                     .into_iter()
-                    .zip(Look::all())
-                    .map(|((gain, centre), look)| Candidate {
+                    .zip(self.bank.looks())
+                    .map(|((gain, centre), &look)| Candidate {
                         look,
                         size: coarse.size,
                         centre,
@@ -188,13 +221,20 @@ impl Checker {
                     }),
             );
         }
+        if let Some(avoid) = avoid {
+            let far = (4 * self.world().unit()).cast_signed();
+            candidates.retain(|c| (0..2).any(|axis| (c.centre[axis] - avoid[axis]).abs() > far));
+        }
         keep(&mut candidates, N_COARSE);
+        let (world, unit) = (self.world(), self.world().unit());
         for candidate in &mut candidates {
-            *candidate = self.best_of(field, *candidate, &around(2), [candidate.size], 2);
+            let moves = around(unit.cast_signed());
+            *candidate = self.best_of(field, *candidate, &moves, [candidate.size], unit);
         }
         keep(&mut candidates, N_COARSE / 2);
         for candidate in &mut candidates {
-            *candidate = self.best_of(field, *candidate, &around(1), sizes(candidate.size, 2), 2);
+            let sizes = sizes(world, candidate.size, unit);
+            *candidate = self.best_of(field, *candidate, &around(1), sizes, unit);
         }
         keep(&mut candidates, N_FINE);
         self.settle(field, &mut candidates);
@@ -206,7 +246,8 @@ impl Checker {
     fn settle(&self, field: &Field, candidates: &mut Vec<Candidate>) {
         for candidate in &mut *candidates {
             let moved = self.best_of(field, *candidate, &around(1), [candidate.size], 1);
-            let sized = self.best_of(field, moved, &[[0, 0]], sizes(moved.size, 1), 1);
+            let sizes = sizes(self.world(), moved.size, 1);
+            let sized = self.best_of(field, moved, &[[0, 0]], sizes, 1);
             *candidate = self.best_of(field, sized, &around(1), [sized.size], 1);
         }
         keep(candidates, N_FINE);
@@ -250,11 +291,11 @@ fn around(step: isize) -> [[isize; 2]; 9] {
 }
 
 /// The sizes that a sprite of `size` may have: a bystander's, or every `step`th of the main sprites'.
-fn sizes(size: u8, step: usize) -> impl Iterator<Item = u8> {
-    let range = if size == BYSTANDER_SIZE {
+fn sizes(world: World, size: u8, step: usize) -> impl Iterator<Item = u8> {
+    let range = if size == world.bystander_size() {
         size..=size
     } else {
-        MAIN_SIZES
+        world.main_sizes()
     };
     range.step_by(step)
 }
@@ -267,94 +308,107 @@ fn keep(candidates: &mut Vec<Candidate>, n: usize) {
 
 /// The colour that the art's own colours are much like, if there is one: pixel by pixel they are near to the art painted so.
 fn own_colour(noun: Noun) -> Option<Colour> {
-    static CACHE: [OnceLock<Option<Colour>>; N_NOUNS] = [const { OnceLock::new() }; N_NOUNS];
+    static CACHE: [OnceLock<Vec<Option<Colour>>>; World::ALL.len()] =
+        [const { OnceLock::new() }; World::ALL.len()];
+    let world = noun.world();
+    CACHE[world as usize].get_or_init(|| world.nouns().map(find_own_colour).collect())[noun.index()]
+}
+
+fn find_own_colour(noun: Noun) -> Option<Colour> {
     /// A root mean square over visible pixels, per pixel.
     const NEAR: f32 = 0.25;
-    *CACHE[noun.index()].get_or_init(|| {
-        let pixels = |colour| &stamp(noun, colour, *MAIN_SIZES.end()).rgba;
-        let own = pixels(None);
-        let visible: f32 = own.iter().map(|pixel| f32::from(pixel[3])).sum();
-        let distance = |colour: Colour| -> f32 {
-            let squares = own.iter().zip(pixels(Some(colour))).map(|(a, b)| {
-                let off = |i: usize| f32::from(a[i]) - f32::from(b[i]);
-                off(0).powi(2) + off(1).powi(2) + off(2).powi(2)
-            });
-            (squares.sum::<f32>() / (255.0 * visible)).sqrt()
+    let world = noun.world();
+    if !world.has_own_colours() {
+        return None;
+    }
+    let pixels = |colour| {
+        let look = Look {
+            noun,
+            colour,
+            texture: None,
         };
-        let nearest = Colour::ALL
-            .into_iter()
-            .min_by(|a, b| distance(*a).total_cmp(&distance(*b)))?;
-        (distance(nearest) < NEAR).then_some(nearest)
-    })
+        &stamp(look, *world.main_sizes().end()).rgba
+    };
+    let own = pixels(None);
+    let visible: f32 = own.iter().map(|pixel| f32::from(pixel[3])).sum();
+    let distance = |colour: Colour| -> f32 {
+        let squares = own.iter().zip(pixels(Some(colour))).map(|(a, b)| {
+            let off = |i: usize| f32::from(a[i]) - f32::from(b[i]);
+            off(0).powi(2) + off(1).powi(2) + off(2).powi(2)
+        });
+        (squares.sum::<f32>() / (255.0 * visible)).sqrt()
+    };
+    let nearest = Colour::ALL
+        .into_iter()
+        .min_by(|a, b| distance(*a).total_cmp(&distance(*b)))?;
+    (distance(nearest) < NEAR).then_some(nearest)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::noise::Noise;
-    use crate::world::pairs::scene_w;
-    use crate::world::scene::{PICTURE_BYTES, Scene};
+    use crate::world::scene::Sprite;
 
+    /// All of them in the emoji world. In a few pictures of shapes a neighbour of the same colour hides what a sprite is.
     #[test]
     fn true_renders_are_read_to_the_pixel() {
-        let checker = Checker::new();
         let mut noise = Noise::new(21);
-        for _ in 0..120 {
-            let scene: Scene = scene_w(noise.rng());
-            let reading = checker.read(&scene.render());
-            assert_eq!(
-                reading.objects.len(),
-                scene.main().count(),
-                "{scene:?}: {reading:?}"
-            );
-            assert_eq!(
-                reading.bystanders.len(),
-                scene.bystander.iter().count(),
-                "{scene:?}: {reading:?}"
-            );
-            for sprite in scene.sprites() {
-                let mut all = reading.objects.iter().chain(&reading.bystanders);
+        for (world, least) in [(World::Emoji, 1.0), (World::Shapes, 0.95)] {
+            let checker = Checker::new(world);
+            let (mut hits, mut n) = (0.0, 0.0);
+            for _ in 0..120 {
+                let scene = world.scene_w(noise.rng());
+                let reading = checker.read(&scene.render());
+                let counts = [reading.objects.len(), reading.bystanders.len()];
+                let expected = [scene.main().count(), scene.bystander.iter().count()];
                 let near = |a: u8, b: u8| a.abs_diff(b) <= 1;
-                let found = all.any(|seen| {
-                    seen.noun == sprite.noun
-                        && seen.colour == sprite.colour
-                        && near(seen.size, sprite.size)
-                        && near(seen.centre[0], sprite.centre[0])
-                        && near(seen.centre[1], sprite.centre[1])
-                        && seen.score > 0.9
-                });
-                assert!(found, "{sprite:?}: {reading:?}");
+                let found = |sprite: &Sprite| {
+                    reading.sprites().any(|seen| {
+                        seen.noun == sprite.noun
+                            && seen.colour == sprite.colour
+                            && seen.texture == sprite.texture
+                            && near(seen.size, sprite.size)
+                            && near(seen.centre[0], sprite.centre[0])
+                            && near(seen.centre[1], sprite.centre[1])
+                            && seen.score > 0.9
+                    })
+                };
+                let right = counts == expected && scene.sprites().all(found);
+                assert!(right || least < 1.0, "{scene:?}: {reading:?}");
+                hits += f64::from(right);
+                n += 1.0;
             }
+            assert!(hits >= least * n, "{world}: {hits} of {n}");
         }
     }
 
     #[test]
     fn nothing_is_found_where_nothing_is() {
-        let checker = Checker::new();
         let mut noise = Noise::new(22);
-        for level in [0, 40, 190, 255] {
-            assert_eq!(
-                checker.read(&[level; PICTURE_BYTES]),
-                Reading::default(),
-                "{level}"
-            );
-        }
-        for sigma in [5.0, 25.0, 50.0] {
-            let values = noise.normal_vec(PICTURE_BYTES);
-            let picture: Vec<u8> = values.iter().map(|v| (192.0 + sigma * v) as u8).collect();
-            assert_eq!(checker.read(&picture), Reading::default(), "{sigma}");
+        for world in World::ALL {
+            let (checker, n) = (Checker::new(world), world.picture_bytes());
+            for level in [0, 40, 190, 255] {
+                assert_eq!(checker.read(&vec![level; n]), Reading::default(), "{level}");
+            }
+            for sigma in [5.0, 25.0, 50.0] {
+                let values = noise.normal_vec(n);
+                let picture: Vec<u8> = values.iter().map(|v| (192.0 + sigma * v) as u8).collect();
+                assert_eq!(checker.read(&picture), Reading::default(), "{sigma}");
+            }
         }
     }
 
     #[test]
     fn art_may_be_called_by_a_colour_only_if_it_has_it() {
-        let own = |word| own_colour(Noun::from_word(word).expect("a noun of the world"));
+        let own = |word| own_colour(World::Emoji.noun_called(word).expect("a noun of the world"));
         assert_eq!(own("sheep"), Some(Colour::White));
         assert_eq!(own("apple"), Some(Colour::Red));
         assert_eq!(own("butterfly"), None);
         let seen = Seen {
-            noun: Noun::from_word("sheep").expect("a noun of the world"),
+            noun: World::Emoji.noun_called("sheep").expect("a noun of the world"),
             colour: Some(Colour::Red),
+            texture: None,
             size: 28,
             centre: [32; 2],
             score: 1.0,

@@ -1,44 +1,43 @@
 //! What every sprite looks like to the checker: slightly blurred, and once more in coarse cells.
 
-use super::super::nouns::{Colour, Noun};
-use super::super::scene::{BYSTANDER_SIZE, MAIN_SIZES};
-use super::super::sprite::stamp;
+use super::super::sprite::{Look, sizes, stamp};
+use super::super::tables::World;
 
-/// Pixels around a sprite that belong to its template: the blur reaches two.
-pub(super) const MARGIN: usize = 3;
-/// A coarse cell's side, in pixels.
-pub(super) const CELL: usize = 4;
+/// Lengths, in pixels, that go with a world's picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Scale {
+    /// The picture's side.
+    pub side: usize,
+    /// Rounds of blur: one in a picture of 32 pixels, two in one of 64.
+    pub blur: usize,
+    /// Around a sprite: pixels that belong to its template. A round of blur reaches one.
+    pub margin: usize,
+    /// A coarse cell's side.
+    pub cell: usize,
+    /// How far blocks of an elastic template may move.
+    pub reach: usize,
+    /// Their side.
+    pub block: usize,
+}
+
+impl Scale {
+    pub(super) fn of(world: World) -> Self {
+        let unit = world.unit();
+        Self {
+            side: world.picture_size(),
+            blur: unit,
+            margin: unit + 1,
+            cell: 2 * unit,
+            reach: unit,
+            block: 4 * unit,
+        }
+    }
+}
+
 /// A coarse template's side, in cells. It holds the largest sprite, centred on a corner of cells.
 pub(super) const WINDOW: usize = 8;
-/// Paints of a noun: the art's own colours, then the eight colours.
-pub(super) const N_PAINTS: usize = 1 + Colour::ALL.len();
-
 /// Red, green, blue, alpha.
 pub(super) type Rgba = [f32; 4];
-
-/// A noun in a paint: what a template shows, but for its size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Look {
-    pub noun: Noun,
-    /// `None`: the art's own colours.
-    pub colour: Option<Colour>,
-}
-
-impl Look {
-    /// All looks, by number.
-    pub(super) fn all() -> impl Iterator<Item = Self> {
-        Noun::all().flat_map(|noun| {
-            std::iter::once(None)
-                .chain(Colour::ALL.map(Some))
-                .map(move |colour| Self { noun, colour })
-        })
-    }
-
-    /// Its number.
-    pub(super) fn index(self) -> usize {
-        self.noun.index() * N_PAINTS + self.colour.map_or(0, |colour| 1 + colour.index())
-    }
-}
 
 /// A sprite with its margin, blurred as [`blur`] does.
 #[derive(Debug)]
@@ -54,15 +53,17 @@ pub(super) struct Template {
 
 impl Template {
     fn new(look: Look, size: u8) -> Self {
-        let stamp = stamp(look.noun, look.colour, size);
-        let (width, height) = (stamp.width + 2 * MARGIN, stamp.height + 2 * MARGIN);
+        let scale = Scale::of(look.noun.world());
+        let margin = scale.margin;
+        let stamp = stamp(look, size);
+        let (width, height) = (stamp.width + 2 * margin, stamp.height + 2 * margin);
         let mut rgba = vec![[0.0; 4]; width * height];
         for (i, pixel) in stamp.rgba.iter().enumerate() {
-            let (x, y) = (i % stamp.width + MARGIN, i / stamp.width + MARGIN);
+            let (x, y) = (i % stamp.width + margin, i / stamp.width + margin);
             rgba[y * width + x] = pixel.map(|v| f32::from(v) / 255.0);
         }
-        blur(&mut rgba, width);
-        let offset = [stamp.width, stamp.height].map(|side| -((side / 2 + MARGIN) as isize));
+        blur(&mut rgba, width, scale.blur);
+        let offset = [stamp.width, stamp.height].map(|side| -((side / 2 + margin) as isize));
         Self {
             size,
             width,
@@ -85,17 +86,17 @@ impl Template {
     }
 
     /// Its mean over cells, its centre in the middle of the window.
-    fn cells(&self) -> [Rgba; WINDOW * WINDOW] {
+    fn cells(&self, cell: usize) -> [Rgba; WINDOW * WINDOW] {
         let mut cells = [[0.0; 4]; WINDOW * WINDOW];
-        let middle = (WINDOW * CELL / 2) as isize;
+        let middle = (WINDOW * cell / 2) as isize;
         for (i, pixel) in self.rgba.iter().enumerate() {
             let [x, y] = [i % self.width, i / self.width].map(|v| v as isize);
             let (x, y) = (x + self.offset[0] + middle, y + self.offset[1] + middle);
-            let side = (WINDOW * CELL) as isize;
+            let side = (WINDOW * cell) as isize;
             if (0..side).contains(&x) && (0..side).contains(&y) {
-                let cell = &mut cells[y as usize / CELL * WINDOW + x as usize / CELL];
-                for (sum, v) in cell.iter_mut().zip(pixel) {
-                    *sum += v / (CELL * CELL) as f32;
+                let sums = &mut cells[y as usize / cell * WINDOW + x as usize / cell];
+                for (sum, v) in sums.iter_mut().zip(pixel) {
+                    *sum += v / (cell * cell) as f32;
                 }
             }
         }
@@ -103,9 +104,9 @@ impl Template {
     }
 }
 
-/// Binomial blur, 1 4 6 4 1 in both directions; zero outside.
-pub(super) fn blur(pixels: &mut [Rgba], width: usize) {
-    for _ in 0..2 {
+/// Binomial blur, 1 2 1 in both directions, so many times; zero outside.
+pub(super) fn blur(pixels: &mut [Rgba], width: usize, rounds: usize) {
+    for _ in 0..rounds {
         blur_once(pixels, width);
     }
 }
@@ -136,6 +137,8 @@ fn blur_once(pixels: &mut [Rgba], width: usize) {
 /// All templates.
 #[derive(Debug)]
 pub(super) struct Bank {
+    world: World,
+    looks: Vec<Look>,
     templates: Vec<Template>,
     coarse: [Coarse; 2],
     faintest: f32,
@@ -152,24 +155,20 @@ pub(super) struct Coarse {
     pub values: Vec<f32>,
 }
 
-/// The size of main sprites that the coarse search looks for.
-const MIDDLE_SIZE: u8 = (*MAIN_SIZES.start() + *MAIN_SIZES.end()) / 2;
-
-/// All sizes, the bystanders' first.
-fn sizes() -> impl Iterator<Item = u8> + Clone {
-    std::iter::once(BYSTANDER_SIZE).chain(MAIN_SIZES)
-}
-
 impl Bank {
-    pub(super) fn new() -> Self {
-        let templates: Vec<Template> = Look::all()
-            .flat_map(|look| sizes().map(move |size| Template::new(look, size)))
+    pub(super) fn new(world: World) -> Self {
+        let looks: Vec<Look> = Look::all(world).collect();
+        let templates: Vec<Template> = looks
+            .iter()
+            .flat_map(|&look| sizes(world).map(move |size| Template::new(look, size)))
             .collect();
-        let coarse = [BYSTANDER_SIZE, MIDDLE_SIZE].map(|size| {
+        let cell = Scale::of(world).cell;
+        let middle_size = (*world.main_sizes().start() + *world.main_sizes().end()) / 2;
+        let coarse = [world.bystander_size(), middle_size].map(|size| {
             let looks: Vec<_> = templates
                 .iter()
                 .filter(|t| t.size == size)
-                .map(Template::cells)
+                .map(|template| template.cells(cell))
                 .collect();
             let cells: Vec<usize> = (0..WINDOW * WINDOW)
                 .filter(|&cell| looks.iter().any(|look| look[cell][3] > 0.02))
@@ -187,6 +186,8 @@ impl Bank {
             .map(Template::faintest)
             .fold(f32::INFINITY, f32::min);
         Self {
+            world,
+            looks,
             templates,
             coarse,
             faintest,
@@ -195,8 +196,19 @@ impl Bank {
 
     /// The template of a look at one of the world's sizes.
     pub(super) fn get(&self, look: Look, size: u8) -> &Template {
-        let scale = sizes().position(|s| s == size).expect("a size of the world");
-        &self.templates[look.index() * sizes().count() + scale]
+        let mut all = sizes(self.world);
+        let n_sizes = all.clone().count();
+        let scale = all.position(|s| s == size).expect("a size of the world");
+        &self.templates[look.index() * n_sizes + scale]
+    }
+
+    pub(super) fn world(&self) -> World {
+        self.world
+    }
+
+    /// All looks, by number.
+    pub(super) fn looks(&self) -> &[Look] {
+        &self.looks
     }
 
     /// The smallest squared norm of all templates on the ground they are faintest on.

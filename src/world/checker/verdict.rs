@@ -4,13 +4,30 @@ use super::super::scene::Relation;
 use super::super::statement::{Object, Statement};
 use super::{Reading, Seen};
 
-/// Whether an object that a caption names is there, and in its colour.
+/// Whether an object that a caption names is there, in its colour and in its texture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ObjectVerdict {
     /// A main object of this noun is there.
     pub object: bool,
     /// It has the colour that the caption says; `None` if the caption says none.
     pub colour: Option<bool>,
+    /// It has the texture that the caption says; `None` if the caption says none.
+    pub texture: Option<bool>,
+}
+
+impl ObjectVerdict {
+    /// All that is said of it holds.
+    pub fn all(self) -> bool {
+        self.object && self.attributes() != Some(false)
+    }
+
+    /// Whether both its attributes hold, as far as they are said; `None` if none is said.
+    fn attributes(self) -> Option<bool> {
+        match (self.colour, self.texture) {
+            (None, None) => None,
+            (colour, texture) => Some(colour != Some(false) && texture != Some(false)),
+        }
+    }
 }
 
 /// What of a caption holds in a picture. What the caption does not say is `None`; what is not there is wrong.
@@ -18,7 +35,7 @@ pub struct ObjectVerdict {
 pub struct Verdict {
     /// The objects, in the caption's order.
     pub objects: Vec<ObjectVerdict>,
-    /// Of a caption with two colours: both objects have their own.
+    /// Of a caption that says a colour or a texture of each of two objects: both have their own.
     pub binding: Option<bool>,
     /// Both objects are there and stand as the caption says.
     pub relation: Option<bool>,
@@ -27,15 +44,17 @@ pub struct Verdict {
 impl Verdict {
     /// All that the caption says holds.
     pub fn all(&self) -> bool {
-        let objects = self.objects.iter().all(|o| o.object && o.colour != Some(false));
+        let objects = self.objects.iter().all(|o| o.all());
         objects && self.binding != Some(false) && self.relation != Some(false)
     }
 }
 
-/// What of `statement` holds in a picture with this reading. Where several objects are of one noun, the one that stands out most in the colour said
-/// (else in any) counts.
+/// What of `statement` holds in a picture with this reading. Where several objects are of one noun, the one that stands out most in the colour and texture
+/// said (else in any) counts.
 pub fn verdict(statement: &Statement, reading: &Reading) -> Verdict {
     let has_colour = |object: Object, seen: &Seen| object.colour.is_none_or(|said| seen.looks(said));
+    let has_texture =
+        |object: Object, seen: &Seen| object.texture.is_none_or(|said| seen.texture == Some(said));
     let find = |object: Object| {
         let all = || {
             reading
@@ -44,7 +63,7 @@ pub fn verdict(statement: &Statement, reading: &Reading) -> Verdict {
                 .filter(move |seen| seen.noun == object.noun)
         };
         all()
-            .find(|seen| has_colour(object, seen))
+            .find(|seen| has_colour(object, seen) && has_texture(object, seen))
             .or_else(|| all().next())
     };
     let found: Vec<(Object, Option<&Seen>)> =
@@ -56,17 +75,16 @@ pub fn verdict(statement: &Statement, reading: &Reading) -> Verdict {
             colour: object
                 .colour
                 .map(|_| seen.is_some_and(|seen| has_colour(*object, seen))),
+            texture: object
+                .texture
+                .map(|_| seen.is_some_and(|seen| has_texture(*object, seen))),
         })
         .collect();
     let binding = match objects[..] {
-        [
-            ObjectVerdict {
-                colour: Some(one), ..
-            },
-            ObjectVerdict {
-                colour: Some(two), ..
-            },
-        ] => Some(one && two),
+        [one, two] => one
+            .attributes()
+            .zip(two.attributes())
+            .map(|(one, two)| one && two),
         _ => None,
     };
     let relation = statement.relation.map(|said| match found[..] {
@@ -83,12 +101,14 @@ pub fn verdict(statement: &Statement, reading: &Reading) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::world::nouns::{Colour, Noun};
+    use crate::world::nouns::Colour;
+    use crate::world::tables::World;
 
     fn seen(word: &str, colour: Colour, centre: [u8; 2]) -> Seen {
         Seen {
-            noun: Noun::from_word(word).expect("a noun of the world"),
+            noun: World::Emoji.noun_called(word).expect("a noun of the world"),
             colour: Some(colour),
+            texture: None,
             size: 28,
             centre,
             score: 1.0,
@@ -105,7 +125,9 @@ mod tests {
             bystanders: vec![seen("cup", Colour::Pink, [9, 9])],
         };
         let judge = |text: &str| {
-            let statement = Statement::parse(text).unwrap_or_else(|| panic!("`{text}` is not understood"));
+            let statement = World::Emoji
+                .parse(text)
+                .unwrap_or_else(|| panic!("`{text}` is not understood"));
             let verdict = verdict(&statement, &reading);
             let objects: Vec<_> = verdict.objects.iter().map(|o| (o.object, o.colour)).collect();
             (objects, verdict.binding, verdict.relation, verdict.all())
@@ -180,7 +202,7 @@ mod tests {
             bystanders: Vec::new(),
         };
         for text in ["a red car", "a blue car"] {
-            let statement = Statement::parse(text).expect("a caption");
+            let statement = World::Emoji.parse(text).expect("a caption");
             assert!(verdict(&statement, &reading).all(), "{text}");
         }
     }

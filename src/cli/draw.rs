@@ -6,14 +6,16 @@ use std::str::FromStr;
 use clap::Args;
 use eclipse_t2i::device::DeviceSpec;
 use eclipse_t2i::diffusion::Sampler;
+use eclipse_t2i::generate::error::RenderError;
 use eclipse_t2i::generate::layout::Layout;
 use eclipse_t2i::generate::picture::{grid, write_png};
-use eclipse_t2i::generate::plan::{
-    DecoderChoice, LatentsChoice, Options, Plan, RenderError, Request, SUPER_RES_STEPS, Subject,
-};
+use eclipse_t2i::generate::plan::Plan;
 use eclipse_t2i::generate::prior::PriorSettings;
 use eclipse_t2i::generate::recipe::{Origin, Size, slug};
 use eclipse_t2i::generate::render::RenderOptions;
+use eclipse_t2i::generate::request::{
+    DecoderChoice, LatentsChoice, Options, Request, SUPER_RES_STEPS, Subject,
+};
 use eclipse_t2i::models::clip::preprocess::read_picture;
 
 use super::progress::Stages;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use eclipse_t2i::data::prompts::read_prompts;
 use eclipse_t2i::device::DeviceSpec;
-use eclipse_t2i::generate::plan::{Plan, embedding_origins};
+use eclipse_t2i::generate::embeddings::embedding_origins;
+use eclipse_t2i::generate::plan::Plan;
 use eclipse_t2i::generate::recipe::{Origin, Recipe};
 
 use super::Usage;

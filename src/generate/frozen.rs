@@ -7,11 +7,11 @@ use image::RgbImage;
 
 use super::decoder::DecoderSettings;
 use super::draws::{RowNoise, Rows, Stage};
+use super::error::{RenderError, conditioned};
 use super::kandinsky::{self, Start, cached_zero_image};
 use super::latents::{Autoencoder, LatentSpace};
 use super::layout::{Layout, Part};
 use super::picture::to_pictures;
-use super::plan::{RenderError, conditioned};
 use crate::diffusion::Scheduler;
 use crate::models::unet::{Conditioning, UNet, UNetConfig};
 

@@ -2,9 +2,9 @@
 
 use burn::prelude::*;
 
+use super::error::RenderError;
 use super::kandinsky::latent_side;
 use super::layout::{Layout, Part};
-use super::plan::RenderError;
 use crate::models::movq::{Movq, MovqConfig};
 use crate::models::pixel_space::PixelSpace;
 

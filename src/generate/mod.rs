@@ -2,6 +2,8 @@
 
 pub mod decoder;
 pub mod draws;
+pub mod embeddings;
+pub mod error;
 pub mod frozen;
 pub mod kandinsky;
 pub mod karlo;
@@ -14,4 +16,6 @@ pub mod prior;
 pub mod random_stack;
 pub mod recipe;
 pub mod render;
+pub mod request;
+mod sides;
 pub mod slerp;

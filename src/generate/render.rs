@@ -15,14 +15,17 @@ use image::RgbImage;
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::draws::{RowNoise, Rows, Stage};
+use super::embeddings::embedding;
+use super::error::RenderError;
 use super::kandinsky::{self, Start, cached_zero_image, picture_tensor};
 use super::karlo::{self, SuperRes};
 use super::latents::{Autoencoder, LatentSpace};
 use super::layout::{Part, Stack};
 use super::picture::{to_pictures, write_png};
-use super::plan::{Finish, Plan, Planned, RenderError, Sampled, embedding};
+use super::plan::{Plan, Planned};
 use super::prior::AnyPrior;
 use super::recipe::Origin;
+use super::sides::{Finish, Sampled};
 use super::slerp::{mix, slerp};
 use crate::files;
 use crate::models::clip::preprocess::read_picture;

@@ -366,12 +366,12 @@ fn cosines(a: Tensor<2>, b: Tensor<2>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generate::embeddings::embedding_origins;
     use crate::generate::layout::Layout;
-    use crate::generate::plan::{
-        DecoderChoice, Options, Plan, Request, SUPER_RES_STEPS, Subject, embedding_origins,
-    };
+    use crate::generate::plan::Plan;
     use crate::generate::prior::PriorSettings;
     use crate::generate::render::RenderOptions;
+    use crate::generate::request::{DecoderChoice, Options, Request, SUPER_RES_STEPS, Subject};
     use crate::weights::read_json;
     use safetensors::tensor::{Dtype, TensorView};
 

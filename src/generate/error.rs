@@ -1,0 +1,167 @@
+//! What keeps a call from being carried out.
+
+use std::path::{Path, PathBuf};
+
+use super::draws::LatentsError;
+use super::layout::LayoutError;
+use super::picture::PictureError;
+use super::prior::PriorError;
+use crate::diffusion::DiffusionError;
+use crate::files::FileError;
+use crate::models::clip::ClipError;
+use crate::models::unet::UNetConfig;
+use crate::weights::WeightsError;
+
+/// A call that cannot be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum RenderError {
+    /// Folders.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// Config or weights.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// A tower, a prompt or a picture.
+    #[error(transparent)]
+    Clip(#[from] ClipError),
+    /// The prior, or a number out of range.
+    #[error(transparent)]
+    Prior(#[from] PriorError),
+    /// A scheduler.
+    #[error(transparent)]
+    Diffusion(#[from] DiffusionError),
+    /// Recorded noise.
+    #[error(transparent)]
+    Latents(#[from] LatentsError),
+    /// A file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A picture that came out broken, or cannot be written.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
+    /// Parts of different models.
+    #[error("{a} and {b} do not belong together: {what} is {in_a} in the first, {in_b} in the second")]
+    Width {
+        /// A folder.
+        a: PathBuf,
+        /// Another.
+        b: PathBuf,
+        /// What should be equal.
+        what: &'static str,
+        /// There.
+        in_a: String,
+        /// And there.
+        in_b: String,
+    },
+    /// Something the stack does not have.
+    #[error("{name}: {reason}")]
+    Stack {
+        /// The option.
+        name: &'static str,
+        /// Why not.
+        reason: String,
+    },
+    /// A picture of another call has the name.
+    #[error(
+        "{path} is of another call: `{key}` is {there} there, {here} now; give another folder, or --overwrite"
+    )]
+    OtherCall {
+        /// The picture.
+        path: PathBuf,
+        /// What differs.
+        key: String,
+        /// In the side file.
+        there: String,
+        /// In this call.
+        here: String,
+    },
+    /// A picture without a side file has the name.
+    #[error("{0} exists, without a side file that says how it was made; give another folder, or --overwrite")]
+    Occupied(PathBuf),
+    /// What a side file records has changed.
+    #[error("cannot repeat the call exactly: `{key}` was {then}, is {now}")]
+    Changed {
+        /// What differs.
+        key: String,
+        /// In the side file.
+        then: String,
+        /// Now.
+        now: String,
+    },
+    /// A file of embeddings that does not fit.
+    #[error("{path}: {reason}")]
+    Embeddings {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl RenderError {
+    /// Whether an argument makes no sense, rather than a file.
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::Prior(PriorError::Setting { .. })
+                | Self::Stack { .. }
+                | Self::Diffusion(DiffusionError::Steps { .. } | DiffusionError::Eta(_))
+        )
+    }
+}
+
+/// [`RenderError::Width`] unless both folders say the same.
+pub(super) fn width<T: PartialEq + ToString>(
+    what: &'static str,
+    (a, in_a): (&Path, T),
+    (b, in_b): (&Path, T),
+) -> Result<(), RenderError> {
+    if in_a == in_b {
+        return Ok(());
+    }
+    Err(RenderError::Width {
+        a: a.into(),
+        b: b.into(),
+        what,
+        in_a: in_a.to_string(),
+        in_b: in_b.to_string(),
+    })
+}
+
+pub(super) fn no_such(name: &'static str, reason: impl Into<String>) -> RenderError {
+    RenderError::Stack {
+        name,
+        reason: reason.into(),
+    }
+}
+
+/// The same error under the option's name, where a setting of another part has it too.
+pub(super) fn option(error: impl Into<RenderError>, names: &[(&'static str, &'static str)]) -> RenderError {
+    match error.into() {
+        RenderError::Prior(PriorError::Setting {
+            name,
+            expected,
+            found,
+        }) => {
+            let option = names.iter().find(|(setting, _)| *setting == name);
+            RenderError::Prior(PriorError::Setting {
+                name: option.map_or(name, |(_, option)| option),
+                expected,
+                found,
+            })
+        }
+        other => other,
+    }
+}
+
+/// The UNet in `dir` is conditioned on something else than `expected`.
+pub(super) fn conditioned(dir: &Path, config: &UNetConfig, expected: &str) -> RenderError {
+    WeightsError::Config {
+        path: dir.join("config.json"),
+        reason: format!(
+            "this UNet is conditioned on {}, this part on {expected}",
+            config.conditioning
+        ),
+    }
+    .into()
+}

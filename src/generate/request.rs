@@ -1,0 +1,118 @@
+//! What a call asks for.
+
+use std::path::PathBuf;
+
+use super::prior::PriorSettings;
+use super::recipe::{Origin, PriorRecord, Recipe, Size};
+use crate::diffusion::Sampler;
+
+/// One picture that is asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Subject {
+    /// File name, without an extension.
+    pub name: String,
+    /// Where its image embedding comes from.
+    pub origin: Origin,
+    /// Seed of its noise.
+    pub seed: u64,
+    /// Its row in files of noise.
+    pub row: usize,
+}
+
+/// The decoder's settings; what is absent is the stack's own.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct DecoderChoice {
+    /// Steps: 25 for Karlo, 100 for Kandinsky 2.2, 4 for small decoders of pixels.
+    pub n_steps: Option<usize>,
+    /// Guidance scale: 8 for Karlo, 4 for Kandinsky 2.2, 2 for small decoders of pixels.
+    pub guidance: Option<f64>,
+    /// Weight of added noise: 1, or 0 for DDIM.
+    pub eta: Option<f64>,
+    /// Sampler: the pipeline's.
+    pub sampler: Option<Sampler>,
+}
+
+/// Noise from a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LatentsChoice {
+    /// The file.
+    pub path: PathBuf,
+    /// Pictures in it.
+    pub n_pictures: usize,
+}
+
+/// What a call asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// `generate`, `vary`, `interpolate`.
+    pub command: String,
+    /// The pictures.
+    pub subjects: Vec<Subject>,
+    /// What guidance pushes away from.
+    pub negative: Option<String>,
+    /// A picture to start from, and the part of the trajectory that is sampled.
+    pub init: Option<(PathBuf, f64)>,
+    /// Noise from a file.
+    pub latents: Option<LatentsChoice>,
+    /// Size of the pictures: the stack's own if absent.
+    pub size: Option<Size>,
+    /// The prior's sampling.
+    pub prior: PriorSettings,
+    /// The decoder's sampling.
+    pub decoder: DecoderChoice,
+    /// Steps of Karlo's super-resolution.
+    pub super_res_steps: usize,
+}
+
+impl Request {
+    /// The call that made the picture of a side file, which it now makes under `name`.
+    pub(super) fn repeating(recipe: &Recipe, name: &str) -> Self {
+        let settings = recipe.decoder.settings;
+        Self {
+            command: recipe.command.clone(),
+            subjects: vec![Subject {
+                name: name.into(),
+                origin: recipe.origin.clone(),
+                seed: recipe.seed,
+                row: recipe.latents.as_ref().map_or(0, |l| l.row),
+            }],
+            negative: recipe.negative.clone(),
+            init: recipe.init.as_ref().map(|i| (i.image.path.clone(), i.strength)),
+            latents: recipe.latents.as_ref().map(|l| LatentsChoice {
+                path: l.file.path.clone(),
+                n_pictures: l.n_pictures,
+            }),
+            size: Some(recipe.size),
+            prior: match &recipe.prior {
+                Some(PriorRecord::Diffusion { settings, .. }) => *settings,
+                _ => PriorSettings::default(),
+            },
+            decoder: DecoderChoice {
+                n_steps: Some(settings.n_steps),
+                guidance: Some(settings.guidance),
+                eta: Some(settings.eta),
+                sampler: recipe.decoder.sampler,
+            },
+            super_res_steps: recipe
+                .super_res
+                .as_ref()
+                .map_or(SUPER_RES_STEPS, |s| s.settings.n_steps),
+        }
+    }
+}
+
+/// Steps of Karlo's super-resolution (reference: `super_res_num_inference_steps`).
+pub const SUPER_RES_STEPS: usize = 7;
+
+/// Where the pictures go, and on what they are drawn.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// The folder.
+    pub out: PathBuf,
+    /// Replace pictures of other calls.
+    pub overwrite: bool,
+    /// Name of the device, for the side files.
+    pub device: String,
+    /// Name of the float type, for the side files.
+    pub dtype: String,
+}

@@ -93,6 +93,14 @@ fn folders(args: &PretrainArgs) -> (PathBuf, PathBuf) {
     (run_dir, out)
 }
 
+/// What a recipe is refused for, with the file that it comes from.
+fn refused(args: &PretrainArgs, reason: String) -> super::Usage {
+    super::Usage(match &args.recipe {
+        Some(path) => format!("{}: {reason}", path.display()),
+        None => reason,
+    })
+}
+
 fn run_clip(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let base: ClipRecipe = match &args.recipe {
         Some(path) => read_json(path)?,
@@ -105,6 +113,7 @@ fn run_clip(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
         n_steps,
         ..base
     };
+    recipe.check().map_err(|reason| refused(args, reason))?;
     let (run_dir, out) = folders(args);
     let sizes = if args.smoke {
         BarSizes {
@@ -134,12 +143,7 @@ fn run_clip(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
 
 fn run_decoder(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let base: DecoderRecipe = match &args.recipe {
-        Some(path) => {
-            let recipe: DecoderRecipe = read_json(path)?;
-            let usage = |reason| super::Usage(format!("{}: {reason}", path.display()));
-            recipe.check(args.world).map_err(usage)?;
-            recipe
-        }
+        Some(path) => read_json(path)?,
         None if args.smoke => DecoderRecipe::smoke(),
         None => DecoderRecipe::of(args.world),
     };
@@ -149,6 +153,7 @@ fn run_decoder(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
         n_steps,
         ..base
     };
+    recipe.check(args.world).map_err(|reason| refused(args, reason))?;
     let (run_dir, out) = folders(args);
     let built_in = PathBuf::from("datasets").join(args.world.name());
     let request = DecoderPretrain {

@@ -141,10 +141,21 @@ fn mistakes_in_arguments() {
         &["eval", "checker", "--n", "0"],
         &["pretrain", "emoji", "--steps", "0"],
         &["pretrain", "emoji", "--clip", "datasets/emoji/clip"],
+        &["pretrain", "circus"],
+        &["pretrain", "emoji", "--recipe", "empty.json"],
+        &[
+            "pretrain",
+            "shapes",
+            "--part",
+            "decoder",
+            "--recipe",
+            "empty.json",
+        ],
         &["frobnicate"],
     ];
     let desk = desk();
     std::fs::write(desk.path().join("binary.toml"), [b's', 0xff, b'=']).expect("written");
+    std::fs::write(desk.path().join("empty.json"), r#"{"n_steps": 0}"#).expect("written");
     let mut answers = String::new();
     for args in cases {
         let (code, out, err) = eclipse(desk.path(), args);

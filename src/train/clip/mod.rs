@@ -123,9 +123,48 @@ impl ClipRecipe {
         }
     }
 
+    /// # Errors
+    /// The key at fault, what was expected and what was found.
+    pub fn check(&self) -> Result<(), String> {
+        let counts = [
+            ("n_steps", self.n_steps, 1),
+            ("n_families", self.n_families, 1),
+            ("d_model", self.d_model, 1),
+            // Patches are read off the block before the last.
+            ("n_vision_blocks", self.n_vision_blocks, 2),
+            ("n_text_blocks", self.n_text_blocks, 1),
+            ("d_clip", self.d_clip, 1),
+            ("patch_size", self.patch_size, 1),
+            ("image_size", self.image_size, 1),
+        ];
+        for (key, found, least) in counts {
+            if found < least {
+                return Err(format!("`{key}`: expected at least {least}, found {found}"));
+            }
+        }
+        if self.d_model > D_HEAD && !self.d_model.is_multiple_of(D_HEAD) {
+            return Err(format!(
+                "`d_model`: expected a multiple of {D_HEAD}, the width of a head, found {}",
+                self.d_model
+            ));
+        }
+        if !self.image_size.is_multiple_of(self.patch_size) {
+            return Err(format!(
+                "`patch_size`: expected a divisor of `image_size`, {}, found {}",
+                self.image_size, self.patch_size
+            ));
+        }
+        if !(0.0..=1.0).contains(&self.canonical) {
+            return Err(format!(
+                "`canonical`: expected a share between 0 and 1, found {}",
+                self.canonical
+            ));
+        }
+        Ok(())
+    }
+
     /// Sizes of both towers, for the world's captions and a vocabulary of `n_vocab` tokens whose last is the end of text.
     pub fn model(&self, world: World, n_vocab: usize) -> ClipConfig {
-        const D_HEAD: usize = 32;
         let n_heads = (self.d_model / D_HEAD).max(1);
         let text = ClipTextConfig {
             vocab_size: n_vocab,
@@ -186,6 +225,9 @@ impl ClipRecipe {
         start::start_values(trainer, grid, &mut Noise::stream(self.seed, START_STREAM))
     }
 }
+
+/// Width of an attention head.
+const D_HEAD: usize = 32;
 
 /// About the mean of a world's pixels, 0 to 1 (the ground is light grey), and a round number not far from their deviation.
 const PIXEL_MEAN: [f64; 3] = [0.7; 3];

@@ -184,3 +184,41 @@ fn a_run_that_stops_and_goes_on_ends_as_one_that_does_not() {
     };
     assert_eq!(embedding(&a), embedding(&b));
 }
+
+#[test]
+fn recipes_that_do_not_fit_are_refused_by_key() {
+    let refused = |recipe: ClipRecipe| recipe.check().expect_err("refused");
+    for world in World::ALL {
+        assert_eq!(ClipRecipe::of(world).check(), Ok(()));
+        assert_eq!(ClipRecipe::smoke(world).check(), Ok(()));
+    }
+    let base = ClipRecipe::default;
+    assert_eq!(
+        refused(ClipRecipe {
+            n_vision_blocks: 1,
+            ..base()
+        }),
+        "`n_vision_blocks`: expected at least 2, found 1"
+    );
+    assert_eq!(
+        refused(ClipRecipe {
+            d_model: 48,
+            ..base()
+        }),
+        "`d_model`: expected a multiple of 32, the width of a head, found 48"
+    );
+    assert_eq!(
+        refused(ClipRecipe {
+            patch_size: 7,
+            ..base()
+        }),
+        "`patch_size`: expected a divisor of `image_size`, 48, found 7"
+    );
+    assert_eq!(
+        refused(ClipRecipe {
+            canonical: 1.5,
+            ..base()
+        }),
+        "`canonical`: expected a share between 0 and 1, found 1.5"
+    );
+}

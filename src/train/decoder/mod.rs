@@ -159,19 +159,6 @@ impl DecoderRecipe {
                 return Err(format!("`{key}`: expected at least 1, found 0"));
             }
         }
-        if !self.n_steps.is_multiple_of(self.n_cycles) {
-            return Err(format!(
-                "`n_cycles`: expected a divisor of `n_steps`, {}, found {}",
-                self.n_steps, self.n_cycles
-            ));
-        }
-        let cycle = self.n_steps / self.n_cycles;
-        if self.warmup >= cycle {
-            return Err(format!(
-                "`warmup`: expected fewer steps than a cycle has, {cycle}, found {}",
-                self.warmup
-            ));
-        }
         let side = self.space().side();
         let whole = world.picture_size();
         if !whole.is_multiple_of(side) {
@@ -257,7 +244,7 @@ impl DecoderRecipe {
         LrSchedule::Sgdr {
             lr: self.lr,
             warmup: self.warmup,
-            t_0: self.n_steps / self.n_cycles,
+            t_0: self.n_steps.div_ceil(self.n_cycles),
             t_mult: 1,
             eta_min: 0.02 * self.lr,
         }

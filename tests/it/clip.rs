@@ -20,6 +20,11 @@ fn that_of_emoji_reaches_every_bar_and_still_does_on_this_machine() {
     reaches_every_bar(World::Emoji);
 }
 
+#[test]
+fn that_of_shapes_reaches_every_bar_and_still_does_on_this_machine() {
+    reaches_every_bar(World::Shapes);
+}
+
 fn reaches_every_bar(world: World) {
     let folder = folder(world);
     let record: PretrainRecord = read_json(&folder.join("pretrain.json")).expect("how it was made");

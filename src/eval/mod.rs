@@ -12,6 +12,7 @@
 //! - [`baselines`]: what anyone would try first. [`probe`]: what a linear map reads from embeddings. [`ridge`]: the map itself.
 //! - [`checker`]: how far what the checker of a world reads from pixels can be trusted.
 //! - [`composition`](mod@composition): what a checker finds in the pictures that a decoder draws from the predictions.
+//! - [`rescale`]: predictions as long, or as far apart, as true embeddings are.
 //! - [`bootstrap`]: intervals over seeds and prompts.
 
 pub mod baselines;
@@ -24,6 +25,7 @@ pub mod forced_choice;
 pub mod frechet;
 pub mod pictures;
 pub mod probe;
+pub mod rescale;
 pub mod results;
 pub mod ridge;
 mod rows;

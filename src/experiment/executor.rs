@@ -412,7 +412,7 @@ impl Execute for PriorExecutor {
         };
         evaluate(&inputs)?.write(dir.eval_path("embedding"))?;
         if run.eval().n_pictures > 0 {
-            self.pictures.score(run, dir, &clip, &asked, &z_x_hat[0])?;
+            self.pictures.score(run, dir, &clip, &asked, &z_x_hat[0], &z_x)?;
         }
         Ok(())
     }

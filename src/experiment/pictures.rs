@@ -62,7 +62,7 @@ impl Pictures {
         Ok(decoder)
     }
 
-    /// Draws some of the predictions, reads the pictures and scores them; keeps a few.
+    /// Draws some of the predictions, reads the pictures and scores them; keeps a few. `z_x` is that of the training pairs.
     pub(super) fn score(
         &self,
         run: &Run,
@@ -70,6 +70,7 @@ impl Pictures {
         clip: &FrozenClip,
         asked: &Questions,
         z_x_hat: &Embeddings,
+        z_x: &Embeddings,
     ) -> Result<(), Failure> {
         let eval = run.eval();
         let decoder = self.decoder(run, clip)?;
@@ -77,7 +78,8 @@ impl Pictures {
             .checkers
             .get(run.world(), || Ok::<_, Failure>(Checker::new(run.world())))?;
         let places = spread(&asked.splits, eval.n_pictures);
-        let z_x_hat = z_x_hat.select(&places);
+        // Of all questions, so that the sizes do not depend on which of them are drawn.
+        let z_x_hat = eval.decoder_input.of(z_x_hat, z_x)?.select(&places);
         let settings = DecoderSettings {
             n_steps: eval.decoder_steps,
             guidance: eval.decoder_guidance,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::diffusion::FlowPrediction;
 use crate::eval::baselines::BaselineKind;
+use crate::eval::rescale::DecoderInput;
 use crate::models::prior::Conditioning;
 use crate::objective::contrastive::ContrastiveForm;
 use crate::objective::eclipse::{Direction, Reduction};
@@ -527,6 +528,8 @@ pub struct EvalSpec {
     pub n_pictures: usize,
     /// How many of those pictures, of each split, are kept for the report.
     pub n_shown: usize,
+    /// What the decoder gets of a prediction: `as_predicted`, or scaled to the size of the training pairs' z_x by `true_norm` or `true_spread`.
+    pub decoder_input: DecoderInput,
     /// Steps of the decoder.
     pub decoder_steps: usize,
     /// Classifier-free guidance of the decoder; 1 is none.
@@ -541,6 +544,7 @@ impl Default for EvalSpec {
             seed: 0,
             n_pictures: 0,
             n_shown: 8,
+            decoder_input: DecoderInput::AsPredicted,
             decoder_steps: 4,
             decoder_guidance: 2.0,
         }

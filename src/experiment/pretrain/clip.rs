@@ -1,12 +1,11 @@
 //! Making a built-in world's small CLIP: train, bring embeddings to CLIP's usual size, publish, measure.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use burn::tensor::DType;
 use serde::{Deserialize, Serialize};
 
-use super::{CHECKPOINT_EVERY, PretrainError, claim, curve, journal};
+use super::{CHECKPOINT_EVERY, PretrainError, claim, curve, journal, seconds};
 use crate::data::encode::FrozenClip;
 use crate::device::DeviceSpec;
 use crate::eval::Embeddings;
@@ -55,10 +54,8 @@ pub struct PretrainRecord {
     pub version: String,
     /// Device.
     pub device: String,
-    /// Seconds of training, of this process.
+    /// Seconds of training, of all processes that had a part in it.
     pub seconds: f64,
-    /// The step after which this process went on; 0 if it began.
-    pub resumed_after: usize,
     /// How it was trained.
     pub recipe: ClipRecipe,
     /// Learned temperature.
@@ -108,7 +105,6 @@ pub fn pretrain_clip(
     let resumed_after = session::resumable_step(run_dir, &options);
     let metrics = run_dir.join("metrics.jsonl");
     let log = MetricsLog::open_after(&metrics, resumed_after)?;
-    let started = Instant::now();
     let trained = session::fit(
         recipe.trainer(world, n_vocab, &device.clone().autodiff()),
         optimizer(recipe),
@@ -122,7 +118,6 @@ pub fn pretrain_clip(
         options,
         journal(log, progress),
     )?;
-    let seconds = started.elapsed().as_secs_f64();
 
     let config = recipe.model(world, n_vocab);
     let publish = |clip: &crate::models::clip::Clip, dir: &Path, dtype| -> Result<(), PretrainError> {
@@ -149,8 +144,7 @@ pub fn pretrain_clip(
         n_nouns: world.n_nouns(),
         version: env!("CARGO_PKG_VERSION").into(),
         device: spec.to_string(),
-        seconds,
-        resumed_after,
+        seconds: seconds(&metrics)?,
         recipe: recipe.clone(),
         tau,
         rescaled_by,
@@ -243,7 +237,7 @@ mod tests {
         }
 
         let again = pretrain_clip(&request, |step, _| panic!("step {step} is done")).expect("nothing to do");
-        assert_eq!((again.resumed_after, &again.bars), (12, &record.bars));
+        assert_eq!((again.seconds, &again.bars), (record.seconds, &record.bars));
         let other = Pretrain {
             recipe: ClipRecipe {
                 seed: 9,

@@ -1,7 +1,6 @@
 //! Making a built-in world's small decoder: train on pictures of W and their z_x, publish the moving average, measure what it draws.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use burn::module::Module;
 use burn::prelude::*;
@@ -11,7 +10,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{CHECKPOINT_EVERY, PretrainError, claim, curve, journal};
+use super::{CHECKPOINT_EVERY, PretrainError, claim, curve, journal, seconds};
 use crate::data::encode::picture;
 use crate::device::DeviceSpec;
 use crate::experiment::metrics::MetricsLog;
@@ -67,10 +66,8 @@ pub struct DecoderRecord {
     pub version: String,
     /// Device.
     pub device: String,
-    /// Seconds of training, of this process.
+    /// Seconds of training, of all processes that had a part in it.
     pub seconds: f64,
-    /// The step after which this process went on; 0 if it began.
-    pub resumed_after: usize,
     /// Fingerprint of the CLIP's weights.
     pub clip: String,
     /// How it was trained.
@@ -195,7 +192,6 @@ pub fn pretrain_decoder(
     let resumed_after = session::resumable_step(run_dir, &options);
     let metrics = run_dir.join("metrics.jsonl");
     let log = MetricsLog::open_after(&metrics, resumed_after)?;
-    let started = Instant::now();
     let trained = session::fit(
         recipe.trainer(&Readout::new(world, &scenes, &z_x), &device.clone().autodiff()),
         recipe.optimizer(),
@@ -209,7 +205,6 @@ pub fn pretrain_decoder(
         options,
         journal(log, progress),
     )?;
-    let seconds = started.elapsed().as_secs_f64();
 
     publish(world, recipe, &trained.average, d_clip, out)?;
     keep_zero_image(&zero, &fingerprint, "f32", &out.join(IMAGE_ENCODER))?;
@@ -219,8 +214,7 @@ pub fn pretrain_decoder(
         n_nouns: world.n_nouns(),
         version: env!("CARGO_PKG_VERSION").into(),
         device: spec.to_string(),
-        seconds,
-        resumed_after,
+        seconds: seconds(&metrics)?,
         clip: fingerprint,
         recipe: recipe.clone(),
         n_parameters: trained.average.num_params(),
@@ -407,7 +401,7 @@ mod tests {
         assert_eq!(written.recipe, request.recipe);
         let curve = files::read_text(request.out.join("curve.csv")).expect("written");
         assert!(
-            curve.starts_with("step,loss,loss/picture,loss/x0,loss/cells,grad_norm\n4,"),
+            curve.starts_with("step,loss,loss/picture,loss/x0,loss/cells,grad_norm,seconds\n4,"),
             "{curve}"
         );
         assert!(request.out.join("sheet.png").is_file());
@@ -470,7 +464,8 @@ mod tests {
 
         let again =
             pretrain_decoder(&request, |step, _| panic!("step {step} is done")).expect("nothing to do");
-        assert_eq!((again.resumed_after, again.scores), (4, scores));
+        assert_eq!((again.seconds, again.scores), (record.seconds, scores));
+        assert!(record.seconds > 0.0);
         let other = DecoderPretrain {
             recipe: DecoderRecipe {
                 seed: 9,

@@ -4,6 +4,7 @@ mod clip;
 mod decoder;
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -27,6 +28,8 @@ use crate::weights::{WeightsError, read_json, write_json};
 
 /// Steps of a point of `curve.csv`.
 const CURVE_EVERY: usize = 50;
+/// The metric that [`journal`] adds.
+const SECONDS: &str = "seconds";
 /// Steps between checkpoints.
 const CHECKPOINT_EVERY: usize = 250;
 
@@ -92,16 +95,30 @@ fn claim<T: PartialEq + Serialize + DeserializeOwned>(
     }
 }
 
-/// Writes every step's values to `log`, and tells `progress` the number and the first value.
+/// Writes every step's values and how long it took to `log`, and tells `progress` the number and the first value.
 fn journal(mut log: MetricsLog, mut progress: impl FnMut(usize, f32) + Send + 'static) -> Sink {
+    let mut last = Instant::now();
     Box::new(move |step: usize, values: &[(&str, f32)]| {
         progress(step, values[0].1);
-        let values: Vec<(&str, f64)> = values
+        let mut values: Vec<(&str, f64)> = values
             .iter()
             .map(|&(name, value)| (name, f64::from(value)))
             .collect();
+        let now = Instant::now();
+        values.push((SECONDS, (now - last).as_secs_f64()));
+        last = now;
         log.log(step, 0, "train", &values)
     })
+}
+
+/// Seconds that the steps in `metrics` took, in however many processes.
+fn seconds(metrics: &Path) -> Result<f64, FileError> {
+    let rows = MetricsLog::read(metrics)?;
+    Ok(rows
+        .iter()
+        .filter(|row| row.name == SECONDS)
+        .filter_map(|row| row.value)
+        .sum())
 }
 
 /// The metrics' means over every [`CURVE_EVERY`] steps, one column a metric.

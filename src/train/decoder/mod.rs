@@ -88,8 +88,8 @@ impl Default for DecoderRecipe {
     /// The recipe of the `emoji` world's committed model.
     fn default() -> Self {
         Self {
-            n_steps: 16000,
-            n_cycles: 2,
+            n_steps: 24000,
+            n_cycles: 3,
             batch: 16,
             block: 4,
             pool: 2,
@@ -120,6 +120,8 @@ impl DecoderRecipe {
         match world {
             World::Emoji => Self::default(),
             World::Shapes => Self {
+                n_steps: 6000,
+                n_cycles: 1,
                 pool: 1,
                 ..Self::default()
             },

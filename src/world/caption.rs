@@ -74,7 +74,7 @@ impl CaptionMix {
     }
 }
 
-/// A caption that is true of `scene`, and what it says. It never says what a [test prompt](super::test_prompts) says.
+/// A caption that is true of `scene`, and what it says. It never says what a [test prompt](World::test_prompts) says.
 pub fn caption(scene: &Scene, mix: &CaptionMix, rng: &mut ChaCha8Rng) -> (String, Statement) {
     caption_unsaid(scene, mix, rng, |_| [mix.drop_colour, mix.drop_texture])
 }

@@ -127,8 +127,10 @@ mod tests {
     use crate::noise::Noise;
     use crate::world::{Colour, Texture};
 
+    type Looks = Vec<(Noun, Option<Colour>, Option<Texture>)>;
+
     /// What is in a picture, but for places within the relation; objects in the order of their nouns.
-    fn content(scene: &Scene) -> (Vec<(Noun, Option<Colour>, Option<Texture>)>, Option<Relation>) {
+    fn content(scene: &Scene) -> (Looks, Option<Relation>) {
         let mut objects: Vec<_> = scene.main().map(|s| (s.noun, s.colour, s.texture)).collect();
         objects.sort();
         let turned = objects[0].0 != scene.first.noun;

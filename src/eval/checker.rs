@@ -285,7 +285,7 @@ mod tests {
             // 16 x 16 pixels do not hold a texture.
             let blind = world == World::Shapes && damage == Damage::Halved;
             let bar = match damage {
-                // One picture of 300 has a bystander that touches a shape of its own colour and is taken for a part of it.
+                // One picture of 300 has a bystander that touches a main shape and is taken for a part of it.
                 Damage::None => 0.98,
                 _ if blind => 0.3,
                 _ if world == World::Shapes => 0.85,

@@ -271,7 +271,7 @@ pub fn accuracy(checker: &Checker, damage: Damage, n: usize, seed: u64) -> Accur
 mod tests {
     use super::*;
 
-    /// The checker may be used for what it reads at .95 and better, and it overlooks hardly anything.
+    /// The checker may be used for what it reads at .95 and better (true renders: .99), and it overlooks hardly anything.
     #[test]
     fn what_a_small_decoder_may_leave_does_not_blind_the_checker() {
         let checkers = World::ALL.map(Checker::new);
@@ -280,13 +280,18 @@ mod tests {
             .flat_map(|c| Damage::ALL.map(|damage| (c, damage)));
         for (checker, damage) in all {
             let world = checker.world();
-            let n = if damage == Damage::None { 60 } else { 24 };
+            // Shapes are misread or overlooked in one of a hundred pictures or fewer: so few pictures as of emoji could not tell that from the bounds.
+            let n = match (world, damage) {
+                (World::Emoji, Damage::None) => 60,
+                (World::Emoji, _) => 24,
+                (World::Shapes, Damage::None) => 200,
+                (World::Shapes, _) => 100,
+            };
             let found = accuracy(checker, damage, n, 3);
             // 16 x 16 pixels do not hold a texture.
             let blind = world == World::Shapes && damage == Damage::Halved;
             let bar = match damage {
-                // One picture of 300 has a bystander that touches a main shape and is taken for a part of it.
-                Damage::None => 0.98,
+                Damage::None => 0.99,
                 _ if blind => 0.3,
                 _ if world == World::Shapes => 0.85,
                 // The two that are worse than any decoder should be.
@@ -294,12 +299,7 @@ mod tests {
                 Damage::Noise(sigma) if sigma > 0.1 => 0.9,
                 _ => 0.95,
             };
-            // One of 24 shapes passes for another in a picture that is damaged.
-            let overlooked = match world {
-                _ if blind => 0.2,
-                World::Shapes => 0.05,
-                World::Emoji => 0.03,
-            };
+            let overlooked = if blind { 0.2 } else { 0.03 };
             for (name, share) in [
                 ("object", found.object),
                 ("colour", found.colour),

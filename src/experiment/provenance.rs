@@ -95,7 +95,11 @@ impl Session {
     /// A session that starts now, in this process.
     pub fn begin(device: &str) -> Self {
         let git_sha = git(&["rev-parse", "HEAD"]);
-        let changes = git(&["status", "--porcelain", "--untracked-files=no"]);
+        let changes = git(&[
+            &["status", "--porcelain", "--untracked-files=no", "--"],
+            &NO_INPUTS[..],
+        ]
+        .concat());
         Self {
             argv: std::env::args().collect(),
             device: device.to_owned(),
@@ -111,6 +115,12 @@ impl Session {
 pub fn now() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
+
+/// What sweeps write into the tree and no run reads: reports, and the page of all experiments.
+const NO_INPUTS: [&str; 2] = [
+    ":(top,exclude)experiments/*/results",
+    ":(top,exclude)experiments/index.html",
+];
 
 fn git(args: &[&str]) -> Option<String> {
     let output = Command::new("git").args(args).output().ok()?;

@@ -92,6 +92,7 @@ pub fn pretrain_clip(
             n_nouns: world.n_nouns(),
             recipe: recipe.clone(),
         },
+        |_| false,
     )?;
     let n_vocab = write_word_tokenizer(&world.vocabulary(), world.context(), run_dir)?;
     let tokenizer = Tokenizer::load(run_dir, world.context())?;

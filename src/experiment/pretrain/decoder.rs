@@ -176,6 +176,10 @@ pub fn pretrain_decoder(
             clip: fingerprint.clone(),
             recipe: recipe.clone(),
         },
+        |found: &Claimed| {
+            (found.n_nouns, &found.clip) == (world.n_nouns(), &fingerprint)
+                && recipe.continues(&found.recipe, CHECKPOINT_EVERY)
+        },
     )?;
     let d_clip = encoder.config().projection_dim;
     let batches = DecoderBatches::new(world, recipe.clone(), encoder);

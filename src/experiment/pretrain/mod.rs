@@ -80,10 +80,12 @@ pub enum PretrainError {
     Picture(#[from] PictureError),
 }
 
-/// Takes `run_dir` for `wanted`, or finds it taken for the same: another world or recipe cannot go on from its checkpoints.
+/// Takes `run_dir` for `wanted`, or finds it taken for the same or for what `wanted` goes on from: another world or recipe cannot go on from its
+/// checkpoints.
 fn claim<T: PartialEq + Serialize + DeserializeOwned>(
     run_dir: &Path,
     wanted: &T,
+    goes_on_from: impl Fn(&T) -> bool,
 ) -> Result<(), PretrainError> {
     let path = run_dir.join("recipe.json");
     if !path.exists() {
@@ -91,6 +93,7 @@ fn claim<T: PartialEq + Serialize + DeserializeOwned>(
     }
     match read_json::<T>(&path) {
         Ok(found) if found == *wanted => Ok(()),
+        Ok(found) if goes_on_from(&found) => Ok(write_json(&path, wanted)?),
         _ => Err(PretrainError::OtherRecipe { path }),
     }
 }

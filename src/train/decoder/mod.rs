@@ -115,7 +115,7 @@ impl Default for DecoderRecipe {
 }
 
 impl DecoderRecipe {
-    /// The recipe of a world's committed model. What the UNet sees is a grid of the same size in all worlds.
+    /// The recipe for a world's model. What the UNet sees is a grid of the same size in all worlds.
     pub fn of(world: World) -> Self {
         match world {
             World::Emoji => Self::default(),
@@ -185,6 +185,20 @@ impl DecoderRecipe {
             }
         }
         self.model(world, 1).check()
+    }
+
+    /// Whether a run of `earlier`, with a checkpoint every so many steps, can go on as this: it differs in nothing but having fewer cycles.
+    pub fn continues(&self, earlier: &Self, checkpoint_every: usize) -> bool {
+        let with_more = Self {
+            n_steps: self.n_steps,
+            n_cycles: self.n_cycles,
+            ..earlier.clone()
+        };
+        let same_cycles = self.n_steps * earlier.n_cycles == earlier.n_steps * self.n_cycles;
+        let at_checkpoint = earlier
+            .n_steps
+            .is_multiple_of(earlier.n_cycles * checkpoint_every);
+        with_more == *self && same_cycles && at_checkpoint && self.n_cycles > earlier.n_cycles
     }
 
     /// The map between pictures and what the UNet sees.

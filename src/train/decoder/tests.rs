@@ -189,6 +189,38 @@ fn recipes_that_do_not_fit_are_refused_by_key() {
     assert!(odd.contains("60"), "{odd}");
 }
 
+#[test]
+fn a_run_goes_on_for_more_cycles_and_for_nothing_else() {
+    let recipe = |n_steps, n_cycles| DecoderRecipe {
+        n_steps,
+        n_cycles,
+        ..DecoderRecipe::default()
+    };
+    let first = recipe(8000, 1);
+    assert!(recipe(24000, 3).continues(&first, 250));
+    assert!(recipe(24000, 3).continues(&recipe(16000, 2), 250));
+    for other in [
+        recipe(8000, 1),
+        recipe(24000, 2),
+        recipe(12000, 2),
+        recipe(4000, 1),
+    ] {
+        assert!(!other.continues(&first, 250), "{other:?}");
+    }
+    assert!(!first.continues(&recipe(16000, 2), 250));
+    // The last checkpoint would not be at the end of the cycle.
+    assert!(!recipe(24000, 3).continues(&first, 300));
+    let seed = DecoderRecipe {
+        seed: 1,
+        ..recipe(16000, 2)
+    };
+    assert!(!seed.continues(&first, 250));
+    // And the rates of the steps that are done are those of the longer run.
+    for step in [0, 49, 50, 4000, 7999] {
+        assert_eq!(first.schedule().lr(step), recipe(24000, 3).schedule().lr(step));
+    }
+}
+
 /// Weight and bias of `image.fc_tokens`.
 #[derive(Default)]
 struct First {

@@ -15,7 +15,8 @@ use eclipse_t2i::nn::torch_default;
 use eclipse_t2i::noise::Noise;
 use eclipse_t2i::objective::contrastive::Negatives;
 use eclipse_t2i::objective::eclipse::{Direction, Reduction};
-use eclipse_t2i::train::prior::{EclipseOptions, LossForms, PriorBatch, PriorTrainer};
+use eclipse_t2i::train::parts::Parts;
+use eclipse_t2i::train::prior::{EclipseOptions, LossForms, PriorBatch, PriorTrainer, UpdateOptions};
 
 struct Size {
     name: &'static str,
@@ -55,7 +56,6 @@ fn batch(size: &Size, device: &Device) -> PriorBatch {
         mask: Some(Tensor::ones([b, t], device)),
     };
     PriorBatch {
-        step: 1,
         eps: noise.normal([b, d], device),
         z_x: noise.normal([b, d], device),
         text,
@@ -70,7 +70,10 @@ fn prior(c: &mut Criterion) {
         direction: Direction::ImageToText,
         reduction: Reduction::Mean,
         forms: LossForms::default(),
+    };
+    let update = UpdateOptions {
         grad_clip: Some(1.0),
+        ema_decay: None,
     };
     for spec in DeviceSpec::available() {
         let device = match spec.device() {
@@ -98,9 +101,18 @@ fn prior(c: &mut Criterion) {
                 })
             });
             let device = device.clone().autodiff();
-            let (trainer, inputs) = (PriorTrainer::new(init(&device), options), batch(&size, &device));
+            let (trainer, inputs) = (
+                PriorTrainer::new(init(&device), &size.config, options, update),
+                batch(&size, &device),
+            );
             group.bench_function(BenchmarkId::new("train_step", spec), |b| {
-                b.iter(|| trainer.step(inputs.clone()).item.values.into_data())
+                b.iter(|| {
+                    trainer
+                        .step(Parts::one(1, inputs.clone()))
+                        .item
+                        .values
+                        .into_data()
+                })
             });
             group.finish();
         }

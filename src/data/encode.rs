@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::prelude::*;
 use image::RgbImage;
 
-use super::pairs::{Pairs, Texts, numbered};
+use super::pairs::{Pairs, Texts};
 use crate::models::clip::{ClipError, ImageEncoder, TextEncoder};
 use crate::weights::{Checkpoint, WeightsError};
 use crate::world::{Pair, Scene};
@@ -157,13 +157,14 @@ impl FrozenClip {
     pub fn pairs(&self, pairs: &[Pair]) -> Result<Pairs, EncodeError> {
         let scenes: Vec<Scene> = pairs.iter().map(|p| p.scene).collect();
         let captions: Vec<&str> = pairs.iter().map(|p| p.caption.as_str()).collect();
-        Ok(Pairs {
-            z_x: self.scenes(&scenes)?,
-            texts: self.texts(&captions)?,
-            empty: self.texts(&[""])?,
-            wordings: numbered(captions),
-            meanings: numbered(pairs.iter().map(|p| p.statement)),
-        })
+        let (z_x, texts, empty) = (self.scenes(&scenes)?, self.texts(&captions)?, self.texts(&[""])?);
+        Ok(Pairs::new(
+            z_x,
+            texts,
+            empty,
+            captions,
+            pairs.iter().map(|p| p.statement),
+        ))
     }
 }
 

@@ -4,13 +4,12 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::ops::Range;
 
 use burn::prelude::*;
-use rand::seq::SliceRandom;
 
+use super::examples::{Example, Examples};
+use super::order::Order;
 use crate::models::prior::TextCondition;
-use crate::noise::Noise;
 
 /// Text side of one caption or of many, on the host.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,8 +78,8 @@ impl Texts {
     }
 }
 
-/// Pictures with their captions.
-#[derive(Debug, Clone, PartialEq)]
+/// Pictures with one caption each; a pair's number is that of its picture and of its caption.
+#[derive(Debug)]
 pub struct Pairs {
     /// `[n, d_clip]`, raw CLIP image embeddings.
     pub z_x: Vec<f32>,
@@ -88,25 +87,54 @@ pub struct Pairs {
     pub texts: Texts,
     /// The caption `""`, which stands for no condition.
     pub empty: Texts,
-    /// Which captions are the same: a number for each pair, equal where the words are.
-    pub wordings: Vec<u32>,
-    /// Which captions mean the same: a number for each pair, equal where what they say is.
-    pub meanings: Vec<u32>,
+    wordings: Vec<u64>,
+    meanings: Vec<u64>,
+    order: Order,
 }
 
 /// A number for each of `values`, equal where they are.
-pub fn numbered<T: Eq + Hash>(values: impl IntoIterator<Item = T>) -> Vec<u32> {
+fn numbered<T: Eq + Hash>(values: impl IntoIterator<Item = T>) -> Vec<u64> {
     let mut numbers = HashMap::new();
     values
         .into_iter()
         .map(|value| {
-            let next = numbers.len() as u32;
+            let next = numbers.len() as u64;
             *numbers.entry(value).or_insert(next)
         })
         .collect()
 }
 
 impl Pairs {
+    /// Pairs of raw image embeddings `z_x` `[n, d_clip]` and `texts`. `captions` says which captions have the same words, `meanings` which say the
+    /// same; `empty` is the caption `""`, which stands for no condition.
+    ///
+    /// # Panics
+    /// If there are none, or not as many of each.
+    pub fn new<W: Eq + Hash, M: Eq + Hash>(
+        z_x: Vec<f32>,
+        texts: Texts,
+        empty: Texts,
+        captions: impl IntoIterator<Item = W>,
+        meanings: impl IntoIterator<Item = M>,
+    ) -> Self {
+        let n = texts.len();
+        let pairs = Self {
+            z_x,
+            empty,
+            wordings: numbered(captions),
+            meanings: numbered(meanings),
+            order: Order::new(vec![n]),
+            texts,
+        };
+        let counts = [
+            pairs.z_x.len() / pairs.texts.d_clip,
+            pairs.wordings.len(),
+            pairs.meanings.len(),
+        ];
+        assert_eq!(counts, [n; 3], "z_x, captions and meanings of {n} texts");
+        pairs
+    }
+
     /// Pairs.
     pub fn len(&self) -> usize {
         self.texts.len()
@@ -117,24 +145,51 @@ impl Pairs {
         self.texts.is_empty()
     }
 
-    /// d_clip.
-    pub fn d_clip(&self) -> usize {
+    fn rows(&self, values: &[f32], rows: impl ExactSizeIterator<Item = usize>, device: &Device) -> Tensor<2> {
+        let (n, d) = (rows.len(), self.texts.d_clip);
+        let values: Vec<f32> = rows.flat_map(|r| &values[r * d..][..d]).copied().collect();
+        Tensor::from_data(TensorData::new(values, [n, d]), device)
+    }
+}
+
+impl Examples for Pairs {
+    fn d_clip(&self) -> usize {
         self.texts.d_clip
     }
 
-    /// z_x of `rows`, `[rows, d_clip]`.
-    pub fn z_x(&self, rows: &[usize], device: &Device) -> Tensor<2> {
-        let d = self.d_clip();
-        let values: Vec<f32> = rows
-            .iter()
-            .flat_map(|&r| &self.z_x[r * d..][..d])
-            .copied()
-            .collect();
-        Tensor::from_data(TensorData::new(values, [rows.len(), d]), device)
+    fn order(&self) -> &Order {
+        &self.order
     }
 
-    /// Mean and standard deviation (biased, floor 1e-6) of z_x, `[d_clip]` each: the whitening of diffusion priors.
-    pub fn statistics(&self) -> (Vec<f32>, Vec<f32>) {
+    fn example(&self, number: usize, _pass: usize, _seed: u64) -> Example {
+        Example {
+            picture: number,
+            caption: number,
+        }
+    }
+
+    fn z_x(&self, examples: &[Example], device: &Device) -> Tensor<2> {
+        self.rows(&self.z_x, examples.iter().map(|e| e.picture), device)
+    }
+
+    fn z_y(&self, examples: &[Example], device: &Device) -> Tensor<2> {
+        self.rows(&self.texts.z_y, examples.iter().map(|e| e.caption), device)
+    }
+
+    fn text(&self, examples: &[Option<Example>], device: &Device) -> TextCondition {
+        let rows: Vec<Option<usize>> = examples.iter().map(|e| e.map(|e| e.caption)).collect();
+        self.texts.select(&rows, &self.empty, device)
+    }
+
+    fn wording(&self, caption: usize) -> u64 {
+        self.wordings[caption]
+    }
+
+    fn meaning(&self, caption: usize) -> u64 {
+        self.meanings[caption]
+    }
+
+    fn statistics(&self) -> (Vec<f32>, Vec<f32>) {
         let (n, d) = (self.len() as f64, self.d_clip());
         let column = |j: usize| self.z_x.iter().skip(j).step_by(d).map(|&v| f64::from(v));
         let mean: Vec<f64> = (0..d).map(|j| column(j).sum::<f64>() / n).collect();
@@ -144,50 +199,12 @@ impl Pairs {
     }
 }
 
-/// The pairs of step `step` (from 1): each pass over the data is a new permutation, a function of the seed and the pass alone.
-pub fn rows_of_step(n: usize, batch_size: usize, seed: u64, step: usize) -> Vec<usize> {
-    let first = (step - 1) * batch_size;
-    rows_in_order(n, seed, first..first + batch_size)
-}
-
-/// The pairs at these places of the endless order that [`rows_of_step`] cuts into steps.
-pub fn rows_in_order(n: usize, seed: u64, places: Range<usize>) -> Vec<usize> {
-    let mut rows = Vec::with_capacity(places.len());
-    let mut pass = None;
-    for i in places {
-        let order = match pass {
-            Some((p, ref order)) if p == i / n => order,
-            _ => {
-                let mut order: Vec<usize> = (0..n).collect();
-                order.shuffle(Noise::stream(seed, (i / n) as u64).rng());
-                &pass.insert((i / n, order)).1
-            }
-        };
-        rows.push(order[i % n]);
-    }
-    rows
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
     fn equal_values_have_equal_numbers() {
         assert_eq!(numbered(["a", "b", "a", "c", "b"]), [0, 1, 0, 2, 1]);
-    }
-
-    proptest! {
-        #[test]
-        fn every_pass_visits_every_pair_once(n in 1usize..40, batch in 1usize..17, seed in 0u64..9) {
-            let steps = (2 * n).div_ceil(batch);
-            let seen: Vec<usize> = (1..=steps).flat_map(|s| rows_of_step(n, batch, seed, s)).collect();
-            for pass in seen.chunks_exact(n) {
-                let mut sorted = pass.to_vec();
-                sorted.sort_unstable();
-                prop_assert_eq!(sorted, (0..n).collect::<Vec<_>>());
-            }
-        }
     }
 }

@@ -77,7 +77,7 @@ pub fn composition(inputs: &PictureInputs<'_>) -> Result<EvalFile, EvalError> {
     for (other, name) in [(z_drawn, "z_drawn"), (z_y, "z_y"), (z_x, "z_x")] {
         z_x_hat.check_like("z_x_hat", other, name)?;
     }
-    let mut table = Table::new(splits);
+    let mut table = Table::new(splits.len(), splits);
     let mut add = |name: &str, values: &dyn Fn(usize, &Drawn) -> Option<f64>| {
         let mut spread = vec![None; splits.len()];
         for (row, drawn) in drawn.iter().enumerate() {
@@ -113,7 +113,7 @@ pub fn composition(inputs: &PictureInputs<'_>) -> Result<EvalFile, EvalError> {
     let kept = cosines(z_drawn, z_x_hat)?;
     add("picture/cos/z_x_hat", &|row, _| Some(kept[row]));
     let of_drawn: Vec<Split> = drawn.iter().map(|d| splits[d.place]).collect();
-    let mut distances = Table::new(&of_drawn);
+    let mut distances = Table::new(of_drawn.len(), &of_drawn);
     add_frechet(&mut distances, "picture/", std::slice::from_ref(z_drawn), z_x)?;
     table.append(distances);
     Ok(EvalFile::new(table.metrics))

@@ -78,9 +78,11 @@ pub struct Inputs<'a> {
     pub z_x_hat: &'a [Embeddings],
     /// The prompts' text embeddings, `[n_prompts, d]`.
     pub z_y: &'a Embeddings,
-    /// One true picture of each prompt (whose embedding is `z_x`) and the wrong ones.
-    pub candidates: &'a Candidates,
-    /// The split of each prompt.
+    /// One true picture of each prompt, `[n_prompts, d]`.
+    pub z_x: &'a Embeddings,
+    /// These and wrong ones to choose between, if there are any.
+    pub candidates: Option<&'a Candidates>,
+    /// The split of each prompt; empty: prompts of no split, measured together only.
     pub splits: &'a [Split],
     /// The modality gap of the training pairs.
     pub gap: &'a ModalityGap,
@@ -91,7 +93,7 @@ pub struct Inputs<'a> {
 /// # Errors
 /// [`EvalError::Shape`] or [`EvalError::TooFew`] (fewer than two prompts) naming the input at fault.
 pub fn evaluate(inputs: &Inputs<'_>) -> Result<EvalFile, EvalError> {
-    let z_x = inputs.candidates.truth();
+    let z_x = inputs.z_x;
     let n = z_x.n();
     if inputs.z_x_hat.is_empty() {
         return Err(EvalError::TooFew {
@@ -104,15 +106,17 @@ pub fn evaluate(inputs: &Inputs<'_>) -> Result<EvalFile, EvalError> {
         z_x.check_like("the true pictures", sample, &format!("z_x_hat of noise seed {k}"))?;
     }
     z_x.check_like("the true pictures", inputs.z_y, "z_y")?;
-    if inputs.splits.len() != n {
+    if !inputs.splits.is_empty() && inputs.splits.len() != n {
         return Err(EvalError::shape(
             "splits",
             format!("{n}, one a prompt"),
             inputs.splits.len(),
         ));
     }
-    let mut table = Table::new(inputs.splits);
-    add_choices(&mut table, inputs)?;
+    let mut table = Table::new(n, inputs.splits);
+    if let Some(candidates) = inputs.candidates {
+        add_choices(&mut table, inputs, candidates)?;
+    }
     let mean = |measure: &dyn Fn(&Embeddings) -> Result<Vec<f64>, EvalError>| {
         let values: Vec<Vec<f64>> = inputs.z_x_hat.iter().map(measure).collect::<Result<_, _>>()?;
         Ok::<_, EvalError>(mean_over_seeds(&values))
@@ -154,11 +158,11 @@ pub fn evaluate(inputs: &Inputs<'_>) -> Result<EvalFile, EvalError> {
     Ok(EvalFile::new(table.metrics))
 }
 
-fn add_choices(table: &mut Table<'_>, inputs: &Inputs<'_>) -> Result<(), EvalError> {
+fn add_choices(table: &mut Table<'_>, inputs: &Inputs<'_>, candidates: &Candidates) -> Result<(), EvalError> {
     let outcomes = inputs
         .z_x_hat
         .iter()
-        .map(|p| forced_choice(p, inputs.candidates))
+        .map(|p| forced_choice(p, candidates))
         .collect::<Result<Vec<_>, _>>()?;
     let names = Kind::ALL
         .map(|k| (Some(k), k.name()))
@@ -224,13 +228,16 @@ pub(super) fn add_frechet(
 
 /// Collects metrics over all prompts and each split.
 pub(super) struct Table<'a> {
+    n: usize,
     splits: &'a [Split],
     pub(super) metrics: Vec<Metric>,
 }
 
 impl<'a> Table<'a> {
-    pub(super) fn new(splits: &'a [Split]) -> Self {
+    /// A table of `n` prompts and their splits, if they have any.
+    pub(super) fn new(n: usize, splits: &'a [Split]) -> Self {
         Self {
+            n,
             splits,
             metrics: Vec::new(),
         }
@@ -239,8 +246,8 @@ impl<'a> Table<'a> {
     /// The prompts of `all` and of each split that has some.
     fn groups(&self) -> Vec<(&'static str, Vec<usize>)> {
         let rows = |split: Option<Split>| -> Vec<usize> {
-            (0..self.splits.len())
-                .filter(|i| split.is_none_or(|s| s == self.splits[*i]))
+            (0..self.n)
+                .filter(|i| split.is_none_or(|s| self.splits.get(*i) == Some(&s)))
                 .collect()
         };
         let named = Split::ALL.map(|s| (s.name(), rows(Some(s))));

@@ -7,40 +7,25 @@ use std::sync::Arc;
 use burn::prelude::*;
 
 use super::execute::{Execute, Failure};
-use super::metrics::MetricsLog;
 use super::pictures::{Pictures, decoder_files};
 use super::questions::Questions;
 use super::run::Run;
 use super::run_dir::RunDir;
 use super::shared::Shared;
-use super::spec::{
-    BetaSchedule, CaptionSpec, DiffusionSpec, EclipseSpec, FlowSpec, ObjectiveSpec, ScheduleSpec,
-    SchedulerKind, Tau,
-};
+use super::spec::{CaptionSpec, ObjectiveSpec};
 use super::trained::{TrainedPriors, is_whole};
+use super::training::{Material, Training};
 use crate::data::encode::FrozenClip;
 use crate::data::pairs::Pairs;
-use crate::diffusion::{self, FlowConfig, Scheduler, SchedulerConfig, Variance};
 use crate::eval::baselines::BaselineKind;
 use crate::eval::embedding::ModalityGap;
 use crate::eval::{Embeddings, Inputs, evaluate};
 use crate::files;
 use crate::generate::prior::{AnyPrior, PriorSettings};
-use crate::models::prior::{DiffusionPrior, Prior, PriorConfig};
-use crate::nn::torch_default;
 use crate::noise::Noise;
-use crate::train::negatives::NegativeOptions;
-use crate::train::prior::{
-    AdamWOptions, DiffusionBatch, DiffusionTrainer, EclipseOptions, FlowOptions, LossForms, NoisingOptions,
-    PriorTrainer, diffusion_batches, eclipse_batches, flow_batches,
-};
-use crate::train::schedule::{LrSchedule, SteppedLr};
-use crate::train::session::{SessionOptions, Sink, fit, resumable_step};
-use crate::weights::{Checkpoint, write_json};
+use crate::weights::Checkpoint;
 use crate::world::{CaptionMix, PairOptions};
 
-/// Stream of a run's seed that initial weights come from; data order and noise have their own (see [`crate::train::prior`]).
-const INIT_STREAM: u64 = 1 << 41;
 /// First stream of the evaluation seed for the noise of predictions; pictures have stream 0.
 const NOISE_STREAM: u64 = 1;
 
@@ -50,6 +35,7 @@ pub type OnStep = Box<dyn Fn(&Path, usize, usize) + Send + Sync>;
 /// Trains and evaluates on one device. What runs share (the frozen CLIP, encoded pairs, encoded questions) is made once.
 pub struct PriorExecutor {
     device: Device,
+    others: Vec<Device>,
     on_step: Arc<OnStep>,
     trained: Option<TrainedPriors>,
     clips: Shared<PathBuf, FrozenClip>,
@@ -64,12 +50,19 @@ impl PriorExecutor {
         Self {
             pictures: Pictures::new(device.clone()),
             device,
+            others: vec![],
             on_step: Arc::new(on_step),
             trained: None,
             clips: Shared::new(),
             pairs: Shared::new(),
             questions: Shared::new(),
         }
+    }
+
+    /// Lets `others` (without autodiff) train too: each part of a step goes to the next device.
+    #[must_use]
+    pub fn beside(self, others: Vec<Device>) -> Self {
+        Self { others, ..self }
     }
 
     /// Keeps every trained prior in `folder` too, and takes it from there when a run trains like an earlier one: runs that differ in their
@@ -120,30 +113,18 @@ impl PriorExecutor {
     }
 
     /// The trained prior of a run, trained now as far as it is not yet.
-    fn prior(
-        &self,
-        run: &Run,
-        dir: &RunDir,
-        clip: &FrozenClip,
-        pairs: &Arc<Pairs>,
-    ) -> Result<AnyPrior, Failure> {
+    fn prior(&self, run: &Run, dir: &RunDir, material: &Material) -> Result<AnyPrior, Failure> {
         let saved = dir.prior_dir();
-        let train = || -> Result<(), Failure> {
-            match run.objective() {
-                ObjectiveSpec::Eclipse(spec) => self.train_one_pass(run, dir, clip, pairs, spec)?,
-                ObjectiveSpec::Projection(spec) => {
-                    let spec = EclipseSpec {
-                        lambda: 0.0,
-                        reduction: spec.reduction,
-                        ..EclipseSpec::default()
-                    };
-                    self.train_one_pass(run, dir, clip, pairs, &spec)?;
-                }
-                ObjectiveSpec::Diffusion(spec) => self.train_diffusion(run, dir, clip, pairs, spec)?,
-                ObjectiveSpec::Flow(spec) => self.train_flow(run, dir, clip, pairs, spec)?,
-                ObjectiveSpec::Baseline(_) => return Err("a baseline has no prior to train".into()),
-            }
-            Ok(())
+        let train = || {
+            let training = Training {
+                run,
+                dir,
+                material,
+                device: &self.device,
+                others: &self.others,
+                on_step: &self.on_step,
+            };
+            training.train()
         };
         match &self.trained {
             _ if is_whole(&saved) => (),
@@ -151,156 +132,6 @@ impl PriorExecutor {
             Some(trained) => trained.get(&self.training_key(run)?, dir, train)?,
         }
         Ok(AnyPrior::load(&saved, &self.device)?.1)
-    }
-
-    fn train_one_pass(
-        &self,
-        run: &Run,
-        dir: &RunDir,
-        clip: &FrozenClip,
-        pairs: &Arc<Pairs>,
-        spec: &EclipseSpec,
-    ) -> Result<(), Failure> {
-        let tau = match spec.tau {
-            Tau::Value(tau) => tau,
-            Tau::Clip => clip.tau().ok_or_else(|| {
-                format!(
-                    "`objective.tau` is \"clip\", but {} has no logit_scale; give a number",
-                    run.clip().display()
-                )
-            })?,
-        };
-        let options = EclipseOptions {
-            lambda: spec.lambda,
-            tau,
-            direction: spec.direction,
-            reduction: spec.reduction,
-            forms: LossForms {
-                projection: spec.projection,
-                huber_delta: spec.huber_delta,
-                contrastive: spec.contrastive,
-                siglip_bias: spec.siglip_bias,
-            },
-            grad_clip: grad_clip(run),
-        };
-        let negatives = NegativeOptions {
-            queue: spec.queue,
-            devices: spec.devices,
-            false_negatives: spec.false_negatives,
-        };
-        let config = prior_config(run, clip);
-        let prior = Prior::init(&config, &self.device.clone().autodiff());
-        let prior = torch_default(prior, &mut Noise::stream(run.seed(), INIT_STREAM));
-        let batches = eclipse_batches(pairs.clone(), run.train().batch_size, run.seed(), negatives);
-        let (session, sink) = (session(run), self.sink(run, dir)?);
-        let trainer = PriorTrainer::new(prior, options);
-        let trained = fit(
-            trainer,
-            adamw(run).init(),
-            schedule(run)?,
-            batches,
-            dir.path(),
-            session,
-            sink,
-        )?;
-        Ok(trained.prior.save(&config, &dir.prior_dir())?)
-    }
-
-    fn train_diffusion(
-        &self,
-        run: &Run,
-        dir: &RunDir,
-        clip: &FrozenClip,
-        pairs: &Arc<Pairs>,
-        spec: &DiffusionSpec,
-    ) -> Result<(), Failure> {
-        let scheduler = Scheduler::new(scheduler_config(spec));
-        let (mean, std) = statistics(pairs, spec.whiten);
-        let noising = NoisingOptions {
-            alphas_cumprod: scheduler.schedule().alphas_cumprod().to_vec(),
-            cond_drop: spec.cond_drop,
-            whitening: spec.whiten.then(|| (mean.clone(), std.clone())),
-        };
-        let batches = diffusion_batches(pairs.clone(), noising, run.train().batch_size, run.seed());
-        self.train_with_time(
-            run,
-            dir,
-            clip,
-            (mean, std),
-            batches,
-            &scheduler.config().to_json(),
-        )
-    }
-
-    fn train_flow(
-        &self,
-        run: &Run,
-        dir: &RunDir,
-        clip: &FrozenClip,
-        pairs: &Arc<Pairs>,
-        spec: &FlowSpec,
-    ) -> Result<(), Failure> {
-        let flow = FlowConfig::new(spec.prediction);
-        let (mean, std) = statistics(pairs, spec.whiten);
-        let options = FlowOptions {
-            flow,
-            cond_drop: spec.cond_drop,
-            whitening: spec.whiten.then(|| (mean.clone(), std.clone())),
-        };
-        let batches = flow_batches(pairs.clone(), options, run.train().batch_size, run.seed());
-        self.train_with_time(run, dir, clip, (mean, std), batches, &flow.to_json())
-    }
-
-    /// Trains a prior with time on `batches` and saves it with these statistics and this `scheduler_config.json`.
-    fn train_with_time(
-        &self,
-        run: &Run,
-        dir: &RunDir,
-        clip: &FrozenClip,
-        (mean, std): (Vec<f32>, Vec<f32>),
-        batches: impl Fn(usize, &Device) -> DiffusionBatch + Send + Sync + 'static,
-        scheduler: &serde_json::Value,
-    ) -> Result<(), Failure> {
-        let device = self.device.clone().autodiff();
-        let config = prior_config(run, clip).with_time();
-        let prior = DiffusionPrior::init(&config, &device);
-        let prior = torch_default(prior, &mut Noise::stream(run.seed(), INIT_STREAM)).with_statistics(
-            Tensor::from_floats(mean.as_slice(), &device),
-            Tensor::from_floats(std.as_slice(), &device),
-        );
-        let (session, sink) = (session(run), self.sink(run, dir)?);
-        let trainer = DiffusionTrainer::new(prior, grad_clip(run));
-        let trained = fit(
-            trainer,
-            adamw(run).init(),
-            schedule(run)?,
-            batches,
-            dir.path(),
-            session,
-            sink,
-        )?;
-        files::create_dir(dir.prior_dir())?;
-        write_json(&dir.prior_dir().join("scheduler_config.json"), scheduler)?;
-        Ok(trained.prior.save(&config, &dir.prior_dir())?)
-    }
-
-    /// Every `log_every`-th step goes to `metrics.jsonl`.
-    fn sink(&self, run: &Run, dir: &RunDir) -> Result<Sink, Failure> {
-        let (n_steps, every) = (run.train().steps, run.train().log_every.max(1));
-        let per_pass = (run.data().n_pairs / run.train().batch_size).max(1);
-        let mut log = MetricsLog::open_after(dir.metrics_path(), resumable_step(dir.path(), &session(run)))?;
-        let (on_step, path) = (self.on_step.clone(), dir.path().to_path_buf());
-        Ok(Box::new(move |step, values| {
-            on_step(&path, step, n_steps);
-            if step % every != 0 && step != 1 && step != n_steps {
-                return Ok(());
-            }
-            let values: Vec<(&str, f64)> = values
-                .iter()
-                .map(|&(name, value)| (name, f64::from(value)))
-                .collect();
-            log.log(step, (step - 1) / per_pass, "train", &values)
-        }))
     }
 
     /// z_x_hat for every question, once for each draw of noise.
@@ -311,19 +142,7 @@ impl PriorExecutor {
         pairs: &Pairs,
         asked: &Questions,
     ) -> Result<Vec<Embeddings>, Failure> {
-        let settings = match run.objective() {
-            ObjectiveSpec::Diffusion(spec) => PriorSettings {
-                n_steps: spec.sampler.steps,
-                guidance: spec.sampler.guidance,
-                eta: spec.sampler.eta,
-            },
-            ObjectiveSpec::Flow(spec) => PriorSettings {
-                n_steps: spec.sampler.steps,
-                guidance: spec.sampler.guidance,
-                eta: 0.0,
-            },
-            _ => PriorSettings::default(),
-        };
+        let settings = sampler(run);
         let text = asked.texts.all(&self.device);
         let away = asked
             .texts
@@ -389,7 +208,7 @@ impl Execute for PriorExecutor {
         let clip = self.clip(run)?;
         let pairs = self.pairs(run, &clip)?;
         let asked = self.questions(run, &clip)?;
-        let (n, d) = (pairs.len(), pairs.d_clip());
+        let (n, d) = (pairs.len(), clip.d_clip());
         let z_y = Embeddings::new(n, d, pairs.texts.z_y.clone())?;
         let z_x = Embeddings::new(n, d, pairs.z_x.clone())?;
         let z_x_hat = match run.objective() {
@@ -401,12 +220,22 @@ impl Execute for PriorExecutor {
                         .predict(&asked.z_y)?,
                 ]
             }
-            _ => self.predict(run, &self.prior(run, dir, &clip, &pairs)?, &pairs, &asked)?,
+            _ => {
+                let material = Material {
+                    data: pairs.clone(),
+                    held_out: None,
+                    n_text: clip.n_text(),
+                    tau: clip.tau(),
+                    clip: run.clip().display().to_string(),
+                };
+                self.predict(run, &self.prior(run, dir, &material)?, &pairs, &asked)?
+            }
         };
         let inputs = Inputs {
             z_x_hat: &z_x_hat,
             z_y: &asked.z_y,
-            candidates: &asked.candidates,
+            z_x: asked.candidates.truth(),
+            candidates: Some(&asked.candidates),
             splits: &asked.splits,
             gap: &ModalityGap::of(&z_y, &z_x)?,
         };
@@ -418,102 +247,19 @@ impl Execute for PriorExecutor {
     }
 }
 
-fn prior_config(run: &Run, clip: &FrozenClip) -> PriorConfig {
-    let model = run.model();
-    PriorConfig {
-        n_heads: model.n_heads,
-        d_head: model.d_head,
-        n_layers: model.n_layers,
-        d_clip: clip.d_clip(),
-        n_text: clip.n_text(),
-        n_extra: PriorConfig::N_EXTRA,
-        conditioning: model.conditioning,
-        ..PriorConfig::default()
-    }
-}
-
-/// Mean and standard deviation of z_x that a prior with time carries: those of the pairs, or 0 and 1.
-fn statistics(pairs: &Pairs, whiten: bool) -> (Vec<f32>, Vec<f32>) {
-    match whiten {
-        true => pairs.statistics(),
-        false => (vec![0.0; pairs.d_clip()], vec![1.0; pairs.d_clip()]),
-    }
-}
-
-fn session(run: &Run) -> SessionOptions {
-    let (n_steps, every) = (run.train().steps, run.train().checkpoint_every);
-    SessionOptions {
-        n_steps,
-        checkpoint_every: if every == 0 { n_steps } else { every },
-    }
-}
-
-fn grad_clip(run: &Run) -> Option<f64> {
-    Some(run.train().grad_clip).filter(|&norm| norm > 0.0)
-}
-
-fn adamw(run: &Run) -> AdamWOptions {
-    let train = run.train();
-    AdamWOptions {
-        betas: (train.betas[0], train.betas[1]),
-        eps: train.eps,
-        weight_decay: train.weight_decay,
-    }
-}
-
-fn schedule(run: &Run) -> Result<SteppedLr, Failure> {
-    let (lr, total) = (run.train().lr, run.train().steps);
-    let schedule = match &run.train().schedule {
-        ScheduleSpec::Constant(_) => LrSchedule::Constant { lr },
-        ScheduleSpec::Sgdr(sgdr) => {
-            let t_0 = if sgdr.t_0 == 0 { total } else { sgdr.t_0 };
-            LrSchedule::Sgdr {
-                lr,
-                warmup: 0,
-                t_0,
-                t_mult: sgdr.t_mult,
-                eta_min: sgdr.eta_min,
-            }
-        }
-        ScheduleSpec::OneCycle(cycle) => LrSchedule::OneCycle {
-            lr,
-            total,
-            pct_start: cycle.pct_start,
-            div: cycle.div_factor,
-            final_div: cycle.final_div_factor,
+/// How the run's prior is sampled.
+fn sampler(run: &Run) -> PriorSettings {
+    match run.objective() {
+        ObjectiveSpec::Diffusion(spec) => PriorSettings {
+            n_steps: spec.sampler.steps,
+            guidance: spec.sampler.guidance,
+            eta: spec.sampler.eta,
         },
-    };
-    Ok(SteppedLr::new(schedule.check()?))
-}
-
-fn scheduler_config(spec: &DiffusionSpec) -> SchedulerConfig {
-    let kind = match spec.sampler.scheduler {
-        SchedulerKind::Ddpm => diffusion::SchedulerKind::Ddpm {
-            variance: Variance::FixedSmall,
+        ObjectiveSpec::Flow(spec) => PriorSettings {
+            n_steps: spec.sampler.steps,
+            guidance: spec.sampler.guidance,
+            eta: 0.0,
         },
-        SchedulerKind::Ddim => diffusion::SchedulerKind::Ddim {
-            set_alpha_to_one: true,
-        },
-        SchedulerKind::Unclip => diffusion::SchedulerKind::UnClip {
-            variance: Variance::FixedSmallLog,
-        },
-    };
-    let betas = match spec.beta_schedule {
-        BetaSchedule::Linear => diffusion::BetaSchedule::Linear {
-            start: spec.beta_start,
-            end: spec.beta_end,
-        },
-        BetaSchedule::SquaredcosCapV2 => diffusion::BetaSchedule::SquaredCos,
-    };
-    let spacing = match spec.sampler.scheduler {
-        SchedulerKind::Unclip => diffusion::Spacing::UnClip,
-        _ => diffusion::Spacing::Leading { offset: 0 },
-    };
-    SchedulerConfig {
-        kind,
-        n_train: spec.train_steps,
-        betas,
-        spacing,
-        ..SchedulerConfig::diffusion_baseline()
+        _ => PriorSettings::default(),
     }
 }

@@ -20,6 +20,7 @@ mod shared;
 pub mod spec;
 pub mod sweep;
 mod trained;
+mod training;
 
 pub use error::{RunDirError, SpecError};
 pub use execute::{Execute, Failure, Outcome};

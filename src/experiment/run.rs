@@ -328,11 +328,12 @@ fn check_eclipse(spec: &RunSpec, o: &EclipseSpec) -> Result<(), Bad> {
         direction_name(o.direction),
     )?;
     at_least("objective.devices", 1, o.devices)?;
+    let parts = spec.train.accumulate + o.devices - 1;
     demand(
         "objective.devices",
-        o.devices == 1 || batch.saturating_mul(o.devices) <= n_pairs,
+        o.devices == 1 || batch.saturating_mul(parts) <= n_pairs,
         format!(
-            "at most data.n_pairs / train.batch_size ({n_pairs} / {batch}): each device has pairs of its own"
+            "at most data.n_pairs / train.batch_size ({n_pairs} / {batch}) beside the parts of a step: each has pairs of its own"
         ),
         o.devices,
     )?;
@@ -343,9 +344,15 @@ fn check_eclipse(spec: &RunSpec, o: &EclipseSpec) -> Result<(), Bad> {
         o.queue,
     )?;
     demand(
+        "objective.gather",
+        !o.gather || spec.train.accumulate > 1,
+        "false, because train.accumulate is 1: a step has no other parts",
+        o.gather,
+    )?;
+    demand(
         "objective.direction",
-        o.direction != Direction::TextToImage || (o.queue == 0 && o.devices == 1),
-        "image_to_text or symmetric, because queue and devices add texts",
+        o.direction != Direction::TextToImage || (o.queue == 0 && o.devices == 1 && !o.gather),
+        "image_to_text or symmetric, because queue, gather and devices add texts",
         direction_name(o.direction),
     )?;
     demand(
@@ -381,6 +388,9 @@ fn check_train(spec: &RunSpec) -> Result<(), Bad> {
     positive("train.eps", train.eps)?;
     not_negative("train.grad_clip", train.grad_clip)?;
     at_least("train.log_every", 1, train.log_every)?;
+    at_least("train.accumulate", 1, train.accumulate)?;
+    share("train.ema_decay", train.ema_decay)?;
+    at_least("train.keep_checkpoints", 2, train.keep_checkpoints)?;
     match &train.schedule {
         ScheduleSpec::Sgdr(s) => {
             at_least("train.schedule.t_mult", 1, s.t_mult)?;

@@ -86,6 +86,11 @@ impl RunDir {
         self.path.join("prior")
     }
 
+    /// The trained prior at its lowest validation loss, in the same layout; only of a run that was validated.
+    pub fn best_prior_dir(&self) -> PathBuf {
+        self.path.join("prior_best")
+    }
+
     /// `eval/<name>.json`; the folder is there once the run is claimed.
     pub fn eval_path(&self, name: &str) -> PathBuf {
         self.path.join("eval").join(format!("{name}.json"))

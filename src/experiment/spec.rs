@@ -75,6 +75,20 @@ pub struct DataSpec {
     pub slice: Slice,
     /// How much captions say.
     pub captions: CaptionSpec,
+    /// A store of encoded pairs (`eclipse encode`) to train on in the place of a world's. Then `world` and the keys above do not count, and there are no
+    /// test prompts: the run is scored on what it holds out. Relative to the working directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<PathBuf>,
+    /// Another store to validate on, at every checkpoint and in the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<PathBuf>,
+    /// Without `validation`: so many pictures of `store`, evenly spread over it, are held out for it.
+    #[serde(skip_serializing_if = "is_none")]
+    pub n_validation: usize,
+    /// Show each picture once a pass, with one of its captions; else each of its captions makes an example. Several captions of one picture in a batch
+    /// are false negatives of Eq. 4.
+    #[serde(skip_serializing_if = "is_false")]
+    pub one_caption: bool,
 }
 
 /// How much the captions of P_XY say.
@@ -97,6 +111,10 @@ impl Default for DataSpec {
             bias: true,
             slice: Slice::Whole,
             captions: CaptionSpec::Sparse,
+            store: None,
+            validation: None,
+            n_validation: 0,
+            one_caption: false,
         }
     }
 }
@@ -194,6 +212,9 @@ pub struct EclipseSpec {
     pub queue: usize,
     /// Negatives of so many devices, each with a batch of its own; 1 is the batch alone. The paper trains on 4 and does not say whether they share negatives.
     pub devices: usize,
+    /// Whether the texts of a step's other parts (`train.accumulate`) are negatives too: what devices that gather them do.
+    #[serde(skip_serializing_if = "is_false")]
+    pub gather: bool,
     /// Texts of other pairs that are true of the image: `keep` as Eq. 4 is printed, `mask_wording` (the same words) or `mask_meaning` (the same meaning).
     pub false_negatives: FalseNegatives,
 }
@@ -211,6 +232,7 @@ impl Default for EclipseSpec {
             siglip_bias: -10.0,
             queue: 0,
             devices: 1,
+            gather: false,
             false_negatives: FalseNegatives::Keep,
         }
     }
@@ -429,6 +451,39 @@ pub struct TrainSpec {
     pub checkpoint_every: usize,
     /// Steps between lines of `metrics.jsonl`.
     pub log_every: usize,
+    /// Parts of a step, of `batch_size` pairs each: the gradient is the mean over them. The paper's 4 GPUs with 256 pairs each are 4 parts; on one device
+    /// they are computed one after the other.
+    #[serde(skip_serializing_if = "is_one")]
+    pub accumulate: usize,
+    /// Decay of the moving average of the parameters that is saved in the place of the last ones (0.999 in the 1B priors' scripts); 0 is none, as in the
+    /// paper.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub ema_decay: f64,
+    /// Checkpoints that are kept while training, beside the best one where there is a validation.
+    #[serde(skip_serializing_if = "is_two")]
+    pub keep_checkpoints: usize,
+}
+
+// Keys that are younger than results that name a configuration by its hash are written only where they say something.
+
+fn is_one(value: &usize) -> bool {
+    *value == 1
+}
+
+fn is_two(value: &usize) -> bool {
+    *value == 2
+}
+
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
+}
+
+fn is_none(value: &usize) -> bool {
+    *value == 0
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl Default for TrainSpec {
@@ -444,6 +499,9 @@ impl Default for TrainSpec {
             schedule: ScheduleSpec::Sgdr(SgdrSpec::default()),
             checkpoint_every: 1000,
             log_every: 50,
+            accumulate: 1,
+            ema_decay: 0.0,
+            keep_checkpoints: 2,
         }
     }
 }

@@ -30,6 +30,12 @@ pub fn follow<M: Module>(average: &M, model: &M, decay: f64, grads: &mut Gradien
     });
 }
 
+/// [`follow`] in step `step` (from 1): short at first, or the first values would stay in the average for long.
+pub fn follow_at<M: Module>(step: usize, average: &M, model: &M, decay: f64, grads: &mut GradientsParams) {
+    let decay = decay.min(step as f64 / (step as f64 + 9.0));
+    follow(average, model, decay, grads);
+}
+
 /// Subtracts the gradient, whatever the learning rate.
 #[derive(Debug, Clone, Copy)]
 pub struct Follow;

@@ -4,8 +4,15 @@
 //! with all three counts, so a run that was killed while writing resumes from the one before.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use burn::train::checkpoint::{Checkpoint, Checkpointer, CheckpointerError};
+use burn::module::Module;
+use burn::store::ModuleRecord;
+use burn::train::checkpoint::{
+    Checkpoint, Checkpointer, CheckpointerError, CheckpointingAction, CheckpointingStrategy,
+};
+use burn::train::metric::store::EventStoreClient;
+use serde::{Deserialize, Serialize};
 
 use crate::files;
 
@@ -55,8 +62,14 @@ impl<R: Checkpoint> Checkpointer<R> for AtomicCheckpointer {
 
 /// The latest epoch whose three records are all in `dir`.
 pub fn last_complete(dir: &Path) -> Option<usize> {
+    complete(dir).into_iter().max()
+}
+
+/// The epochs whose three records are all in `dir`.
+fn complete(dir: &Path) -> Vec<usize> {
     let names: Vec<String> = std::fs::read_dir(dir)
-        .ok()?
+        .into_iter()
+        .flatten()
         .flatten()
         .filter_map(|entry| entry.file_name().into_string().ok())
         .collect();
@@ -71,7 +84,112 @@ pub fn last_complete(dir: &Path) -> Option<usize> {
             .iter()
             .all(|part| names.contains(&format!("{part}-{epoch}.bpk")))
     };
-    names.iter().filter_map(epoch).filter(complete).max()
+    names.iter().filter_map(epoch).filter(complete).collect()
+}
+
+/// The checkpoint with the lowest validation loss so far; `best.json` beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    epoch: usize,
+    /// Its step.
+    pub step: usize,
+    /// Its loss.
+    pub loss: f32,
+}
+
+const BEST: &str = "best.json";
+
+impl Best {
+    /// What `dir` says, if anything.
+    fn read(dir: &Path) -> Option<Self> {
+        serde_json::from_slice(&files::read(dir.join(BEST)).ok()?).ok()
+    }
+
+    /// The best checkpoint in `dir`, loaded into a module like the one that was trained; `None` if there is none.
+    ///
+    /// # Errors
+    /// When its record cannot be read.
+    pub fn load<M: Module>(dir: &Path, module: M) -> Result<Option<(Self, M)>, CheckpointerError> {
+        let Some(best) = Self::read(dir).filter(|best| complete(dir).contains(&best.epoch)) else {
+            return Ok(None);
+        };
+        let record: ModuleRecord = AtomicCheckpointer::new(dir, "model").restore(best.epoch)?;
+        let loaded = module.try_load_record(record);
+        let loaded = loaded.map_err(|e| CheckpointerError::Unknown(e.to_string()))?;
+        Ok(Some((best, loaded)))
+    }
+}
+
+/// Validation losses, from where they are found to where it is decided what is kept.
+#[derive(Debug, Clone)]
+pub struct Scores(Arc<Mutex<Option<Best>>>);
+
+impl Scores {
+    /// Those of a run with checkpoints in `dir` that goes on after epoch `done`. What was found after it is found again.
+    pub fn open(dir: &Path, done: usize) -> Self {
+        let best = Best::read(dir).filter(|best| best.epoch <= done);
+        Self(Arc::new(Mutex::new(best)))
+    }
+
+    /// The loss after `epoch`.
+    pub fn found(&self, epoch: usize, step: usize, loss: f32) {
+        let mut best = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if loss.is_finite() && best.is_none_or(|best| loss < best.loss) {
+            *best = Some(Best { epoch, step, loss });
+        }
+    }
+
+    fn best(&self) -> Option<Best> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps the last checkpoints, and the best one.
+#[derive(Debug)]
+pub struct Keep {
+    dir: PathBuf,
+    n_last: usize,
+    scores: Scores,
+    kept: Vec<usize>,
+}
+
+impl Keep {
+    /// Keeps `n_last` checkpoints in `dir`, beside the best by `scores`.
+    pub fn new(dir: &Path, n_last: usize, scores: Scores) -> Self {
+        Self {
+            dir: dir.to_path_buf(),
+            n_last: n_last.max(1),
+            scores,
+            kept: complete(dir),
+        }
+    }
+
+    /// Adds `epoch` and returns what no longer has to be kept.
+    fn without(&mut self, epoch: usize, best: Option<usize>) -> Vec<usize> {
+        self.kept.retain(|known| *known < epoch);
+        self.kept.push(epoch);
+        let stays = |known: &usize| known + self.n_last > epoch || Some(*known) == best;
+        let (stay, go) = self.kept.iter().partition(|known| stays(known));
+        self.kept = stay;
+        go
+    }
+}
+
+impl CheckpointingStrategy for Keep {
+    fn checkpointing(&mut self, epoch: usize, _: &EventStoreClient) -> Vec<CheckpointingAction> {
+        let best = self.scores.best();
+        if let Some(best) = best.filter(|best| best.epoch == epoch) {
+            // Before the checkpoint itself: a reader ignores one that is not there. A disk that is full shows in the checkpoint.
+            let text = serde_json::to_vec(&best).unwrap_or_default();
+            if let Err(error) = files::write_atomic(self.dir.join(BEST), &text) {
+                tracing::warn!("{}", chain(&error));
+            }
+        }
+        let go = self.without(epoch, best.map(|best| best.epoch));
+        std::iter::once(CheckpointingAction::Save)
+            .chain(go.into_iter().map(CheckpointingAction::Delete))
+            .collect()
+    }
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
@@ -105,5 +223,51 @@ mod tests {
         assert_eq!(last_complete(dir.path()), Some(1));
         std::fs::write(dir.path().join("scheduler-2.bpk"), "x").expect("writable");
         assert_eq!(last_complete(dir.path()), Some(2));
+    }
+
+    #[test]
+    fn the_last_ones_and_the_best_are_kept() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let losses = [5.0, 3.0, 4.0, f32::NAN, 3.0, 2.0, 6.0];
+        let kept = |from: usize, mut keep: Keep, scores: &Scores| {
+            let mut all = Vec::new();
+            for (epoch, loss) in (1..).zip(losses).skip(from) {
+                scores.found(epoch, 10 * epoch, loss);
+                keep.without(epoch, scores.best().map(|best| best.epoch));
+                all.push(keep.kept.clone());
+            }
+            all
+        };
+        let scores = Scores::open(dir.path(), 0);
+        let all = kept(0, Keep::new(dir.path(), 2, scores.clone()), &scores);
+        let wanted = [
+            vec![1],
+            vec![1, 2],
+            vec![2, 3],
+            vec![2, 3, 4],
+            vec![2, 4, 5],
+            vec![5, 6],
+            vec![6, 7],
+        ];
+        assert_eq!(all, wanted);
+
+        // A run that was cut off after epoch 4, having scored epoch 6 already, goes on as if it had not been.
+        for epoch in [2, 3, 4] {
+            for part in PARTS {
+                std::fs::write(dir.path().join(format!("{part}-{epoch}.bpk")), "x").expect("writable");
+            }
+        }
+        for (epoch, loss) in [(2, 3.0), (6, 2.0)] {
+            let best = Best {
+                epoch,
+                step: 10 * epoch,
+                loss,
+            };
+            std::fs::write(dir.path().join(BEST), serde_json::to_vec(&best).expect("JSON"))
+                .expect("writable");
+            let scores = Scores::open(dir.path(), 4);
+            let all = kept(4, Keep::new(dir.path(), 2, scores.clone()), &scores);
+            assert_eq!(all[1..], wanted[5..]);
+        }
     }
 }

@@ -8,6 +8,7 @@ pub mod decoder;
 pub mod gradients;
 mod muon;
 pub mod negatives;
+pub mod parts;
 pub mod prior;
 pub mod schedule;
 pub mod session;

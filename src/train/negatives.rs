@@ -3,11 +3,13 @@
 //! Everything is a function of the seed and the step, so a run that was killed goes on with the same negatives. The text tower is frozen: an embedding
 //! from an earlier step is as good as a new one, which a queue in contrastive pretraining (MoCo, He et al. 2020) has to make up for.
 
+use std::collections::HashSet;
+use std::ops::Range;
+
 use burn::prelude::*;
-use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use crate::data::pairs::{Pairs, rows_in_order};
+use crate::data::examples::{Example, Examples};
 use crate::noise::Noise;
 use crate::objective::contrastive::Negatives;
 
@@ -32,6 +34,8 @@ pub enum FalseNegatives {
 pub struct NegativeOptions {
     /// Texts of the pairs that came last before the batch; fewer in the first steps. 0: none.
     pub queue: usize,
+    /// Whether the texts of a step's other parts count: what devices that gather their texts do.
+    pub gather: bool,
     /// Batches of a step as if it ran on so many devices that gather their texts: those of `devices - 1` further batches, of distinct pairs. 1: none.
     pub devices: usize,
     /// Which of all these do not count.
@@ -42,63 +46,82 @@ impl Default for NegativeOptions {
     fn default() -> Self {
         Self {
             queue: 0,
+            gather: false,
             devices: 1,
             false_negatives: FalseNegatives::Keep,
         }
     }
 }
 
+/// A part of a step of a run.
+#[derive(Debug, Clone)]
+pub struct Place<'a> {
+    /// What the run trains on.
+    pub data: &'a dyn Examples,
+    /// The step's examples.
+    pub all: &'a [Example],
+    /// Which of them are the part.
+    pub part: Range<usize>,
+    /// The run's seed.
+    pub seed: u64,
+    /// From 1.
+    pub step: usize,
+}
+
 impl NegativeOptions {
-    /// The negatives of step `step`, whose pairs are `rows`.
-    pub fn of_step(
-        &self,
-        pairs: &Pairs,
-        rows: &[usize],
-        seed: u64,
-        step: usize,
-        device: &Device,
-    ) -> Negatives {
-        let others = self.others(pairs.len(), rows, seed, step);
-        let (n, m, d) = (rows.len(), others.len(), pairs.d_clip());
-        let z_y = || {
-            let values: Vec<f32> = others
-                .iter()
-                .flat_map(|&row| &pairs.texts.z_y[row * d..][..d])
-                .copied()
-                .collect();
-            Tensor::from_data(TensorData::new(values, [m, d]), device)
-        };
-        let same = match self.false_negatives {
+    /// The negatives of a part of a step.
+    pub fn of_part(&self, place: &Place<'_>, device: &Device) -> Negatives {
+        let (data, own) = (place.data, &place.all[place.part.clone()]);
+        let others = self.others(place);
+        let (n, m) = (own.len(), others.len());
+        let same: Option<&dyn Fn(&Example) -> u64> = match self.false_negatives {
             FalseNegatives::Keep => None,
-            FalseNegatives::MaskWording => Some(&pairs.wordings),
-            FalseNegatives::MaskMeaning => Some(&pairs.meanings),
+            FalseNegatives::MaskWording => Some(&|e| data.wording(e.caption)),
+            FalseNegatives::MaskMeaning => Some(&|e| data.meaning(e.caption)),
         };
         let counts = same.map(|same| {
-            let texts = || rows.iter().chain(&others).enumerate();
-            let row = |(i, &image): (usize, &usize)| {
-                let counts = move |(j, &text): (usize, &usize)| {
-                    f32::from(u8::from(i == j || same[image] != same[text]))
-                };
-                texts().map(counts).collect::<Vec<f32>>()
+            let texts: Vec<u64> = own.iter().chain(&others).map(same).collect();
+            let row = |i: usize| {
+                let texts = &texts;
+                (0..n + m).map(move |j| f32::from(u8::from(i == j || texts[i] != texts[j])))
             };
-            let values: Vec<f32> = rows.iter().enumerate().flat_map(row).collect();
+            let values: Vec<f32> = (0..n).flat_map(row).collect();
             Tensor::from_data(TensorData::new(values, [n, n + m]), device)
         });
         Negatives {
-            others: (m > 0).then(z_y),
+            others: (m > 0).then(|| data.z_y(&others, device)),
             counts,
         }
     }
 
-    /// The pairs whose texts stand against the batch `rows` too: the queue's, then the other devices'.
-    fn others(&self, n: usize, rows: &[usize], seed: u64, step: usize) -> Vec<usize> {
-        let first = (step - 1) * rows.len();
-        let mut others = rows_in_order(n, seed, first.saturating_sub(self.queue)..first);
-        let elsewhere = (self.devices - 1) * rows.len();
+    /// Whose texts stand against a part too: the queue's, those of the other parts, those of devices that are not there.
+    fn others(&self, place: &Place<'_>) -> Vec<Example> {
+        let &Place {
+            data,
+            all,
+            seed,
+            step,
+            ..
+        } = place;
+        let Range { start, end } = place.part;
+        let first = (step - 1) * all.len() + if self.gather { 0 } else { start };
+        let mut others = data.at(seed, first.saturating_sub(self.queue)..first);
+        if self.gather {
+            others.extend_from_slice(&all[..start]);
+            others.extend_from_slice(&all[end..]);
+        }
+        let n = end - start;
+        let elsewhere = (self.devices - 1) * n;
         if elsewhere > 0 {
-            let mut free: Vec<usize> = (0..n).filter(|row| !rows.contains(row)).collect();
-            let mut noise = Noise::stream(seed, DEVICES_STREAM + step as u64);
-            others.extend_from_slice(free.partial_shuffle(noise.rng(), elsewhere).0);
+            let part = (step - 1) * (all.len() / n) + start / n + 1;
+            let mut noise = Noise::stream(seed, DEVICES_STREAM + part as u64);
+            let taken: HashSet<usize> = all.iter().map(|e| e.picture).collect();
+            let n_examples = data.order().n_examples();
+            // Of a hundred million examples nobody wants a list of those that are free: more than enough are drawn, and those that are not taken.
+            let wanted = (elsewhere + all.len()).min(n_examples);
+            let drawn = rand::seq::index::sample(noise.rng(), n_examples, wanted);
+            let free = drawn.into_iter().map(|number| data.example(number, 0, seed));
+            others.extend(free.filter(|e| !taken.contains(&e.picture)).take(elsewhere));
         }
         others
     }
@@ -107,54 +130,11 @@ impl NegativeOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::pairs::{Texts, numbered, rows_of_step};
+    use crate::data::pairs::{Pairs, Texts};
     use crate::device::DeviceSpec;
 
-    #[test]
-    fn the_queue_is_what_came_before_and_other_devices_have_other_pairs() {
-        let (n, batch, seed) = (20, 4, 3);
-        let queue = NegativeOptions {
-            queue: 6,
-            ..NegativeOptions::default()
-        };
-        let at = |options: &NegativeOptions, step| {
-            options.others(n, &rows_of_step(n, batch, seed, step), seed, step)
-        };
-        assert_eq!(at(&queue, 1), [0; 0]);
-        assert_eq!(at(&queue, 2), rows_of_step(n, batch, seed, 1));
-        let before: Vec<usize> = (1..=6)
-            .flat_map(|step| rows_of_step(n, batch, seed, step))
-            .collect();
-        assert_eq!(
-            at(&queue, 7),
-            before[before.len() - 6..],
-            "also across the end of a pass"
-        );
-
-        let gathered = NegativeOptions {
-            devices: 5,
-            ..NegativeOptions::default()
-        };
-        for step in 1..6 {
-            let mut all = rows_of_step(n, batch, seed, step);
-            all.dedup();
-            let own = all.len();
-            all.extend(at(&gathered, step));
-            all.sort_unstable();
-            all.dedup();
-            assert_eq!(
-                all.len(),
-                own + 16,
-                "five devices see all twenty pairs, each once"
-            );
-        }
-        assert_ne!(at(&gathered, 1), at(&gathered, 2));
-        assert_eq!(at(&NegativeOptions::default(), 9), [0; 0]);
-    }
-
-    #[test]
-    fn what_is_the_same_does_not_count_but_its_own_pair_does() {
-        let device = DeviceSpec::default().device().expect("the default device exists");
+    /// Pairs with these captions, of which some mean the same; z_y is a caption's number.
+    fn pairs(captions: Vec<String>, meanings: Vec<String>) -> Pairs {
         let texts = |n: usize| Texts {
             d_clip: 1,
             n_text: 1,
@@ -162,12 +142,115 @@ mod tests {
             tokens: vec![0.0; n],
             mask: vec![1.0; n],
         };
-        let pairs = Pairs {
-            z_x: vec![0.0; 5],
-            texts: texts(5),
-            empty: texts(1),
-            wordings: numbered(["a red cup", "a cup that is red", "a cup", "a red cup", "a cup"]),
-            meanings: numbered(["red cup", "red cup", "cup", "red cup", "cup"]),
+        let n = captions.len();
+        Pairs::new(vec![0.0; n], texts(n), texts(1), captions, meanings)
+    }
+
+    fn unlike(n: usize) -> Pairs {
+        let words = || (0..n).map(|i| i.to_string()).collect();
+        pairs(words(), words())
+    }
+
+    const SEED: u64 = 3;
+
+    /// What stands against part `j` of step `step`, a step having `k` parts of 4.
+    fn others(options: &NegativeOptions, data: &Pairs, step: usize, j: usize, k: usize) -> Vec<usize> {
+        let all = data.of_step(4 * k, SEED, step);
+        let place = Place {
+            data,
+            all: &all,
+            part: 4 * j..4 * (j + 1),
+            seed: SEED,
+            step,
+        };
+        options.others(&place).iter().map(|e| e.caption).collect()
+    }
+
+    fn rows(data: &Pairs, places: Range<usize>) -> Vec<usize> {
+        data.at(SEED, places).iter().map(|e| e.caption).collect()
+    }
+
+    #[test]
+    fn the_queue_is_what_came_before_and_other_devices_have_other_pairs() {
+        let data = unlike(20);
+        let queue = NegativeOptions {
+            queue: 6,
+            ..NegativeOptions::default()
+        };
+        assert_eq!(others(&queue, &data, 1, 0, 1), [0; 0]);
+        assert_eq!(others(&queue, &data, 2, 0, 1), rows(&data, 0..4));
+        let across = others(&queue, &data, 7, 0, 1);
+        assert_eq!(across, rows(&data, 18..24), "also across the end of a pass");
+        assert_eq!(
+            others(&queue, &data, 2, 1, 3),
+            rows(&data, 10..16),
+            "also from the parts before"
+        );
+
+        let gathered = NegativeOptions {
+            devices: 4,
+            ..NegativeOptions::default()
+        };
+        for step in 1..6 {
+            for (j, k) in [(0, 1), (0, 2), (1, 2)] {
+                let mut all = rows(&data, 4 * k * (step - 1)..4 * k * step);
+                let own: HashSet<usize> = all.iter().copied().collect();
+                all = own.iter().copied().collect();
+                all.extend(others(&gathered, &data, step, j, k));
+                all.sort_unstable();
+                all.dedup();
+                assert_eq!(
+                    all.len(),
+                    own.len() + 12,
+                    "three more devices, whose pairs are not the step's"
+                );
+            }
+        }
+        assert_ne!(
+            others(&gathered, &data, 1, 0, 2),
+            others(&gathered, &data, 1, 1, 2)
+        );
+        assert_ne!(
+            others(&gathered, &data, 1, 0, 1),
+            others(&gathered, &data, 2, 0, 1)
+        );
+        assert_eq!(others(&NegativeOptions::default(), &data, 9, 0, 1), [0; 0]);
+    }
+
+    #[test]
+    fn parts_that_gather_see_all_of_their_step_once() {
+        let data = unlike(40);
+        let options = NegativeOptions {
+            gather: true,
+            queue: 5,
+            ..NegativeOptions::default()
+        };
+        for j in 0..3 {
+            let mut seen = others(&options, &data, 2, j, 3);
+            seen.extend(rows(&data, 12 + 4 * j..16 + 4 * j));
+            let mut wanted = rows(&data, 7..24);
+            seen.sort_unstable();
+            wanted.sort_unstable();
+            assert_eq!(seen, wanted);
+        }
+    }
+
+    #[test]
+    fn what_is_the_same_does_not_count_but_its_own_pair_does() {
+        let device = DeviceSpec::default().device().expect("the default device exists");
+        let words = |of: [&str; 5]| of.map(String::from).to_vec();
+        let (wordings, meanings) = (
+            words(["a red cup", "a cup that is red", "a cup", "a red cup", "a cup"]),
+            words(["red cup", "red cup", "cup", "red cup", "cup"]),
+        );
+        let data = pairs(wordings.clone(), meanings.clone());
+        let all: Vec<Example> = (0..2).map(|i| data.example(i, 0, 0)).collect();
+        let place = Place {
+            data: &data,
+            all: &all,
+            part: 0..2,
+            seed: 0,
+            step: 1,
         };
         let counts = |false_negatives| {
             let options = NegativeOptions {
@@ -175,14 +258,9 @@ mod tests {
                 false_negatives,
                 ..NegativeOptions::default()
             };
-            let negatives = options.of_step(&pairs, &[0, 1], 0, 1, &device);
-            let others: Vec<usize> = negatives
-                .others
-                .expect("of the other device")
-                .into_data()
-                .iter::<f32>()
-                .map(|z| z as usize)
-                .collect();
+            let negatives = options.of_part(&place, &device);
+            let others = negatives.others.expect("of the other device").into_data();
+            let others: Vec<usize> = others.iter::<f32>().map(|z| z as usize).collect();
             let counts = negatives
                 .counts
                 .map(|c| c.into_data().iter::<f32>().collect::<Vec<f32>>());
@@ -190,19 +268,16 @@ mod tests {
         };
         assert_eq!(counts(FalseNegatives::Keep).1, None);
         for (mask, same) in [
-            (FalseNegatives::MaskWording, &pairs.wordings),
-            (FalseNegatives::MaskMeaning, &pairs.meanings),
+            (FalseNegatives::MaskWording, &wordings),
+            (FalseNegatives::MaskMeaning, &meanings),
         ] {
             let (others, counts) = counts(mask);
             let texts: Vec<usize> = [0, 1].into_iter().chain(others).collect();
-            let wanted: Vec<f32> = [0, 1]
-                .into_iter()
-                .flat_map(|i: usize| {
-                    texts
-                        .iter()
-                        .map(move |&j| f32::from(u8::from(i == j || same[i] != same[j])))
-                })
-                .collect();
+            let row = |i: usize| {
+                let count = move |&j: &usize| f32::from(u8::from(i == j || same[i] != same[j]));
+                texts.iter().map(count).collect::<Vec<f32>>()
+            };
+            let wanted: Vec<f32> = (0..2).flat_map(row).collect();
             assert_eq!(counts.as_deref(), Some(wanted.as_slice()), "{mask:?}");
         }
         let meaning = counts(FalseNegatives::MaskMeaning).1.expect("a mask");

@@ -4,7 +4,7 @@
 //! conditions included), so a run that resumes after step k continues exactly as if it had never stopped. burn-train thinks in epochs;
 //! one epoch here is the `checkpoint_every` steps between two checkpoints.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -14,7 +14,6 @@ use burn::optim::ModuleOptimizer;
 use burn::optim::lr_scheduler::LrScheduler;
 use burn::prelude::*;
 use burn::tensor::{ExecutionError, TensorReadError};
-use burn::train::checkpoint::KeepLastNCheckpoints;
 use burn::train::logger::{EvaluationProgressLogger, InMemoryMetricLogger, TrainingProgressLogger};
 use burn::train::metric::{Adaptor, Metric, MetricDefinition, MetricMetadata, MetricName, SerializedEntry};
 use burn::train::renderer::{
@@ -25,11 +24,9 @@ use burn::train::{
     TrainStep, TrainingStrategy,
 };
 
-use super::checkpoint::{AtomicCheckpointer, last_complete};
+use super::checkpoint::{AtomicCheckpointer, Keep, Scores, last_complete};
+use super::parts::Values;
 use crate::files::{self, FileError};
-
-/// Checkpoints kept: the last one, and the one before in case the last was cut short.
-const KEPT: usize = 2;
 
 /// What a step reports: its number and named values.
 #[derive(Debug, Clone)]
@@ -40,17 +37,31 @@ pub struct StepReport {
     pub names: Vec<&'static str>,
     /// One value a name, `[names]`; still on the device.
     pub values: Tensor<1>,
+    /// Examples behind the values, where means are taken over several reports.
+    pub n: usize,
 }
 
 impl StepReport {
     /// A report of scalars `[1]`.
-    pub fn new(step: usize, values: Vec<(&'static str, Tensor<1>)>) -> Self {
+    pub fn new(step: usize, values: Values) -> Self {
         let (names, values): (Vec<_>, Vec<_>) =
             values.into_iter().map(|(n, v)| (n, v.detach().inner())).unzip();
         Self {
             step,
             names,
             values: Tensor::cat(values, 0),
+            n: 1,
+        }
+    }
+
+    /// A report of scalars `[1]` on `n` examples that are not trained on.
+    pub fn of_validation(values: Values, n: usize) -> Self {
+        let (names, values): (Vec<_>, Vec<_>) = values.into_iter().unzip();
+        Self {
+            step: 0,
+            names,
+            values: Tensor::cat(values, 0),
+            n,
         }
     }
 }
@@ -95,41 +106,96 @@ pub enum TrainError {
 pub struct SessionOptions {
     /// Optimiser steps in all.
     pub n_steps: usize,
-    /// Steps between checkpoints.
+    /// Steps between checkpoints, and between validations.
     pub checkpoint_every: usize,
+    /// Checkpoints that are kept: so many of the last, beside the best one where there is a validation. Two or more: the last may be cut short.
+    pub keep: usize,
 }
 
-/// Gets the values of every step, in order: `(step, [(name, value)])`. Runs on burn-train's metric thread.
-pub type Sink = Box<dyn FnMut(usize, &[(&str, f32)]) -> Result<(), FileError> + Send>;
+impl SessionOptions {
+    /// A run that keeps its last two checkpoints.
+    pub fn new(n_steps: usize, checkpoint_every: usize) -> Self {
+        Self {
+            n_steps,
+            checkpoint_every,
+            keep: 2,
+        }
+    }
+}
+
+/// What a report is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// A step.
+    Train,
+    /// The examples that are held out, after a step.
+    Valid,
+}
+
+/// Gets the values of every step, in order, and of every validation: `(phase, step, [(name, value)])`. Runs on burn-train's metric thread.
+pub type Sink = Box<dyn FnMut(Phase, usize, &[(&str, f32)]) -> Result<(), FileError> + Send>;
+
+/// What a run may be validated on: the same batches at every checkpoint. The first value of their reports is the lower the better.
+pub struct Validation<V> {
+    /// Batches.
+    pub n_batches: usize,
+    /// Makes one of them, counted from 0.
+    pub batch: MakeBatch<V>,
+}
+
+impl<V> Clone for Validation<V> {
+    fn clone(&self) -> Self {
+        Self {
+            n_batches: self.n_batches,
+            batch: self.batch.clone(),
+        }
+    }
+}
+
+/// Where the run in `dir` has its checkpoints.
+pub fn checkpoints(dir: &Path) -> PathBuf {
+    dir.join("checkpoint")
+}
 
 /// The last step that `dir` holds a complete checkpoint of; 0 when there is none.
 pub fn resumable_step(dir: &Path, options: &SessionOptions) -> usize {
-    let epochs = last_complete(&dir.join("checkpoint")).unwrap_or(0);
+    let epochs = last_complete(&checkpoints(dir)).unwrap_or(0);
     (epochs * options.checkpoint_every).min(options.n_steps)
 }
 
-/// Trains `model` to step `n_steps` and returns it, off autodiff; continues from the checkpoints in `dir` if there are any.
+/// Where a run is kept, and who hears of it.
+pub struct Session<'a> {
+    /// Its folder; checkpoints go to `checkpoint/` in it.
+    pub dir: &'a Path,
+    /// Its sizes.
+    pub options: SessionOptions,
+    /// What gets its values.
+    pub sink: Sink,
+}
+
+/// Trains `model` to step `n_steps` and returns it, off autodiff; continues from the session's checkpoints if there are any.
 ///
 /// `batch(step, device)` makes the batch of a step. `model` must be on an autodiff device.
 ///
 /// # Errors
-/// [`TrainError`]; everything up to the last checkpoint stays in `dir`.
-pub fn fit<M, B>(
+/// [`TrainError`]; everything up to the last checkpoint stays.
+pub fn fit<M, B, V>(
     model: M,
     optimizer: ModuleOptimizer,
     schedule: impl LrScheduler + 'static,
     batch: impl Fn(usize, &Device) -> B + Send + Sync + 'static,
-    dir: &Path,
-    options: SessionOptions,
-    sink: Sink,
+    validation: Option<Validation<V>>,
+    session: Session<'_>,
 ) -> Result<M, TrainError>
 where
     B: Send + 'static,
+    V: Send + 'static,
     M: LearnerModel
         + TrainStep<Input = B, Output = StepReport>
-        + InferenceStep<Input = (), Output = StepReport>,
+        + InferenceStep<Input = V, Output = StepReport>,
 {
-    let checkpoints = dir.join("checkpoint");
+    let Session { dir, options, sink } = session;
+    let checkpoints = checkpoints(dir);
     files::create_dir(&checkpoints)?;
     let device = model.devices()[0].clone();
     let done = last_complete(&checkpoints).unwrap_or(0);
@@ -142,22 +208,37 @@ where
     };
     let interrupter = Interrupter::new();
     let failure = Arc::new(Mutex::new(None));
+    let scores = Scores::open(&checkpoints, done);
     let journal = Journal {
         sink: Arc::new(Mutex::new(sink)),
         interrupter: interrupter.clone(),
         failure: failure.clone(),
         checkpoint_every: options.checkpoint_every,
     };
+    let means = Means {
+        journal: journal.clone(),
+        scores: scores.clone(),
+        n_batches: validation.as_ref().map_or(0, |v| v.n_batches),
+        epoch: done + 1,
+        n_steps: options.n_steps,
+        so_far: vec![],
+    };
+    let held_out = HeldOut {
+        validation,
+        device: device.clone().inner(),
+    };
+    let keep = Keep::new(&checkpoints, options.keep, scores);
     let part = |name| AtomicCheckpointer::new(&checkpoints, name);
-    let mut training = SupervisedTraining::new(dir, Arc::new(steps), Arc::new(NoValidation))
+    let mut training = SupervisedTraining::new(dir, Arc::new(steps), Arc::new(held_out))
         .with_training_strategy(TrainingStrategy::Default(ExecutionStrategy::SingleDevice(device)))
         .with_metric_logger(InMemoryMetricLogger::default())
         .with_application_logger(None)
-        .with_checkpointing_strategy(KeepLastNCheckpoints::new(KEPT))
+        .with_checkpointing_strategy(keep)
         .with_custom_checkpointers(part("model"), part("optim"), part("scheduler"))
         .with_interrupter(interrupter)
         .renderer(Box::new(Silent))
         .metric_train(journal)
+        .metric_valid(means)
         .num_epochs(n_epochs);
     if done > 0 {
         training = training.checkpoint(done);
@@ -175,8 +256,8 @@ where
     }
 }
 
-/// Makes the batch of a step on a device.
-type MakeBatch<B> = Arc<dyn Fn(usize, &Device) -> B + Send + Sync>;
+/// Makes a batch, by its number, on a device.
+pub type MakeBatch<B> = Arc<dyn Fn(usize, &Device) -> B + Send + Sync>;
 
 /// The stream of steps as burn-train's data loader: each pass is the next `checkpoint_every` steps.
 struct Steps<B> {
@@ -247,41 +328,55 @@ impl<B: Send + 'static> DataLoader<B> for Steps<B> {
     }
 }
 
-/// No validation inside the learner: experiments evaluate the finished prior.
-#[derive(Clone)]
-struct NoValidation;
+/// The batches of a validation, if there is one, as burn-train's data loader: all of them in each epoch.
+struct HeldOut<V> {
+    validation: Option<Validation<V>>,
+    device: Device,
+}
 
-struct Nothing;
+struct Batches<'a, V> {
+    held_out: &'a HeldOut<V>,
+    next: usize,
+}
 
-impl Iterator for Nothing {
-    type Item = Result<(), DatasetError>;
+impl<V> Iterator for Batches<'_, V> {
+    type Item = Result<V, DatasetError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        None
+        let validation = self.held_out.validation.as_ref()?;
+        let i = self.next;
+        self.next += 1;
+        (i < validation.n_batches).then(|| Ok((validation.batch)(i, &self.held_out.device)))
     }
 }
 
-impl DataLoaderIterator<()> for Nothing {
+impl<V: Send + 'static> DataLoaderIterator<V> for Batches<'_, V> {
     fn progress(&self) -> Progress {
-        Progress::new(0, 0, None)
+        Progress::new(self.next, self.held_out.num_items(), None)
     }
 }
 
-impl DataLoader<()> for NoValidation {
-    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<()> + 'a> {
-        Box::new(Nothing)
+impl<V: Send + 'static> DataLoader<V> for HeldOut<V> {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<V> + 'a> {
+        Box::new(Batches {
+            held_out: self,
+            next: 0,
+        })
     }
 
     fn num_items(&self) -> usize {
-        0
+        self.validation.as_ref().map_or(0, |v| v.n_batches)
     }
 
-    fn to_device(&self, _device: &Device) -> Arc<dyn DataLoader<()>> {
-        Arc::new(self.clone())
+    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<V>> {
+        Arc::new(Self {
+            validation: self.validation.clone(),
+            device: device.clone(),
+        })
     }
 
-    fn slice(&self, _start: usize, _end: usize) -> Arc<dyn DataLoader<()>> {
-        Arc::new(self.clone())
+    fn slice(&self, _start: usize, _end: usize) -> Arc<dyn DataLoader<V>> {
+        self.to_device(&self.device)
     }
 }
 
@@ -301,6 +396,19 @@ impl Journal {
         }
         self.interrupter.stop(None);
     }
+
+    fn write(&self, phase: Phase, step: usize, values: &[(&str, f32)]) {
+        let written = self.sink.lock().map(|mut sink| sink(phase, step, values));
+        if let Ok(Err(error)) = written {
+            self.fail(error.into());
+        }
+    }
+}
+
+/// The values of a report, on the host.
+fn values_of(report: &StepReport) -> Result<Vec<(&'static str, f32)>, TensorReadError> {
+    let values: Vec<f32> = report.values.clone().try_into_data()?.iter::<f32>().collect();
+    Ok(report.names.iter().copied().zip(values).collect())
 }
 
 impl Metric for Journal {
@@ -315,8 +423,7 @@ impl Metric for Journal {
         report: &StepReport,
         _: &MetricMetadata,
     ) -> Result<SerializedEntry, TensorReadError> {
-        let values: Vec<f32> = report.values.clone().try_into_data()?.iter::<f32>().collect();
-        let named: Vec<(&str, f32)> = report.names.iter().copied().zip(values).collect();
+        let named = values_of(report)?;
         if let Some(&(name, value)) = named.iter().find(|(_, value)| !value.is_finite()) {
             let checkpoint = (report.step - 1) / self.checkpoint_every * self.checkpoint_every;
             self.fail(TrainError::NonFinite {
@@ -326,9 +433,61 @@ impl Metric for Journal {
                 checkpoint,
             });
         }
-        let written = self.sink.lock().map(|mut sink| sink(report.step, &named));
-        if let Ok(Err(error)) = written {
-            self.fail(error.into());
+        self.write(Phase::Train, report.step, &named);
+        Ok(SerializedEntry::not_available(None))
+    }
+
+    fn compute(&mut self) -> Result<SerializedEntry, TensorReadError> {
+        Ok(SerializedEntry::not_available(None))
+    }
+
+    fn clear(&mut self) {}
+}
+
+/// The metric that hands the means over all batches of a validation to the sink, and the first of them to the rule that keeps checkpoints.
+#[derive(Clone)]
+struct Means {
+    journal: Journal,
+    scores: Scores,
+    n_batches: usize,
+    /// burn-train's, from 1.
+    epoch: usize,
+    n_steps: usize,
+    /// Sums of the batches so far, and the examples behind them.
+    so_far: Vec<(&'static str, f64, usize)>,
+}
+
+impl Metric for Means {
+    type Input = StepReport;
+
+    fn name(&self) -> MetricName {
+        Arc::new("validation".into())
+    }
+
+    fn update(
+        &mut self,
+        report: &StepReport,
+        progress: &MetricMetadata,
+    ) -> Result<SerializedEntry, TensorReadError> {
+        for (name, value) in values_of(report)? {
+            let sum = f64::from(value) * report.n as f64;
+            match self.so_far.iter_mut().find(|(known, ..)| *known == name) {
+                Some((_, total, n)) => (*total, *n) = (*total + sum, *n + report.n),
+                None => self.so_far.push((name, sum, report.n)),
+            }
+        }
+        if progress.iteration == Some(self.n_batches) {
+            let means: Vec<(&str, f32)> = self
+                .so_far
+                .drain(..)
+                .map(|(name, sum, n)| (name, (sum / n as f64) as f32))
+                .collect();
+            let step = (self.epoch * self.journal.checkpoint_every).min(self.n_steps);
+            if let Some((_, loss)) = means.first() {
+                self.scores.found(self.epoch, step, *loss);
+            }
+            self.journal.write(Phase::Valid, step, &means);
+            self.epoch += 1;
         }
         Ok(SerializedEntry::not_available(None))
     }

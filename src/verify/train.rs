@@ -11,7 +11,8 @@ use super::{Array, Computed, Context, Outcome, Tolerance};
 use crate::models::prior::{MAPPING, Prior, TextCondition};
 use crate::objective::contrastive::Negatives;
 use crate::objective::eclipse::{Direction, Reduction};
-use crate::train::prior::{AdamWOptions, EclipseOptions, LossForms, PriorBatch, PriorTrainer};
+use crate::train::parts::Parts;
+use crate::train::prior::{AdamWOptions, EclipseOptions, LossForms, PriorBatch, PriorTrainer, UpdateOptions};
 use crate::train::schedule::{LrSchedule, SteppedLr};
 use crate::weights::{Parameter, parameters};
 
@@ -42,9 +43,14 @@ pub(super) fn run(context: &Context) -> Outcome {
             direction: Direction::ImageToText,
             reduction: Reduction::Mean,
             forms: LossForms::default(),
-            grad_clip: None,
         };
-        Ok(PriorTrainer::new(Prior::load(&dir, &device)?.1, options))
+        let (config, prior) = Prior::load(&dir, &device)?;
+        Ok(PriorTrainer::new(
+            prior,
+            &config,
+            options,
+            UpdateOptions::default(),
+        ))
     };
     let batch = |k: usize| -> Result<PriorBatch, super::FixtureError> {
         let float = |name: &str| -> Result<Tensor<2>, super::FixtureError> {
@@ -57,7 +63,6 @@ pub(super) fn run(context: &Context) -> Outcome {
             mask: Some(Tensor::from_inner(mask).to_device(&device)),
         };
         Ok(PriorBatch {
-            step: k + 1,
             eps: float("noise")?,
             z_x: float("target")?,
             text,
@@ -97,13 +102,13 @@ pub(super) fn run(context: &Context) -> Outcome {
             ));
         }
         // Gradients as a training step makes them.
-        let grads = trainer.step(batch(0)?).grads;
+        let grads = trainer.step(Parts::one(1, batch(0)?)).grads;
         out.extend(named(&trainer.prior, Some(&grads), &format!("tau{tau}.grad.")));
     }
     // Each term alone, so that a wrong sign or weight shows which.
     let head = "proj_to_clip_embeddings.weight";
     let projection = trainer(0.0, hyper.tau)?;
-    let grads = projection.step(batch(0)?).grads;
+    let grads = projection.step(Parts::one(1, batch(0)?)).grads;
     out.extend(
         named(&projection.prior, Some(&grads), "proj_only.grad.")
             .into_iter()
@@ -141,7 +146,7 @@ pub(super) fn run(context: &Context) -> Outcome {
     for k in 0..3 {
         let lr = schedule.step();
         losses.push(trainer.loss(batch(k)?).1.total.inner().into_scalar::<f32>());
-        let grads = trainer.step(batch(k)?).grads;
+        let grads = trainer.step(Parts::one(k + 1, batch(k)?)).grads;
         trainer = trainer.optimize(&mut optimizer, lr.into(), grads);
         rates.push(lr);
     }

@@ -106,7 +106,8 @@ impl Test {
         evaluate(&Inputs {
             z_x_hat,
             z_y,
-            candidates,
+            z_x: candidates.truth(),
+            candidates: Some(candidates),
             splits,
             gap: &gap,
         })

@@ -5,23 +5,28 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use burn::module::{ModuleVisitor, Param};
+use burn::optim::GradientsParams;
 use burn::optim::lr_scheduler::LrScheduler;
 use burn::prelude::*;
 use burn::train::TrainStep;
+use eclipse_t2i::data::examples::Examples;
 use eclipse_t2i::data::pairs::{Pairs, Texts};
 use eclipse_t2i::diffusion::{Scheduler, SchedulerConfig};
 use eclipse_t2i::generate::prior::{AnyPrior, PriorSettings};
 use eclipse_t2i::models::prior::{DiffusionPrior, Prior, TextCondition};
 use eclipse_t2i::noise::Noise;
 use eclipse_t2i::objective::eclipse::{Direction, Reduction};
-use eclipse_t2i::train::checkpoint::last_complete;
+use eclipse_t2i::train::checkpoint::{Best, last_complete};
 use eclipse_t2i::train::negatives::NegativeOptions;
 use eclipse_t2i::train::prior::{
-    AdamWOptions, DiffusionTrainer, EclipseOptions, LossForms, NoisingOptions, PriorBatch, PriorTrainer,
-    diffusion_batches, eclipse_batches,
+    AdamWOptions, Cut, DiffusionTrainer, EclipseOptions, LossForms, NoisingOptions, PriorTrainer,
+    UpdateOptions, diffusion_batches, eclipse_batches,
 };
 use eclipse_t2i::train::schedule::{LrSchedule, SteppedLr};
-use eclipse_t2i::train::session::{SessionOptions, Sink, TrainError, fit};
+use eclipse_t2i::train::session::{
+    Phase, Session, SessionOptions, Sink, TrainError, Validation, checkpoints, fit,
+};
 
 use crate::tiny::{self, D_CLIP, device, golden};
 
@@ -228,14 +233,11 @@ fn a_prior_that_is_shown_less_says_so_and_is_sampled_so() {
     );
     let pairs = pairs(4);
     let text = pairs.texts.all(&device());
-    let other = Pairs {
-        texts: Texts {
-            tokens: Noise::new(5).normal_vec(pairs.texts.tokens.len()),
-            ..pairs.texts.clone()
-        },
-        ..(*pairs).clone()
+    let other = Texts {
+        tokens: Noise::new(5).normal_vec(pairs.texts.tokens.len()),
+        ..pairs.texts.clone()
     };
-    let other_tokens = other.texts.all(&device());
+    let other_tokens = other.all(&device());
     let other_pooled = TextCondition {
         z_y: text.z_y.clone().neg(),
         ..text.clone()
@@ -317,13 +319,7 @@ fn pairs(n: usize) -> Arc<Pairs> {
             .collect(),
     };
     let (texts, empty) = (texts(n), texts(1));
-    Arc::new(Pairs {
-        z_x: noise.normal_vec(n * D_CLIP),
-        wordings: (0..n as u32).collect(),
-        meanings: (0..n as u32).collect(),
-        texts,
-        empty,
-    })
+    Arc::new(Pairs::new(noise.normal_vec(n * D_CLIP), texts, empty, 0..n, 0..n))
 }
 
 fn options(lambda: f64) -> EclipseOptions {
@@ -333,7 +329,13 @@ fn options(lambda: f64) -> EclipseOptions {
         direction: Direction::ImageToText,
         reduction: Reduction::Mean,
         forms: LossForms::default(),
+    }
+}
+
+fn clipped() -> UpdateOptions {
+    UpdateOptions {
         grad_clip: Some(1.0),
+        ema_decay: None,
     }
 }
 
@@ -358,8 +360,8 @@ fn one_cycle(steps: usize) -> SteppedLr {
 
 fn trainer(dir: &Path, lambda: f64) -> PriorTrainer {
     tiny::write_prior(&dir.join("start"), &tiny::prior_config());
-    let (_, prior) = Prior::load(&dir.join("start"), &device().autodiff()).expect("loads");
-    PriorTrainer::new(prior, options(lambda))
+    let (config, prior) = Prior::load(&dir.join("start"), &device().autodiff()).expect("loads");
+    PriorTrainer::new(prior, &config, options(lambda), clipped())
 }
 
 const N_STEPS: usize = 40;
@@ -367,32 +369,31 @@ const EVERY: usize = 5;
 
 /// Trains in `dir`; the target of step `bad` is not a number. Returns the weights.
 fn train_with(dir: &Path, bad: usize, pause: Duration) -> Result<tiny::Tensors, TrainError> {
-    let batches = eclipse_batches(pairs(24), 8, 3, NegativeOptions::default());
+    let batches = eclipse_batches(pairs(24), Cut::whole(8), 3, NegativeOptions::default());
     let batch = move |step: usize, device: &Device| {
-        let batch = batches(step, device);
-        let z_x = if step == bad {
-            batch.z_x.mul_scalar(f32::NAN)
-        } else {
-            batch.z_x
-        };
-        PriorBatch { z_x, ..batch }
+        let mut batch = batches(step, device);
+        if step == bad {
+            let part = &mut batch.parts[0];
+            part.z_x = part.z_x.clone().mul_scalar(f32::NAN);
+        }
+        batch
     };
-    let sink: Sink = Box::new(move |_, _| {
+    let sink: Sink = Box::new(move |_, _, _| {
         std::thread::sleep(pause);
         Ok(())
     });
-    let session = SessionOptions {
-        n_steps: N_STEPS,
-        checkpoint_every: EVERY,
-    };
+    let session = SessionOptions::new(N_STEPS, EVERY);
     let trained = fit(
         trainer(dir, 0.2),
         adamw().init(),
         one_cycle(N_STEPS),
         batch,
-        dir,
-        session,
-        sink,
+        None,
+        Session {
+            dir,
+            options: session,
+            sink,
+        },
     )?;
     std::fs::create_dir_all(dir.join("end")).expect("a folder");
     trained
@@ -430,23 +431,23 @@ fn a_value_that_is_not_finite_stops_the_run_and_spares_the_checkpoints() {
 #[test]
 fn a_sink_that_cannot_write_stops_the_run() {
     let dir = tempfile::tempdir().expect("a folder");
-    let sink: Sink = Box::new(|step, _| match step {
+    let sink: Sink = Box::new(|_, step, _| match step {
         7 => Err(eclipse_t2i::files::FileError::Missing("metrics".into())),
         _ => Ok(()),
     });
-    let session = SessionOptions {
-        n_steps: N_STEPS,
-        checkpoint_every: EVERY,
-    };
-    let batches = eclipse_batches(pairs(24), 8, 3, NegativeOptions::default());
+    let session = SessionOptions::new(N_STEPS, EVERY);
+    let batches = eclipse_batches(pairs(24), Cut::whole(8), 3, NegativeOptions::default());
     let fitted = fit(
         trainer(dir.path(), 0.2),
         adamw().init(),
         one_cycle(N_STEPS),
         batches,
-        dir.path(),
-        session,
-        sink,
+        None,
+        Session {
+            dir: dir.path(),
+            options: session,
+            sink,
+        },
     );
     assert_eq!(
         fitted.err().map(|e| e.to_string()).as_deref(),
@@ -457,12 +458,12 @@ fn a_sink_that_cannot_write_stops_the_run() {
 #[test]
 fn one_batch_is_learned_by_heart() {
     let dir = tempfile::tempdir().expect("a folder");
-    let batches = eclipse_batches(pairs(8), 8, 3, NegativeOptions::default());
+    let batches = eclipse_batches(pairs(8), Cut::whole(8), 3, NegativeOptions::default());
     for lambda in [0.0, 0.2] {
         let mut trainer = trainer(dir.path(), lambda);
         let (mut optimizer, mut schedule) = (adamw().init(), one_cycle(150));
         let loss = |trainer: &PriorTrainer| {
-            let (_, loss) = trainer.loss(batches(1, &device().autodiff()));
+            let (_, loss) = trainer.loss(batches(1, &device().autodiff()).parts.remove(0));
             loss.total.into_scalar::<f32>()
         };
         let first = loss(&trainer);
@@ -478,19 +479,210 @@ fn one_batch_is_learned_by_heart() {
     }
 }
 
+/// Gradients of a prior's step, flat.
+fn flat<M: Module>(module: &M, grads: &GradientsParams) -> Vec<f32> {
+    struct Flat<'a>(&'a GradientsParams, Vec<f32>);
+    impl ModuleVisitor for Flat<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(grad) = self.0.get::<D>(param.id) {
+                self.1.extend(grad.into_data().iter::<f32>());
+            }
+        }
+    }
+    let mut flat = Flat(grads, vec![]);
+    module.visit(&mut flat);
+    flat.1
+}
+
+fn assert_close(a: &[f32], b: &[f32]) {
+    let scale = b.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    let far = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(
+        a.len() == b.len() && far <= 1e-5 * scale,
+        "{far} apart, on values up to {scale}"
+    );
+}
+
+#[test]
+fn a_step_is_the_same_in_parts_and_on_several_devices() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let home = device().autodiff();
+    let cut = |part, n_parts, n_devices| Cut {
+        part,
+        n_parts,
+        devices: vec![home.clone(); n_devices],
+    };
+    let gather = NegativeOptions {
+        gather: true,
+        ..NegativeOptions::default()
+    };
+    let trainer = trainer(dir.path(), 0.2);
+    let eclipse = |cut: Cut, negatives| {
+        let output = trainer.step(eclipse_batches(pairs(24), cut, 3, negatives)(2, &home));
+        let values: Vec<f32> = output.item.values.into_data().iter::<f32>().collect();
+        (flat(&trainer, &output.grads), values)
+    };
+    let whole = eclipse(cut(12, 1, 0), NegativeOptions::default());
+    let alone = eclipse(cut(4, 3, 0), gather);
+    assert_eq!(
+        alone,
+        eclipse(cut(4, 3, 2), gather),
+        "on two devices, the second of which gets one part"
+    );
+    assert_eq!(alone, eclipse(cut(4, 3, 3), gather), "on three");
+    assert_close(&alone.0, &whole.0);
+    // All values but the share of the contrastive term, which is a ratio of means in one and a mean of ratios in the other.
+    for (i, (a, b)) in alone.1.iter().zip(&whole.1).enumerate().filter(|(i, _)| *i != 3) {
+        assert!((a - b).abs() <= 1e-4 * b.abs(), "value {i}: {a}, {b}");
+    }
+    let own = eclipse(cut(4, 3, 0), NegativeOptions::default());
+    assert!(own.1[2] < whole.1[2], "fewer texts stand against an image");
+
+    let config = tiny::prior_config().with_time();
+    tiny::write_prior(&dir.path().join("time"), &config);
+    let (_, prior) = DiffusionPrior::load(&dir.path().join("time"), &home).expect("loads");
+    let trainer = DiffusionTrainer::new(prior, &config, clipped());
+    let noising = NoisingOptions {
+        alphas_cumprod: Scheduler::new(SchedulerConfig::diffusion_baseline())
+            .schedule()
+            .alphas_cumprod()
+            .to_vec(),
+        cond_drop: 0.3,
+        whitening: None,
+    };
+    let diffusion = |cut| {
+        let batch = diffusion_batches(pairs(24), noising.clone(), cut, 3)(2, &home);
+        flat(&trainer, &trainer.step(batch).grads)
+    };
+    let alone = diffusion(cut(4, 3, 0));
+    assert_eq!(alone, diffusion(cut(4, 3, 3)));
+    assert_close(&alone, &diffusion(cut(12, 1, 0)));
+}
+
+/// Trains for these steps with a moving average and a validation; the sink's reports of it, and the trained.
+fn train_validated(dir: &Path, n_steps: usize) -> (Vec<(usize, f32)>, PriorTrainer) {
+    let found = Arc::new(Mutex::new(Vec::new()));
+    let sink: Sink = Box::new({
+        let found = found.clone();
+        move |phase, step, values| {
+            if phase == Phase::Valid {
+                assert_eq!(values[0].0, "loss");
+                found.lock().expect("one writer").push((step, values[0].1));
+            }
+            Ok(())
+        }
+    });
+    let held_out = eclipse_batches(pairs(8), Cut::whole(4), 5, NegativeOptions::default());
+    let validation = Validation {
+        n_batches: 2,
+        batch: Arc::new(move |i, device: &Device| held_out(i + 1, device).parts.remove(0)),
+    };
+    let mut start = trainer(dir, 0.2);
+    start = PriorTrainer::new(
+        start.prior,
+        &tiny::prior_config(),
+        options(0.2),
+        UpdateOptions {
+            ema_decay: Some(0.9),
+            ..clipped()
+        },
+    );
+    let trained = fit(
+        start,
+        adamw().init(),
+        SteppedLr::new(LrSchedule::Constant { lr: 0.02 }), // so high that soon the pairs are known by heart and others are not
+        eclipse_batches(pairs(24), Cut::whole(8), 3, NegativeOptions::default()),
+        Some(validation),
+        Session {
+            dir,
+            options: SessionOptions::new(n_steps, EVERY),
+            sink,
+        },
+    )
+    .expect("trains");
+    let found = found.lock().expect("the writer is gone").clone();
+    (found, trained)
+}
+
+#[test]
+fn validation_says_which_checkpoint_was_best_and_that_one_is_kept() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (found, trained) = train_validated(dir.path(), 60);
+    assert_eq!(
+        found.iter().map(|(step, _)| *step).collect::<Vec<_>>(),
+        (1..=12).map(|epoch| epoch * EVERY).collect::<Vec<_>>()
+    );
+    let lowest = found
+        .iter()
+        .copied()
+        .reduce(|a, b| if b.1 < a.1 { b } else { a })
+        .expect("some");
+    assert!(lowest.0 < 60 - EVERY, "none of the last two: {found:?}");
+    let (best, kept) = Best::load(&checkpoints(dir.path()), trained.clone())
+        .expect("reads")
+        .expect("is kept");
+    assert_eq!((best.step, best.loss), lowest);
+
+    // What is kept is what was measured: the average, as it was then.
+    let held_out = eclipse_batches(pairs(8), Cut::whole(4), 5, NegativeOptions::default());
+    let loss = |trainer: &PriorTrainer| {
+        let one = |i| {
+            let part = held_out(i, &device()).parts.remove(0);
+            burn::train::InferenceStep::step(trainer, part)
+                .values
+                .into_data()
+                .iter::<f32>()
+                .next()
+                .expect("a loss")
+        };
+        (one(1) + one(2)) / 2.0
+    };
+    assert!((loss(&kept) - lowest.1).abs() <= 1e-5 * lowest.1);
+    assert!(loss(&trained) > lowest.1);
+
+    // Cut off and continued, the same: the best of the first part is not forgotten.
+    let halves = tempfile::tempdir().expect("a folder");
+    let (first, _) = train_validated(halves.path(), 40);
+    let (second, end) = train_validated(halves.path(), 60);
+    assert_eq!([first, second].concat(), found);
+    let weights = |prior: &Prior| {
+        let mut all = Vec::new();
+        struct All<'a>(&'a mut Vec<f32>);
+        impl ModuleVisitor for All<'_> {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                self.0.extend(param.val().into_data().iter::<f32>());
+            }
+        }
+        prior.visit(&mut All(&mut all));
+        all
+    };
+    assert_eq!(weights(end.published()), weights(trained.published()));
+    assert_ne!(
+        weights(&trained.prior),
+        weights(trained.published()),
+        "an average is something else"
+    );
+    let again = Best::load(&checkpoints(halves.path()), end)
+        .expect("reads")
+        .expect("is kept")
+        .0;
+    assert_eq!(again, best);
+}
+
 /// Losses of 20 steps.
-fn curve<M, B>(model: M, batch: impl Fn(usize, &Device) -> B + Send + Sync + 'static) -> Vec<f64>
+fn curve<M, B, V>(model: M, batch: impl Fn(usize, &Device) -> B + Send + Sync + 'static) -> Vec<f64>
 where
     B: Send + 'static,
+    V: Send + 'static,
     M: burn::train::LearnerModel
         + TrainStep<Input = B, Output = eclipse_t2i::train::session::StepReport>
-        + burn::train::InferenceStep<Input = (), Output = eclipse_t2i::train::session::StepReport>,
+        + burn::train::InferenceStep<Input = V, Output = eclipse_t2i::train::session::StepReport>,
 {
     let dir = tempfile::tempdir().expect("a folder");
     let seen = Arc::new(Mutex::new(Vec::new()));
     let sink: Sink = Box::new({
         let seen = seen.clone();
-        move |step, values| {
+        move |_, step, values| {
             assert_eq!(values[0].0, "loss");
             let mut seen = seen.lock().expect("one writer");
             assert_eq!(step, seen.len() + 1, "steps come in order");
@@ -498,18 +690,18 @@ where
             Ok(())
         }
     });
-    let session = SessionOptions {
-        n_steps: 20,
-        checkpoint_every: 20,
-    };
+    let session = SessionOptions::new(20, 20);
     fit(
         model,
         adamw().init(),
         one_cycle(20),
         batch,
-        dir.path(),
-        session,
-        sink,
+        None,
+        Session {
+            dir: dir.path(),
+            options: session,
+            sink,
+        },
     )
     .expect("trains");
     let seen = seen.lock().expect("the writer is gone");
@@ -532,9 +724,9 @@ fn loss_curves_are_the_committed_ones() {
         whitening: Some(pairs(24).statistics()),
     };
     let computed = serde_json::json!({
-        "eclipse": curve(trainer(dir.path(), 0.2), eclipse_batches(pairs(24), 8, 3, NegativeOptions::default())),
-        "projection": curve(trainer(dir.path(), 0.0), eclipse_batches(pairs(24), 8, 3, NegativeOptions::default())),
-        "diffusion": curve(DiffusionTrainer::new(prior, Some(1.0)), diffusion_batches(pairs(24), noising, 8, 3)),
+        "eclipse": curve(trainer(dir.path(), 0.2), eclipse_batches(pairs(24), Cut::whole(8), 3, NegativeOptions::default())),
+        "projection": curve(trainer(dir.path(), 0.0), eclipse_batches(pairs(24), Cut::whole(8), 3, NegativeOptions::default())),
+        "diffusion": curve(DiffusionTrainer::new(prior, &config, clipped()), diffusion_batches(pairs(24), noising, Cut::whole(8), 3)),
     });
     let path = golden("loss_curves.json");
     let text = std::fs::read_to_string(&path).unwrap_or_default();

@@ -15,7 +15,7 @@ use crate::files;
 use crate::models::clip::tokenizer::Tokenizer;
 use crate::train::clip::{BatchMaker, ClipRecipe, optimizer, write_word_tokenizer};
 use crate::train::schedule::SteppedLr;
-use crate::train::session::{self, SessionOptions};
+use crate::train::session::{self, Session, SessionOptions};
 use crate::weights::write_json;
 use crate::world::World;
 
@@ -99,10 +99,7 @@ pub fn pretrain_clip(
     let preprocess = recipe.preprocess();
     let maker = BatchMaker::new(world, recipe.clone(), tokenizer, preprocess.clone());
     maker.batch(1, &device)?; // so that what is wrong with tokenizer or preprocessing shows before training
-    let options = SessionOptions {
-        n_steps: recipe.n_steps,
-        checkpoint_every: CHECKPOINT_EVERY,
-    };
+    let options = SessionOptions::new(recipe.n_steps, CHECKPOINT_EVERY);
     let resumed_after = session::resumable_step(run_dir, &options);
     let metrics = run_dir.join("metrics.jsonl");
     let log = MetricsLog::open_after(&metrics, resumed_after)?;
@@ -115,9 +112,12 @@ pub fn pretrain_clip(
                 .batch(step, device)
                 .expect("the first batch could be made, and all are alike")
         },
-        run_dir,
-        options,
-        journal(log, progress),
+        None,
+        Session {
+            dir: run_dir,
+            options,
+            sink: journal(log, progress),
+        },
     )?;
 
     let config = recipe.model(world, n_vocab);

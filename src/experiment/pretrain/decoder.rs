@@ -23,7 +23,7 @@ use crate::models::clip::ImageEncoder;
 use crate::models::unet::{self, UNet};
 use crate::train::decoder::{DecoderBatches, DecoderRecipe, Readout};
 use crate::train::schedule::SteppedLr;
-use crate::train::session::{self, SessionOptions};
+use crate::train::session::{self, Session, SessionOptions};
 use crate::weights::{self, Checkpoint, write_json};
 use crate::world::checker::{Checker, Verdict, verdict};
 use crate::world::{Scene, Statement, World};
@@ -189,10 +189,7 @@ pub fn pretrain_decoder(
     for pictures in known.chunks(BATCH) {
         z_x.extend(batches.z_x(pictures)?);
     }
-    let options = SessionOptions {
-        n_steps: recipe.n_steps,
-        checkpoint_every: CHECKPOINT_EVERY,
-    };
+    let options = SessionOptions::new(recipe.n_steps, CHECKPOINT_EVERY);
     let resumed_after = session::resumable_step(run_dir, &options);
     let metrics = run_dir.join("metrics.jsonl");
     let log = MetricsLog::open_after(&metrics, resumed_after)?;
@@ -205,9 +202,12 @@ pub fn pretrain_decoder(
                 .batch(step, device)
                 .expect("pictures could be encoded before, and all are alike")
         },
-        run_dir,
-        options,
-        journal(log, progress),
+        None,
+        Session {
+            dir: run_dir,
+            options,
+            sink: journal(log, progress),
+        },
     )?;
 
     publish(world, recipe, &trained.average, d_clip, out)?;

@@ -101,7 +101,7 @@ fn claim<T: PartialEq + Serialize + DeserializeOwned>(
 /// Writes every step's values and how long it took to `log`, and tells `progress` the number and the first value.
 fn journal(mut log: MetricsLog, mut progress: impl FnMut(usize, f32) + Send + 'static) -> Sink {
     let mut last = Instant::now();
-    Box::new(move |step: usize, values: &[(&str, f32)]| {
+    Box::new(move |_, step: usize, values: &[(&str, f32)]| {
         progress(step, values[0].1);
         let mut values: Vec<(&str, f64)> = values
             .iter()

@@ -3,7 +3,7 @@ use crate::device::DeviceSpec;
 use crate::files::FileError;
 use crate::models::clip::tokenizer::Tokenizer;
 use crate::train::schedule::{LrSchedule, SteppedLr};
-use crate::train::session::{self, SessionOptions};
+use crate::train::session::{self, Session, SessionOptions};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -122,7 +122,7 @@ fn train(recipe: &ClipRecipe, dir: &Path, until: usize) -> (ClipTrainer, Vec<(us
     let log = Arc::new(Mutex::new(Vec::new()));
     let sink = {
         let log = log.clone();
-        Box::new(move |step: usize, values: &[(&str, f32)]| {
+        Box::new(move |_, step: usize, values: &[(&str, f32)]| {
             log.lock().expect("one thread").push((step, values[0].1));
             Ok::<(), FileError>(())
         })
@@ -136,12 +136,12 @@ fn train(recipe: &ClipRecipe, dir: &Path, until: usize) -> (ClipTrainer, Vec<(us
                 .batch(step, device)
                 .expect("the world's own captions and pictures")
         },
-        dir,
-        SessionOptions {
-            n_steps: until,
-            checkpoint_every: 4,
+        None,
+        Session {
+            dir,
+            options: SessionOptions::new(until, 4),
+            sink,
         },
-        sink,
     )
     .expect("the run ends well");
     let log = log.lock().expect("one thread").clone();

@@ -20,7 +20,7 @@ use burn::prelude::*;
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use serde::{Deserialize, Serialize};
 
-use super::average::{Follow, copy_of, follow};
+use super::average::{Follow, copy_of, follow_at};
 use super::cells::{self, cross_entropy, offset_error};
 use super::gradients::clip_global_norm;
 use super::muon::HiddenMuon;
@@ -373,9 +373,7 @@ impl TrainStep for DecoderTrainer {
         let mut values = self.losses(batch);
         let mut grads = GradientsParams::from_grads(values[0].1.backward(), self);
         let grad_norm = clip_global_norm(self, &mut grads, Some(self.grad_clip));
-        // Short at first, or the first values would stay in it for long.
-        let decay = self.ema_decay.min(step as f64 / (step as f64 + 9.0));
-        follow(&self.average, &self.unet, decay, &mut grads);
+        follow_at(step, &self.average, &self.unet, self.ema_decay, &mut grads);
         values.push(("grad_norm", grad_norm));
         TrainOutput {
             grads,

@@ -1,0 +1,136 @@
+//! Steps whose batch is cut in parts, on one device or several: gradients and values are the mean over the parts.
+//!
+//! burn-train can accumulate gradients and spread them over devices too, but it sums them, clips before it has seen them all, and reports every
+//! part as a step. Here a step is one step whatever it is cut into: the parts are the same on one device and on four, and are added in their
+//! order, so how many devices took part does not show in the result.
+
+use burn::module::Module;
+use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::prelude::*;
+
+/// Named scalars `[1]`; the first is the loss.
+pub type Values = Vec<(&'static str, Tensor<1>)>;
+
+/// The batch of one step.
+#[derive(Debug, Clone)]
+pub struct Parts<P> {
+    /// From 1.
+    pub step: usize,
+    /// Equally large parts. Those that are computed at the same time are on different devices.
+    pub parts: Vec<P>,
+    /// How many are computed at the same time.
+    pub at_once: usize,
+}
+
+impl<P> Parts<P> {
+    /// A step of one part.
+    pub fn one(step: usize, part: P) -> Self {
+        Self {
+            step,
+            parts: vec![part],
+            at_once: 1,
+        }
+    }
+}
+
+/// A network with an objective.
+pub trait Losses: Module + Sync {
+    /// What it learns from at a time.
+    type Part: Send + 'static;
+
+    /// Where a part is.
+    fn device_of(part: &Self::Part) -> Device;
+
+    /// The loss on a part and whatever else says how it goes.
+    fn losses(&self, part: Self::Part) -> Values;
+}
+
+/// Gradients of the mean loss over the parts, and the mean of all values; both on the device of `trainer`.
+///
+/// # Panics
+/// If there are no parts.
+pub fn mean_gradients<T: Losses>(trainer: &T, batch: Parts<T::Part>) -> (GradientsParams, Values) {
+    let n = batch.parts.len();
+    assert!(n > 0, "step {} has no parts", batch.step);
+    let at_once = batch.at_once.clamp(1, n);
+    let mut parts = batch.parts.into_iter();
+    if n == 1 {
+        return gradients(trainer, parts.next().expect("one part"), 1);
+    }
+    let home = trainer.devices()[0].clone();
+    let mut sum = GradientsAccumulator::new();
+    let mut all: Vec<Values> = Vec::with_capacity(n);
+    let mut helpers: Vec<T> = Vec::new();
+    loop {
+        let round: Vec<T::Part> = parts.by_ref().take(at_once).collect();
+        if round.is_empty() {
+            break;
+        }
+        for part in &round[(1 + helpers.len()).min(round.len())..] {
+            helpers.push(trainer.clone().fork(&T::device_of(part)));
+        }
+        for (grads, values) in at_the_same_time(trainer, &helpers, round, n) {
+            sum.accumulate(trainer, grads.to_device(&home, trainer));
+            all.push(
+                values
+                    .into_iter()
+                    .map(|(name, v)| (name, v.detach().to_device(&home)))
+                    .collect(),
+            );
+        }
+    }
+    (sum.grads(), mean(all))
+}
+
+/// Gradients of a `1 / n`th of the loss on a part.
+fn gradients<T: Losses>(trainer: &T, part: T::Part, n: usize) -> (GradientsParams, Values) {
+    let values = trainer.losses(part);
+    let loss = values[0].1.clone();
+    let share = match n {
+        1 => loss,
+        _ => loss.div_scalar(n as f64),
+    };
+    (GradientsParams::from_grads(share.backward(), trainer), values)
+}
+
+/// The first part here, the others on the devices of `helpers`.
+fn at_the_same_time<T: Losses>(
+    trainer: &T,
+    helpers: &[T],
+    round: Vec<T::Part>,
+    n: usize,
+) -> Vec<(GradientsParams, Values)> {
+    let mut round = round.into_iter();
+    let first = round.next().expect("a round has a part");
+    std::thread::scope(|scope| {
+        let others: Vec<_> = helpers
+            .iter()
+            .zip(round)
+            .map(|(helper, part)| scope.spawn(move || gradients(helper, part, n)))
+            .collect();
+        let mut done = vec![gradients(trainer, first, n)];
+        for other in others {
+            done.push(
+                other
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            );
+        }
+        done
+    })
+}
+
+/// The mean of each value.
+pub fn mean(all: Vec<Values>) -> Values {
+    let n = all.len() as f64;
+    let mut parts = all.into_iter();
+    let mut sums = parts.next().unwrap_or_default();
+    for part in parts {
+        for ((_, sum), (_, value)) in sums.iter_mut().zip(part) {
+            *sum = sum.clone() + value;
+        }
+    }
+    sums.into_iter()
+        .map(|(name, sum)| (name, sum.div_scalar(n)))
+        .collect()
+}

@@ -1,0 +1,221 @@
+//! Batches as functions of the step number, for [`crate::train::session::fit`].
+//!
+//! Noise and dropped conditions are drawn for the whole step and then cut, so that a step is the same however many parts it has.
+
+use std::sync::Arc;
+
+use burn::prelude::*;
+use rand::RngExt;
+
+use super::{DiffusionBatch, PriorBatch};
+use crate::data::examples::{Example, Examples};
+use crate::diffusion::flow;
+use crate::noise::Noise;
+use crate::train::negatives::{NegativeOptions, Place};
+use crate::train::parts::Parts;
+
+/// Streams of a run's seed: data order counts from 0 (one a pass), the noise of steps from here (one a step).
+const NOISE_STREAM: u64 = 1 << 40;
+
+/// How a step is cut.
+#[derive(Debug, Clone)]
+pub struct Cut {
+    /// Examples of a part.
+    pub part: usize,
+    /// Parts of a step.
+    pub n_parts: usize,
+    /// Where the parts go, in turn; empty: all to where the model is.
+    pub devices: Vec<Device>,
+}
+
+impl Cut {
+    /// Steps of one part.
+    pub fn whole(n: usize) -> Self {
+        Self {
+            part: n,
+            n_parts: 1,
+            devices: vec![],
+        }
+    }
+
+    /// Examples of a step.
+    pub fn n(&self) -> usize {
+        self.part * self.n_parts
+    }
+
+    fn parts<P>(&self, step: usize, home: &Device, make: impl Fn(usize, &Device) -> P) -> Parts<P> {
+        let device = |j: usize| match self.devices.len() {
+            0 => home,
+            n => &self.devices[j % n],
+        };
+        Parts {
+            step,
+            parts: (0..self.n_parts).map(|j| make(j, device(j))).collect(),
+            at_once: self.devices.len().max(1),
+        }
+    }
+
+    /// What part `j` has of `width` values an example.
+    fn of<'a, T>(&self, values: &'a [T], j: usize, width: usize) -> &'a [T] {
+        let n = self.part * width;
+        &values[j * n..][..n]
+    }
+}
+
+/// Batches of Eq. 5.
+pub fn eclipse_batches(
+    data: Arc<dyn Examples>,
+    cut: Cut,
+    seed: u64,
+    negatives: NegativeOptions,
+) -> impl Fn(usize, &Device) -> Parts<PriorBatch> + Send + Sync + 'static {
+    move |step, home| {
+        let (n, d) = (cut.n(), data.d_clip());
+        let examples = data.of_step(n, seed, step);
+        let eps = Noise::stream(seed, NOISE_STREAM + step as u64).normal_vec(n * d);
+        cut.parts(step, home, |j, device| {
+            let own = cut.of(&examples, j, 1);
+            let place = Place {
+                data: data.as_ref(),
+                all: &examples,
+                part: j * cut.part..(j + 1) * cut.part,
+                seed,
+                step,
+            };
+            PriorBatch {
+                eps: rows(cut.of(&eps, j, d), d, device),
+                z_x: data.z_x(own, device),
+                negatives: negatives.of_part(&place, device),
+                text: data.text(&own.iter().copied().map(Some).collect::<Vec<_>>(), device),
+            }
+        })
+    }
+}
+
+/// How the Diffusion-Baseline's batches are made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NoisingOptions {
+    /// Cumulative products of 1 - beta, one a train timestep.
+    pub alphas_cumprod: Vec<f64>,
+    /// Chance that a caption is replaced by the empty one.
+    pub cond_drop: f64,
+    /// Mean and standard deviation by which targets are whitened, `[d_clip]` each.
+    pub whitening: Option<(Vec<f32>, Vec<f32>)>,
+}
+
+/// How a flow-matching prior's batches are made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FlowOptions {
+    /// What the network predicts, and its range of timesteps.
+    pub flow: flow::FlowConfig,
+    /// Chance that a caption is replaced by the empty one.
+    pub cond_drop: f64,
+    /// Mean and standard deviation by which targets are whitened, `[d_clip]` each.
+    pub whitening: Option<(Vec<f32>, Vec<f32>)>,
+}
+
+/// Batches of Eq. 1: uniform timesteps, x_t = sqrt(alpha-bar_t) z_x + sqrt(1 - alpha-bar_t) eps.
+pub fn diffusion_batches(
+    data: Arc<dyn Examples>,
+    options: NoisingOptions,
+    cut: Cut,
+    seed: u64,
+) -> impl Fn(usize, &Device) -> Parts<DiffusionBatch> + Send + Sync + 'static {
+    move |step, home| {
+        let (n, d) = (cut.n(), data.d_clip());
+        let examples = data.of_step(n, seed, step);
+        let mut noise = Noise::stream(seed, NOISE_STREAM + step as u64);
+        let n_train = options.alphas_cumprod.len();
+        let t: Vec<usize> = (0..n).map(|_| noise.rng().random_range(0..n_train)).collect();
+        let kept = kept_or_none(&examples, options.cond_drop, &mut noise);
+        let eps = noise.normal_vec(n * d);
+        cut.parts(step, home, |j, device| {
+            let t = cut.of(&t, j, 1);
+            let at = |f: fn(f64) -> f64| column(t.iter().map(|&t| f(options.alphas_cumprod[t])), device);
+            let eps = rows(cut.of(&eps, j, d), d, device);
+            let z_x = whitened(
+                data.as_ref(),
+                cut.of(&examples, j, 1),
+                options.whitening.as_ref(),
+                device,
+            );
+            DiffusionBatch {
+                x_t: z_x.clone() * at(f64::sqrt) + eps * at(|a| (1.0 - a).sqrt()),
+                t: t.iter().map(|&t| t as f64).collect(),
+                target: z_x,
+                text: data.text(cut.of(&kept, j, 1), device),
+            }
+        })
+    }
+}
+
+/// Batches of conditional flow matching on the straight path (Lipman et al. 2023): sigma uniform in (0, 1], x = (1 - sigma) z_x + sigma eps.
+pub fn flow_batches(
+    data: Arc<dyn Examples>,
+    options: FlowOptions,
+    cut: Cut,
+    seed: u64,
+) -> impl Fn(usize, &Device) -> Parts<DiffusionBatch> + Send + Sync + 'static {
+    move |step, home| {
+        let (n, d) = (cut.n(), data.d_clip());
+        let examples = data.of_step(n, seed, step);
+        let mut noise = Noise::stream(seed, NOISE_STREAM + step as u64);
+        let sigmas: Vec<f64> = (0..n).map(|_| 1.0 - noise.rng().random::<f64>()).collect();
+        let kept = kept_or_none(&examples, options.cond_drop, &mut noise);
+        let eps = noise.normal_vec(n * d);
+        cut.parts(step, home, |j, device| {
+            let sigmas = cut.of(&sigmas, j, 1);
+            let eps: Tensor<2> = rows(cut.of(&eps, j, d), d, device);
+            let z_x = whitened(
+                data.as_ref(),
+                cut.of(&examples, j, 1),
+                options.whitening.as_ref(),
+                device,
+            );
+            let sigma = column(sigmas.iter().copied(), device);
+            DiffusionBatch {
+                x_t: flow::noised(z_x.clone(), eps.clone(), sigma),
+                t: sigmas.iter().map(|&sigma| options.flow.timestep(sigma)).collect(),
+                target: match options.flow.prediction {
+                    flow::FlowPrediction::Velocity => eps - z_x,
+                    flow::FlowPrediction::Sample => z_x,
+                },
+                text: data.text(cut.of(&kept, j, 1), device),
+            }
+        })
+    }
+}
+
+/// The examples, each with the chance `cond_drop` without its caption.
+fn kept_or_none(examples: &[Example], cond_drop: f64, noise: &mut Noise) -> Vec<Option<Example>> {
+    let keep = |&example: &Example| (noise.rng().random::<f64>() >= cond_drop).then_some(example);
+    examples.iter().map(keep).collect()
+}
+
+/// z_x, minus the mean and over the standard deviation where these are given.
+fn whitened(
+    data: &dyn Examples,
+    examples: &[Example],
+    statistics: Option<&(Vec<f32>, Vec<f32>)>,
+    device: &Device,
+) -> Tensor<2> {
+    let z_x = data.z_x(examples, device);
+    let row = |v: &Vec<f32>| Tensor::<1>::from_floats(v.as_slice(), device).unsqueeze::<2>();
+    match statistics {
+        Some((mean, std)) => (z_x - row(mean)) / row(std),
+        None => z_x,
+    }
+}
+
+/// `[n, d]`
+fn rows(values: &[f32], d: usize, device: &Device) -> Tensor<2> {
+    let data = TensorData::new(values.to_vec(), [values.len() / d, d]);
+    Tensor::from_data(data, (device, burn::tensor::DType::F32))
+}
+
+/// `[n, 1]`
+fn column(values: impl Iterator<Item = f64>, device: &Device) -> Tensor<2> {
+    let values: Vec<f32> = values.map(|v| v as f32).collect();
+    let n = values.len();
+    Tensor::from_data(TensorData::new(values, [n, 1]), device)
+}

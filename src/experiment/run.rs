@@ -11,6 +11,7 @@ use crate::files;
 use crate::objective::contrastive::ContrastiveForm;
 use crate::objective::eclipse::{Direction, Reduction};
 use crate::objective::projection::ProjectionForm;
+use crate::train::negatives::FalseNegatives;
 use crate::world::World;
 
 /// A validated [`RunSpec`]. Comes only from [`RunSpec::resolve`]; the same configuration has the same [`Run::hash`].
@@ -217,6 +218,7 @@ fn check(spec: &RunSpec) -> Result<(), Bad> {
         demand(key, i64::try_from(seed).is_ok(), "at most 2^63 - 1", seed)?;
     }
     at_least("data.n_pairs", 2, spec.data.n_pairs)?;
+    check_store(spec)?;
     at_least("model.n_heads", 1, spec.model.n_heads)?;
     at_least("model.d_head", 1, spec.model.d_head)?;
     at_least("model.n_layers", 1, spec.model.n_layers)?;
@@ -243,6 +245,43 @@ fn check(spec: &RunSpec) -> Result<(), Bad> {
         check_train(spec)?;
     }
     Ok(())
+}
+
+/// What makes sense with a store only, and what makes none with it. How many pairs it has shows when it is opened.
+fn check_store(spec: &RunSpec) -> Result<(), Bad> {
+    let data = &spec.data;
+    let none = "nothing, because data.store is not set: a world has test prompts in the place of held-out pairs";
+    if data.store.is_none() {
+        demand("data.validation", data.validation.is_none(), none, "a path")?;
+        demand("data.n_validation", data.n_validation == 0, none, data.n_validation)?;
+        let one = "false, because data.store is not set: a world's pictures have one caption each";
+        return demand("data.one_caption", !data.one_caption, one, data.one_caption);
+    }
+    demand(
+        "data.n_validation",
+        data.validation.is_none() || data.n_validation == 0,
+        "0, because data.validation is what the run is validated on",
+        data.n_validation,
+    )?;
+    demand(
+        "eval.n_pictures",
+        spec.eval.n_pictures == 0,
+        "0, because data.store is set and nobody knows what the pictures show",
+        spec.eval.n_pictures,
+    )?;
+    let masks = matches!(&spec.objective, ObjectiveSpec::Eclipse(o) if o.false_negatives == FalseNegatives::MaskMeaning);
+    demand(
+        "objective.false_negatives",
+        !masks,
+        "keep or mask_wording, because data.store is set: what captions mean is known of worlds only",
+        "mask_meaning",
+    )?;
+    demand(
+        "objective.kind",
+        !matches!(spec.objective, ObjectiveSpec::Baseline(_)),
+        "an objective to train with, because data.store is set: baselines are for worlds",
+        "baseline",
+    )
 }
 
 fn check_objective(spec: &RunSpec) -> Result<(), Bad> {
@@ -298,7 +337,7 @@ fn check_guidance(cond_drop: f64, guidance: f64) -> Result<(), Bad> {
 }
 
 fn check_eclipse(spec: &RunSpec, o: &EclipseSpec) -> Result<(), Bad> {
-    let (batch, n_pairs) = (spec.train.batch_size, spec.data.n_pairs);
+    let (batch, n_pairs) = (spec.train.batch_size, n_pairs(spec));
     not_negative("objective.lambda", o.lambda)?;
     if let Tau::Value(tau) = o.tau {
         demand(
@@ -371,12 +410,20 @@ fn direction_name(direction: Direction) -> &'static str {
     }
 }
 
+/// Pairs to train on, as far as the specification tells.
+fn n_pairs(spec: &RunSpec) -> usize {
+    match spec.data.store {
+        Some(_) => usize::MAX,
+        None => spec.data.n_pairs,
+    }
+}
+
 fn check_train(spec: &RunSpec) -> Result<(), Bad> {
     let train = &spec.train;
     at_least("train.steps", 1, train.steps)?;
     demand(
         "train.batch_size",
-        (1..=spec.data.n_pairs).contains(&train.batch_size),
+        (1..=n_pairs(spec)).contains(&train.batch_size),
         format!("a whole number from 1 to data.n_pairs ({})", spec.data.n_pairs),
         train.batch_size,
     )?;

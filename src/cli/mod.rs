@@ -3,6 +3,7 @@
 mod dev;
 mod devices;
 mod draw;
+mod encode;
 mod eval;
 mod generate;
 mod inspect;
@@ -41,6 +42,10 @@ enum Command {
     Sweep(sweep::SweepArgs),
     /// Carry out one run.
     Train(train::TrainArgs),
+    /// Encode pictures and captions with a CLIP into a store to train on.
+    Encode(encode::EncodeArgs),
+    /// Make one store of the parts that several machines have encoded.
+    Merge(encode::MergeArgs),
     /// Make tables, plots and the page again, from run directories only.
     Report(report::ReportArgs),
     /// Say what a model directory, a safetensors file or a run directory holds.
@@ -73,6 +78,8 @@ impl Cli {
         match self.command {
             Command::Sweep(args) => sweep::run(&args, device),
             Command::Train(args) => train::run(&args, device),
+            Command::Encode(args) => encode::run(&args, device),
+            Command::Merge(args) => encode::merge(&args),
             Command::Report(args) => report::run(&args),
             Command::Inspect(args) => inspect::run(&args),
             Command::Prior(args) => prior::run(&args, device),

@@ -24,7 +24,12 @@ pub struct TrainArgs {
     out: Option<PathBuf>,
     /// Devices that compute the parts of a step (`train.accumulate`) in turn, in the place of --device: cuda:0,cuda:1. The first keeps the prior
     /// and the optimiser. The result does not depend on how many there are.
-    #[arg(long, value_name = "DEVICE,..", value_delimiter = ',', conflicts_with = "device")]
+    #[arg(
+        long,
+        value_name = "DEVICE,..",
+        value_delimiter = ',',
+        conflicts_with = "device"
+    )]
     devices: Vec<DeviceSpec>,
     /// Print the complete configuration and stop.
     #[arg(long)]
@@ -61,12 +66,15 @@ pub fn run(args: &TrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
         );
         return Err(Usage(hint).into());
     }
-    let others = others.iter().map(DeviceSpec::device).collect::<Result<Vec<_>, _>>()?;
+    let others = others
+        .iter()
+        .map(DeviceSpec::device)
+        .collect::<Result<Vec<_>, _>>()?;
     let executor = super::executor(first, true)?.beside(others);
     let names = std::iter::once(first).chain(args.devices.iter().skip(1).copied());
     let names = names.map(|d| d.to_string()).collect::<Vec<_>>().join(",");
-    let outcome = execute::execute(&planned, &dir, "train", &names, &executor)
-        .map_err(anyhow::Error::from_boxed)?;
+    let outcome =
+        execute::execute(&planned, &dir, "train", &names, &executor).map_err(anyhow::Error::from_boxed)?;
     match outcome {
         Outcome::Skipped => eprintln!("already finished: {}", out.display()),
         _ => eprintln!("finished: {}", out.display()),

@@ -1,11 +1,13 @@
 //! Captions and pictures through a frozen CLIP, in batches, to the host.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
 use image::RgbImage;
 
 use super::pairs::{Pairs, Texts};
+use crate::files;
 use crate::models::clip::{ClipError, ImageEncoder, TextEncoder};
 use crate::weights::{Checkpoint, WeightsError};
 use crate::world::{Pair, Scene};
@@ -77,10 +79,13 @@ impl FrozenClip {
                 image: found,
             });
         }
-        let checkpoint = Checkpoint::open(dir)?;
-        let logit_scale = match checkpoint.tensors().contains_key("logit_scale") {
-            true => checkpoint.read("logit_scale")?.iter::<f64>().next(),
-            false => None,
+        // A pipeline has its towers in folders of their own, and no temperature.
+        let logit_scale = match Checkpoint::open(dir) {
+            Ok(checkpoint) if checkpoint.tensors().contains_key("logit_scale") => {
+                checkpoint.read("logit_scale")?.iter::<f64>().next()
+            }
+            Ok(_) | Err(WeightsError::NoWeights { .. }) => None,
+            Err(error) => return Err(error.into()),
         };
         Ok(Self {
             text,
@@ -102,6 +107,16 @@ impl FrozenClip {
     /// The temperature it was trained to, `exp(-logit_scale)`, if its checkpoint tells.
     pub fn tau(&self) -> Option<f64> {
         self.logit_scale.map(|s| (-s).exp())
+    }
+
+    /// The text side.
+    pub fn text(&self) -> &TextEncoder {
+        &self.text
+    }
+
+    /// The image side.
+    pub fn image(&self) -> &ImageEncoder {
+        &self.image
     }
 
     /// Encodes captions.
@@ -166,6 +181,71 @@ impl FrozenClip {
             pairs.iter().map(|p| p.statement),
         ))
     }
+}
+
+/// SHA-256 of the files of a CLIP, by name.
+///
+/// # Errors
+/// [`WeightsError`], naming the file.
+pub fn clip_files(dir: &Path) -> Result<BTreeMap<String, String>, WeightsError> {
+    let towers: Vec<PathBuf> = TOWERS
+        .iter()
+        .map(|tower| dir.join(tower))
+        .filter(|tower| tower.is_dir())
+        .collect();
+    let folders = if towers.is_empty() {
+        vec![dir.to_path_buf()]
+    } else {
+        towers
+    };
+    let mut hashes = BTreeMap::new();
+    for folder in folders {
+        let mut found = BTreeSet::from([folder.join("config.json")]);
+        found.extend(
+            Checkpoint::open(&folder)?
+                .tensors()
+                .values()
+                .map(|t| t.file.clone()),
+        );
+        let beside = BESIDE
+            .iter()
+            .flat_map(|place| BESIDE_FILES.map(|name| folder.join(place).join(name)));
+        found.extend(beside.filter(|file| file.is_file()));
+        for file in found {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            let tower = folder.strip_prefix(dir).unwrap_or(Path::new(""));
+            hashes.insert(
+                format!("{}", Path::new("clip").join(tower).join(&*name).display()),
+                files::sha256_file(&file)?,
+            );
+        }
+    }
+    Ok(hashes)
+}
+
+/// Folders of the towers in a pipeline.
+const TOWERS: [&str; 2] = ["text_encoder", "image_encoder"];
+/// Where tokenizer and preprocessing may be, from a tower's folder.
+const BESIDE: [&str; 4] = [".", "../tokenizer", "../feature_extractor", "../image_processor"];
+/// Their files.
+const BESIDE_FILES: [&str; 4] = [
+    "tokenizer.json",
+    "vocab.json",
+    "merges.txt",
+    "preprocessor_config.json",
+];
+
+/// One hash over the files of a CLIP: two folders with the same hash make the same embeddings.
+///
+/// # Errors
+/// [`WeightsError`], naming the file.
+pub fn clip_hash(dir: &Path) -> Result<String, WeightsError> {
+    let files = clip_files(dir)?;
+    let text: String = files
+        .iter()
+        .map(|(name, hash)| format!("{name} {hash}\n"))
+        .collect();
+    Ok(files::sha256(text.as_bytes()))
 }
 
 /// The rendered scene as a picture for the preprocessing.

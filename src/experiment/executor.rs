@@ -1,12 +1,13 @@
 //! Carrying out a run for real: encode the pairs, train the prior, predict the test prompts, score.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::prelude::*;
 
 use super::execute::{Execute, Failure};
+use super::held_out;
 use super::pictures::{Pictures, decoder_files};
 use super::questions::Questions;
 use super::run::Run;
@@ -15,15 +16,15 @@ use super::shared::Shared;
 use super::spec::{CaptionSpec, ObjectiveSpec};
 use super::trained::{TrainedPriors, is_whole};
 use super::training::{Material, Training};
-use crate::data::encode::FrozenClip;
+use crate::data::encode::{FrozenClip, clip_files};
 use crate::data::pairs::Pairs;
+use crate::data::store::{MANIFEST, Store};
 use crate::eval::baselines::BaselineKind;
 use crate::eval::embedding::ModalityGap;
 use crate::eval::{Embeddings, Inputs, evaluate};
 use crate::files;
 use crate::generate::prior::{AnyPrior, PriorSettings};
 use crate::noise::Noise;
-use crate::weights::Checkpoint;
 use crate::world::{CaptionMix, PairOptions};
 
 /// First stream of the evaluation seed for the noise of predictions; pictures have stream 0.
@@ -161,43 +162,50 @@ impl PriorExecutor {
             .collect()
     }
 
-    /// What decides a trained prior: the configuration and the CLIP.
+    /// What decides a trained prior: the configuration and the embeddings.
     fn training_key(&self, run: &Run) -> Result<String, Failure> {
         let mut text = run.training_hash();
-        for (name, hash) in clip_files(run.clip())? {
+        for (name, hash) in embeddings(run)? {
             text.push_str(&format!("\n{name} {hash}"));
         }
         Ok(files::sha256(text.as_bytes()))
     }
+
+    /// A run on a store: trained, and scored on what is held out.
+    fn execute_on_store(&self, run: &Run, dir: &RunDir) -> Result<(), Failure> {
+        let material = held_out::material(run, &self.device)?;
+        let prior = self.prior(run, dir, &material)?;
+        if let Some(scores) = held_out::score(run, &material, &prior, sampler(run), &self.device)? {
+            scores.write(dir.eval_path("embedding"))?;
+        }
+        Ok(())
+    }
 }
 
-/// SHA-256 of the files of a CLIP, by name.
-fn clip_files(dir: &Path) -> Result<BTreeMap<String, String>, Failure> {
-    let hash = |file: PathBuf| -> Result<(String, String), Failure> {
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
-        Ok((format!("clip/{name}"), files::sha256_file(&file)?))
+/// SHA-256 of the files that a run's embeddings come from, by name: its CLIP's, or the manifests of its stores, which have the hashes of all shards.
+fn embeddings(run: &Run) -> Result<BTreeMap<String, String>, Failure> {
+    let data = run.data();
+    let Some(store) = &data.store else {
+        return Ok(clip_files(run.clip())?);
     };
-    let config = hash(dir.join("config.json"))?;
-    let weights = Checkpoint::open(dir)?;
-    let mut files: BTreeSet<PathBuf> = weights.tensors().values().map(|t| t.file.clone()).collect();
-    let beside = [".", "../tokenizer", "../feature_extractor", "../image_processor"];
-    let names = [
-        "tokenizer.json",
-        "vocab.json",
-        "merges.txt",
-        "preprocessor_config.json",
-    ];
-    let known = beside
-        .iter()
-        .flat_map(|folder| names.map(|name| dir.join(folder).join(name)));
-    files.extend(known.filter(|file| file.is_file()));
-    let others = files.into_iter().map(hash);
-    std::iter::once(Ok(config)).chain(others).collect()
+    let stores = [("store", Some(store)), ("validation", data.validation.as_ref())];
+    let mut hashes = BTreeMap::new();
+    for (name, store) in stores
+        .into_iter()
+        .filter_map(|(name, store)| Some((name, store?)))
+    {
+        Store::open(store)?;
+        hashes.insert(
+            format!("{name}/{MANIFEST}"),
+            files::sha256_file(store.join(MANIFEST))?,
+        );
+    }
+    Ok(hashes)
 }
 
 impl Execute for PriorExecutor {
     fn inputs(&self, run: &Run) -> Result<BTreeMap<String, String>, Failure> {
-        let mut files = clip_files(run.clip())?;
+        let mut files = embeddings(run)?;
         if run.eval().n_pictures > 0 {
             files.extend(decoder_files(run.decoder())?);
         }
@@ -205,6 +213,9 @@ impl Execute for PriorExecutor {
     }
 
     fn execute(&self, run: &Run, dir: &RunDir) -> Result<(), Failure> {
+        if run.data().store.is_some() {
+            return self.execute_on_store(run, dir);
+        }
         let clip = self.clip(run)?;
         let pairs = self.pairs(run, &clip)?;
         let asked = self.questions(run, &clip)?;

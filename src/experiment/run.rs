@@ -35,6 +35,11 @@ impl Run {
         &self.clip
     }
 
+    /// [`Run::clip`] of a run on a store, if it was given.
+    pub fn clip_of_store(&self) -> Option<&Path> {
+        self.spec.clip.as_deref()
+    }
+
     /// Directory of the frozen decoder, used if [`EvalSpec::n_pictures`] is above 0. Whether it exists is the loader's to say.
     pub fn decoder(&self) -> &Path {
         &self.decoder
@@ -131,7 +136,11 @@ impl RunSpec {
     pub(super) fn resolve_or_bad(mut self) -> Result<Run, Bad> {
         check(&self)?;
         let built_in = Path::new("datasets").join(&self.world);
-        let clip = self.clip.get_or_insert_with(|| built_in.join("clip")).clone();
+        // A store needs its CLIP only where it has no hidden states, and then that is not a world's.
+        let clip = match self.data.store {
+            Some(_) => self.clip.clone().unwrap_or_default(),
+            None => self.clip.get_or_insert_with(|| built_in.join("clip")).clone(),
+        };
         let decoder = self
             .decoder
             .get_or_insert_with(|| built_in.join("decoder"))
@@ -250,10 +259,16 @@ fn check(spec: &RunSpec) -> Result<(), Bad> {
 /// What makes sense with a store only, and what makes none with it. How many pairs it has shows when it is opened.
 fn check_store(spec: &RunSpec) -> Result<(), Bad> {
     let data = &spec.data;
-    let none = "nothing, because data.store is not set: a world has test prompts in the place of held-out pairs";
+    let none =
+        "nothing, because data.store is not set: a world has test prompts in the place of held-out pairs";
     if data.store.is_none() {
         demand("data.validation", data.validation.is_none(), none, "a path")?;
-        demand("data.n_validation", data.n_validation == 0, none, data.n_validation)?;
+        demand(
+            "data.n_validation",
+            data.n_validation == 0,
+            none,
+            data.n_validation,
+        )?;
         let one = "false, because data.store is not set: a world's pictures have one caption each";
         return demand("data.one_caption", !data.one_caption, one, data.one_caption);
     }

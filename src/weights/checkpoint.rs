@@ -35,6 +35,13 @@ pub struct StoredTensor {
     bytes: Range<usize>,
 }
 
+impl StoredTensor {
+    /// Its data, as it lies in the file.
+    pub fn bytes(&self) -> &[u8] {
+        &self.map[self.bytes.clone()]
+    }
+}
+
 /// A safetensors file, or several with an index: headers read, data left on disk until it is asked for.
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
@@ -198,7 +205,7 @@ impl Checkpoint {
         let mut hash = Sha256::new();
         for (name, tensor) in &self.tensors {
             hash.update(format!("{name} {:?} {:?}\n", tensor.dtype, tensor.shape));
-            let bytes = &tensor.map[tensor.bytes.clone()];
+            let bytes = tensor.bytes();
             let last = bytes.len().saturating_sub(SAMPLE);
             for start in [0, last / 2, last] {
                 hash.update(&bytes[start..bytes.len().min(start + SAMPLE)]);

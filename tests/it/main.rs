@@ -12,6 +12,7 @@ mod movq;
 mod pages;
 mod priors;
 mod spec;
+mod store;
 mod sweep;
 mod tiny;
 mod training;

@@ -233,21 +233,41 @@ fn the_papers_recipes_say_what_the_paper_says() {
         let planned = sweep::single(&path, &[]).unwrap_or_else(|e| panic!("{name}: {e}"));
         let run = planned.run();
         let (train, model) = (run.train(), run.model());
-        assert_eq!((train.steps, train.batch_size, train.accumulate, train.lr), (60_000, 256, 4, 5e-5), "{name}");
+        assert_eq!(
+            (train.steps, train.batch_size, train.accumulate, train.lr),
+            (60_000, 256, 4, 5e-5),
+            "{name}"
+        );
         let trained = |n_heads, d_head, n_layers, d_clip: usize| {
             let d = n_heads * d_head;
             let block = 12 * d * d + 13 * d;
             n_layers * block + d * 81 + 3 * (d_clip * d + d) + d * d_clip + d_clip + 2 * d
         };
         let n = trained(model.n_heads, model.d_head, model.n_layers, 768);
-        let wanted = if name == "scale-89m" { 87_000_000..91_000_000 } else { 33_141_504..33_141_505 };
+        let wanted = if name == "scale-89m" {
+            87_000_000..91_000_000
+        } else {
+            33_141_504..33_141_505
+        };
         assert!(wanted.contains(&n), "{name}: {n} parameters");
-        let data = name.strip_suffix("-projection").or_else(|| name.strip_suffix("-diffusion"));
-        let store = format!("stores/{}", if name == "scale-89m" { "karlo-cc12m" } else { data.unwrap_or(&name) });
+        let data = name
+            .strip_suffix("-projection")
+            .or_else(|| name.strip_suffix("-diffusion"));
+        let store = format!(
+            "stores/{}",
+            if name == "scale-89m" {
+                "karlo-cc12m"
+            } else {
+                data.unwrap_or(&name)
+            }
+        );
         assert_eq!(run.data().store.as_deref(), Some(Path::new(&store)), "{name}");
         *kinds.entry(run.objective().kind()).or_insert(0) += 1;
     }
-    assert_eq!(kinds, BTreeMap::from([("diffusion", 5), ("eclipse", 6), ("projection", 5)]));
+    assert_eq!(
+        kinds,
+        BTreeMap::from([("diffusion", 5), ("eclipse", 6), ("projection", 5)])
+    );
     let study = expand(&root.join("lambda-study.toml"), &[], false).expect("a sweep");
     assert_eq!(study.len(), 18);
     assert!(study.iter().all(|planned| planned.run().train().steps == 20_000));
@@ -325,13 +345,22 @@ fn mistakes_are_answered_with_file_key_expected_and_found() {
         ("an average that stands still", "[train]\nema_decay = 1.0"),
         ("one checkpoint", "[train]\nkeep_checkpoints = 1"),
         ("held out of a world", "[data]\nn_validation = 10"),
-        ("validated twice", "[data]\nstore = 'a'\nvalidation = 'b'\nn_validation = 10"),
-        ("pictures of a store", "[data]\nstore = 'a'\n[eval]\nn_pictures = 10"),
+        (
+            "validated twice",
+            "[data]\nstore = 'a'\nvalidation = 'b'\nn_validation = 10",
+        ),
+        (
+            "pictures of a store",
+            "[data]\nstore = 'a'\n[eval]\nn_pictures = 10",
+        ),
         (
             "meanings in a store",
             "[data]\nstore = 'a'\n[objective]\nfalse_negatives = 'mask_meaning'",
         ),
-        ("a baseline of a store", "[data]\nstore = 'a'\n[objective]\nkind = 'baseline'"),
+        (
+            "a baseline of a store",
+            "[data]\nstore = 'a'\n[objective]\nkind = 'baseline'",
+        ),
         ("false negatives", "[objective]\nfalse_negatives = 'mask'"),
         ("conditioning", "[model]\nconditioning = 'tokens'"),
         ("slice", "[data]\nslice = 'half'"),

@@ -133,14 +133,27 @@ impl TextEncoder {
 
     /// Encodes tokenized captions in one batch.
     pub fn encode_tokens(&self, tokens: &[Tokens]) -> EncodedTexts {
-        let shape = [tokens.len(), self.tokenizer.n_text()];
+        self.encode_first(tokens, self.tokenizer.n_text())
+    }
+
+    /// Encodes the first `n_text` tokens of captions that are no longer, padding left out: attention is causal, so the states of the tokens and z_y
+    /// are the same to rounding.
+    ///
+    /// # Panics
+    /// If a caption is longer.
+    pub fn encode_first(&self, tokens: &[Tokens], n_text: usize) -> EncodedTexts {
+        assert!(
+            tokens.iter().all(|t| t.n_valid <= n_text),
+            "a caption of more than {n_text} tokens"
+        );
+        let shape = [tokens.len(), n_text];
         let ids: Vec<i64> = tokens
             .iter()
-            .flat_map(|t| t.ids.iter().map(|&id| i64::from(id)))
+            .flat_map(|t| t.ids[..n_text].iter().map(|&id| i64::from(id)))
             .collect();
         let mask: Vec<f32> = tokens
             .iter()
-            .flat_map(|t| t.mask())
+            .flat_map(|t| t.mask().into_iter().take(n_text))
             .map(|valid| f32::from(u8::from(valid)))
             .collect();
         let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, shape), &self.device);

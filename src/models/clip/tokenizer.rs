@@ -196,6 +196,18 @@ impl Tokenizer {
         self.eos
     }
 
+    /// These ids with padding behind them. Too many are cut.
+    pub fn padded(&self, ids: impl IntoIterator<Item = u32>) -> Tokens {
+        let mut ids: Vec<u32> = ids.into_iter().take(self.n_text).collect();
+        let n_valid = ids.len();
+        ids.resize(self.n_text, self.pad);
+        Tokens {
+            ids,
+            n_valid,
+            n_words_cut: 0,
+        }
+    }
+
     /// Id of the padding token.
     pub fn pad(&self) -> u32 {
         self.pad

@@ -5,18 +5,30 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
+use eclipse_t2i::data::store::{MANIFEST, SETTINGS, Store};
 use eclipse_t2i::experiment::RunDir;
 use eclipse_t2i::files;
 use eclipse_t2i::weights::Checkpoint;
 use serde_json::{Value, json};
 
 use super::Usage;
+use super::encode::SourceArgs;
+
+mod source;
 
 /// Arguments of `eclipse inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// A model directory, a pipeline directory, a safetensors file or a run directory.
+    /// A model directory, a pipeline directory, a safetensors file, a run directory, a store, or anything that `eclipse encode` reads pairs from.
     path: PathBuf,
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Of a source: records to look at, pictures included; 0 is all of them.
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    sample: usize,
+    /// Of a store: read every shard and compare its hash.
+    #[arg(long)]
+    verify: bool,
     /// List every tensor.
     #[arg(long)]
     tensors: bool,
@@ -27,7 +39,7 @@ pub struct InspectArgs {
 
 /// Says what is at the path.
 pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
-    let found = look(&args.path, args.tensors)?;
+    let found = found(args)?;
     if args.json {
         super::print_json(&found)
     } else {
@@ -35,14 +47,61 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
     }
 }
 
-fn look(path: &Path, tensors: bool) -> anyhow::Result<Value> {
-    if !path.exists() {
+fn found(args: &InspectArgs) -> anyhow::Result<Value> {
+    let path = &args.path;
+    let place = path.to_string_lossy();
+    let is_world = place.starts_with("world:");
+    let is_pattern = place.contains(['*', '{']);
+    if !path.exists() && !is_world && !is_pattern {
         return Err(Usage(format!("no such file or folder: {}", path.display())).into());
     }
     let run = RunDir::new(path);
     if run.config_path().is_file() {
         return look_at_run(&run);
     }
+    if path.join(MANIFEST).is_file() || path.join(SETTINGS).is_file() {
+        return look_at_store(path, args.verify);
+    }
+    let is_model = path.extension().is_some_and(|e| e == "safetensors")
+        || has_weights(path)
+        || std::fs::read_dir(path)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .any(|e| has_weights(&e.path()));
+    if is_model {
+        return look(path, args.tensors);
+    }
+    source::look(&place, &args.source.options(), args.sample)
+}
+
+fn look_at_store(path: &Path, verify: bool) -> anyhow::Result<Value> {
+    let store = Store::open(path)?;
+    if verify {
+        store.verify()?;
+    }
+    let manifest = store.manifest();
+    let settings = &manifest.settings;
+    Ok(json!({
+        "store": path,
+        "pictures": manifest.n_pictures,
+        "captions": manifest.n_captions,
+        "tokens": manifest.n_tokens,
+        "rejects": manifest.rejects,
+        "shards": manifest.shards.len(),
+        "bytes": manifest.shards.iter().map(|s| s.bytes).sum::<u64>(),
+        "dtype": settings.dtype,
+        "hidden": settings.hidden,
+        "target": settings.target,
+        "encoder": settings.encoder,
+        "source": settings.source,
+        "mean norm of z_x": manifest.norm_x,
+        "mean norm of z_y": manifest.norm_y,
+        "hashes": if verify { "as the manifest says" } else { "not compared (--verify)" },
+    }))
+}
+
+fn look(path: &Path, tensors: bool) -> anyhow::Result<Value> {
     let weights = path.is_file() || has_weights(path);
     let mut parts = BTreeMap::new();
     if !weights {

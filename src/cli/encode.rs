@@ -1,0 +1,310 @@
+//! `eclipse encode` and `eclipse merge`.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use eclipse_t2i::data::encode::FrozenClip;
+use eclipse_t2i::data::pipeline::{EncodeOptions, Estimate, Pipeline, Progress};
+use eclipse_t2i::data::source::{Format, PictureLimits, Source, SourceOptions};
+use eclipse_t2i::data::store::{self, Hidden, Manifest, StoreDtype, Target, Writer};
+use eclipse_t2i::device::DeviceSpec;
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::Usage;
+
+/// Where pairs are read from.
+#[derive(Debug, Args)]
+pub struct SourceArgs {
+    /// Folder of the pictures, where the source only names them (COCO captions, TSV).
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
+    /// The source's format, where it is not what it looks like: webdataset, coco, tsv, folder, parquet, clip-retrieval or world.
+    #[arg(long)]
+    format: Option<Format>,
+    /// Pictures of more pixels are rejected before they are decoded.
+    #[arg(long, value_name = "N", default_value_t = PictureLimits::default().max_pixels)]
+    max_pixels: u64,
+}
+
+impl SourceArgs {
+    pub(super) fn options(&self) -> SourceOptions {
+        SourceOptions {
+            format: self.format,
+            images: self.images.clone(),
+            limits: PictureLimits {
+                max_pixels: self.max_pixels,
+                ..PictureLimits::default()
+            },
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum HiddenArg {
+    Stored,
+    None,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum DtypeArg {
+    F16,
+    F32,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum TargetArg {
+    Raw,
+    L2,
+}
+
+/// Arguments of `eclipse encode`.
+#[derive(Debug, Args)]
+pub struct EncodeArgs {
+    /// The CLIP: a folder with both towers, or a pipeline's.
+    #[arg(long, value_name = "DIR")]
+    clip: PathBuf,
+    /// The pairs: webdataset tars (file, folder or pattern), COCO captions, a TSV, a folder of pictures, parquet, clip-retrieval's output, or a
+    /// built-in world such as world:emoji?n=1000.
+    #[arg(long, value_name = "SOURCE")]
+    pairs: String,
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Folder of the store. One that was cut short goes on where it stood.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Encode part i (from 0) of n, as one of n machines: 0/4. `eclipse merge` makes one store of all parts.
+    #[arg(long, value_name = "I/N", value_parser = shard, default_value = "0/1")]
+    shard: (usize, usize),
+    /// Records of a shard file at most: what is made again after a crash, and what is held in memory.
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
+    chunk: u32,
+    /// Keep the text tower's hidden states, or run the text tower again while training. They are most of a store.
+    #[arg(long, value_enum, default_value = "stored")]
+    hidden: HiddenArg,
+    /// How values are kept.
+    #[arg(long, value_enum, default_value = "f16")]
+    dtype: DtypeArg,
+    /// What is kept of image embeddings: raw, which priors predict, or of length 1 (l2).
+    #[arg(long, value_enum, default_value = "raw")]
+    target: TargetArg,
+    /// Threads that decode pictures. [default: one a core]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    workers: usize,
+    /// Pictures, and captions, of a forward pass.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    batch: u16,
+    /// Say how large the store will be and stop.
+    #[arg(long)]
+    dry_run: bool,
+    /// Print what was made as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+fn shard(text: &str) -> Result<(usize, usize), String> {
+    let parsed = text
+        .split_once('/')
+        .and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+    match parsed {
+        Some((i, n)) if i < n => Ok((i, n)),
+        _ => Err("expected i/n with i from 0 to n - 1, such as 0/4".into()),
+    }
+}
+
+/// Encodes a source into a store.
+pub fn run(args: &EncodeArgs, device: DeviceSpec) -> anyhow::Result<()> {
+    let source_options = args.source.options();
+    let limits = source_options.limits.clone();
+    let source = Source::open(&args.pairs, &source_options)?;
+    if args.shard.0 >= source.n_units() && args.shard.1 > 1 {
+        let hint = format!(
+            "--shard {}/{}: {} has {} unit(s) only ({}s are not parted)",
+            args.shard.0,
+            args.shard.1,
+            args.pairs,
+            source.n_units(),
+            source.format()
+        );
+        return Err(Usage(hint).into());
+    }
+    let clip = FrozenClip::load(&args.clip, &device.device()?)?;
+    let options = EncodeOptions {
+        dtype: match args.dtype {
+            DtypeArg::F16 => StoreDtype::F16,
+            DtypeArg::F32 => StoreDtype::F32,
+        },
+        hidden: match args.hidden {
+            HiddenArg::Stored => Hidden::Stored,
+            HiddenArg::None => Hidden::None,
+        },
+        target: match args.target {
+            TargetArg::Raw => Target::Raw,
+            TargetArg::L2 => Target::L2,
+        },
+        chunk: args.chunk as usize,
+        part: args.shard,
+        n_workers: args.workers,
+        batch: usize::from(args.batch),
+        limits,
+    };
+    let pipeline = Pipeline::new(&clip, &args.clip, &source, &args.pairs, options)?;
+    let estimate = pipeline.estimate()?;
+    eprintln!("{}: {}", args.pairs, told(&estimate, &source));
+    if args.dry_run {
+        return Ok(());
+    }
+    let out = match args.shard {
+        (_, 1) => args.out.clone(),
+        (i, n) => store::part_dir(&args.out, i, n),
+    };
+    eclipse_t2i::files::create_dir(&out)?;
+    let free = fs4::available_space(&out).ok();
+    if let (Some(free), Some(needed)) = (free, estimate.bytes())
+        && free < needed
+    {
+        anyhow::bail!(
+            "{}: the store needs about {}, and {} are free; --hidden none leaves out most of it",
+            out.display(),
+            HumanBytes(needed),
+            HumanBytes(free)
+        );
+    }
+    let writer = Writer::open(&out, pipeline.settings().clone())?;
+    let bar = bar(estimate.n_records);
+    let start = Instant::now();
+    let (mut made, mut there) = (0, 0);
+    let manifest = pipeline.run(&writer, &mut |progress| match progress {
+        Progress::Records(n) => {
+            made += n;
+            bar.inc(n as u64);
+        }
+        Progress::There(n) => {
+            there += n;
+            bar.inc(n as u64);
+            bar.reset_eta();
+        }
+        Progress::Shard => {}
+    });
+    bar.finish_and_clear();
+    report(args, &manifest?, made, start.elapsed())
+}
+
+fn told(estimate: &Estimate, source: &Source) -> String {
+    let records = match (estimate.n_records, estimate.bytes()) {
+        (Some(n), Some(bytes)) => format!("{n} records, about {}", HumanBytes(bytes)),
+        _ => format!("{} unit(s)", source.n_units()),
+    };
+    format!(
+        "{} source, {records} ({} a record, {:.1} caption(s) of {:.1} tokens)",
+        source.format(),
+        HumanBytes(estimate.bytes_a_record as u64),
+        estimate.captions,
+        estimate.tokens
+    )
+}
+
+fn bar(n_records: Option<usize>) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let (bar, style) = match n_records {
+        Some(n) => (
+            ProgressBar::new(n as u64),
+            "  {bar:24} {pos}/{len} pairs, {per_sec}, {eta} left",
+        ),
+        None => (
+            ProgressBar::no_length(),
+            "  {spinner} {pos} pairs, {per_sec}, {elapsed}",
+        ),
+    };
+    let bar = match ProgressStyle::with_template(style) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    };
+    bar.enable_steady_tick(Duration::from_millis(500));
+    bar
+}
+
+fn report(args: &EncodeArgs, manifest: &Manifest, made: usize, took: Duration) -> anyhow::Result<()> {
+    let bytes: u64 = manifest.shards.iter().map(|s| s.bytes).sum();
+    let rejected: usize = manifest.rejects.values().sum();
+    let per_second = made as f64 / took.as_secs_f64();
+    if args.json {
+        return super::print_json(&json!({
+            "store": args.out,
+            "pictures": manifest.n_pictures,
+            "captions": manifest.n_captions,
+            "tokens": manifest.n_tokens,
+            "rejects": manifest.rejects,
+            "bytes": bytes,
+            "shards": manifest.shards.len(),
+            "encoded_now": made,
+            "seconds": took.as_secs_f64(),
+        }));
+    }
+    let mut text = format!(
+        "{}: {} pictures, {} captions of {} tokens, {} in {} shard(s)\n",
+        args.out.display(),
+        manifest.n_pictures,
+        manifest.n_captions,
+        manifest.n_tokens,
+        HumanBytes(bytes),
+        manifest.shards.len()
+    );
+    if rejected > 0 {
+        let reasons: Vec<String> = manifest
+            .rejects
+            .iter()
+            .map(|(reason, n)| format!("{n} {reason}"))
+            .collect();
+        text.push_str(&format!(
+            "{rejected} rejected, see rejects.jsonl: {}\n",
+            reasons.join(", ")
+        ));
+    }
+    if made > 0 {
+        eprintln!(
+            "{made} records in {:.1} s: {per_second:.0} a second",
+            took.as_secs_f64()
+        );
+    }
+    super::print(&text)
+}
+
+/// Arguments of `eclipse merge`.
+#[derive(Debug, Args)]
+pub struct MergeArgs {
+    /// Folder with the parts that `eclipse encode --shard i/n` has written.
+    store: PathBuf,
+    /// Print what was made as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Makes one store of parts.
+pub fn merge(args: &MergeArgs) -> anyhow::Result<()> {
+    if !args.store.is_dir() {
+        return Err(Usage(format!("no such folder: {}", args.store.display())).into());
+    }
+    let merged = store::merge(&args.store)?;
+    let manifest = &merged.manifest;
+    if args.json {
+        return super::print_json(&json!({
+            "store": args.store,
+            "parts": merged.n_parts,
+            "pictures": manifest.n_pictures,
+            "captions": manifest.n_captions,
+            "rejects": manifest.rejects,
+        }));
+    }
+    super::print(&format!(
+        "{}: {} parts, {} pictures, {} captions\n",
+        args.store.display(),
+        merged.n_parts,
+        manifest.n_pictures,
+        manifest.n_captions
+    ))
+}

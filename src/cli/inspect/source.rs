@@ -1,0 +1,152 @@
+//! What a source of pairs holds, and what may be wrong with it.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use eclipse_t2i::data::source::{Item, Picture, Source, SourceOptions};
+use serde_json::{Value, json};
+
+/// Pictures whose shorter side is less than CLIP's own are blown up before they are encoded.
+const SMALL: u32 = 224;
+/// Records that are shown.
+const N_SHOWN: usize = 3;
+/// Rejects that are shown.
+const N_REJECTS: usize = 5;
+
+/// Reads `sample` records (0: all) of the source at `place`.
+pub(super) fn look(place: &str, options: &SourceOptions, sample: usize) -> anyhow::Result<Value> {
+    let source = Source::open(place, options)?;
+    let mut seen = Seen::default();
+    let limit = if sample == 0 { usize::MAX } else { sample };
+    'units: for unit in 0..source.n_units() {
+        for item in source.unit(unit)? {
+            if seen.n == limit {
+                break 'units;
+            }
+            seen.add(item, options);
+        }
+    }
+    let warnings = seen.warnings();
+    Ok(json!({
+        "source": place,
+        "format": source.format().to_string(),
+        "units": source.n_units(),
+        "records": source.n_records(),
+        "looked at": seen.n,
+        "captions": seen.n_captions,
+        "rejects": seen.rejects,
+        "first rejects": seen.first_rejects,
+        "samples": seen.samples,
+        "warnings": warnings,
+    }))
+}
+
+#[derive(Default)]
+struct Seen {
+    n: usize,
+    n_captions: usize,
+    rejects: BTreeMap<String, usize>,
+    first_rejects: Vec<String>,
+    samples: BTreeMap<String, Value>,
+    captions: HashMap<u64, usize>,
+    pictures: HashMap<u64, String>,
+    same_pictures: Vec<String>,
+    n_same_pictures: usize,
+    n_small: usize,
+}
+
+impl Seen {
+    fn add(&mut self, item: Item, options: &SourceOptions) {
+        self.n += 1;
+        let (id, place, captions, decoded) = match item {
+            Item::Record(record) => {
+                let decoded = match record.picture {
+                    Picture::Embedding(values) => Ok(Err(values)),
+                    picture => picture.decode(&options.limits).map(Ok),
+                };
+                (record.id, record.place, record.captions, decoded)
+            }
+            Item::Reject(reject) => {
+                self.reject(&reject.reason.to_string(), &reject.place, &reject.detail);
+                return;
+            }
+        };
+        let (size, hash) = match &decoded {
+            Ok(Ok(picture)) => {
+                self.n_small += usize::from(picture.width().min(picture.height()) < SMALL);
+                (json!([picture.width(), picture.height()]), hash(picture.as_raw()))
+            }
+            Ok(Err(values)) => {
+                let bits: Vec<u32> = values.iter().map(|v| v.to_bits()).collect();
+                (json!({ "embedding": values.len() }), hash(&bits))
+            }
+            Err((reason, detail)) => {
+                self.reject(&reason.to_string(), &place, detail);
+                return;
+            }
+        };
+        match self.pictures.entry(hash) {
+            Entry::Occupied(first) => {
+                self.n_same_pictures += 1;
+                if self.same_pictures.len() < N_SHOWN {
+                    self.same_pictures.push(format!("{} and {id}", first.get()));
+                }
+            }
+            Entry::Vacant(free) => {
+                free.insert(id.clone());
+            }
+        }
+        self.n_captions += captions.len();
+        for caption in &captions {
+            *self.captions.entry(self::hash(&caption.text)).or_default() += 1;
+        }
+        if self.samples.len() < N_SHOWN {
+            let texts: Vec<&str> = captions.iter().map(|c| c.text.as_str()).collect();
+            self.samples
+                .insert(id, json!({ "size": size, "captions": texts }));
+        }
+    }
+
+    fn reject(&mut self, reason: &str, place: &str, detail: &str) {
+        *self.rejects.entry(reason.to_owned()).or_default() += 1;
+        if self.first_rejects.len() < N_REJECTS {
+            self.first_rejects.push(format!("{place}: {reason}: {detail}"));
+        }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let repeated: usize = self.captions.values().filter(|&&n| n > 1).map(|n| n - 1).sum();
+        if repeated > 0 {
+            warnings.push(format!(
+                "{repeated} of {} captions repeat another: false negatives of Eq. 4 (objective.false_negatives = \"mask_wording\")",
+                self.n_captions
+            ));
+        }
+        if self.n_same_pictures > 0 {
+            warnings.push(format!(
+                "{} pictures are the same as another: {} ..",
+                self.n_same_pictures,
+                self.same_pictures.join(", ")
+            ));
+        }
+        if self.n_small > 0 {
+            warnings.push(format!(
+                "{} pictures have a side of less than {SMALL} pixels",
+                self.n_small
+            ));
+        }
+        let rejected: usize = self.rejects.values().sum();
+        if rejected > 0 {
+            warnings.push(format!("{rejected} of {} records cannot be used", self.n));
+        }
+        warnings
+    }
+}
+
+fn hash<T: Hash + ?Sized>(value: &T) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}

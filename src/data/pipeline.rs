@@ -1,0 +1,556 @@
+//! From a source of pairs to a store: pictures are decoded on worker threads ahead of the encoder, shards appear whole, and what is there already is
+//! not made again.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use image::RgbImage;
+use rayon::ThreadPool;
+use rayon::prelude::*;
+
+use super::encode::{EncodeError, FrozenClip, clip_hash};
+use super::source::{Item, Picture, PictureLimits, Reject, RejectReason, Source, SourceError};
+use super::store::{
+    Caption, Chunk, Encoder, Hidden, Manifest, Rejected, Settings, StoreDtype, StoreError, Target, Writer,
+};
+use crate::models::clip::ClipError;
+use crate::models::clip::tokenizer::Tokens;
+
+/// Batches that are decoded and wait for the encoder.
+const AHEAD: usize = 2;
+/// Captions by which the length of all is guessed.
+const SAMPLE: usize = 256;
+/// How far from 1 the norm of an embedding that was normalised may be, in half precision.
+const UNIT: f64 = 1e-2;
+
+/// A store cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The source.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// CLIP.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// Normalised embeddings.
+    #[error(
+        "{place}: the image embeddings have length 1: they were normalised, and the direction alone is not what priors predict (the paper's \
+         targets are raw; a decoder gets them raw). Encode the pictures, or take them as they are with --target l2"
+    )]
+    Normalised {
+        /// The unit.
+        place: String,
+    },
+    /// Embeddings of another width.
+    #[error("{place}: image embeddings of {found} values; the text tower's CLIP has {expected}")]
+    Width {
+        /// The record.
+        place: String,
+        /// d_clip.
+        expected: usize,
+        /// What was there.
+        found: usize,
+    },
+    /// A token id that does not fit.
+    #[error(
+        "token {id} of {caption:?} does not fit into 16 bits: a store keeps vocabularies of up to 65,536 tokens"
+    )]
+    Vocabulary {
+        /// The id.
+        id: u32,
+        /// The caption.
+        caption: String,
+    },
+    /// A thread pool could not be made.
+    #[error("cannot start {0} worker threads")]
+    Threads(usize),
+}
+
+impl From<ClipError> for PipelineError {
+    fn from(error: ClipError) -> Self {
+        Self::Encode(error.into())
+    }
+}
+
+/// How a source is encoded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EncodeOptions {
+    /// How values are kept.
+    pub dtype: StoreDtype,
+    /// Whether hidden states are.
+    pub hidden: Hidden,
+    /// What z_x is.
+    pub target: Target,
+    /// Records of a shard at most.
+    pub chunk: usize,
+    /// Which part (from 0) of how many.
+    pub part: (usize, usize),
+    /// Threads that decode; 0: one a core.
+    pub n_workers: usize,
+    /// Pictures, and captions, of a forward pass.
+    pub batch: usize,
+    /// What a picture may be.
+    pub limits: PictureLimits,
+}
+
+/// What an encoding tells while it works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// So many records were encoded or rejected.
+    Records(usize),
+    /// So many records were in shards already.
+    There(usize),
+    /// A shard was written.
+    Shard,
+}
+
+/// How large a store will be, as far as that can be told before it is made.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// Records of this part; none where only reading the source tells.
+    pub n_records: Option<usize>,
+    /// Mean tokens of a caption, of a sample.
+    pub tokens: f64,
+    /// Mean captions of a record, of the sample.
+    pub captions: f64,
+    /// Bytes of a record.
+    pub bytes_a_record: f64,
+}
+
+impl Estimate {
+    /// Bytes of all shards.
+    pub fn bytes(&self) -> Option<u64> {
+        self.n_records.map(|n| (n as f64 * self.bytes_a_record) as u64)
+    }
+}
+
+/// A frozen CLIP, a source and how to bring them together.
+pub struct Pipeline<'a> {
+    clip: &'a FrozenClip,
+    source: &'a Source,
+    options: EncodeOptions,
+    settings: Settings,
+}
+
+impl<'a> Pipeline<'a> {
+    /// An encoding of `source`, known to people as `place`, by the CLIP in `clip_dir`.
+    ///
+    /// # Errors
+    /// [`PipelineError`] when the files of CLIP or source cannot be read.
+    pub fn new(
+        clip: &'a FrozenClip,
+        clip_dir: &Path,
+        source: &'a Source,
+        place: &str,
+        options: EncodeOptions,
+    ) -> Result<Self, PipelineError> {
+        let settings = Settings {
+            version: 0,
+            encoder: Encoder {
+                clip: clip_hash(clip_dir).map_err(EncodeError::from)?,
+                dir: clip_dir.display().to_string(),
+                d_clip: clip.d_clip(),
+                n_text: clip.n_text(),
+                tau: clip.tau(),
+            },
+            dtype: options.dtype,
+            hidden: options.hidden,
+            target: options.target,
+            source: place.to_owned(),
+            source_identity: source.identity()?,
+            n_units: source.n_units(),
+            chunk: options.chunk,
+            part: options.part,
+        };
+        Ok(Self {
+            clip,
+            source,
+            options,
+            settings,
+        })
+    }
+
+    /// What the store will say of how it was made.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Units of this part.
+    fn units(&self) -> impl Iterator<Item = usize> + use<> {
+        let (part, of) = self.options.part;
+        (part..self.settings.n_units).step_by(of.max(1))
+    }
+
+    /// Looks at the first captions.
+    ///
+    /// # Errors
+    /// [`PipelineError`].
+    pub fn estimate(&self) -> Result<Estimate, PipelineError> {
+        let (mut records, mut captions) = (0, Vec::new());
+        if let Some(unit) = self.units().next() {
+            for item in self.source.unit(unit)?.take(SAMPLE) {
+                if let Item::Record(record) = item {
+                    records += 1;
+                    captions.extend(record.captions.into_iter().map(|c| c.text));
+                }
+            }
+        }
+        let tokens = self
+            .clip
+            .text()
+            .tokenizer()
+            .encode_batch(&captions)
+            .map_err(ClipError::from)?;
+        let mean = |sum: usize, n: usize| if n == 0 { 0.0 } else { sum as f64 / n as f64 };
+        let n_tokens = mean(tokens.iter().map(|t| t.n_valid).sum(), tokens.len());
+        let n_captions = mean(captions.len(), records);
+        let row = (self.settings.encoder.d_clip * self.options.dtype.size()) as f64;
+        let hidden = match self.options.hidden {
+            Hidden::Stored => n_tokens * row,
+            Hidden::None => 0.0,
+        };
+        let (of, n_units) = (self.options.part.1.max(1), self.settings.n_units.max(1));
+        let share = self.units().count() as f64 / n_units as f64;
+        debug_assert!(of > 0);
+        Ok(Estimate {
+            n_records: self.source.n_records().map(|n| (n as f64 * share) as usize),
+            tokens: n_tokens,
+            captions: n_captions,
+            bytes_a_record: row + n_captions * (row + 2.0 * n_tokens + 8.0 + hidden) + 40.0,
+        })
+    }
+
+    /// Encodes what `writer` has not yet, and finishes the store.
+    ///
+    /// # Errors
+    /// [`PipelineError`]; every shard that was finished stays.
+    pub fn run(&self, writer: &Writer, tell: &mut dyn FnMut(Progress)) -> Result<Manifest, PipelineError> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(self.options.n_workers)
+            .build()
+            .map_err(|_| PipelineError::Threads(self.options.n_workers))?;
+        for unit in self.units() {
+            self.unit(unit, writer, &pool, tell)?;
+        }
+        Ok(writer.finish(&self.empty()?)?)
+    }
+
+    fn empty(&self) -> Result<Caption, PipelineError> {
+        let tokens = self
+            .clip
+            .text()
+            .tokenizer()
+            .encode_batch(&[""])
+            .map_err(ClipError::from)?;
+        let mut rows = self.captions(&[""], &tokens)?;
+        Ok(rows.swap_remove(0))
+    }
+
+    /// Every chunk of a unit.
+    fn unit(
+        &self,
+        unit: usize,
+        writer: &Writer,
+        pool: &ThreadPool,
+        tell: &mut dyn FnMut(Progress),
+    ) -> Result<(), PipelineError> {
+        let (mut there, mut whole) = (0, false);
+        while let Some(header) = writer.existing(unit, there)? {
+            there += 1;
+            whole = header.last;
+            if whole {
+                break;
+            }
+        }
+        if whole {
+            // Its last chunk may be shorter; nobody counts it for this.
+            tell(Progress::There(there * self.options.chunk));
+            return Ok(());
+        }
+        let mut items = self.source.unit(unit)?;
+        let skipped = items.by_ref().take(there * self.options.chunk).count();
+        tell(Progress::There(skipped));
+        std::thread::scope(|scope| {
+            let (send, receive) = sync_channel(AHEAD);
+            scope.spawn(move || self.decode(items, pool, &send));
+            self.encode(unit, there, &receive, writer, tell)
+        })
+    }
+
+    /// Decodes the items of a unit and hands them on, batch by batch, chunk by chunk. Ends early where nobody listens any more.
+    fn decode(
+        &self,
+        items: Box<dyn Iterator<Item = Item> + Send + '_>,
+        pool: &ThreadPool,
+        send: &SyncSender<Message>,
+    ) {
+        let mut items = items.peekable();
+        loop {
+            let mut left = self.options.chunk;
+            while left > 0 && items.peek().is_some() {
+                let group: Vec<Item> = items.by_ref().take(left.min(self.options.batch)).collect();
+                left -= group.len();
+                let decoded = pool.install(|| group.into_par_iter().map(|item| self.decoded(item)).collect());
+                if send.send(Message::Batch(decoded)).is_err() {
+                    return;
+                }
+            }
+            let last = items.peek().is_none();
+            if send.send(Message::EndOfChunk { last }).is_err() || last {
+                return;
+            }
+        }
+    }
+
+    fn decoded(&self, item: Item) -> Result<Decoded, Rejected> {
+        let record = match item {
+            Item::Record(record) => record,
+            Item::Reject(reject) => return Err(rejected(reject)),
+        };
+        let reject = |reason: RejectReason, detail: String| {
+            rejected(Reject {
+                id: record.id.clone(),
+                place: record.place.clone(),
+                reason,
+                detail,
+            })
+        };
+        let image = match record.picture {
+            Picture::Embedding(values) => Image::Embedding(values),
+            picture => {
+                let picture: RgbImage = picture
+                    .decode(&self.options.limits)
+                    .map_err(|(r, d)| reject(r, d))?;
+                let pixels = self.clip.image().preprocess().apply(&picture);
+                Image::Pixels(pixels.map_err(|e| reject(RejectReason::TooSmall, e.to_string()))?)
+            }
+        };
+        Ok(Decoded {
+            captions: record.captions.into_iter().map(|c| (c.id, c.text)).collect(),
+            id: record.id,
+            place: record.place,
+            image,
+        })
+    }
+
+    /// Encodes what comes in and writes a shard at each end of a chunk.
+    fn encode(
+        &self,
+        unit: usize,
+        first: usize,
+        receive: &Receiver<Message>,
+        writer: &Writer,
+        tell: &mut dyn FnMut(Progress),
+    ) -> Result<(), PipelineError> {
+        let mut chunk = first;
+        let mut gathered = Gathered::default();
+        for message in receive {
+            match message {
+                Message::Batch(batch) => {
+                    let n = batch.len();
+                    self.gather(unit, batch, &mut gathered)?;
+                    tell(Progress::Records(n));
+                }
+                Message::EndOfChunk { last } => {
+                    let Gathered {
+                        records,
+                        z_x,
+                        rejects,
+                    } = std::mem::take(&mut gathered);
+                    writer.write(unit, chunk, last, rejects, &self.chunk(records, z_x)?)?;
+                    tell(Progress::Shard);
+                    chunk += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn gather(
+        &self,
+        unit: usize,
+        batch: Vec<Result<Decoded, Rejected>>,
+        gathered: &mut Gathered,
+    ) -> Result<(), PipelineError> {
+        let d = self.settings.encoder.d_clip;
+        let mut pixels = Vec::new();
+        let (mut ready, mut norms) = (Vec::new(), Vec::new());
+        for decoded in batch {
+            let decoded = match decoded {
+                Ok(decoded) => decoded,
+                Err(reject) => {
+                    gathered.rejects.push(reject);
+                    continue;
+                }
+            };
+            match decoded.image {
+                Image::Pixels(values) => pixels.extend(values),
+                Image::Embedding(values) => {
+                    if values.len() != d {
+                        return Err(PipelineError::Width {
+                            place: decoded.place,
+                            expected: d,
+                            found: values.len(),
+                        });
+                    }
+                    norms.push(norm(&values));
+                    ready.extend(values);
+                }
+            }
+            gathered.records.push((decoded.id, decoded.captions));
+        }
+        let unit_length = |n: &f64| (n - 1.0).abs() < UNIT;
+        if self.options.target == Target::Raw && !norms.is_empty() && norms.iter().all(unit_length) {
+            return Err(PipelineError::Normalised {
+                place: self.source.unit_name(unit),
+            });
+        }
+        // A source has pictures or embeddings, never both.
+        let mut z_x = match pixels.is_empty() {
+            true => ready,
+            false => self
+                .clip
+                .image()
+                .encode_pixels(pixels)
+                .into_data()
+                .iter::<f32>()
+                .collect(),
+        };
+        if self.options.target == Target::L2 {
+            for row in z_x.chunks_mut(d) {
+                let norm = norm(row).max(f64::MIN_POSITIVE) as f32;
+                row.iter_mut().for_each(|v| *v /= norm);
+            }
+        }
+        gathered.z_x.extend(z_x);
+        Ok(())
+    }
+
+    /// The values of a shard: captions of the same words are encoded once.
+    fn chunk(&self, records: Vec<Gather>, z_x: Vec<f32>) -> Result<Chunk, PipelineError> {
+        let mut numbers: HashMap<&str, usize> = HashMap::new();
+        let mut unique: Vec<&str> = Vec::new();
+        for (_, captions) in &records {
+            for (_, text) in captions {
+                numbers.entry(text).or_insert_with(|| {
+                    unique.push(text);
+                    unique.len() - 1
+                });
+            }
+        }
+        let tokens = self
+            .clip
+            .text()
+            .tokenizer()
+            .encode_batch(&unique)
+            .map_err(ClipError::from)?;
+        let encoded = self.captions(&unique, &tokens)?;
+        let mut chunk = Chunk {
+            z_x,
+            ..Chunk::default()
+        };
+        let has_ids = records
+            .iter()
+            .flat_map(|(_, captions)| captions)
+            .any(|(id, _)| id.is_some());
+        for (id, captions) in &records {
+            for (caption_id, text) in captions {
+                let caption = &encoded[numbers[text.as_str()]];
+                chunk.z_y.extend_from_slice(&caption.z_y);
+                chunk.ids.extend_from_slice(&caption.ids);
+                chunk.hidden.extend_from_slice(&caption.hidden);
+                chunk.id_ends.push(chunk.ids.len());
+                if has_ids {
+                    chunk.caption_ids.push(caption_id.clone().unwrap_or_default());
+                }
+            }
+            chunk.caption_ends.push(chunk.id_ends.len());
+            chunk.picture_ids.push(id.clone());
+        }
+        Ok(chunk)
+    }
+
+    /// Encodes captions in batches of similar length.
+    fn captions(&self, texts: &[&str], tokens: &[Tokens]) -> Result<Vec<Caption>, PipelineError> {
+        let d = self.settings.encoder.d_clip;
+        let mut order: Vec<usize> = (0..tokens.len()).collect();
+        order.sort_by_key(|&i| tokens[i].n_valid);
+        let mut rows: Vec<Option<Caption>> = vec![None; tokens.len()];
+        for batch in order.chunks(self.options.batch.max(1)) {
+            let own: Vec<Tokens> = batch.iter().map(|&i| tokens[i].clone()).collect();
+            let longest = own.iter().map(|t| t.n_valid).max().unwrap_or(1);
+            let encoded = self.clip.text().encode_first(&own, longest);
+            let z_y: Vec<f32> = encoded.z_y.into_data().iter::<f32>().collect();
+            let hidden: Vec<f32> = match self.options.hidden {
+                Hidden::Stored => encoded.hidden.into_data().iter::<f32>().collect(),
+                Hidden::None => vec![],
+            };
+            for (row, (&i, tokens)) in batch.iter().zip(&own).enumerate() {
+                let id = |&id: &u32| {
+                    u16::try_from(id).map_err(|_| PipelineError::Vocabulary {
+                        id,
+                        caption: texts[i].to_owned(),
+                    })
+                };
+                rows[i] = Some(Caption {
+                    z_y: z_y[row * d..][..d].to_vec(),
+                    ids: tokens.ids[..tokens.n_valid]
+                        .iter()
+                        .map(id)
+                        .collect::<Result<_, _>>()?,
+                    hidden: match hidden.is_empty() {
+                        true => vec![],
+                        false => hidden[row * longest * d..][..tokens.n_valid * d].to_vec(),
+                    },
+                });
+            }
+        }
+        Ok(rows.into_iter().flatten().collect())
+    }
+}
+
+/// A record's id, and its captions with theirs.
+type Gather = (String, Vec<(Option<String>, String)>);
+
+/// What a chunk has so far.
+#[derive(Default)]
+struct Gathered {
+    records: Vec<Gather>,
+    z_x: Vec<f32>,
+    rejects: Vec<Rejected>,
+}
+
+enum Message {
+    Batch(Vec<Result<Decoded, Rejected>>),
+    EndOfChunk { last: bool },
+}
+
+struct Decoded {
+    id: String,
+    place: String,
+    captions: Vec<(Option<String>, String)>,
+    image: Image,
+}
+
+enum Image {
+    /// Preprocessed, `[3, side, side]`.
+    Pixels(Vec<f32>),
+    Embedding(Vec<f32>),
+}
+
+fn rejected(reject: Reject) -> Rejected {
+    Rejected {
+        id: reject.id,
+        place: reject.place,
+        reason: reject.reason.to_string(),
+        detail: reject.detail,
+    }
+}
+
+fn norm(values: &[f32]) -> f64 {
+    values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt()
+}

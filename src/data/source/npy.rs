@@ -1,0 +1,178 @@
+//! clip-retrieval's output: `img_emb/img_emb_N.npy`, rows of f16 or f32, with `metadata/metadata_N.parquet` beside it.
+//!
+//! Its embeddings are of length 1 by default, which the encoding refuses unless asked; its texts are encoded again, for their hidden states.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use half::f16;
+use npyz::{DType, NpyFile};
+
+use super::caption::usable;
+use super::parquet::{in_folder, rows, texts};
+use super::{
+    Item, Items, Picture, Reader, Record, Reject, RejectReason, SourceError, names_and_sizes, threaded,
+};
+use crate::files::FileError;
+
+/// The files, each a unit: embeddings and metadata.
+pub(super) struct Embedded {
+    files: Vec<(PathBuf, PathBuf)>,
+    n_rows: usize,
+}
+
+impl Embedded {
+    pub(super) fn open(path: &Path) -> Result<Self, SourceError> {
+        let mut files = Vec::new();
+        let mut n_rows = 0;
+        for file in in_folder(&path.join("img_emb"), "npy")? {
+            let stem = file
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            let number = stem.rsplit('_').next().unwrap_or_default();
+            let metadata = path.join("metadata").join(format!("metadata_{number}.parquet"));
+            if !metadata.is_file() {
+                return Err(FileError::Missing(metadata).into());
+            }
+            n_rows += open(&file)?.1.0;
+            files.push((file, metadata));
+        }
+        Ok(Self { files, n_rows })
+    }
+}
+
+type Npy = NpyFile<BufReader<File>>;
+
+/// The file, and its rows and columns.
+fn open(path: &Path) -> Result<(Npy, (usize, usize)), SourceError> {
+    let file = File::open(path).map_err(|source| FileError::Io {
+        action: "read",
+        path: path.to_path_buf(),
+        source,
+    })?;
+    let size = file.metadata().map(|m| m.len()).unwrap_or(u64::MAX);
+    let npy = NpyFile::new(BufReader::new(file)).map_err(|e| SourceError::content(path, e))?;
+    let dtype = match npy.dtype() {
+        DType::Plain(dtype) => dtype.to_string(),
+        other => other.descr(),
+    };
+    let (is_float, width) = match dtype.as_str() {
+        "<f2" => (true, 2),
+        "<f4" => (true, 4),
+        _ => (false, 0),
+    };
+    match (npy.shape(), npy.order()) {
+        (&[n, d], npyz::Order::C)
+            if is_float && d > 0 && n.saturating_mul(d).saturating_mul(width) <= size =>
+        {
+            Ok((npy, (n as usize, d as usize)))
+        }
+        (shape, _) => {
+            let reason = format!(
+                "expected rows of <f2 or <f4 in C order, all of them there; found {dtype} {shape:?} in {size} bytes"
+            );
+            Err(SourceError::content(path, reason))
+        }
+    }
+}
+
+/// Hands out row after row.
+fn values(npy: Npy, d: usize) -> Box<dyn FnMut() -> Option<Vec<f32>> + Send> {
+    let half = matches!(npy.dtype(), DType::Plain(dtype) if dtype.to_string() == "<f2");
+    fn rows<T: npyz::Deserialize + Send + 'static>(
+        npy: Npy,
+        d: usize,
+        to: impl Fn(T) -> f32 + Send + 'static,
+    ) -> Box<dyn FnMut() -> Option<Vec<f32>> + Send>
+    where
+        T::TypeReader: Send,
+    {
+        match npy.data::<T>() {
+            Ok(mut data) => Box::new(move || {
+                let row: Vec<f32> = data.by_ref().take(d).map_while(Result::ok).map(&to).collect();
+                (row.len() == d).then_some(row)
+            }),
+            Err(_) => Box::new(|| None),
+        }
+    }
+    match half {
+        true => rows::<f16>(npy, d, f16::to_f32),
+        false => rows::<f32>(npy, d, |v| v),
+    }
+}
+
+impl Reader for Embedded {
+    fn n_units(&self) -> usize {
+        self.files.len()
+    }
+
+    fn unit_name(&self, unit: usize) -> String {
+        self.files[unit].0.display().to_string()
+    }
+
+    fn n_records(&self) -> Option<usize> {
+        Some(self.n_rows)
+    }
+
+    fn unit(&self, unit: usize) -> Result<Items<'_>, SourceError> {
+        let (path, metadata) = self.files[unit].clone();
+        let (npy, (n, d)) = open(&path)?;
+        Ok(threaded(move |tell| {
+            let mut next = values(npy, d);
+            let mut told = 0;
+            rows(&metadata, |number, row| {
+                let (id, place) = (number.to_string(), format!("{} row {number}", path.display()));
+                let Some(values) = next() else {
+                    let detail = format!(
+                        "{} has more rows than the {n} of the embeddings",
+                        metadata.display()
+                    );
+                    tell(Reject::item(id, place, RejectReason::Truncated, detail));
+                    return false;
+                };
+                told = number + 1;
+                if values.iter().any(|v| !v.is_finite()) {
+                    return tell(Reject::item(
+                        id,
+                        place,
+                        RejectReason::BadRecord,
+                        "a value that is not finite",
+                    ));
+                }
+                let captions = row
+                    .map_err(|e| (RejectReason::Truncated, e))
+                    .and_then(|row| usable(texts(&row)?.into_iter().map(|text| (None, text))));
+                tell(match captions {
+                    Ok(captions) => Item::Record(Record {
+                        id,
+                        place,
+                        captions,
+                        picture: Picture::Embedding(values),
+                    }),
+                    Err((reason, detail)) => Reject::item(id, place, reason, detail),
+                })
+            });
+            if told < n && next().is_some() {
+                let detail = format!("{} has {told} rows for {n} embeddings", metadata.display());
+                tell(Reject::item(
+                    told.to_string(),
+                    path.display().to_string(),
+                    RejectReason::NoCaption,
+                    detail,
+                ));
+            }
+        }))
+    }
+
+    fn identity(&self) -> Result<String, SourceError> {
+        let all: Vec<PathBuf> = self
+            .files
+            .iter()
+            .flat_map(|(a, b)| [a.clone(), b.clone()])
+            .collect();
+        names_and_sizes(&all)
+    }
+}

@@ -1,0 +1,482 @@
+use std::io::Cursor;
+use std::sync::Arc;
+
+use ::parquet::column::writer::ColumnWriter;
+use ::parquet::data_type::ByteArray;
+use ::parquet::file::properties::WriterProperties;
+use ::parquet::file::writer::SerializedFileWriter;
+use ::parquet::schema::parser::parse_message_type;
+use image::{DynamicImage, ImageFormat};
+use proptest::prelude::*;
+
+use super::*;
+
+/// A picture of one colour, 12 x 10.
+fn png(red: u8) -> Vec<u8> {
+    encoded(
+        DynamicImage::ImageRgb8(RgbImage::from_pixel(12, 10, image::Rgb([red, 0, 9]))),
+        ImageFormat::Png,
+    )
+}
+
+fn encoded(picture: DynamicImage, format: ImageFormat) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, format).expect("encodes");
+    bytes.into_inner()
+}
+
+/// A tar of these entries.
+fn tar(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, bytes) in entries {
+        let mut header = tar::Header::new_gnu();
+        // By hand: the crate does not write names that lead out.
+        header.as_gnu_mut().expect("GNU").name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        header.set_cksum();
+        builder.append(&header, *bytes).expect("appends");
+    }
+    builder.into_inner().expect("ends")
+}
+
+/// A parquet file of these columns of bytes; all rows have a value in each.
+fn parquet_file(schema: &str, columns: &[Vec<Vec<u8>>]) -> Vec<u8> {
+    let schema = Arc::new(parse_message_type(schema).expect("a schema"));
+    let mut bytes = Vec::new();
+    let mut writer =
+        SerializedFileWriter::new(&mut bytes, schema, Arc::new(WriterProperties::builder().build()))
+            .expect("begins");
+    let mut group = writer.next_row_group().expect("a group");
+    for values in columns {
+        let mut column = group.next_column().expect("a column").expect("another");
+        let values: Vec<ByteArray> = values.iter().map(|v| ByteArray::from(v.clone())).collect();
+        let ones = vec![1; values.len()];
+        match column.untyped() {
+            ColumnWriter::ByteArrayColumnWriter(typed) => {
+                typed.write_batch(&values, Some(&ones), None).expect("writes");
+            }
+            _ => panic!("only bytes here"),
+        }
+        column.close().expect("closes");
+    }
+    group.close().expect("closes");
+    writer.close().expect("closes");
+    bytes
+}
+
+const TEXTS: &str = "message m { OPTIONAL BYTE_ARRAY caption (UTF8); }";
+const ROWS: &str =
+    "message m { REQUIRED group image { OPTIONAL BYTE_ARRAY bytes; } OPTIONAL BYTE_ARRAY text (UTF8); }";
+
+fn npy(descr: &str, n: usize, d: usize, values: &[u8]) -> Vec<u8> {
+    let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({n}, {d}), }}");
+    while (10 + header.len() + 1) % 64 != 0 {
+        header.push(' ');
+    }
+    header.push('\n');
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend(values);
+    bytes
+}
+
+fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, bytes) in files {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("inside")).expect("a folder");
+        std::fs::write(path, bytes).expect("written");
+    }
+    folder
+}
+
+fn open(folder: &tempfile::TempDir, name: &str) -> Source {
+    let options = SourceOptions {
+        images: folder
+            .path()
+            .join("pictures")
+            .is_dir()
+            .then(|| folder.path().join("pictures")),
+        ..SourceOptions::default()
+    };
+    let place = folder.path().join(name);
+    let source = Source::open(&place.to_string_lossy(), &options).unwrap_or_else(|e| panic!("{name}: {e}"));
+    assert_eq!(source.identity().expect("a hash").len(), 64);
+    source
+}
+
+/// Each item in a line: id, captions and the first pixel or value, or what is wrong; without the folder's name.
+fn told(folder: &tempfile::TempDir, name: &str) -> Vec<String> {
+    let source = open(folder, name);
+    let mut all = Vec::new();
+    for unit in 0..source.n_units() {
+        for item in source.unit(unit).expect("opens") {
+            all.push(tell(item));
+        }
+    }
+    let n = source.n_records();
+    assert!(n.is_none_or(|n| n == all.len()), "{n:?} of {all:?}");
+    all.iter()
+        .map(|line| line.replace(&folder.path().display().to_string(), ""))
+        .collect()
+}
+
+fn tell(item: Item) -> String {
+    match item {
+        Item::Reject(reject) => format!("{}: {}: {}", reject.id, reject.reason, reject.detail),
+        Item::Record(record) => {
+            let captions: Vec<String> = record
+                .captions
+                .into_iter()
+                .map(|c| c.id.map_or(c.text.clone(), |id| format!("{id}={}", c.text)))
+                .collect();
+            let seen = match record.picture {
+                Picture::Embedding(values) => format!("{values:?}"),
+                picture => match picture.decode(&PictureLimits::default()) {
+                    Ok(picture) => format!("{:?}", picture.get_pixel(1, 1).0),
+                    Err((reason, _)) => reason.to_string(),
+                },
+            };
+            format!("{}: {} {seen}", record.id, captions.join(" | "))
+        }
+    }
+}
+
+#[test]
+fn tars_are_streamed_sample_by_sample() {
+    let (a, b) = (png(1), png(2));
+    let info = br#"{"caption": ["one", "two"], "status": "success"}"#;
+    let failed = br#"{"caption": "x", "status": "failed_to_download", "error_message": "404"}"#;
+    let whole = tar(&[
+        ("00.jpg", &a),
+        ("00.txt", b" a\tred\xef\xbb\xbf cat\n"),
+        ("00.json", info),
+        ("./d/01.png", &b),
+        ("./d/01.json", info),
+        ("02.json", failed),
+        ("03.txt", b"no picture"),
+        ("04.jpg", &a),
+        ("../05.txt", b"out"),
+        ("/06.txt", b"out"),
+        ("07.png", &a),
+        ("07.txt", b"\xff\xfe"),
+        ("08.png", b"not a picture"),
+        ("08.txt", b"broken"),
+        ("00.png", &b),
+        ("00.txt", b"again"),
+        ("09.json", b"{"),
+    ]);
+    let folder = folder(&[("a.tar", &whole), ("b.tar", &whole[..2048 + 300])]);
+    let wanted = [
+        "00: a red cat [1, 0, 9]",
+        "d/01: one | two [2, 0, 9]",
+        "02: not-downloaded: 404",
+        "03: no-picture: no .jpg, .png or .webp",
+        "../05.txt: unsafe-path: a name that leads out of its folder",
+        "/06.txt: unsafe-path: a name that leads out of its folder",
+        "04: no-caption: no caption",
+        "07: not-utf8: invalid utf-8 sequence of 1 bytes from index 0",
+        "08: broken broken-picture",
+        "00: duplicate-key: the tar has this key before",
+        "09: bad-record: its .json: EOF while parsing an object at line 1 column 1",
+    ];
+    assert_eq!(told(&folder, "a.tar"), wanted);
+    let cut = told(&folder, "b.tar");
+    assert!(
+        cut.last()
+            .is_some_and(|last| last.contains("truncated: the tar ends early, near byte")),
+        "{cut:?}"
+    );
+    assert_eq!(open(&folder, "").n_units(), 2);
+    assert_eq!(open(&folder, "*.tar").n_units(), 2);
+}
+
+#[test]
+fn indexes_name_pictures_elsewhere() {
+    let (a, b) = (png(1), png(2));
+    let coco = br#"{"images": [{"id": 7, "file_name": "a.png"}, {"id": 8, "file_name": "../b.png"}, {"id": 9, "file_name": "none.png"}, {"id": 10, "file_name": "a.png"}],
+        "annotations": [{"id": 70, "image_id": 7, "caption": "one"}, {"id": 71, "image_id": 7, "caption": " "}, {"id": 72, "image_id": 7, "caption": "two"},
+        {"id": 80, "image_id": 8, "caption": "x"}, {"id": 90, "image_id": 9, "caption": "x"}]}"#;
+    let folder = folder(&[
+        ("pictures/a.png", &a),
+        ("pictures/000000002.jpg", &b),
+        ("pictures/00000/000000003.png", &b),
+        ("captions.json", coco),
+        ("cc3m.tsv", b"a red cat\thttps://x.y/z/a.png?w=3\nno tab\nnumbered\thttps://x.y/other\nalso\thttps://x.y/q.jpg\n\xff\ta.png\nclimbs\t../a.png\n"),
+        ("cc12m.tsv", b"a.png\ta cat.jpg of yours\na.png\t \n"),
+    ]);
+    assert_eq!(
+        told(&folder, "captions.json"),
+        [
+            "7: 70=one | 72=two [1, 0, 9]",
+            "8: unsafe-path: \"../b.png\" leads out of /pictures",
+            "9: 90=x no-picture",
+            "10: no-caption: no caption",
+        ]
+    );
+    assert_eq!(
+        told(&folder, "cc3m.tsv"),
+        [
+            "0: a red cat [1, 0, 9]",
+            "1: bad-record: no tab",
+            "2: numbered [2, 0, 9]",
+            "3: also [2, 0, 9]",
+            "4: not-utf8: a line in another encoding",
+            "5: unsafe-path: \"../a.png\" leads out of /pictures",
+        ]
+    );
+    assert_eq!(
+        told(&folder, "cc12m.tsv"),
+        [
+            "0: a cat.jpg of yours [1, 0, 9]",
+            "1: no-caption: an empty caption"
+        ]
+    );
+}
+
+#[test]
+fn folders_have_texts_beside_or_a_table() {
+    let a = png(1);
+    let beside = folder(&[
+        ("b/x.png", &a),
+        ("b/x.txt", b"in a folder"),
+        ("a.png", &a),
+        ("a.txt", b"a \x07 bell"),
+        ("c.png", &a),
+    ]);
+    let found = told(&beside, "");
+    assert_eq!(
+        found[..2],
+        ["a.png: a bell [1, 0, 9]", "b/x.png: in a folder [1, 0, 9]"]
+    );
+    assert!(
+        found[2].starts_with("c.png: no-caption: no such file"),
+        "{found:?}"
+    );
+    let lines = b"{\"file_name\": \"x.png\", \"text\": \"one\"}\n\n{\"file_name\": \"x.png\", \"caption\": [\"two\", \"three\"]}\n";
+    let jsonl = folder(&[("x.png", &a), ("metadata.jsonl", lines)]);
+    assert_eq!(
+        told(&jsonl, ""),
+        ["x.png: one [1, 0, 9]", "x.png: two | three [1, 0, 9]"]
+    );
+    let csv = folder(&[
+        ("x.png", &a),
+        ("list.csv", b"n,Image,Caption\n1,x.png,\"a, b\"\n2,x.png\n"),
+    ]);
+    assert_eq!(
+        told(&csv, ""),
+        ["x.png: a, b [1, 0, 9]", "x.png: no-caption: no caption"]
+    );
+}
+
+#[test]
+fn parquet_holds_pictures_and_embeddings_have_captions() {
+    let rows = parquet_file(
+        ROWS,
+        &[
+            vec![png(1), b"no".to_vec()],
+            vec![b"one".to_vec(), b"two".to_vec()],
+        ],
+    );
+    let data = folder(&[("train-0.parquet", &rows)]);
+    assert_eq!(told(&data, ""), ["0: one [1, 0, 9]", "1: two broken-picture"]);
+    let half: Vec<u8> = [1.0f32, 2.0, 3.0, f32::NAN]
+        .iter()
+        .flat_map(|&v| half::f16::from_f32(v).to_le_bytes())
+        .collect();
+    let captions =
+        |texts: &[&str]| parquet_file(TEXTS, &[texts.iter().map(|t| t.as_bytes().to_vec()).collect()]);
+    let single: Vec<u8> = [4.0f32, 5.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+    let retrieved = folder(&[
+        ("img_emb/img_emb_0.npy", &npy("<f2", 2, 2, &half)),
+        ("metadata/metadata_0.parquet", &captions(&["one", "two"])),
+        ("img_emb/img_emb_1.npy", &npy("<f4", 1, 2, &single)),
+        ("metadata/metadata_1.parquet", &captions(&["three"])),
+    ]);
+    assert_eq!(
+        told(&retrieved, ""),
+        [
+            "0: one [1.0, 2.0]",
+            "1: bad-record: a value that is not finite",
+            "0: three [4.0, 5.0]"
+        ]
+    );
+}
+
+#[test]
+fn pictures_are_decoded_within_limits() {
+    let decode = |bytes: Vec<u8>| Picture::Encoded(bytes).decode(&PictureLimits::default());
+    // A PNG that says it has 30,000 x 30,000 pixels, in 57 bytes.
+    let mut bomb = b"\x89PNG\r\n\x1a\n".to_vec();
+    let mut header = b"IHDR".to_vec();
+    header.extend(30_000u32.to_be_bytes());
+    header.extend(30_000u32.to_be_bytes());
+    header.extend([8, 2, 0, 0, 0]);
+    bomb.extend(13u32.to_be_bytes());
+    bomb.extend(&header);
+    let crc = header.iter().fold(u32::MAX, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| {
+            if crc & 1 == 1 {
+                0xEDB8_8320 ^ (crc >> 1)
+            } else {
+                crc >> 1
+            }
+        })
+    });
+    bomb.extend((!crc).to_be_bytes());
+    bomb.extend(b"\0\0\0\0IDAT\x35\xaf\x06\x1e");
+    let (reason, detail) = decode(bomb).expect_err("refused");
+    assert_eq!(reason, RejectReason::TooLarge, "{detail}");
+    assert_eq!(detail, "30000 x 30000; at most 100000000 pixels, 16384 a side");
+
+    let cmyk = decode(include_bytes!("cmyk.jpg").to_vec()).expect("cyan and yellow");
+    let near = |x: u32, wanted: [u8; 3]| {
+        let found = cmyk.get_pixel(x, 5).0;
+        assert!(
+            found.iter().zip(wanted).all(|(a, b)| a.abs_diff(b) < 12),
+            "{found:?} where {wanted:?} should be"
+        );
+    };
+    near(2, [0, 255, 255]);
+    near(13, [255, 255, 0]);
+
+    let deep = image::ImageBuffer::from_pixel(9, 9, image::Rgb([65535u16, 0, 32768]));
+    let deep = decode(encoded(DynamicImage::ImageRgb16(deep), ImageFormat::Png)).expect("16 bits");
+    assert_eq!(deep.get_pixel(0, 0).0, [255, 0, 128]);
+    let clear = image::RgbaImage::from_pixel(9, 9, image::Rgba([7, 8, 9, 0]));
+    let clear = decode(encoded(DynamicImage::ImageRgba8(clear), ImageFormat::Png)).expect("alpha");
+    assert_eq!(clear.get_pixel(0, 0).0, [7, 8, 9]);
+    let grey = DynamicImage::ImageLuma8(image::GrayImage::from_pixel(9, 9, image::Luma([77])));
+    for format in [ImageFormat::Png, ImageFormat::WebP] {
+        assert_eq!(
+            decode(encoded(grey.clone(), format))
+                .expect("grey")
+                .get_pixel(0, 0)
+                .0,
+            [77; 3]
+        );
+    }
+    let speck = DynamicImage::ImageRgb8(RgbImage::new(7, 99));
+    assert_eq!(
+        decode(encoded(speck, ImageFormat::Png)).expect_err("small").0,
+        RejectReason::TooSmall
+    );
+    let mut cut = png(3);
+    cut.truncate(cut.len() - 20);
+    assert_eq!(decode(cut).expect_err("cut").0, RejectReason::BrokenPicture);
+    let few = PictureLimits {
+        max_bytes: 10,
+        ..PictureLimits::default()
+    };
+    assert_eq!(
+        Picture::Encoded(png(3)).decode(&few).expect_err("large").0,
+        RejectReason::TooLarge
+    );
+}
+
+#[test]
+fn captions_are_cleaned() {
+    let clean = |text: &str| caption::clean(text).map_err(|(reason, _)| reason);
+    assert_eq!(
+        clean("\u{feff} a\u{0}\r\n red\u{85}cat  "),
+        Ok("a red cat".into())
+    );
+    assert_eq!(clean(" \t "), Err(RejectReason::NoCaption));
+    assert_eq!(clean(&"x".repeat(65_537)), Err(RejectReason::CaptionTooLong));
+    assert_eq!(clean(&"x ".repeat(32_768)).map(|t| t.len()), Ok(65_535));
+}
+
+#[test]
+fn worlds_have_queries() {
+    let open = |place: &str| Source::open(place, &SourceOptions::default());
+    let source = open("world:shapes?n=1200&seed=4&holes=false&captions=rich").expect("a world");
+    assert_eq!(
+        (source.n_units(), source.n_records(), source.format()),
+        (2, Some(1200), Format::World)
+    );
+    assert_eq!(source.unit(1).expect("a unit").count(), 200);
+    for (place, wanted) in [
+        ("world:mars", "world:mars: expected one of emoji, shapes"),
+        (
+            "world:emoji?n=0",
+            "world:emoji?n=0: `n`: expected a number above 0, found \"0\"",
+        ),
+        (
+            "world:emoji?m=1",
+            "world:emoji?m=1: unknown key `m`: expected n, seed, holes, bias or captions",
+        ),
+    ] {
+        assert_eq!(open(place).expect_err(place).to_string(), wanted);
+    }
+}
+
+/// What each format looks like when nothing is wrong, to be damaged.
+fn sound() -> Vec<(&'static str, Vec<u8>)> {
+    let info: &[u8] = br#"{"caption": "x", "status": "success"}"#;
+    vec![
+        ("a.tar", tar(&[("0.png", &png(1)), ("0.txt", b"a cat"), ("1.json", info), ("1.png", &png(2))])),
+        ("a.tsv", b"a cat\tx.png\na dog\tx.png\n".to_vec()),
+        ("a.json", br#"{"images": [{"id": 1, "file_name": "x.png"}], "annotations": [{"id": 1, "image_id": 1, "caption": "x"}]}"#.to_vec()),
+        ("metadata.jsonl", b"{\"file_name\": \"x.png\", \"text\": \"one\"}\n".to_vec()),
+        ("a.csv", b"file,caption\nx.png,a cat\n".to_vec()),
+        ("a.parquet", parquet_file(ROWS, &[vec![png(1)], vec![b"one".to_vec()]])),
+        ("img_emb/img_emb_0.npy", npy("<f4", 2, 1, &[0; 8])),
+        ("x.png", png(4)),
+        ("x.jpg", include_bytes!("cmyk.jpg").to_vec()),
+    ]
+}
+
+/// Reads whatever is there to the end.
+fn read(name: &str, bytes: &[u8]) {
+    let captions = || parquet_file(TEXTS, &[vec![b"a".to_vec(), b"b".to_vec()]]);
+    if name.starts_with("x.") {
+        let _ = Picture::Encoded(bytes.to_vec()).decode(&PictureLimits::default());
+        return;
+    }
+    let folder = folder(&[(name, bytes), ("pictures/x.png", b"x")]);
+    let mut place = folder.path().join(name);
+    if name.starts_with("img_emb") {
+        std::fs::create_dir(folder.path().join("metadata")).expect("a folder");
+        std::fs::write(folder.path().join("metadata/metadata_0.parquet"), captions()).expect("written");
+        place = folder.path().to_path_buf();
+    }
+    let options = SourceOptions {
+        images: Some(folder.path().join("pictures")),
+        ..SourceOptions::default()
+    };
+    let Ok(source) = Source::open(&place.to_string_lossy(), &options) else {
+        return;
+    };
+    for unit in 0..source.n_units() {
+        let Ok(items) = source.unit(unit) else { continue };
+        for item in items.take(100) {
+            assert!(!tell(item).is_empty());
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn damaged_files_never_panic(
+        which in 0usize..9, damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        cut in any::<prop::sample::Index>(), truncate: bool,
+    ) {
+        let (name, mut bytes) = sound().swap_remove(which);
+        for (place, value) in damage {
+            let place = place.index(bytes.len());
+            bytes[place] = value;
+        }
+        if truncate {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        read(name, &bytes);
+    }
+
+    #[test]
+    fn noise_never_panics(which in 0usize..9, bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+        let (name, _) = sound().swap_remove(which);
+        read(name, &bytes);
+    }
+}

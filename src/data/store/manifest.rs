@@ -1,0 +1,186 @@
+//! What a store says of itself.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The version of the format that this code writes and reads.
+pub(super) const VERSION: u32 = 1;
+
+/// How values are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoreDtype {
+    /// Half precision: what CLIP embeddings are computed in elsewhere.
+    F16,
+    /// Single precision.
+    F32,
+}
+
+impl StoreDtype {
+    /// Bytes of a value.
+    pub fn size(self) -> usize {
+        match self {
+            Self::F16 => 2,
+            Self::F32 => 4,
+        }
+    }
+}
+
+/// Whether the text tower's hidden states are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hidden {
+    /// They are: training needs no CLIP.
+    Stored,
+    /// They are not: training runs the text tower. Most of a store are hidden states.
+    None,
+}
+
+/// What z_x is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// CLIP's image embedding as it comes out: what priors predict (paper, Eq. 3).
+    Raw,
+    /// Of length 1.
+    L2,
+}
+
+/// The CLIP behind the embeddings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Encoder {
+    /// Hash over its files, see [`crate::data::encode::clip_hash`].
+    pub clip: String,
+    /// Where it was.
+    pub dir: String,
+    /// d_clip.
+    pub d_clip: usize,
+    /// Tokens of a caption at most.
+    pub n_text: usize,
+    /// The temperature it was trained to, if it tells.
+    pub tau: Option<f64>,
+}
+
+/// What an encoding was asked for. Two encodings with the same settings write the same shards.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Of the format.
+    pub version: u32,
+    /// The CLIP.
+    pub encoder: Encoder,
+    /// How values are kept.
+    pub dtype: StoreDtype,
+    /// Whether hidden states are.
+    pub hidden: Hidden,
+    /// What z_x is.
+    pub target: Target,
+    /// Where the pairs came from.
+    pub source: String,
+    /// Hash of what identifies the source.
+    pub source_identity: String,
+    /// Units of the source.
+    pub n_units: usize,
+    /// Records of a shard at most.
+    pub chunk: usize,
+    /// Which part of how many this is: units whose number leaves `part.0` when divided by `part.1`.
+    pub part: (usize, usize),
+}
+
+impl Settings {
+    /// The first setting in which `other` differs, with both values; where CLIP was does not count.
+    pub(super) fn difference(&self, other: &Self) -> Option<(String, String, String)> {
+        let flat = |settings: &Self| -> BTreeMap<String, String> {
+            let mut settings = settings.clone();
+            settings.encoder.dir.clear();
+            match serde_json::to_value(settings) {
+                Ok(serde_json::Value::Object(map)) => {
+                    map.into_iter().map(|(k, v)| (k, v.to_string())).collect()
+                }
+                _ => BTreeMap::new(),
+            }
+        };
+        let (ours, theirs) = (flat(self), flat(other));
+        ours.into_iter()
+            .find(|(key, value)| theirs.get(key) != Some(value))
+            .map(|(key, value)| {
+                let other = theirs.get(&key).cloned().unwrap_or_default();
+                (key, value, other)
+            })
+    }
+}
+
+/// A shard.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShardInfo {
+    /// The file, from the store's folder.
+    pub file: String,
+    /// The unit of the source.
+    pub unit: usize,
+    /// Which chunk of the unit.
+    pub chunk: usize,
+    /// Pictures.
+    pub n_pictures: usize,
+    /// Captions.
+    pub n_captions: usize,
+    /// Tokens of all captions.
+    pub n_tokens: usize,
+    /// Size of the file.
+    pub bytes: u64,
+    /// Its hash.
+    pub sha256: String,
+}
+
+/// A pair that could not be used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejected {
+    /// Its id, as far as it has one.
+    pub id: String,
+    /// File and entry or line.
+    pub place: String,
+    /// Why, as a word to count by.
+    pub reason: String,
+    /// Why, in words.
+    pub detail: String,
+}
+
+/// `store.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// How it was made. `part` is that of the whole: (0, 1).
+    pub settings: Settings,
+    /// Pictures.
+    pub n_pictures: usize,
+    /// Captions.
+    pub n_captions: usize,
+    /// Tokens of all captions.
+    pub n_tokens: usize,
+    /// Pairs that could not be used, by reason.
+    pub rejects: BTreeMap<String, usize>,
+    /// Mean of z_x over the pictures, `[d_clip]`.
+    pub mean: Vec<f32>,
+    /// Standard deviation (biased), `[d_clip]`.
+    pub std: Vec<f32>,
+    /// Mean norm of z_x.
+    pub norm_x: f64,
+    /// Mean norm of z_y.
+    pub norm_y: f64,
+    /// In the order in which pictures and captions are numbered.
+    pub shards: Vec<ShardInfo>,
+}
+
+impl Manifest {
+    /// d_clip.
+    pub fn d_clip(&self) -> usize {
+        self.settings.encoder.d_clip
+    }
+
+    /// Whether hidden states are in the store.
+    pub fn hidden_stored(&self) -> bool {
+        self.settings.hidden == Hidden::Stored
+    }
+}

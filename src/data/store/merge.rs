@@ -1,0 +1,117 @@
+//! One store from the parts that several machines have written.
+
+use std::path::{Path, PathBuf};
+
+use super::shard::Shard;
+use super::write::write_manifest;
+use super::{EMPTY, Lock, MANIFEST, Manifest, Settings, Store, StoreError};
+use crate::files;
+
+/// The folder of part `i` (from 0) of `n` in a store's folder.
+pub fn part_dir(store: &Path, i: usize, n: usize) -> PathBuf {
+    store.join(format!("part-{i:03}-of-{n:03}"))
+}
+
+/// What [`merge`] made.
+#[derive(Debug)]
+pub struct Merged {
+    /// The new manifest.
+    pub manifest: Manifest,
+    /// Parts it was made of.
+    pub n_parts: usize,
+}
+
+/// Checks that the parts in `dir` are all there, whole and of one kind, and writes the manifest of a store that reads their shards where they lie.
+///
+/// # Errors
+/// [`StoreError`] naming the part that is missing, not finished, of other settings or changed since.
+pub fn merge(dir: &Path) -> Result<Merged, StoreError> {
+    let wrong = |reason: String| StoreError::Parts {
+        dir: dir.to_path_buf(),
+        reason,
+    };
+    let folders = files::list_folders(dir)?;
+    let named = |folder: &PathBuf| -> Option<(usize, usize)> {
+        let name = folder.file_name()?.to_str()?.strip_prefix("part-")?;
+        let (i, n) = name.split_once("-of-")?;
+        Some((i.parse().ok()?, n.parse().ok()?))
+    };
+    let found: Vec<(usize, usize)> = folders.iter().filter_map(named).collect();
+    let Some(&(_, n)) = found.first() else {
+        return Err(wrong("no parts: expected folders such as part-000-of-004".into()));
+    };
+    if let Some((i, other)) = found.iter().find(|(_, other)| *other != n) {
+        return Err(wrong(format!(
+            "parts of {n} and of {other} (part {i}): expected those of one encoding"
+        )));
+    }
+    let missing: Vec<String> = (0..n)
+        .filter(|i| !found.contains(&(*i, n)))
+        .map(|i| format!("{i}/{n}"))
+        .collect();
+    if !missing.is_empty() {
+        return Err(wrong(format!("part {} is missing", missing.join(", "))));
+    }
+    let _lock = Lock::take(dir)?;
+    let parts = (0..n)
+        .map(|i| Store::open(&part_dir(dir, i, n)))
+        .collect::<Result<Vec<_>, _>>()?;
+    let whole = |store: &Store| Settings {
+        part: (0, 1),
+        ..store.manifest().settings.clone()
+    };
+    let settings = whole(&parts[0]);
+    for (i, part) in parts.iter().enumerate() {
+        if part.manifest().settings.part != (i, n) {
+            let (a, b) = part.manifest().settings.part;
+            return Err(wrong(format!("part {i}/{n} says that it is part {a}/{b}")));
+        }
+        if let Some((key, one, other)) = settings.difference(&whole(part)) {
+            return Err(wrong(format!(
+                "parts 0/{n} and {i}/{n} differ in `{key}`: {one} and {other}"
+            )));
+        }
+        part.verify()?;
+    }
+    let mut shards: Vec<(usize, usize, String)> = Vec::new();
+    let mut rejects = Vec::new();
+    for (i, part) in parts.iter().enumerate() {
+        let folder = part_dir(dir, i, n);
+        let name = folder
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        shards.extend(
+            part.shards()
+                .iter()
+                .map(|s| (s.unit, s.chunk, format!("{name}/{}", s.file))),
+        );
+    }
+    shards.sort();
+    for (_, _, file) in &shards {
+        rejects.extend(Shard::header(&dir.join(file))?.rejects);
+    }
+    let units = shards
+        .iter()
+        .map(|s| s.0)
+        .collect::<std::collections::BTreeSet<_>>();
+    if units.len() != settings.n_units {
+        return Err(wrong(format!(
+            "{} units of {} of the source",
+            units.len(),
+            settings.n_units
+        )));
+    }
+    files::write_atomic(dir.join(EMPTY), &files::read(part_dir(dir, 0, n).join(EMPTY))?)?;
+    if dir.join(MANIFEST).is_file() {
+        // Made again from the same parts it is the same; made from others it must not survive a failure.
+        std::fs::remove_file(dir.join(MANIFEST)).map_err(|source| crate::files::FileError::Io {
+            action: "remove",
+            path: dir.join(MANIFEST),
+            source,
+        })?;
+    }
+    let manifest = write_manifest(dir, &settings, shards, &rejects)?;
+    Ok(Merged { manifest, n_parts: n })
+}

@@ -1,0 +1,130 @@
+//! Encoded pairs on disk: raw embeddings of pictures and captions, in shards that are mapped into memory.
+//!
+//! ```text
+//! STORE/store.json                      what is in it, and the hash of every shard; written last
+//!       shards/00007-002.safetensors    the third chunk of the source's unit 7
+//!       empty.safetensors               the caption "", which stands for no condition
+//!       rejects.jsonl                   pairs that could not be used, and why
+//! ```
+//!
+//! A shard holds `z_x` `[pictures, d_clip]`, `z_y` `[captions, d_clip]`, the captions' token `ids` end to end without padding, and, if they are
+//! stored, the text tower's `hidden` states `[tokens, d_clip]` in the same order; captions lie by picture. `*_offsets` say where each begins and
+//! ends. Values are f16 or f32, never normalised unless the manifest says so.
+
+mod lock;
+mod manifest;
+mod merge;
+mod read;
+mod shard;
+mod write;
+
+use std::path::{Path, PathBuf};
+
+pub use lock::Lock;
+pub use manifest::{Encoder, Hidden, Manifest, Rejected, Settings, ShardInfo, StoreDtype, Target};
+pub use merge::{Merged, merge, part_dir};
+pub use read::{Caption, Store};
+pub use shard::{Chunk, ShardHeader};
+pub use write::Writer;
+
+use crate::files::FileError;
+use crate::weights::WeightsError;
+
+/// A store that cannot be read, written or merged.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A shard's header.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// There is no manifest.
+    #[error("{dir} is no finished store: it has no store.json{hint}")]
+    NotFinished {
+        /// The folder.
+        dir: PathBuf,
+        /// What is there in its place.
+        hint: String,
+    },
+    /// A file says something else than it has to.
+    #[error("{path}: `{key}`: expected {expected}, found {found}")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What of it.
+        key: String,
+        /// What it should be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// The folder belongs to an encoding with other settings.
+    #[error(
+        "{dir} was begun with another `{key}`: {there}, not {here}; give another folder, or remove this one"
+    )]
+    Begun {
+        /// The folder.
+        dir: PathBuf,
+        /// The setting.
+        key: String,
+        /// Its value there.
+        there: String,
+        /// Its value now.
+        here: String,
+    },
+    /// Another process writes.
+    #[error("{dir} is being written by process {pid}")]
+    Busy {
+        /// The folder.
+        dir: PathBuf,
+        /// The process.
+        pid: String,
+    },
+    /// Embeddings of another CLIP.
+    #[error(
+        "{dir} was encoded by another CLIP: expected the one with hash {expected}, found {found} ({name})"
+    )]
+    OtherClip {
+        /// The store.
+        dir: PathBuf,
+        /// The hash wanted.
+        expected: String,
+        /// The store's.
+        found: String,
+        /// Where the store's CLIP was.
+        name: String,
+    },
+    /// Parts do not make a whole.
+    #[error("{dir}: {reason}")]
+    Parts {
+        /// The folder.
+        dir: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl StoreError {
+    fn content(path: &Path, key: impl Into<String>, expected: impl ToString, found: impl ToString) -> Self {
+        Self::Content {
+            path: path.to_path_buf(),
+            key: key.into(),
+            expected: expected.to_string(),
+            found: found.to_string(),
+        }
+    }
+}
+
+/// Name of the manifest.
+pub const MANIFEST: &str = "store.json";
+/// Name of the settings of an encoding that is not finished.
+pub const SETTINGS: &str = "encode.json";
+/// Folder of the shards.
+const SHARDS: &str = "shards";
+/// The caption "".
+const EMPTY: &str = "empty.safetensors";
+/// Pairs that could not be used.
+const REJECTS: &str = "rejects.jsonl";
+/// How temporary files begin, see [`crate::files`].
+const TEMPORARY: &str = ".tmp-";

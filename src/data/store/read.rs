@@ -1,0 +1,254 @@
+//! Reading a finished store.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use super::manifest::VERSION;
+use super::shard::Shard;
+use super::{EMPTY, MANIFEST, Manifest, SETTINGS, ShardInfo, StoreError};
+use crate::files;
+use crate::weights::read_json;
+
+/// A caption, in memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Caption {
+    /// `[d_clip]`
+    pub z_y: Vec<f32>,
+    /// Token ids without padding.
+    pub ids: Vec<u16>,
+    /// `[tokens, d_clip]`; empty where hidden states are not stored.
+    pub hidden: Vec<f32>,
+}
+
+/// A finished store. Pictures and captions are numbered through all shards, in the manifest's order; captions lie by picture.
+#[derive(Debug)]
+pub struct Store {
+    dir: PathBuf,
+    manifest: Manifest,
+    shards: Vec<Shard>,
+    /// Where each shard's pictures and captions begin.
+    first: Vec<(usize, usize)>,
+    empty: Caption,
+}
+
+impl Store {
+    /// Opens a store: its manifest, and every shard's size and offsets. Hashes are for [`Store::verify`].
+    ///
+    /// # Errors
+    /// [`StoreError`], naming file and key.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let path = dir.join(MANIFEST);
+        if !path.is_file() {
+            return Err(not_finished(dir));
+        }
+        let manifest: Manifest = read_json(&path)?;
+        let (d, version) = (manifest.d_clip(), manifest.settings.version);
+        if version != VERSION {
+            return Err(StoreError::content(&path, "version", VERSION, version));
+        }
+        for (key, n) in [("mean", manifest.mean.len()), ("std", manifest.std.len())] {
+            if n != d || d == 0 {
+                return Err(StoreError::content(&path, key, format!("{d} values, above 0"), n));
+            }
+        }
+        let (mut shards, mut first, mut end) = (Vec::new(), Vec::new(), (0, 0));
+        for info in &manifest.shards {
+            let file = dir.join(&info.file);
+            let bytes = std::fs::metadata(&file).map(|m| m.len()).ok();
+            if bytes != Some(info.bytes) {
+                let found = bytes.map_or_else(|| "no such file".into(), |n| format!("{n} bytes"));
+                return Err(StoreError::content(
+                    &file,
+                    "size",
+                    format!("{} bytes", info.bytes),
+                    found,
+                ));
+            }
+            let (_, shard) = Shard::open(&file, d)?;
+            let counts = [shard.n_pictures, shard.n_captions, shard.n_tokens];
+            let wanted = [info.n_pictures, info.n_captions, info.n_tokens];
+            if counts != wanted {
+                let key = "pictures, captions, tokens";
+                return Err(StoreError::content(
+                    &file,
+                    key,
+                    format!("{wanted:?}"),
+                    format!("{counts:?}"),
+                ));
+            }
+            if manifest.hidden_stored() && !shard.has_hidden() {
+                return Err(StoreError::content(&file, "hidden", "a tensor", "none"));
+            }
+            first.push(end);
+            end = (end.0 + shard.n_pictures, end.1 + shard.n_captions);
+            shards.push(shard);
+        }
+        if end != (manifest.n_pictures, manifest.n_captions) {
+            let wanted = format!("{:?}", (manifest.n_pictures, manifest.n_captions));
+            return Err(StoreError::content(
+                &path,
+                "n_pictures, n_captions",
+                format!("{end:?}, the sum over the shards"),
+                wanted,
+            ));
+        }
+        let empty = read_empty(dir, &manifest)?;
+        Ok(Self {
+            dir: dir.to_path_buf(),
+            manifest,
+            shards,
+            first,
+            empty,
+        })
+    }
+
+    /// Reads every shard and compares its hash.
+    ///
+    /// # Errors
+    /// [`StoreError::Content`] with the first shard that differs.
+    pub fn verify(&self) -> Result<(), StoreError> {
+        for info in &self.manifest.shards {
+            let file = self.dir.join(&info.file);
+            let found = files::sha256_file(&file)?;
+            if found != info.sha256 {
+                return Err(StoreError::content(&file, "sha256", &info.sha256, found));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the store's embeddings are those of the CLIP with this hash.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherClip`].
+    pub fn expect_clip(&self, hash: &str) -> Result<(), StoreError> {
+        let encoder = &self.manifest.settings.encoder;
+        if encoder.clip == hash {
+            return Ok(());
+        }
+        Err(StoreError::OtherClip {
+            dir: self.dir.clone(),
+            expected: hash.to_owned(),
+            found: encoder.clip.clone(),
+            name: encoder.dir.clone(),
+        })
+    }
+
+    /// What it says of itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Its shards.
+    pub fn shards(&self) -> &[ShardInfo] {
+        &self.manifest.shards
+    }
+
+    /// Pictures.
+    pub fn n_pictures(&self) -> usize {
+        self.manifest.n_pictures
+    }
+
+    /// Captions.
+    pub fn n_captions(&self) -> usize {
+        self.manifest.n_captions
+    }
+
+    /// The caption "".
+    pub fn empty(&self) -> &Caption {
+        &self.empty
+    }
+
+    /// The captions of a picture. This and the following panic for numbers out of range.
+    pub fn captions_of(&self, picture: usize) -> Range<usize> {
+        let (shard, picture, first) = self.picture(picture);
+        let Range { start, end } = shard.captions_of(picture);
+        first + start..first + end
+    }
+
+    /// Appends z_x of a picture, `[d_clip]`.
+    pub fn z_x(&self, picture: usize, out: &mut Vec<f32>) {
+        let (shard, picture, _) = self.picture(picture);
+        shard.z_x(picture, out);
+    }
+
+    /// The id that a picture has in its source.
+    pub fn picture_id(&self, picture: usize) -> String {
+        let (shard, picture, _) = self.picture(picture);
+        shard.picture_id(picture)
+    }
+
+    /// Appends z_y of a caption, `[d_clip]`.
+    pub fn z_y(&self, caption: usize, out: &mut Vec<f32>) {
+        let (shard, caption) = self.caption(caption);
+        shard.z_y(caption, out);
+    }
+
+    /// Token ids of a caption, without padding.
+    pub fn ids(&self, caption: usize) -> Vec<u16> {
+        let (shard, caption) = self.caption(caption);
+        shard.ids(caption)
+    }
+
+    /// How many they are.
+    pub fn n_ids(&self, caption: usize) -> usize {
+        let (shard, caption) = self.caption(caption);
+        shard.n_ids(caption)
+    }
+
+    /// Appends the hidden states of a caption, `[tokens, d_clip]`; false where they are not stored.
+    pub fn hidden(&self, caption: usize, out: &mut Vec<f32>) -> bool {
+        let (shard, caption) = self.caption(caption);
+        shard.hidden(caption, out)
+    }
+
+    /// The shard of a picture, its number there, and the first caption of the shard.
+    fn picture(&self, picture: usize) -> (&Shard, usize, usize) {
+        let i = self.first.partition_point(|first| first.0 <= picture) - 1;
+        (&self.shards[i], picture - self.first[i].0, self.first[i].1)
+    }
+
+    fn caption(&self, caption: usize) -> (&Shard, usize) {
+        let i = self.first.partition_point(|first| first.1 <= caption) - 1;
+        (&self.shards[i], caption - self.first[i].1)
+    }
+}
+
+fn read_empty(dir: &Path, manifest: &Manifest) -> Result<Caption, StoreError> {
+    let path = dir.join(EMPTY);
+    let (_, shard) = Shard::open(&path, manifest.d_clip())?;
+    if shard.n_captions != 1 {
+        return Err(StoreError::content(&path, "captions", 1, shard.n_captions));
+    }
+    let mut empty = Caption {
+        z_y: vec![],
+        ids: shard.ids(0),
+        hidden: vec![],
+    };
+    shard.z_y(0, &mut empty.z_y);
+    if !shard.hidden(0, &mut empty.hidden) && manifest.hidden_stored() {
+        return Err(StoreError::content(&path, "hidden", "a tensor", "none"));
+    }
+    Ok(empty)
+}
+
+/// What is there in the place of a finished store.
+fn not_finished(dir: &Path) -> StoreError {
+    let has = |name: &str| dir.join(name).exists();
+    let parts = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let parts = parts
+        .filter(|e| e.file_name().to_string_lossy().starts_with("part-"))
+        .count();
+    let hint = match (dir.is_dir(), parts) {
+        (false, _) => "; there is no such folder".to_owned(),
+        (true, n) if n > 0 => format!(", but {n} parts: `eclipse merge` makes one store of them"),
+        (true, _) if has(SETTINGS) => {
+            "; its encoding was cut short: the same `eclipse encode` command finishes it".to_owned()
+        }
+        (true, _) => "; `eclipse encode` makes one".to_owned(),
+    };
+    StoreError::NotFinished {
+        dir: dir.to_path_buf(),
+        hint,
+    }
+}

@@ -1,0 +1,295 @@
+//! One shard: what goes into it, and the mapped file.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::Path;
+
+use half::f16;
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use serde::{Deserialize, Serialize};
+
+use super::{Rejected, StoreDtype, StoreError};
+use crate::files;
+use crate::weights::{Checkpoint, StoredTensor};
+
+/// The key of a [`ShardHeader`] in a file's metadata.
+const HEADER: &str = "eclipse";
+
+/// What a shard's file says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardHeader {
+    /// Unit of the source.
+    pub unit: usize,
+    /// Which chunk of it.
+    pub chunk: usize,
+    /// Whether the unit ends here.
+    pub last: bool,
+    /// Hash over the settings of the encoding.
+    pub settings: String,
+    /// Records of the chunk that could not be used.
+    pub rejects: Vec<Rejected>,
+}
+
+/// The values of a shard, on the way to its file.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Chunk {
+    /// `[pictures, d_clip]`
+    pub z_x: Vec<f32>,
+    /// `[captions, d_clip]`
+    pub z_y: Vec<f32>,
+    /// Token ids of all captions, without padding.
+    pub ids: Vec<u16>,
+    /// Where each caption's tokens end.
+    pub id_ends: Vec<usize>,
+    /// `[tokens, d_clip]`, or nothing.
+    pub hidden: Vec<f32>,
+    /// Where each picture's captions end.
+    pub caption_ends: Vec<usize>,
+    /// Ids of the pictures.
+    pub picture_ids: Vec<String>,
+    /// Ids of the captions; empty where the source has none.
+    pub caption_ids: Vec<String>,
+}
+
+impl Chunk {
+    /// Writes the shard to `path`, whole or not at all.
+    pub(super) fn write(
+        &self,
+        path: &Path,
+        d: usize,
+        dtype: StoreDtype,
+        header: &ShardHeader,
+    ) -> Result<(), StoreError> {
+        let float = |values: &[f32]| -> Vec<u8> {
+            match dtype {
+                StoreDtype::F16 => values
+                    .iter()
+                    .flat_map(|&v| f16::from_f32(v).to_le_bytes())
+                    .collect(),
+                StoreDtype::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            }
+        };
+        let kind = match dtype {
+            StoreDtype::F16 => Dtype::F16,
+            StoreDtype::F32 => Dtype::F32,
+        };
+        let offsets = |ends: &[usize]| -> Vec<u8> {
+            let all = std::iter::once(&0).chain(ends);
+            all.flat_map(|&end| (end as u64).to_le_bytes()).collect()
+        };
+        let text = |texts: &[String]| -> (Vec<u8>, Vec<u8>) {
+            let mut end = 0;
+            let ends: Vec<usize> = texts
+                .iter()
+                .map(|t| {
+                    end += t.len();
+                    end
+                })
+                .collect();
+            (texts.concat().into_bytes(), offsets(&ends))
+        };
+        let (n_pictures, n_captions) = (self.caption_ends.len(), self.id_ends.len());
+        let mut tensors: Vec<(&str, Dtype, Vec<usize>, Vec<u8>)> = vec![
+            ("z_x", kind, vec![n_pictures, d], float(&self.z_x)),
+            ("z_y", kind, vec![n_captions, d], float(&self.z_y)),
+            (
+                "ids",
+                Dtype::U16,
+                vec![self.ids.len()],
+                self.ids.iter().flat_map(|id| id.to_le_bytes()).collect(),
+            ),
+            (
+                "id_offsets",
+                Dtype::U64,
+                vec![n_captions + 1],
+                offsets(&self.id_ends),
+            ),
+            (
+                "caption_offsets",
+                Dtype::U64,
+                vec![n_pictures + 1],
+                offsets(&self.caption_ends),
+            ),
+        ];
+        if !self.hidden.is_empty() {
+            tensors.push(("hidden", kind, vec![self.ids.len(), d], float(&self.hidden)));
+        }
+        for (name, ends, ids) in [
+            ("picture_ids", "picture_id_offsets", &self.picture_ids),
+            ("caption_ids", "caption_id_offsets", &self.caption_ids),
+        ] {
+            let (bytes, offsets) = text(ids);
+            tensors.push((name, Dtype::U8, vec![bytes.len()], bytes));
+            tensors.push((ends, Dtype::U64, vec![ids.len() + 1], offsets));
+        }
+        let broken = |e: &dyn std::fmt::Display| StoreError::content(path, "tensors", "a shard", e);
+        let views = tensors
+            .iter()
+            .map(|(name, kind, shape, bytes)| Ok((*name, TensorView::new(*kind, shape.clone(), bytes)?)))
+            .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
+            .map_err(|e| broken(&e))?;
+        let header = serde_json::to_string(header).map_err(|e| broken(&e))?;
+        let metadata = HashMap::from([(HEADER.to_owned(), header)]);
+        let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| broken(&e))?;
+        Ok(files::write_atomic(path, &bytes)?)
+    }
+}
+
+/// A shard's file, mapped.
+#[derive(Debug)]
+pub(super) struct Shard {
+    d: usize,
+    z_x: StoredTensor,
+    z_y: StoredTensor,
+    ids: StoredTensor,
+    hidden: Option<StoredTensor>,
+    id_offsets: StoredTensor,
+    caption_offsets: StoredTensor,
+    picture_ids: (StoredTensor, StoredTensor),
+    pub(super) n_pictures: usize,
+    pub(super) n_captions: usize,
+    pub(super) n_tokens: usize,
+}
+
+impl Shard {
+    /// The header of the shard at `path`.
+    pub(super) fn header(path: &Path) -> Result<ShardHeader, StoreError> {
+        Self::header_of(&Checkpoint::open(path)?, path)
+    }
+
+    fn header_of(file: &Checkpoint, path: &Path) -> Result<ShardHeader, StoreError> {
+        let text = file.metadata().get(HEADER).map_or("", String::as_str);
+        serde_json::from_str(text)
+            .map_err(|e| StoreError::content(path, HEADER, "the header of a shard in the metadata", e))
+    }
+
+    /// Opens and checks sizes and offsets, so that nothing in it can be out of range later.
+    pub(super) fn open(path: &Path, d: usize) -> Result<(ShardHeader, Self), StoreError> {
+        let file = Checkpoint::open(path)?;
+        let header = Self::header_of(&file, path)?;
+        let tensor = |name: &str| -> Result<StoredTensor, StoreError> {
+            let found = file.tensors().get(name).cloned();
+            found.ok_or_else(|| StoreError::content(path, name, "a tensor", "none"))
+        };
+        let shaped = |name: &str, kinds: &[Dtype], shape: &[usize]| -> Result<StoredTensor, StoreError> {
+            let tensor = tensor(name)?;
+            if tensor.shape == shape && kinds.contains(&tensor.dtype) {
+                return Ok(tensor);
+            }
+            let expected = format!("{kinds:?} {shape:?}");
+            Err(StoreError::content(
+                path,
+                name,
+                expected,
+                format!("{:?} {:?}", tensor.dtype, tensor.shape),
+            ))
+        };
+        let floats = [Dtype::F16, Dtype::F32];
+        let rows = |name: &str| tensor(name).map(|t| t.shape.first().copied().unwrap_or(0));
+        let (n_pictures, n_captions, n_tokens) = (rows("z_x")?, rows("z_y")?, rows("ids")?);
+        let offsets = |name: &str, n: usize, end: usize| -> Result<StoredTensor, StoreError> {
+            let tensor = shaped(name, &[Dtype::U64], &[n + 1])?;
+            let all: Vec<u64> = (0..=n).map(|i| u64_at(&tensor, i)).collect();
+            let rise = all.first() == Some(&0) && all.is_sorted() && all.last() == Some(&(end as u64));
+            match rise {
+                true => Ok(tensor),
+                false => Err(StoreError::content(
+                    path,
+                    name,
+                    format!("numbers that rise from 0 to {end}"),
+                    "others",
+                )),
+            }
+        };
+        let hidden = match file.tensors().contains_key("hidden") {
+            true => Some(shaped("hidden", &floats, &[n_tokens, d])?),
+            false => None,
+        };
+        let n_bytes = rows("picture_ids")?;
+        let shard = Self {
+            d,
+            z_x: shaped("z_x", &floats, &[n_pictures, d])?,
+            z_y: shaped("z_y", &floats, &[n_captions, d])?,
+            ids: shaped("ids", &[Dtype::U16], &[n_tokens])?,
+            hidden,
+            id_offsets: offsets("id_offsets", n_captions, n_tokens)?,
+            caption_offsets: offsets("caption_offsets", n_pictures, n_captions)?,
+            picture_ids: (
+                shaped("picture_ids", &[Dtype::U8], &[n_bytes])?,
+                offsets("picture_id_offsets", n_pictures, n_bytes)?,
+            ),
+            n_pictures,
+            n_captions,
+            n_tokens,
+        };
+        Ok((header, shard))
+    }
+
+    pub(super) fn has_hidden(&self) -> bool {
+        self.hidden.is_some() || self.n_tokens == 0
+    }
+
+    pub(super) fn captions_of(&self, picture: usize) -> Range<usize> {
+        let at = |i| u64_at(&self.caption_offsets, i) as usize;
+        at(picture)..at(picture + 1)
+    }
+
+    fn tokens_of(&self, caption: usize) -> Range<usize> {
+        let at = |i| u64_at(&self.id_offsets, i) as usize;
+        at(caption)..at(caption + 1)
+    }
+
+    pub(super) fn n_ids(&self, caption: usize) -> usize {
+        self.tokens_of(caption).len()
+    }
+
+    pub(super) fn z_x(&self, picture: usize, out: &mut Vec<f32>) {
+        floats(&self.z_x, picture * self.d..(picture + 1) * self.d, out);
+    }
+
+    pub(super) fn z_y(&self, caption: usize, out: &mut Vec<f32>) {
+        floats(&self.z_y, caption * self.d..(caption + 1) * self.d, out);
+    }
+
+    pub(super) fn ids(&self, caption: usize) -> Vec<u16> {
+        let Range { start, end } = self.tokens_of(caption);
+        let (ids, _) = self.ids.bytes()[2 * start..2 * end].as_chunks::<2>();
+        ids.iter().map(|&id| u16::from_le_bytes(id)).collect()
+    }
+
+    pub(super) fn hidden(&self, caption: usize, out: &mut Vec<f32>) -> bool {
+        let Range { start, end } = self.tokens_of(caption);
+        match &self.hidden {
+            Some(hidden) => floats(hidden, start * self.d..end * self.d, out),
+            None => return false,
+        }
+        true
+    }
+
+    pub(super) fn picture_id(&self, picture: usize) -> String {
+        let (bytes, offsets) = &self.picture_ids;
+        let at = |i| u64_at(offsets, i) as usize;
+        String::from_utf8_lossy(&bytes.bytes()[at(picture)..at(picture + 1)]).into_owned()
+    }
+}
+
+fn u64_at(tensor: &StoredTensor, i: usize) -> u64 {
+    let (numbers, _) = tensor.bytes().as_chunks::<8>();
+    u64::from_le_bytes(numbers[i])
+}
+
+/// Values `range` of a float tensor.
+fn floats(tensor: &StoredTensor, range: Range<usize>, out: &mut Vec<f32>) {
+    let bytes = tensor.bytes();
+    match tensor.dtype {
+        Dtype::F16 => {
+            let (values, _) = bytes.as_chunks::<2>();
+            out.extend(values[range].iter().map(|&v| f16::from_le_bytes(v).to_f32()));
+        }
+        _ => {
+            let (values, _) = bytes.as_chunks::<4>();
+            out.extend(values[range].iter().map(|&v| f32::from_le_bytes(v)));
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! A store of embeddings as what a prior is trained on.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use burn::prelude::*;
+use rand::RngExt;
+
+use super::examples::{Example, Examples};
+use super::order::Order;
+use super::store::Store;
+use crate::models::clip::TextEncoder;
+use crate::models::clip::tokenizer::Tokens;
+use crate::models::prior::TextCondition;
+use crate::noise::Noise;
+
+/// Streams of a run's seed: which caption a picture shows in a pass. A pass has 2^32 of them.
+const CAPTION_STREAM: u64 = 1 << 62;
+
+/// What of a store makes an example.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Show {
+    /// Each caption, with its picture.
+    EachCaption,
+    /// Each picture, with one of its captions, another one each pass.
+    OneCaption,
+}
+
+/// Some pictures of a store, with their captions.
+pub struct StoredPairs {
+    store: Arc<Store>,
+    show: Show,
+    /// Picture and first caption of each example.
+    examples: Vec<(u32, u32)>,
+    order: Order,
+    /// Makes the hidden states that the store has not.
+    texts: Option<Arc<TextEncoder>>,
+}
+
+impl std::fmt::Debug for StoredPairs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} examples of a store", self.examples.len())
+    }
+}
+
+/// The pictures of a store that are held out: `n_held_out` of `n`, evenly spread.
+fn is_held_out(picture: usize, n: usize, n_held_out: usize) -> bool {
+    (picture + 1) * n_held_out / n > picture * n_held_out / n
+}
+
+impl StoredPairs {
+    /// All pairs of `store`. `texts` is asked for the hidden states where the store has none; it has to be the encoder's own.
+    ///
+    /// # Panics
+    /// If the store has no caption, or neither hidden states nor `texts` are there.
+    pub fn new(store: Arc<Store>, show: Show, texts: Option<Arc<TextEncoder>>) -> Self {
+        Self::of(store, show, texts, |_| true)
+    }
+
+    /// All pairs of `store` but those of `n_held_out` pictures, and these, each with one caption.
+    ///
+    /// # Panics
+    /// As [`StoredPairs::new`]; also if none are held out, or all.
+    pub fn parted(
+        store: Arc<Store>,
+        show: Show,
+        texts: Option<Arc<TextEncoder>>,
+        n_held_out: usize,
+    ) -> (Self, Self) {
+        let n = store.n_pictures();
+        assert!(
+            n_held_out > 0 && n_held_out < n,
+            "{n_held_out} of {n} pictures held out"
+        );
+        (
+            Self::of(store.clone(), show, texts.clone(), |i| {
+                !is_held_out(i, n, n_held_out)
+            }),
+            Self::of(store, Show::OneCaption, texts, |i| is_held_out(i, n, n_held_out)),
+        )
+    }
+
+    fn of(
+        store: Arc<Store>,
+        show: Show,
+        texts: Option<Arc<TextEncoder>>,
+        has: impl Fn(usize) -> bool,
+    ) -> Self {
+        assert!(
+            texts.is_some() || store.manifest().hidden_stored(),
+            "nothing has hidden states"
+        );
+        let (mut examples, mut shards, mut first) = (Vec::new(), Vec::new(), 0);
+        for shard in store.shards() {
+            let before = examples.len();
+            for picture in (first..first + shard.n_pictures).filter(|picture| has(*picture)) {
+                let captions = store.captions_of(picture);
+                let shown = match show {
+                    Show::EachCaption => captions,
+                    Show::OneCaption => captions.start..captions.end.min(captions.start + 1),
+                };
+                examples.extend(shown.map(|caption| (picture as u32, caption as u32)));
+            }
+            first += shard.n_pictures;
+            if examples.len() > before {
+                shards.push(examples.len() - before);
+            }
+        }
+        Self {
+            order: Order::new(shards),
+            store,
+            show,
+            examples,
+            texts,
+        }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Hidden states of captions, zeros after their end, `[n, longest, d_clip]` and the mask `[n, longest]`; `None` is the empty caption.
+    fn states(&self, captions: &[Option<usize>]) -> (Vec<f32>, Vec<f32>, usize) {
+        let (n, d) = (captions.len(), self.d_clip());
+        let length = |caption: &Option<usize>| match caption {
+            Some(caption) => self.store.n_ids(*caption),
+            None => self.store.empty().ids.len(),
+        };
+        let lengths: Vec<usize> = captions.iter().map(length).collect();
+        let longest = lengths.iter().copied().max().unwrap_or(1);
+        let (mut tokens, mut mask) = (
+            Vec::with_capacity(n * longest * d),
+            Vec::with_capacity(n * longest),
+        );
+        let computed = match self.store.manifest().hidden_stored() {
+            true => None,
+            false => Some(self.computed(captions)),
+        };
+        for (row, (caption, length)) in captions.iter().zip(&lengths).enumerate() {
+            match (&computed, caption) {
+                (Some((states, n_text)), _) => {
+                    tokens.extend_from_slice(&states[row * n_text * d..][..length * d])
+                }
+                (None, Some(caption)) => {
+                    self.store.hidden(*caption, &mut tokens);
+                }
+                (None, None) => tokens.extend_from_slice(&self.store.empty().hidden),
+            }
+            tokens.resize((row + 1) * longest * d, 0.0);
+            mask.extend((0..longest).map(|i| f32::from(u8::from(i < *length))));
+        }
+        (tokens, mask, longest)
+    }
+
+    /// Hidden states from the text tower, `[n, n_text, d_clip]`, and n_text.
+    fn computed(&self, captions: &[Option<usize>]) -> (Vec<f32>, usize) {
+        let encoder = self
+            .texts
+            .as_ref()
+            .expect("a store without hidden states comes with an encoder");
+        let tokens: Vec<Tokens> = captions
+            .iter()
+            .map(|caption| {
+                let ids = match caption {
+                    Some(caption) => self.store.ids(*caption),
+                    None => self.store.empty().ids.clone(),
+                };
+                encoder.tokenizer().padded(ids.into_iter().map(u32::from))
+            })
+            .collect();
+        let n_text = tokens.iter().map(|t| t.n_valid).max().unwrap_or(1);
+        let hidden = encoder.encode_first(&tokens, n_text).hidden;
+        (hidden.into_data().iter::<f32>().collect(), n_text)
+    }
+
+    fn rows(&self, n: usize, device: &Device, mut fill: impl FnMut(&mut Vec<f32>)) -> Tensor<2> {
+        let d = self.d_clip();
+        let mut values = Vec::with_capacity(n * d);
+        fill(&mut values);
+        Tensor::from_data(TensorData::new(values, [n, d]), device)
+    }
+}
+
+impl Examples for StoredPairs {
+    fn d_clip(&self) -> usize {
+        self.store.manifest().d_clip()
+    }
+
+    fn order(&self) -> &Order {
+        &self.order
+    }
+
+    fn example(&self, number: usize, pass: usize, seed: u64) -> Example {
+        let (picture, caption) = self.examples[number];
+        let (picture, mut caption) = (picture as usize, caption as usize);
+        if self.show == Show::OneCaption {
+            let captions = self.store.captions_of(picture);
+            if captions.len() > 1 {
+                let stream = CAPTION_STREAM + ((pass as u64) << 32) + picture as u64;
+                caption = Noise::stream(seed, stream).rng().random_range(captions);
+            }
+        }
+        Example { picture, caption }
+    }
+
+    fn z_x(&self, examples: &[Example], device: &Device) -> Tensor<2> {
+        self.rows(examples.len(), device, |values| {
+            examples.iter().for_each(|e| self.store.z_x(e.picture, values));
+        })
+    }
+
+    fn z_y(&self, examples: &[Example], device: &Device) -> Tensor<2> {
+        self.rows(examples.len(), device, |values| {
+            examples.iter().for_each(|e| self.store.z_y(e.caption, values));
+        })
+    }
+
+    fn text(&self, examples: &[Option<Example>], device: &Device) -> TextCondition {
+        let captions: Vec<Option<usize>> = examples.iter().map(|e| e.map(|e| e.caption)).collect();
+        let (n, d) = (captions.len(), self.d_clip());
+        let (tokens, mask, longest) = self.states(&captions);
+        TextCondition {
+            z_y: self.rows(n, device, |values| {
+                for caption in &captions {
+                    match caption {
+                        Some(caption) => self.store.z_y(*caption, values),
+                        None => values.extend_from_slice(&self.store.empty().z_y),
+                    }
+                }
+            }),
+            tokens: Tensor::from_data(TensorData::new(tokens, [n, longest, d]), device),
+            mask: Some(Tensor::from_data(TensorData::new(mask, [n, longest]), device)),
+        }
+    }
+
+    fn wording(&self, caption: usize) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.store.ids(caption).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn meaning(&self, caption: usize) -> u64 {
+        self.wording(caption)
+    }
+
+    fn statistics(&self) -> (Vec<f32>, Vec<f32>) {
+        let manifest = self.store.manifest();
+        let floor = |v: &f32| v.max(1e-6);
+        (manifest.mean.clone(), manifest.std.iter().map(floor).collect())
+    }
+}

@@ -11,3 +11,4 @@ pub mod negatives;
 pub mod prior;
 pub mod schedule;
 pub mod session;
+pub mod tensorboard;

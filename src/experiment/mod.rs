@@ -7,6 +7,7 @@ pub mod bars;
 mod error;
 pub mod execute;
 pub mod executor;
+pub mod export;
 mod metrics;
 mod pictures;
 pub mod pretrain;

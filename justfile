@@ -16,6 +16,10 @@ test *ARGS:
 bench *ARGS:
     cargo bench {{ARGS}}
 
+# Exported priors in Python's diffusers: the same numbers? Needs tests/python/requirements.txt
+parity *ARGS:
+    cargo build --release && python3 tests/python/parity.py {{ARGS}}
+
 # Format and lints
 check:
     cargo fmt --check && cargo clippy --release --all-targets -- -D warnings

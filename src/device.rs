@@ -335,6 +335,11 @@ pub fn convolves_by_products(device: &Device) -> bool {
     is_flex(device) && !device.is_autodiff()
 }
 
+/// Whether the host may look at a tensor of `device` without waiting for a queue of work.
+pub fn reads_for_free(device: &Device) -> bool {
+    is_flex(device)
+}
+
 #[cfg(feature = "flex")]
 fn is_flex(device: &Device) -> bool {
     *device == Device::flex()

@@ -154,6 +154,43 @@ pub fn write_atomic_with(
     Ok(())
 }
 
+/// Makes the folder `path`, and its parents, of what `fill` puts into a temporary folder beside it. `path` must not exist or be empty.
+///
+/// # Errors
+/// [`FileError::Io`], naming `path`, and whatever `fill` returns; nothing is at `path` then that was not before.
+pub fn write_dir_atomic<E: From<FileError>>(
+    path: impl AsRef<Path>,
+    fill: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<(), E> {
+    let path = path.as_ref();
+    let fail = |e| FileError::io("create", path, e);
+    let parent = match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        _ => Path::new("."),
+    };
+    create_dir(parent)?;
+    let folder = tempfile::Builder::new()
+        .prefix(".tmp-")
+        .tempdir_in(parent)
+        .map_err(|e| fail(without_path(e)))?;
+    fill(folder.path())?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(folder.path(), mode).map_err(fail)?;
+    }
+    // Some systems do not rename over an empty folder.
+    match std::fs::remove_dir(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(fail(e).into()),
+        _ => {}
+    }
+    std::fs::rename(folder.path(), path).map_err(fail)?;
+    // It is not there any more.
+    let _ = folder.keep();
+    Ok(())
+}
+
 /// tempfile adds the temporary name to the system's reason; a reader of the message has no use for it.
 fn without_path(error: std::io::Error) -> std::io::Error {
     use std::io::ErrorKind as Kind;

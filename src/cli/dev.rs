@@ -2,10 +2,16 @@
 
 use std::path::PathBuf;
 
+use burn::prelude::*;
 use clap::{Args, Subcommand};
 use eclipse_t2i::device::{DeviceSpec, Precision};
+use eclipse_t2i::files;
+use eclipse_t2i::generate::prior::AnyPrior;
 use eclipse_t2i::generate::random_stack::{self, RandomStackError};
+use eclipse_t2i::models::prior::TextCondition;
 use eclipse_t2i::noise::Noise;
+use eclipse_t2i::weights::Checkpoint;
+use safetensors::tensor::{Dtype, TensorView};
 
 use super::Usage;
 
@@ -22,6 +28,21 @@ enum DevCommand {
     RandomCheckpoint(RandomArgs),
     /// Compute something known on a device; a process of its own, because a driver may end it.
     CheckDevice,
+    /// Run a prior's network once on tensors from a file: what other software's answers are compared with.
+    Forward(ForwardArgs),
+}
+
+#[derive(Debug, Args)]
+struct ForwardArgs {
+    /// The prior's folder.
+    #[arg(long, value_name = "DIR")]
+    prior: PathBuf,
+    /// A safetensors file: noise, z_y [n, d_clip], tokens [n, n_text, d_clip], mask [n, n_text] of 0 and 1; t [n] if the prior has time.
+    #[arg(long, value_name = "FILE")]
+    inputs: PathBuf,
+    /// Gets `predicted` [n, d_clip], as the network gives it.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -50,6 +71,7 @@ pub fn run(args: &DevArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let args = match &args.command {
         DevCommand::RandomCheckpoint(args) => args,
         DevCommand::CheckDevice => return Ok(device.check()?),
+        DevCommand::Forward(args) => return forward(args, device),
     };
     let written = random_stack::write(
         &args.name,
@@ -71,4 +93,29 @@ pub fn run(args: &DevArgs, device: DeviceSpec) -> anyhow::Result<()> {
         .map(|dir| format!("wrote {}\n", dir.display()))
         .collect();
     super::print(&lines.concat())
+}
+
+fn forward(args: &ForwardArgs, device: DeviceSpec) -> anyhow::Result<()> {
+    let device = device.device()?;
+    let (_, prior) = AnyPrior::load(&args.prior, &device)?;
+    let inputs = Checkpoint::open(&args.inputs)?;
+    let text = TextCondition {
+        z_y: Tensor::from_data(inputs.read("z_y")?, &device),
+        tokens: Tensor::from_data(inputs.read("tokens")?, &device),
+        mask: Some(Tensor::from_data(inputs.read("mask")?, &device)),
+    }
+    .without_padding();
+    let noise = Tensor::from_data(inputs.read("noise")?, &device);
+    let predicted = match prior {
+        AnyPrior::OnePass(prior) => prior.forward(noise, text),
+        AnyPrior::Diffusion(prior, _) | AnyPrior::Flow(prior, _) => {
+            let t: Vec<f64> = inputs.read("t")?.iter::<f64>().collect();
+            prior.forward(noise, &t, text)
+        }
+    };
+    let data = predicted.into_data();
+    let (shape, bytes) = (data.shape().to_vec(), data.into_bytes());
+    let view = TensorView::new(Dtype::F32, shape, &bytes)?;
+    let file = safetensors::serialize([("predicted", view)], None)?;
+    Ok(files::write_atomic(&args.out, &file)?)
 }

@@ -5,6 +5,7 @@ mod devices;
 mod draw;
 mod encode;
 mod eval;
+mod export;
 mod generate;
 mod inspect;
 mod interpolate;
@@ -52,6 +53,8 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Turn prompts into image embeddings with any prior.
     Prior(prior::PriorArgs),
+    /// Write a trained prior as a folder that diffusers loads.
+    Export(export::ExportArgs),
     /// Draw prompts with Karlo or Kandinsky 2.2.
     Generate(generate::GenerateArgs),
     /// Draw pictures like other pictures.
@@ -83,6 +86,7 @@ impl Cli {
             Command::Report(args) => report::run(&args),
             Command::Inspect(args) => inspect::run(&args),
             Command::Prior(args) => prior::run(&args, device),
+            Command::Export(args) => export::run(&args, device),
             Command::Generate(args) => generate::run(&args, device),
             Command::Vary(args) => vary::run(&args, device),
             Command::Interpolate(args) => interpolate::run(&args, device),

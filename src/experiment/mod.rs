@@ -7,6 +7,7 @@ pub mod bars;
 mod error;
 pub mod execute;
 pub mod executor;
+pub mod export;
 mod held_out;
 mod metrics;
 mod pictures;

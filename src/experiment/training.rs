@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use burn::prelude::*;
 
@@ -30,6 +31,7 @@ use crate::train::schedule::{LrSchedule, SteppedLr};
 use crate::train::session::{
     Phase, Session, SessionOptions, Sink, Validation, checkpoints, fit, resumable_step,
 };
+use crate::train::tensorboard::EventFile;
 use crate::weights::write_json;
 
 /// Stream of a run's seed that initial weights come from; data order and noise have their own (see [`crate::train::prior`]).
@@ -287,12 +289,13 @@ impl Training<'_> {
         })
     }
 
-    /// Every `log_every`-th step, and every validation, goes to `metrics.jsonl`.
+    /// Every `log_every`-th step, and every validation, goes to `metrics.jsonl`, and to an event file for TensorBoard.
     fn sink(&self, options: &SessionOptions) -> Result<Sink, Failure> {
         let (n_steps, every) = (options.n_steps, self.run.train().log_every.max(1));
         let per_pass = (self.material.data.order().n_examples() / self.cut().n()).max(1);
         let (path, on_step) = (self.dir.path().to_path_buf(), self.on_step.clone());
         let mut log = MetricsLog::open_after(self.dir.metrics_path(), resumable_step(&path, options))?;
+        let mut events = EventFile::create(&path, SystemTime::now())?;
         Ok(Box::new(move |phase, step, values| {
             let split = match phase {
                 Phase::Train => {
@@ -304,6 +307,12 @@ impl Training<'_> {
                 }
                 Phase::Valid => "valid",
             };
+            let tags: Vec<String> = values.iter().map(|(name, _)| format!("{split}/{name}")).collect();
+            let tagged: Vec<(&str, f32)> = tags.iter().map(String::as_str).zip(values.iter().map(|v| v.1)).collect();
+            events.scalars(step, &tagged)?;
+            if phase == Phase::Valid || step == n_steps {
+                events.flush()?;
+            }
             let values: Vec<(&str, f64)> = values
                 .iter()
                 .map(|&(name, value)| (name, f64::from(value)))

@@ -8,6 +8,8 @@ use burn::tensor::assert_shape;
 use burn::tensor::module::attention;
 use burn::tensor::ops::AttentionModuleOptions;
 
+use super::Places;
+
 /// Added to a score that must not count. The prior's reference adds this value (diffusers `PriorTransformer`); in f32 and f16 alike
 /// the softmax turns it into an exact zero, and two of them may add up.
 pub const MASKED: f32 = -10_000.0;
@@ -69,40 +71,53 @@ impl KeysValues {
 impl SelfAttention {
     /// `x`: `[batch, seq, d_in]`; `bias`: `[batch or 1, 1, seq, seq]`, added to the scores of every head -> `[batch, seq, d_in]`.
     pub fn forward(&self, x: Tensor<3>, bias: Option<Tensor<4>>) -> Tensor<3> {
-        let known = self.remember(x.clone());
-        self.attend(x, known, bias)
+        let [batch, seq, _] = x.dims();
+        let places = Places::all(batch, seq);
+        let x = places.rows(x);
+        let known = self.remember(x.clone(), &places);
+        places.sequences(self.attend(self.ask(x, &places), known, bias, &places))
     }
 
-    /// What others see of `x` `[batch, seq, d_in]`.
-    pub fn remember(&self, x: Tensor<3>) -> KeysValues {
+    /// What the rows `x` `[n, d_in]` look for, `[batch, n_heads, seq, d_head]`.
+    pub fn ask(&self, x: Tensor<2>, places: &Places) -> Tensor<4> {
+        self.heads(&self.query, x, places)
+    }
+
+    /// What others see of the rows `x` `[n, d_in]`.
+    pub fn remember(&self, x: Tensor<2>, places: &Places) -> KeysValues {
         KeysValues {
-            keys: self.heads(&self.key, x.clone()),
-            values: self.heads(&self.value, x),
+            keys: self.heads(&self.key, x.clone(), places),
+            values: self.heads(&self.value, x, places),
         }
     }
 
-    /// `x` `[batch, n, d_in]` looking at `known`, of `seq` tokens; `bias`: `[batch or 1, 1, n, seq]` -> `[batch, n, d_in]`.
-    pub fn attend(&self, x: Tensor<3>, known: KeysValues, bias: Option<Tensor<4>>) -> Tensor<3> {
-        let [batch, n, _] = x.dims();
+    /// `query`, from [`SelfAttention::ask`] with the same `places` of `[batch, n]`, looking at `known`, of `seq` tokens; `bias`:
+    /// `[batch or 1, 1, n, seq]` -> a row `[d_in]` for each of the places.
+    pub fn attend(
+        &self,
+        query: Tensor<4>,
+        known: KeysValues,
+        bias: Option<Tensor<4>>,
+        places: &Places,
+    ) -> Tensor<2> {
+        let [batch, n_heads, n, d_head] = query.dims();
         let options = AttentionModuleOptions {
             scale: None,
             softcap: None,
             is_causal: false,
         };
-        let query = self.heads(&self.query, x);
         let y = attention(query, known.keys, known.values, None, bias, options);
-        let [_, n_heads, _, d_head] = y.dims();
-        assert_shape!(y, [batch, self.n_heads, n, d_head]);
-        self.output
-            .forward(y.swap_dims(1, 2).reshape([batch, n, n_heads * d_head]))
+        assert_shape!(y, [batch, n_heads, n, d_head]);
+        let y = y.swap_dims(1, 2).reshape([batch, n, n_heads * d_head]);
+        self.output.forward(places.rows(y))
     }
 
-    /// `[batch, seq, d_in]` -> `[batch, n_heads, seq, d_head]`
-    fn heads(&self, layer: &Linear, x: Tensor<3>) -> Tensor<4> {
-        let [batch, seq, _] = x.dims();
-        let y = layer.forward(x);
-        let d_head = y.dims()[2] / self.n_heads;
-        y.reshape([batch, seq, self.n_heads, d_head]).swap_dims(1, 2)
+    /// `[n, d_in]` -> `[batch, n_heads, seq, d_head]`
+    fn heads(&self, layer: &Linear, x: Tensor<2>, places: &Places) -> Tensor<4> {
+        let y = places.sequences(layer.forward(x));
+        let [batch, seq, d_inner] = y.dims();
+        y.reshape([batch, seq, self.n_heads, d_inner / self.n_heads])
+            .swap_dims(1, 2)
     }
 }
 

@@ -5,6 +5,7 @@ mod attention;
 mod conv;
 mod group_norm;
 mod init;
+mod places;
 mod precision;
 mod timestep;
 mod upscale;
@@ -14,6 +15,7 @@ pub use attention::{KeysValues, MASKED, SelfAttention, SelfAttentionConfig, caus
 pub use conv::Conv3x3;
 pub use group_norm::{GroupNorm, GroupNormConfig};
 pub use init::torch_default;
+pub use places::Places;
 pub use precision::{enter, leave};
 pub use timestep::{Sinusoids, TimeEmbedding, timestep_embedding};
 pub use upscale::{upscale_bicubic, upscale_nearest};

@@ -12,3 +12,4 @@ pub mod parts;
 pub mod prior;
 pub mod schedule;
 pub mod session;
+pub mod tensorboard;

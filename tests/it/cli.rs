@@ -52,6 +52,7 @@ fn help_of_every_command() {
         "verify",
         "pretrain",
         "inspect",
+        "export",
         "eval",
         "devices",
     ] {

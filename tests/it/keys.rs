@@ -26,7 +26,7 @@ use crate::tiny::{self, device, golden};
 type Shapes = BTreeMap<String, Vec<usize>>;
 
 /// A component's published tensors, and the config it was built with. The class stands in the first line.
-fn published(component: &str) -> (serde_json::Value, Shapes) {
+pub fn published(component: &str) -> (serde_json::Value, Shapes) {
     let text = std::fs::read_to_string(golden("keys").join(format!("{component}.txt"))).expect("a key list");
     let config = text
         .lines()

@@ -4,6 +4,7 @@ mod browser;
 mod cli;
 mod clip;
 mod eval;
+mod export;
 mod generate;
 mod golden;
 mod keys;

@@ -1,11 +1,21 @@
 //! Properties of sampling and of the priors' networks, on the reference fixtures' own checkpoints.
 
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
 use burn::prelude::*;
+use burn::train::TrainStep;
 use eclipse_t2i::diffusion::{DiffusionError, DrawNoise, Replay};
 use eclipse_t2i::generate::prior::{AnyPrior, PriorSettings};
-use eclipse_t2i::models::prior::TextCondition;
+use eclipse_t2i::models::prior::{Conditioning, Prior, PriorConfig, TextCondition};
 use eclipse_t2i::noise::Noise;
+use eclipse_t2i::objective::contrastive::Negatives;
+use eclipse_t2i::objective::eclipse::{Direction, Reduction};
+use eclipse_t2i::train::parts::Parts;
+use eclipse_t2i::train::prior::{EclipseOptions, LossForms, PriorBatch, PriorTrainer, UpdateOptions};
 use eclipse_t2i::weights::Checkpoint;
+use rand::RngExt;
 
 use crate::tiny::{D_CLIP, device, golden};
 
@@ -105,6 +115,107 @@ fn padding_that_all_captions_have_may_be_left_out() {
         mask: short.mask.map(|m| m.narrow(1, 0, 11)),
     };
     assert!(!near(&long, &values(prior.forward(noise(), cut))));
+}
+
+/// Gradients of every parameter, by its path.
+fn gradients(trainer: &PriorTrainer, batch: PriorBatch) -> BTreeMap<String, Vec<f32>> {
+    struct Visitor(GradientsParams, Vec<String>, BTreeMap<String, Vec<f32>>);
+    impl ModuleVisitor for Visitor {
+        fn enter_module(&mut self, name: &str, _container: &str) {
+            self.1.push(name.to_string());
+        }
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.1.pop();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(gradient) = self.0.get::<D>(param.id) {
+                let values = gradient.into_data().iter::<f32>().collect();
+                self.2.insert(self.1.join("."), values);
+            }
+        }
+    }
+    let mut visitor = Visitor(trainer.step(Parts::one(1, batch)).grads, Vec::new(), BTreeMap::new());
+    trainer.visit(&mut visitor);
+    visitor.2
+}
+
+/// Padding never enters the network and the last block computes one row a caption: predictions, loss (Eq. 5) and gradients are those of the whole
+/// computation.
+#[test]
+fn the_short_way_is_the_whole_way() {
+    const BATCH: usize = 5;
+    let device = device().autodiff();
+    let dir = golden("karlo-tiny-s0/eclipse_prior");
+    let weights = Checkpoint::open(&dir).expect("weights");
+    let options = EclipseOptions {
+        lambda: 0.2,
+        tau: 0.1,
+        direction: Direction::ImageToText,
+        reduction: Reduction::Mean,
+        forms: LossForms::default(),
+    };
+    let mut seen = Vec::new();
+    for (seed, conditioning) in [
+        (1, Conditioning::Both),
+        (2, Conditioning::Both),
+        (3, Conditioning::Both),
+        (4, Conditioning::Pooled),
+        (5, Conditioning::Hidden),
+    ] {
+        let mut noise = Noise::new(seed);
+        // Any length, none and all included, and holes.
+        let lengths: Vec<usize> = (0..BATCH).map(|_| noise.rng().random_range(0..=N_TEXT)).collect();
+        let counts = |i: usize| i % N_TEXT < lengths[i / N_TEXT] && noise.rng().random::<f32>() < 0.9;
+        let mask: Vec<f32> = (0..BATCH * N_TEXT).map(counts).map(f32::from).collect();
+        let text = TextCondition {
+            z_y: noise.normal([BATCH, D_CLIP], &device),
+            tokens: noise.normal([BATCH, N_TEXT, D_CLIP], &device),
+            mask: Some(Tensor::from_data(TensorData::new(mask, [BATCH, N_TEXT]), &device)),
+        };
+        let batch = PriorBatch {
+            eps: noise.normal([BATCH, D_CLIP], &device),
+            z_x: noise.normal([BATCH, D_CLIP], &device),
+            text: text.clone().without_padding(),
+            negatives: Negatives::default(),
+        };
+        let whole = PriorBatch {
+            text,
+            ..batch.clone()
+        };
+        let config = PriorConfig {
+            conditioning,
+            ..PriorConfig::read(&dir).expect("a config")
+        };
+        let prior = Prior::from_checkpoint(&config, &weights, &device).expect("loads");
+        let fast = PriorTrainer::new(prior.clone(), &config, options, UpdateOptions::default());
+        let plain = PriorTrainer::new(prior.plain(), &config, options, UpdateOptions::default());
+        let ((ours, our_loss), (theirs, their_loss)) = (fast.loss(batch.clone()), plain.loss(whole.clone()));
+        assert!(near(&values(ours.clone()), &values(theirs)), "{conditioning:?}");
+        let (ours, theirs): (f32, f32) = (our_loss.total.into_scalar(), their_loss.total.into_scalar());
+        assert!((ours - theirs).abs() < 1e-5 * theirs, "{ours} {theirs}");
+        let (ours, theirs) = (gradients(&fast, batch), gradients(&plain, whole));
+        assert!(
+            ours.len() > 30 && ours.keys().eq(theirs.keys()),
+            "{:?}",
+            ours.keys()
+        );
+        for (name, theirs) in &theirs {
+            // Sums over other numbers of rows round differently.
+            let largest = theirs.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
+            for (ours, theirs) in ours[name].iter().zip(theirs) {
+                let off = (ours - theirs).abs();
+                assert!(
+                    off < 1e-5 * (1.0 + largest),
+                    "{name}: {ours} {theirs} {conditioning:?}"
+                );
+            }
+        }
+        seen.push(ours["prior.trunk.positions"].clone());
+    }
+    assert!(
+        seen.windows(2).all(|pair| pair[0] != pair[1]),
+        "what is compared depends on the batch"
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::prelude::*;
 
 use super::PriorConfig;
-use crate::nn::{Activation, KeysValues, SelfAttention, SelfAttentionConfig};
+use crate::nn::{Activation, KeysValues, Places, SelfAttention, SelfAttentionConfig};
 
 /// Layer norms of the reference are PyTorch's: eps 1e-5.
 pub(super) const NORM_EPS: f64 = 1e-5;
@@ -35,37 +35,61 @@ impl Block {
         }
     }
 
-    /// `x`: `[batch, seq, d_model]`; `bias`: see [`SelfAttention::forward`]. Also returns what later tokens see of `x`.
-    pub(super) fn forward(&self, x: Tensor<3>, bias: Option<Tensor<4>>) -> (Tensor<3>, KeysValues) {
+    /// `x`: `[n, d_model]`, the rows of `places`; `bias`: see [`SelfAttention::forward`]. Also returns what later tokens see of `x`.
+    pub(super) fn forward(
+        &self,
+        x: Tensor<2>,
+        places: &Places,
+        bias: Option<Tensor<4>>,
+    ) -> (Tensor<2>, KeysValues) {
         let h = self.norm_1.forward(x.clone());
-        let known = self.attention.remember(h.clone());
-        (self.finish(x, h, known.clone(), bias), known)
+        let known = self.attention.remember(h.clone(), places);
+        let query = self.attention.ask(h, places);
+        (self.finish(x, query, known.clone(), bias, places), known)
     }
 
-    /// The last row of [`Block::forward`] alone, `[batch, 1, d_model]`.
-    pub(super) fn last(&self, x: Tensor<3>, bias: Option<Tensor<4>>) -> Tensor<3> {
+    /// The last row of each sequence of [`Block::forward`] alone, `[batch, d_model]`.
+    pub(super) fn last(&self, x: Tensor<2>, places: &Places, bias: Option<Tensor<4>>) -> Tensor<2> {
         let h = self.norm_1.forward(x.clone());
-        let known = self.attention.remember(h.clone());
-        let seq = x.dims()[1];
-        let bias = bias.map(|bias| bias.narrow(2, seq - 1, 1));
-        self.finish(x.narrow(1, seq - 1, 1), h.narrow(1, seq - 1, 1), known, bias)
+        let known = self.attention.remember(h.clone(), places);
+        let x = places.last(x);
+        let one = Places::all(x.dims()[0], 1);
+        let query = self.attention.ask(places.last(h), &one);
+        let bias = bias.map(|bias| {
+            let seq = bias.dims()[2];
+            bias.narrow(2, seq - 1, 1)
+        });
+        self.finish(x, query, known, bias, &one)
     }
 
-    /// What later tokens see of `x` `[batch, seq, d_model]`.
-    pub(super) fn remember(&self, x: Tensor<3>) -> KeysValues {
-        self.attention.remember(self.norm_1.forward(x))
+    /// What later tokens see of `x` `[n, d_model]`.
+    pub(super) fn remember(&self, x: Tensor<2>, places: &Places) -> KeysValues {
+        self.attention.remember(self.norm_1.forward(x), places)
     }
 
-    /// `x` `[batch, n, d_model]` after tokens that left `known`; `bias`: `[batch, 1, n, n_known + n]`.
-    pub(super) fn after(&self, known: KeysValues, x: Tensor<3>, bias: Tensor<4>) -> Tensor<3> {
+    /// `x` `[n, d_model]` after tokens that left `known`; `bias`: `[batch, 1, seq, n_known + seq]` for places of `[batch, seq]`.
+    pub(super) fn after(
+        &self,
+        known: KeysValues,
+        x: Tensor<2>,
+        places: &Places,
+        bias: Tensor<4>,
+    ) -> Tensor<2> {
         let h = self.norm_1.forward(x.clone());
-        let known = known.then(self.attention.remember(h.clone()));
-        self.finish(x, h, known, Some(bias))
+        let known = known.then(self.attention.remember(h.clone(), places));
+        self.finish(x, self.attention.ask(h, places), known, Some(bias), places)
     }
 
-    /// Rows `x`, and `h`, their norm, looking at `known`.
-    fn finish(&self, x: Tensor<3>, h: Tensor<3>, known: KeysValues, bias: Option<Tensor<4>>) -> Tensor<3> {
-        let x = x + self.attention.attend(h, known, bias);
+    /// Rows `x` with their queries, looking at `known`.
+    fn finish(
+        &self,
+        x: Tensor<2>,
+        query: Tensor<4>,
+        known: KeysValues,
+        bias: Option<Tensor<4>>,
+        places: &Places,
+    ) -> Tensor<2> {
+        let x = x + self.attention.attend(query, known, bias, places);
         let h = Activation::Gelu.forward(self.fc_1.forward(self.norm_2.forward(x.clone())));
         x + self.fc_2.forward(h)
     }

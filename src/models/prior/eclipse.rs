@@ -80,6 +80,15 @@ impl Prior {
         self.trunk.forward(eps, text, None)
     }
 
+    /// The same prior computed in full: rows of padding (as far as `text` holds it) and every row of the last block too. Slower, and equal to
+    /// rounding; tests and benches compare with it.
+    #[must_use]
+    pub fn plain(self) -> Self {
+        Self {
+            trunk: self.trunk.plain(),
+        }
+    }
+
     /// The reference's `post_process_latents`, which ECLIPSE's pipelines never call.
     pub fn unwhiten(&self, z_x: Tensor<2>) -> Tensor<2> {
         self.trunk.unwhiten(z_x)

@@ -6,7 +6,7 @@ use burn::prelude::*;
 
 use super::block::{Block, NORM_EPS};
 use super::{Conditioning, NormType, PriorConfig, TextCondition};
-use crate::nn::{KeysValues, causal_bias, enter, leave, padding_bias};
+use crate::nn::{KeysValues, Places, causal_bias, enter, leave, padding_bias};
 
 /// Projections, positions, blocks and the output head.
 #[derive(Module, Debug)]
@@ -30,6 +30,8 @@ pub(super) struct Trunk {
     clip_std: Param<Tensor<2>>,
     #[module(skip)]
     conditioning: Conditioning,
+    #[module(skip)]
+    plain: bool,
 }
 
 /// What a trunk keeps of captions between timesteps. Caption tokens come first and see none of the later ones (the causal mask), so what later
@@ -66,6 +68,7 @@ impl Trunk {
             clip_mean: zeros.init([1, d_out], device).set_require_grad(false),
             clip_std: zeros.init([1, d_out], device).set_require_grad(false),
             conditioning: config.conditioning,
+            plain: false,
         }
     }
 
@@ -86,66 +89,76 @@ impl Trunk {
             vec![self.caption_tokens(text, n_own), self.own_tokens(noise, time)],
             1,
         );
-        let seq = x.dims()[1];
-        let mut x = match &self.norm_in {
-            Some(norm) => norm.forward(x),
-            None => x,
+        let [batch, seq, _] = x.dims();
+        let mask = mask.map(|mask| with_ones(mask, seq));
+        let places = match &mask {
+            Some(mask) if !self.plain => Places::counting(mask),
+            _ => Places::all(batch, seq),
         };
-        let bias = mask.map(|mask| {
-            let [batch, n_text] = mask.dims();
-            let extra = Tensor::ones([batch, seq - n_text], &mask.device());
-            causal_bias(seq, &mask.device()) + padding_bias(Tensor::cat(vec![mask, extra], 1))
-        });
+        let bias = mask.map(|mask| causal_bias(seq, &mask.device()) + padding_bias(mask));
+        let mut x = self.norm_in(places.rows(x));
         // Only the query's place is read, so the last block and the norm leave out the others.
-        let last = match self.blocks.split_last() {
-            Some((last, others)) => {
-                for block in others {
-                    x = block.forward(x, bias.clone()).0;
-                }
-                last.last(x, bias)
-            }
-            None => x.narrow(1, seq - 1, 1),
+        let (whole, last) = match self.blocks.split_last() {
+            Some((last, others)) if !self.plain => (others, Some(last)),
+            _ => (&self.blocks[..], None),
         };
-        self.predict(last)
+        for block in whole {
+            x = block.forward(x, &places, bias.clone()).0;
+        }
+        self.predict(match last {
+            Some(block) => block.last(x, &places, bias),
+            None => places.last(x),
+        })
+    }
+
+    /// The same trunk without the shortcuts that leave the numbers alone: rows of padding and all rows of the last block are computed too.
+    pub(super) fn plain(mut self) -> Self {
+        self.plain = true;
+        self
     }
 
     /// Reads captions once for many timesteps; `None` without a mask, where all tokens see each other.
     pub(super) fn read(&self, text: TextCondition, n_own: usize) -> Option<Read> {
         let text = self.conditioning.of(text);
         let mask = enter(text.mask.clone()?);
-        let batch = mask.dims()[0];
-        let mut x = self.caption_tokens(text, n_own);
-        if let Some(norm) = &self.norm_in {
-            x = norm.forward(x);
-        }
-        let mask = Tensor::cat(vec![mask.clone(), Tensor::ones([batch, 1], &mask.device())], 1);
-        let bias = causal_bias(x.dims()[1], &mask.device()) + padding_bias(mask.clone());
+        let x = self.caption_tokens(text, n_own);
+        let seq = x.dims()[1];
+        let mask = with_ones(mask, seq);
+        let places = Places::counting(&mask);
+        let bias = causal_bias(seq, &mask.device()) + padding_bias(mask.clone());
+        let mut x = self.norm_in(places.rows(x));
         let mut blocks = Vec::with_capacity(self.blocks.len());
         if let Some((last, others)) = self.blocks.split_last() {
             for block in others {
-                let (next, known) = block.forward(x, Some(bias.clone()));
+                let (next, known) = block.forward(x, &places, Some(bias.clone()));
                 blocks.push(known);
                 x = next;
             }
-            blocks.push(last.remember(x));
+            blocks.push(last.remember(x, &places));
         }
         Some(Read { blocks, mask })
     }
 
     /// [`Trunk::forward`] after [`Trunk::read`]: the same numbers to rounding.
     pub(super) fn forward_after(&self, read: &Read, noise: Tensor<2>, time: Option<Tensor<2>>) -> Tensor<2> {
-        let mut x = self.own_tokens(noise, time);
-        if let Some(norm) = &self.norm_in {
-            x = norm.forward(x);
-        }
+        let x = self.own_tokens(noise, time);
         let ([batch, n_own, _], n_read) = (x.dims(), read.mask.dims()[1]);
-        let own = Tensor::ones([batch, n_own], &read.mask.device());
-        let bias = causal_bias(n_read + n_own, &own.device()).narrow(2, n_read, n_own)
-            + padding_bias(Tensor::cat(vec![read.mask.clone(), own], 1));
+        let places = Places::all(batch, n_own);
+        let seq = n_read + n_own;
+        let bias = causal_bias(seq, &x.device()).narrow(2, n_read, n_own)
+            + padding_bias(with_ones(read.mask.clone(), seq));
+        let mut x = self.norm_in(places.rows(x));
         for (block, known) in self.blocks.iter().zip(&read.blocks) {
-            x = block.after(known.clone(), x, bias.clone());
+            x = block.after(known.clone(), x, &places, bias.clone());
         }
-        self.predict(x.narrow(1, n_own - 1, 1))
+        self.predict(places.last(x))
+    }
+
+    fn norm_in(&self, x: Tensor<2>) -> Tensor<2> {
+        match &self.norm_in {
+            Some(norm) => norm.forward(x),
+            None => x,
+        }
     }
 
     /// Text states and pooled text with their positions, `[batch, n_text + 1, d_model]`; `n_own` tokens are to follow.
@@ -167,11 +180,13 @@ impl Trunk {
             None => enter(text.z_y),
         };
         let pooled = self.proj_pooled.forward(pooled).reshape([batch, 1, d_model]);
-        let places = |from, n| self.positions.val().narrow(1, from, n);
+        let places_of_text = Places::all(batch, n_text);
+        let tokens = self.proj_tokens.forward(places_of_text.rows(enter(text.tokens)));
+        let positions = |from, n| self.positions.val().narrow(1, from, n);
         Tensor::cat(
             vec![
-                self.proj_tokens.forward(enter(text.tokens)) + places(0, n_text),
-                pooled + places(pooled_at, 1),
+                places_of_text.sequences(tokens) + positions(0, n_text),
+                pooled + positions(pooled_at, 1),
             ],
             1,
         )
@@ -188,10 +203,8 @@ impl Trunk {
         Tensor::cat(tokens, 1) + self.positions.val().narrow(1, seq - n, n)
     }
 
-    /// The prediction from the query's row `[batch, 1, d_model]`.
-    fn predict(&self, last: Tensor<3>) -> Tensor<2> {
-        let [batch, _, d_model] = last.dims();
-        let last = last.reshape([batch, d_model]);
+    /// The prediction from the query's row `[batch, d_model]`.
+    fn predict(&self, last: Tensor<2>) -> Tensor<2> {
         leave(self.proj_out.forward(self.norm_out.forward(last)))
     }
 
@@ -206,4 +219,10 @@ impl Trunk {
         self.clip_std = Param::from_tensor(std.unsqueeze()).set_require_grad(false);
         self
     }
+}
+
+/// `mask` `[batch, n]` and ones up to `[batch, seq]`: tokens after the caption's always count.
+fn with_ones(mask: Tensor<2>, seq: usize) -> Tensor<2> {
+    let ([batch, n], device) = (mask.dims(), mask.device());
+    Tensor::cat(vec![mask, Tensor::ones([batch, seq - n], &device)], 1)
 }

@@ -1,0 +1,241 @@
+//! A trained prior as a folder that others load: diffusers' layout, and a model card out of the run's provenance.
+//!
+//! ```text
+//! prior/config.json, prior/diffusion_pytorch_model.safetensors    keys, shapes and fields of the published priors
+//! scheduler/scheduler_config.json                                 priors with time only
+//! README.md                                                       the card
+//! ```
+
+mod card;
+
+use std::path::{Path, PathBuf};
+
+use burn::prelude::*;
+use burn::tensor::DType;
+use serde_json::{Value, json};
+
+use super::error::{RunDirError, SpecError};
+use super::provenance::Provenance;
+use super::run::Run;
+use super::spec::ObjectiveSpec;
+use super::{RunDir, sweep};
+use crate::files::{self, FileError};
+use crate::generate::prior::{AnyPrior, PriorError, scheduler_of};
+use crate::models::prior::{MAPPING, PriorConfig};
+use crate::weights::{self, WeightsError, write_json};
+
+/// Folder of the network in an export, as in Kandinsky 2.2's pipeline.
+pub const PRIOR: &str = "prior";
+/// Folder of what samples a prior with time.
+pub const SCHEDULER: &str = "scheduler";
+const CARD: &str = "README.md";
+const CONFIG: &str = "config.json";
+const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
+const SCHEDULER_CONFIG: &str = "scheduler_config.json";
+/// The release of diffusers whose layout this is (the golden numbers were made with it).
+const DIFFUSERS_VERSION: &str = "0.42.1";
+/// Fields that only configs of priors with time have.
+const OF_TIME: [&str; 2] = ["time_embed_act_fn", "time_embed_dim"];
+
+/// A prior that cannot be exported.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// Neither a run nor a prior.
+    #[error(
+        "{0} holds no prior: expected a run directory (with config.toml) or a prior's folder (with config.json)"
+    )]
+    NoPrior(PathBuf),
+    /// The run goes on.
+    #[error(
+        "{dir} is not finished: only finished runs are exported; finish it first, with `eclipse train --config {dir}/config.toml --out {dir} --resume` or its sweep"
+    )]
+    Unfinished {
+        /// The run directory.
+        dir: PathBuf,
+    },
+    /// The run has no network.
+    #[error("{dir} is a run of the baseline {name}, which trains no network: there is nothing to export")]
+    Baseline {
+        /// The run directory.
+        dir: PathBuf,
+        /// The baseline.
+        name: String,
+    },
+    /// The target has something in it.
+    #[error("{to} is not empty: {found} lies there; expected a folder that does not exist, or an empty one{}", if *.is_export { ". It is an earlier export: remove it to export again" } else { "" })]
+    Occupied {
+        /// The target.
+        to: PathBuf,
+        /// One thing in it.
+        found: String,
+        /// Whether it looks like one of ours.
+        is_export: bool,
+    },
+    /// The run's configuration does not hold.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The run directory does not read.
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
+    /// The prior does not load.
+    #[error(transparent)]
+    Prior(#[from] PriorError),
+    /// The prior cannot be written.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+impl ExportError {
+    /// Whether the caller asked for something that cannot be, rather than that something failed.
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::NoPrior(_) | Self::Unfinished { .. } | Self::Baseline { .. } | Self::Occupied { .. }
+        )
+    }
+}
+
+/// What was written.
+#[derive(Debug)]
+pub struct Exported {
+    /// Its files, below the target.
+    pub files: Vec<PathBuf>,
+    /// What others will get wrong about it.
+    pub warnings: Vec<String>,
+}
+
+/// Where a prior comes from.
+struct Source {
+    /// The folder of the prior.
+    prior: PathBuf,
+    /// The run that trained it, if it was one of ours.
+    run: Option<(Run, Provenance)>,
+}
+
+/// Writes the prior of `source`, a finished run directory or a prior's folder, to the folder `to`, which appears whole or not at all. `dtype`: f32,
+/// f16 or bf16, of the weights. The prior is loaded on `device`, so one that would not load again is not exported.
+///
+/// # Errors
+/// [`ExportError`]; nothing is left at `to` then.
+pub fn export(source: &Path, to: &Path, dtype: DType, device: &Device) -> Result<Exported, ExportError> {
+    let source = open(source)?;
+    refuse_occupied(to)?;
+    let (config, prior) = AnyPrior::load(&source.prior, device)?;
+    let scheduler = match config.has_time() {
+        true => Some(scheduler_of(&source.prior)?.join(SCHEDULER_CONFIG)),
+        false => None,
+    };
+    let card = card::write(&source, &config, &prior, dtype)?;
+    files::write_dir_atomic(to, |dir| {
+        let folder = dir.join(PRIOR);
+        files::create_dir(&folder)?;
+        let file = folder.join(WEIGHTS);
+        match &prior {
+            AnyPrior::OnePass(prior) => weights::save(&**prior, &file, &MAPPING, dtype)?,
+            AnyPrior::Diffusion(prior, _) | AnyPrior::Flow(prior, _) => {
+                weights::save(&**prior, &file, &MAPPING, dtype)?;
+            }
+        }
+        write_json(&folder.join(CONFIG), &published(&config)?)?;
+        if let Some(scheduler) = &scheduler {
+            let there = dir.join(SCHEDULER);
+            files::create_dir(&there)?;
+            files::write_atomic(there.join(SCHEDULER_CONFIG), &files::read(scheduler)?)?;
+        }
+        Ok::<_, ExportError>(files::write_atomic(dir.join(CARD), card.as_bytes())?)
+    })?;
+    let mut files = vec![
+        to.join(CARD),
+        to.join(PRIOR).join(CONFIG),
+        to.join(PRIOR).join(WEIGHTS),
+    ];
+    files.extend(scheduler.map(|_| to.join(SCHEDULER).join(SCHEDULER_CONFIG)));
+    Ok(Exported {
+        files,
+        warnings: warnings(&config, &prior),
+    })
+}
+
+fn open(path: &Path) -> Result<Source, ExportError> {
+    let dir = RunDir::new(path);
+    if !dir.config_path().is_file() {
+        if !path.join(CONFIG).is_file() {
+            return Err(ExportError::NoPrior(path.to_path_buf()));
+        }
+        return Ok(Source {
+            prior: path.to_path_buf(),
+            run: None,
+        });
+    }
+    let planned = sweep::single(&dir.config_path(), &[])?;
+    let run = planned.run().clone();
+    if let ObjectiveSpec::Baseline(_) = run.objective() {
+        return Err(ExportError::Baseline {
+            dir: path.to_path_buf(),
+            name: card::label(&run),
+        });
+    }
+    if !dir.is_done() {
+        return Err(ExportError::Unfinished {
+            dir: path.to_path_buf(),
+        });
+    }
+    let provenance = dir.provenance()?;
+    Ok(Source {
+        prior: dir.prior_dir(),
+        run: Some((run, provenance)),
+    })
+}
+
+fn refuse_occupied(to: &Path) -> Result<(), ExportError> {
+    if !to.exists() {
+        return Ok(());
+    }
+    let inside = [files::list(to)?, files::list_folders(to)?].concat();
+    match inside.iter().min() {
+        None => Ok(()),
+        Some(found) => Err(ExportError::Occupied {
+            to: to.to_path_buf(),
+            found: found
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
+            is_export: to.join(PRIOR).join(WEIGHTS).is_file() && to.join(CARD).is_file(),
+        }),
+    }
+}
+
+/// `config.json` with the fields of the published ones.
+fn published(config: &PriorConfig) -> Result<Value, WeightsError> {
+    let mut value = serde_json::to_value(config).map_err(|e| WeightsError::Config {
+        path: Path::new(PRIOR).join(CONFIG),
+        reason: e.to_string(),
+    })?;
+    value["_diffusers_version"] = json!(DIFFUSERS_VERSION);
+    if let (false, Some(fields)) = (config.has_time(), value.as_object_mut()) {
+        fields.retain(|key, _| !OF_TIME.contains(&key.as_str()));
+    }
+    Ok(value)
+}
+
+fn warnings(config: &PriorConfig, prior: &AnyPrior) -> Vec<String> {
+    let mut found = Vec::new();
+    if !config.conditioning.is_both() {
+        let kept = serde_json::to_value(config.conditioning).unwrap_or_default();
+        found.push(format!(
+            "prior/config.json says `conditioning`: {kept}, which other software does not know and ignores: it would show this prior both the text \
+             embedding and the text's hidden states, and it was trained on one of them"
+        ));
+    }
+    if let AnyPrior::Flow(..) = prior {
+        found.push(
+            "this prior was trained by flow matching: other software loads its network, but no pipeline of diffusers samples such a prior"
+                .into(),
+        );
+    }
+    found
+}

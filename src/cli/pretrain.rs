@@ -1,6 +1,6 @@
 //! `eclipse pretrain`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -11,6 +11,8 @@ use eclipse_t2i::train::clip::ClipRecipe;
 use eclipse_t2i::train::decoder::DecoderRecipe;
 use eclipse_t2i::weights::read_json;
 use eclipse_t2i::world::World;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// Arguments of `eclipse pretrain`.
 #[derive(Debug, Args)]
@@ -93,6 +95,16 @@ fn folders(args: &PretrainArgs) -> (PathBuf, PathBuf) {
     (run_dir, out)
 }
 
+/// The recipe with the keys that the file at `path` gives.
+fn changed<T: Serialize + DeserializeOwned>(recipe: &T, path: &Path) -> anyhow::Result<T> {
+    let given: serde_json::Map<String, serde_json::Value> = read_json(path)?;
+    let mut all = serde_json::to_value(recipe)?;
+    if let Some(all) = all.as_object_mut() {
+        all.extend(given);
+    }
+    serde_json::from_value(all).with_context(|| path.display().to_string())
+}
+
 /// What a recipe is refused for, with the file that it comes from.
 fn refused(args: &PretrainArgs, reason: String) -> super::Usage {
     super::Usage(match &args.recipe {
@@ -103,7 +115,7 @@ fn refused(args: &PretrainArgs, reason: String) -> super::Usage {
 
 fn run_clip(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let base: ClipRecipe = match &args.recipe {
-        Some(path) => read_json(path)?,
+        Some(path) => changed(&ClipRecipe::of(args.world), path)?,
         None if args.smoke => ClipRecipe::smoke(args.world),
         None => ClipRecipe::of(args.world),
     };
@@ -143,7 +155,7 @@ fn run_clip(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
 
 fn run_decoder(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let base: DecoderRecipe = match &args.recipe {
-        Some(path) => read_json(path)?,
+        Some(path) => changed(&DecoderRecipe::of(args.world), path)?,
         None if args.smoke => DecoderRecipe::smoke(),
         None => DecoderRecipe::of(args.world),
     };

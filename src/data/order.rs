@@ -22,8 +22,11 @@ pub struct Order {
     /// Examples of each shard; they are numbered through all shards.
     shards: Vec<usize>,
     n: usize,
-    passes: Mutex<Vec<((u64, usize), Arc<Vec<u32>>)>>,
+    passes: Mutex<Vec<Pass>>,
 }
+
+/// Seed and number of a pass, and its examples in order.
+type Pass = ((u64, usize), Arc<Vec<u32>>);
 
 impl Order {
     /// The order of examples in shards of these sizes.

@@ -123,7 +123,7 @@ fn a_store_has_what_clip_says() {
                 .fold(0.0, f32::max);
             assert!(far <= tolerance, "{name} {what}: {far} apart");
         };
-        for i in 0..60 {
+        for (i, pair) in pairs.iter().enumerate() {
             assert_eq!(store.captions_of(i), i..i + 1);
             assert_eq!(store.picture_id(i), i.to_string());
             let (mut z_x, mut z_y, mut hidden) = (vec![], vec![], vec![]);
@@ -138,7 +138,7 @@ fn a_store_has_what_clip_says() {
             let tokens = clip
                 .text()
                 .tokenizer()
-                .encode(&pairs[i].caption)
+                .encode(&pair.caption)
                 .expect("a caption");
             let ids: Vec<u32> = store.ids(i).into_iter().map(u32::from).collect();
             assert_eq!(ids, tokens.ids[..tokens.n_valid]);

@@ -88,7 +88,8 @@ fn training_step(c: &mut Criterion) {
                     prior = prior.plain();
                     inputs.text = inputs.text.padded_to(config.n_text);
                 }
-                let (mut trainer, mut optimizer) = (PriorTrainer::new(prior, &config, options, update), adamw.init());
+                let (mut trainer, mut optimizer) =
+                    (PriorTrainer::new(prior, &config, options, update), adamw.init());
                 group.bench_function(BenchmarkId::new(way, spec), |b| {
                     b.iter(|| {
                         let grads = trainer.step(Parts::one(1, inputs.clone())).grads;

@@ -308,7 +308,11 @@ impl Training<'_> {
                 Phase::Valid => "valid",
             };
             let tags: Vec<String> = values.iter().map(|(name, _)| format!("{split}/{name}")).collect();
-            let tagged: Vec<(&str, f32)> = tags.iter().map(String::as_str).zip(values.iter().map(|v| v.1)).collect();
+            let tagged: Vec<(&str, f32)> = tags
+                .iter()
+                .map(String::as_str)
+                .zip(values.iter().map(|v| v.1))
+                .collect();
             events.scalars(step, &tagged)?;
             if phase == Phase::Valid || step == n_steps {
                 events.flush()?;

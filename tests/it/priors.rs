@@ -134,7 +134,11 @@ fn gradients(trainer: &PriorTrainer, batch: PriorBatch) -> BTreeMap<String, Vec<
             }
         }
     }
-    let mut visitor = Visitor(trainer.step(Parts::one(1, batch)).grads, Vec::new(), BTreeMap::new());
+    let mut visitor = Visitor(
+        trainer.step(Parts::one(1, batch)).grads,
+        Vec::new(),
+        BTreeMap::new(),
+    );
     trainer.visit(&mut visitor);
     visitor.2
 }

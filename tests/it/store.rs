@@ -135,11 +135,7 @@ fn a_store_has_what_clip_says() {
             if name != "lean" {
                 close("hidden", &hidden, &text_of(i));
             }
-            let tokens = clip
-                .text()
-                .tokenizer()
-                .encode(&pair.caption)
-                .expect("a caption");
+            let tokens = clip.text().tokenizer().encode(&pair.caption).expect("a caption");
             let ids: Vec<u32> = store.ids(i).into_iter().map(u32::from).collect();
             assert_eq!(ids, tokens.ids[..tokens.n_valid]);
         }

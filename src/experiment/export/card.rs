@@ -75,7 +75,10 @@ pub(super) fn write(
                     rows.push(("encoder", encoder));
                 }
                 if input.starts_with("store/") {
-                    rows.push(("embeddings", format!("{input} of sha256 {hash}, which names their encoder")));
+                    rows.push((
+                        "embeddings",
+                        format!("{input} of sha256 {hash}, which names their encoder"),
+                    ));
                 }
             }
             let code = last
@@ -185,7 +188,12 @@ fn usage(config: &PriorConfig, prior: &AnyPrior) -> String {
 }
 
 fn licence(source: &Source) -> String {
-    let world = match source.run.as_ref().filter(|(run, _)| run.data().store.is_none()).map(|(run, _)| run.world()) {
+    let world = match source
+        .run
+        .as_ref()
+        .filter(|(run, _)| run.data().store.is_none())
+        .map(|(run, _)| run.world())
+    {
         Some(World::Emoji) => {
             " The pictures of the world `emoji` are made of Twemoji, copyright Twitter, Inc and other contributors, CC-BY 4.0."
         }

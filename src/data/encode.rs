@@ -7,7 +7,7 @@ use burn::prelude::*;
 use image::RgbImage;
 
 use super::pairs::{Pairs, Texts};
-use crate::files;
+use crate::files::{self, FileError};
 use crate::models::clip::{ClipError, ImageEncoder, TextEncoder};
 use crate::weights::{Checkpoint, WeightsError};
 use crate::world::{Pair, Scene};
@@ -200,7 +200,11 @@ pub fn clip_files(dir: &Path) -> Result<BTreeMap<String, String>, WeightsError> 
     };
     let mut hashes = BTreeMap::new();
     for folder in folders {
-        let mut found = BTreeSet::from([folder.join("config.json")]);
+        let config = folder.join("config.json");
+        if !config.is_file() {
+            return Err(FileError::Missing(config).into());
+        }
+        let mut found = BTreeSet::from([config]);
         found.extend(
             Checkpoint::open(&folder)?
                 .tensors()

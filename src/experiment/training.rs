@@ -295,7 +295,7 @@ impl Training<'_> {
         let per_pass = (self.material.data.order().n_examples() / self.cut().n()).max(1);
         let (path, on_step) = (self.dir.path().to_path_buf(), self.on_step.clone());
         let mut log = MetricsLog::open_after(self.dir.metrics_path(), resumable_step(&path, options))?;
-        let mut events = EventFile::create(&path, SystemTime::now())?;
+        let mut events = EventFile::create(&path.join("tensorboard"), SystemTime::now())?;
         Ok(Box::new(move |phase, step, values| {
             let split = match phase {
                 Phase::Train => {

@@ -72,6 +72,7 @@ fn files(root: &Path) -> BTreeSet<PathBuf> {
     while let Some(dir) = left.pop() {
         for entry in std::fs::read_dir(dir).expect("a folder").flatten() {
             match entry.path() {
+                path if path.ends_with("tensorboard") => {} // a file of its own each session
                 path if path.is_dir() => left.push(path),
                 path => drop(found.insert(path)),
             }

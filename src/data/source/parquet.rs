@@ -1,6 +1,7 @@
 //! Parquet as Hugging Face keeps pictures: a column `image` of `{bytes, path}`, of bytes or of a path, and one with a caption or several.
 
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -77,11 +78,17 @@ pub(super) fn open(path: &Path) -> Result<SerializedFileReader<File>, SourceErro
         path: path.to_path_buf(),
         source,
     })?;
-    SerializedFileReader::new(file).map_err(|e| SourceError::content(path, e))
+    guarded(|| SerializedFileReader::new(file))
+        .and_then(|reader| reader.map_err(|e| e.to_string()))
+        .map_err(|e| SourceError::content(path, e))
 }
 
-/// Calls `each` with every row of `path`, or with why there are no more; it says whether to go on. What is written wrongly may panic in the reader:
-/// then the file ends there.
+/// The crate panics at some damage.
+fn guarded<T>(read: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(read)).map_err(|_| "the file is damaged".to_owned())
+}
+
+/// Calls `each` with every row of `path`, or with why there are no more; it says whether to go on.
 pub(super) fn rows(path: &Path, mut each: impl FnMut(usize, Result<Row, String>) -> bool) {
     let reader = match open(path) {
         Ok(reader) => reader,
@@ -91,7 +98,7 @@ pub(super) fn rows(path: &Path, mut each: impl FnMut(usize, Result<Row, String>)
         }
     };
     let mut number = 0;
-    let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+    let read = guarded(|| {
         for row in RowIter::from_file_into(Box::new(reader)) {
             let failed = row.is_err();
             if !each(number, row.map_err(|e| e.to_string())) || failed {
@@ -99,9 +106,9 @@ pub(super) fn rows(path: &Path, mut each: impl FnMut(usize, Result<Row, String>)
             }
             number += 1;
         }
-    }));
-    if read.is_err() {
-        each(number, Err("the file is damaged".into()));
+    });
+    if let Err(damaged) = read {
+        each(number, Err(damaged));
     }
 }
 

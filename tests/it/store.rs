@@ -570,6 +570,71 @@ fn without_hashes(text: &str) -> String {
         .join("\n")
 }
 
+#[test]
+fn inspect_counts_and_warns() {
+    let desk = desk();
+    let at = |name: &str| desk.path().join("pictures").join(name);
+    std::fs::create_dir(desk.path().join("pictures")).expect("a folder");
+    for (name, red, caption) in [
+        ("a", 1, "a cat"),
+        ("b", 1, "a cat"),
+        ("c", 2, "a dog"),
+        ("d", 3, "  "),
+    ] {
+        image::RgbImage::from_pixel(12, 10, image::Rgb([red, 0, 0]))
+            .save(at(&format!("{name}.png")))
+            .expect("saved");
+        std::fs::write(at(&format!("{name}.txt")), caption).expect("written");
+    }
+    std::fs::write(at("e.jpg"), "no picture").expect("written");
+    std::fs::write(at("e.txt"), "broken").expect("written");
+    let json = |args: &[&str]| -> serde_json::Value {
+        let output = eclipse(desk.path(), args);
+        assert!(output.status.success(), "{}", said(&output));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    };
+    let found = json(&["inspect", "pictures", "--json"]);
+    assert_eq!(
+        (&found["format"], &found["records"], &found["looked at"]),
+        (&"folder".into(), &5.into(), &5.into())
+    );
+    assert_eq!(
+        found["rejects"],
+        serde_json::json!({ "broken-picture": 1, "no-caption": 1 })
+    );
+    assert_eq!(
+        found["warnings"],
+        serde_json::json!([
+            "1 of 3 captions repeat another: false negatives of Eq. 4 (objective.false_negatives = \"mask_wording\")",
+            "1 pictures are the same as another: a.png and b.png ..",
+            "3 pictures have a side of less than 224 pixels",
+            "2 of 5 records cannot be used",
+        ])
+    );
+    assert_eq!(
+        json(&["inspect", "pictures", "--sample", "2", "--json"])["looked at"],
+        2
+    );
+
+    // What inspect warns of is what encode rejects, with the place of each.
+    done(desk.path(), &encode("pictures", "store", &[]));
+    let told = json(&["inspect", "store", "--verify", "--json"]);
+    assert_eq!(
+        (&told["pictures"], &told["rejects"]),
+        (&3.into(), &found["rejects"])
+    );
+    let rejects = std::fs::read_to_string(desk.path().join("store/rejects.jsonl")).expect("a list");
+    assert!(
+        rejects.contains("pictures: d.png") && rejects.contains("pictures: e.jpg"),
+        "{rejects}"
+    );
+    let output = eclipse(desk.path(), &["inspect", "nothing"]);
+    assert_eq!(
+        (output.status.code(), said(&output).trim()),
+        (Some(2), "error: no such file or folder: nothing")
+    );
+}
+
 #[cfg(unix)]
 #[test]
 fn a_full_disk_is_said_and_nothing_half_written_stays() {

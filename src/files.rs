@@ -205,6 +205,54 @@ fn without_path(error: std::io::Error) -> std::io::Error {
     }
 }
 
+/// Takes the lock file `path`, made if need be, and writes this process's id into it; else says which process holds it. The operating system lets go of
+/// it when the file is dropped or the process dies: there are no stale locks.
+///
+/// # Errors
+/// The system's, where the file can be neither taken nor read.
+pub fn lock(path: &Path) -> std::io::Result<Result<std::fs::File, String>> {
+    let mut options = std::fs::File::options();
+    let mut file = options
+        .create(true)
+        .read(true)
+        .write(true)
+        .truncate(false)
+        .open(path)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(std::fs::TryLockError::WouldBlock) => return Ok(Err(read_pid(&file))),
+        Err(std::fs::TryLockError::Error(source)) => return Err(source),
+    }
+    file.set_len(0)?;
+    write!(file, "{}", std::process::id())?;
+    Ok(Ok(file))
+}
+
+/// The process that holds the lock file `path`, if any does.
+///
+/// # Errors
+/// The system's.
+pub fn lock_holder(path: &Path) -> std::io::Result<Option<String>> {
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(source),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(Some(read_pid(&file))),
+        Err(std::fs::TryLockError::Error(source)) => Err(source),
+    }
+}
+
+fn read_pid(mut file: &std::fs::File) -> String {
+    let mut text = String::new();
+    match file.read_to_string(&mut text) {
+        Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
+        _ => "?".into(),
+    }
+}
+
 /// SHA-256 of a file, as 64 hexadecimal digits.
 ///
 /// # Errors

@@ -11,8 +11,7 @@
 //! Everything but `metrics.jsonl` is written under another name and renamed, so a process may die at any moment. `LOCK`
 //! is held through the operating system, which lets go of it when its process dies: there are no stale locks.
 
-use std::fs::{File, TryLockError};
-use std::io::{Read, Write};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -291,45 +290,16 @@ impl RunDir {
     /// Process id of whoever holds the lock.
     fn holder(&self) -> Result<Option<String>, RunDirError> {
         let path = self.path.join(LOCK);
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(RunDirError::Lock { path, source }),
-        };
-        match file.try_lock_shared() {
-            Ok(()) => Ok(None),
-            Err(TryLockError::WouldBlock) => Ok(Some(read_pid(&file))),
-            Err(TryLockError::Error(source)) => Err(RunDirError::Lock { path, source }),
-        }
+        files::lock_holder(&path).map_err(|source| RunDirError::Lock { path, source })
     }
 
     fn lock(&self) -> Result<File, RunDirError> {
         let path = self.path.join(LOCK);
-        let fail = |source| RunDirError::Lock {
-            path: path.clone(),
-            source,
-        };
-        let mut options = File::options();
-        let mut file = options
-            .create(true)
-            .read(true)
-            .write(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(fail)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(RunDirError::Running {
-                    dir: self.path.clone(),
-                    pid: read_pid(&file),
-                });
-            }
-            Err(TryLockError::Error(source)) => return Err(fail(source)),
-        }
-        file.set_len(0).map_err(fail)?;
-        write!(file, "{}", std::process::id()).map_err(fail)?;
-        Ok(file)
+        let held = files::lock(&path).map_err(|source| RunDirError::Lock { path, source })?;
+        held.map_err(|pid| RunDirError::Running {
+            dir: self.path.clone(),
+            pid,
+        })
     }
 
     /// Removes what a killed process was writing.
@@ -399,14 +369,6 @@ impl Claim {
         // A process that already waits with this file open will look for DONE first.
         let _ = std::fs::remove_file(dir.path.join(LOCK));
         Ok(())
-    }
-}
-
-fn read_pid(mut file: &File) -> String {
-    let mut text = String::new();
-    match file.read_to_string(&mut text) {
-        Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
-        _ => "?".into(),
     }
 }
 

@@ -119,14 +119,13 @@ pub fn run(args: &EncodeArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let source_options = args.source.options();
     let limits = source_options.limits.clone();
     let source = Source::open(&args.pairs, &source_options)?;
-    if args.shard.0 >= source.n_units() && args.shard.1 > 1 {
+    let (part, n_parts) = args.shard;
+    if n_parts > 1 && n_parts > source.n_units() {
+        // Also for the parts that would have something to do: they could never be merged.
         let hint = format!(
-            "--shard {}/{}: {} has {} unit(s) only ({}s are not parted)",
-            args.shard.0,
-            args.shard.1,
+            "--shard {part}/{n_parts}: {} has {} unit(s), and each part needs one at least",
             args.pairs,
-            source.n_units(),
-            source.format()
+            source.n_units()
         );
         return Err(Usage(hint).into());
     }
@@ -145,7 +144,7 @@ pub fn run(args: &EncodeArgs, device: DeviceSpec) -> anyhow::Result<()> {
             TargetArg::L2 => Target::L2,
         },
         chunk: args.chunk as usize,
-        part: args.shard,
+        part: (part, n_parts),
         n_workers: args.workers,
         batch: usize::from(args.batch),
         limits,
@@ -156,17 +155,19 @@ pub fn run(args: &EncodeArgs, device: DeviceSpec) -> anyhow::Result<()> {
     if args.dry_run {
         return Ok(());
     }
-    let out = match args.shard {
-        (_, 1) => args.out.clone(),
-        (i, n) => store::part_dir(&args.out, i, n),
+    let out = match n_parts {
+        1 => args.out.clone(),
+        _ => store::part_dir(&args.out, part, n_parts),
     };
     eclipse_t2i::files::create_dir(&out)?;
-    let free = fs4::available_space(&out).ok();
-    if let (Some(free), Some(needed)) = (free, estimate.bytes())
+    // Before anything is begun: whoever is refused may choose other settings for the same folder.
+    let on_disk = store::bytes_there(&out)?;
+    let needed = estimate.bytes().map(|n| n.saturating_sub(on_disk));
+    if let (Some(free), Some(needed)) = (fs4::available_space(&out).ok(), needed)
         && free < needed
     {
         anyhow::bail!(
-            "{}: the store needs about {}, and {} are free; --hidden none leaves out most of it",
+            "{}: the store needs about {} more, and {} are free; --hidden none leaves out most of it",
             out.display(),
             HumanBytes(needed),
             HumanBytes(free)

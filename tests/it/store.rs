@@ -282,6 +282,81 @@ fn parts_of_several_machines_make_the_same_store() {
     }
 }
 
+/// A tar of a few pictures with captions.
+fn write_tar(path: &Path, seed: u64) {
+    let file = std::fs::File::create(path).expect("a file");
+    let mut tar = tar::Builder::new(file);
+    for (i, pair) in World::Emoji
+        .pairs(5, seed, &PairOptions::default())
+        .iter()
+        .enumerate()
+    {
+        let mut png = std::io::Cursor::new(Vec::new());
+        let picture = eclipse_t2i::data::encode::picture(&pair.scene);
+        picture
+            .write_to(&mut png, image::ImageFormat::Png)
+            .expect("encodes");
+        for (extension, bytes) in [
+            ("png", png.get_ref().as_slice()),
+            ("txt", pair.caption.as_bytes()),
+        ] {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            let name = format!("{seed:03}{i:04}.{extension}");
+            tar.append_data(&mut header, name, bytes).expect("appends");
+        }
+    }
+    tar.finish().expect("ends");
+}
+
+#[test]
+fn clip_and_pictures_may_lie_elsewhere_on_another_machine() {
+    let desk = desk();
+    let at = |name: &str| desk.path().join(name);
+    for place in ["here", "there"] {
+        std::fs::create_dir(at(place)).expect("a folder");
+        for unit in 0..3 {
+            write_tar(&at(place).join(format!("{unit:05}.tar")), unit);
+        }
+    }
+    std::fs::create_dir(at("their-clip")).expect("a folder");
+    for (name, bytes) in files(&at("clip")) {
+        std::fs::write(at("their-clip").join(name), bytes).expect("written");
+    }
+    let part = |clip, pairs, shard| {
+        let args = [
+            "encode", "--clip", clip, "--pairs", pairs, "--out", "parts", "--shard", shard,
+        ];
+        done(desk.path(), &args);
+    };
+    done(desk.path(), &encode("here", "whole", &[]));
+    part("clip", "here", "0/2");
+    part("their-clip", "there", "1/2");
+    // Gone on with where the pictures have been moved to: nothing is to be done.
+    part("their-clip", "there", "0/2");
+    done(desk.path(), &["merge", "parts"]);
+    let (whole, merged) = (open(desk.path(), "whole"), open(desk.path(), "parts"));
+    assert_eq!((whole.n_pictures(), merged.n_pictures()), (15, 15));
+    for i in 0..15 {
+        let row = |store: &Store| {
+            let mut row = Vec::new();
+            store.z_x(i, &mut row);
+            store.hidden(i, &mut row);
+            (store.picture_id(i), row)
+        };
+        assert_eq!(row(&whole), row(&merged));
+    }
+    // Other pictures at the same place are another source.
+    write_tar(&at("here/00003.tar"), 3);
+    let output = eclipse(desk.path(), &encode("here", "whole", &[]));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        said(&output).contains("whole was begun with another `n_units`: 3, not 4"),
+        "{}",
+        said(&output)
+    );
+}
+
 const RUN: &str = r#"
 [data]
 store = "store"
@@ -433,7 +508,7 @@ fn what_is_wrong_with_a_store_is_said() {
     ask("no such part", &encode(source, "parts", &["--shard", "2/2"]));
     ask(
         "more parts than units",
-        &encode(source, "parts", &["--shard", "1/2"]),
+        &encode(source, "parts", &["--shard", "0/2"]),
     );
     ask("no parts", &["merge", "store"]);
     done(
@@ -441,6 +516,7 @@ fn what_is_wrong_with_a_store_is_said() {
         &encode("world:emoji?n=1500", "parts", &["--shard", "0/2"]),
     );
     ask("a part is missing", &["merge", "parts"]);
+    ask("inspecting parts", &["inspect", "parts"]);
     done(
         desk.path(),
         &encode("world:emoji?n=1500&seed=1", "parts", &["--shard", "1/2"]),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use eclipse_t2i::data::store::{MANIFEST, SETTINGS, Store};
+use eclipse_t2i::data::store::{self, MANIFEST, SETTINGS, Store};
 use eclipse_t2i::experiment::RunDir;
 use eclipse_t2i::files;
 use eclipse_t2i::weights::Checkpoint;
@@ -59,7 +59,8 @@ fn found(args: &InspectArgs) -> anyhow::Result<Value> {
     if run.config_path().is_file() {
         return look_at_run(&run);
     }
-    if path.join(MANIFEST).is_file() || path.join(SETTINGS).is_file() {
+    let has_parts = path.is_dir() && !store::parts(path)?.is_empty();
+    if path.join(MANIFEST).is_file() || path.join(SETTINGS).is_file() || has_parts {
         return look_at_store(path, args.verify);
     }
     let is_model = path.extension().is_some_and(|e| e == "safetensors")

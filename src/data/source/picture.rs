@@ -44,8 +44,8 @@ impl Picture {
     pub fn decode(self, limits: &PictureLimits) -> Result<RgbImage, (RejectReason, String)> {
         match self {
             Self::Ready(picture) => Ok(picture),
-            Self::Encoded(bytes) => decode(&bytes, limits),
-            Self::File(path) => decode(&read(&path, limits)?, limits),
+            Self::Encoded(bytes) => guarded(&bytes, limits),
+            Self::File(path) => guarded(&read(&path, limits)?, limits),
             Self::Embedding(_) => Err((RejectReason::NoPicture, "an embedding in its place".into())),
         }
     }
@@ -63,6 +63,14 @@ fn read(path: &Path, limits: &PictureLimits) -> Result<Vec<u8>, (RejectReason, S
 pub(super) fn too_many_bytes(size: u64, limits: &PictureLimits) -> (RejectReason, String) {
     let detail = format!("a file of {size} bytes, at most {} are read", limits.max_bytes);
     (RejectReason::TooLarge, detail)
+}
+
+/// A decoder that panics at some damage must not end an encoding of millions of pictures, again at each attempt to go on.
+fn guarded(bytes: &[u8], limits: &PictureLimits) -> Result<RgbImage, (RejectReason, String)> {
+    std::panic::catch_unwind(|| decode(bytes, limits)).unwrap_or_else(|_| {
+        let detail = "the decoder gave up on it".to_owned();
+        Err((RejectReason::BrokenPicture, detail))
+    })
 }
 
 fn decode(bytes: &[u8], limits: &PictureLimits) -> Result<RgbImage, (RejectReason, String)> {

@@ -90,12 +90,22 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The first setting in which `other` differs, with both values; where CLIP was does not count.
+    /// The same without the places of CLIP and source, which differ from machine to machine where their hashes do not.
+    pub(super) fn without_places(&self) -> Self {
+        let mut settings = self.clone();
+        settings.encoder.dir.clear();
+        settings.source.clear();
+        settings
+    }
+
+    /// The first setting in which `other` differs, with both values. Places do not count; of sources that differ they are what is told, if they do.
     pub(super) fn difference(&self, other: &Self) -> Option<(String, String, String)> {
         let flat = |settings: &Self| -> BTreeMap<String, String> {
-            let mut settings = settings.clone();
-            settings.encoder.dir.clear();
-            match serde_json::to_value(settings) {
+            let mut told = settings.without_places();
+            if self.source_identity != other.source_identity {
+                told.source = settings.source.clone();
+            }
+            match serde_json::to_value(told) {
                 Ok(serde_json::Value::Object(map)) => {
                     map.into_iter().map(|(k, v)| (k, v.to_string())).collect()
                 }

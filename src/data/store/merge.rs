@@ -12,6 +12,19 @@ pub fn part_dir(store: &Path, i: usize, n: usize) -> PathBuf {
     store.join(format!("part-{i:03}-of-{n:03}"))
 }
 
+/// The parts in `dir`, by number: which of how many each says to be.
+///
+/// # Errors
+/// [`StoreError::File`] when the folder cannot be read.
+pub fn parts(dir: &Path) -> Result<Vec<(usize, usize)>, StoreError> {
+    let named = |folder: PathBuf| -> Option<(usize, usize)> {
+        let name = folder.file_name()?.to_str()?.strip_prefix("part-")?;
+        let (i, n) = name.split_once("-of-")?;
+        Some((i.parse().ok()?, n.parse().ok()?))
+    };
+    Ok(files::list_folders(dir)?.into_iter().filter_map(named).collect())
+}
+
 /// What [`merge`] made.
 #[derive(Debug)]
 pub struct Merged {
@@ -30,13 +43,7 @@ pub fn merge(dir: &Path) -> Result<Merged, StoreError> {
         dir: dir.to_path_buf(),
         reason,
     };
-    let folders = files::list_folders(dir)?;
-    let named = |folder: &PathBuf| -> Option<(usize, usize)> {
-        let name = folder.file_name()?.to_str()?.strip_prefix("part-")?;
-        let (i, n) = name.split_once("-of-")?;
-        Some((i.parse().ok()?, n.parse().ok()?))
-    };
-    let found: Vec<(usize, usize)> = folders.iter().filter_map(named).collect();
+    let found = parts(dir)?;
     let Some(&(_, n)) = found.first() else {
         return Err(wrong("no parts: expected folders such as part-000-of-004".into()));
     };

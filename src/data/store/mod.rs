@@ -22,10 +22,10 @@ use std::path::{Path, PathBuf};
 
 pub use lock::Lock;
 pub use manifest::{Encoder, Hidden, Manifest, Rejected, Settings, ShardInfo, StoreDtype, Target};
-pub use merge::{Merged, merge, part_dir};
+pub use merge::{Merged, merge, part_dir, parts};
 pub use read::{Caption, Store};
 pub use shard::{Chunk, ShardHeader};
-pub use write::Writer;
+pub use write::{Writer, bytes_there};
 
 use crate::files::FileError;
 use crate::weights::WeightsError;

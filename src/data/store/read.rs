@@ -235,10 +235,7 @@ fn read_empty(dir: &Path, manifest: &Manifest) -> Result<Caption, StoreError> {
 /// What is there in the place of a finished store.
 fn not_finished(dir: &Path) -> StoreError {
     let has = |name: &str| dir.join(name).exists();
-    let parts = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let parts = parts
-        .filter(|e| e.file_name().to_string_lossy().starts_with("part-"))
-        .count();
+    let parts = super::parts(dir).map_or(0, |parts| parts.len());
     let hint = match (dir.is_dir(), parts) {
         (false, _) => "; there is no such folder".to_owned(),
         (true, n) if n > 0 => format!(", but {n} parts: `eclipse merge` makes one store of them"),

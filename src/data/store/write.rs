@@ -58,14 +58,7 @@ impl Writer {
                 }
             }
         }
-        let identity = Settings {
-            encoder: super::Encoder {
-                dir: String::new(),
-                ..settings.encoder.clone()
-            },
-            ..settings.clone()
-        };
-        let text = serde_json::to_vec(&identity).unwrap_or_default();
+        let text = serde_json::to_vec(&settings.without_places()).unwrap_or_default();
         Ok(Self {
             dir: dir.to_path_buf(),
             hash: files::sha256(&text),
@@ -183,6 +176,19 @@ impl Writer {
         });
         write_manifest(&self.dir, &self.settings, files, &rejects)
     }
+}
+
+/// Bytes of the shards that are in `dir` already, a store that is perhaps not even begun.
+///
+/// # Errors
+/// [`StoreError::File`].
+pub fn bytes_there(dir: &Path) -> Result<u64, StoreError> {
+    let shards = dir.join(SHARDS);
+    if !shards.is_dir() {
+        return Ok(0);
+    }
+    let size = |file: &PathBuf| std::fs::metadata(file).map_or(0, |m| m.len());
+    Ok(files::list(shards)?.iter().map(size).sum())
 }
 
 /// Looks at every shard and writes `rejects.jsonl` and `store.json`.

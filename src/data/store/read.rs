@@ -238,7 +238,7 @@ fn not_finished(dir: &Path) -> StoreError {
     let parts = super::parts(dir).map_or(0, |parts| parts.len());
     let hint = match (dir.is_dir(), parts) {
         (false, _) => "; there is no such folder".to_owned(),
-        (true, n) if n > 0 => format!(", but {n} parts: `eclipse merge` makes one store of them"),
+        (true, n) if n > 0 => format!(", but {n} part(s): `eclipse merge` makes one store of them"),
         (true, _) if has(SETTINGS) => {
             "; its encoding was cut short: the same `eclipse encode` command finishes it".to_owned()
         }

@@ -18,7 +18,7 @@
 //! cli (in the binary)
 //! experiment   specs, run directories, sweeps, reports        verify      reference numbers through the rooms below
 //! eval         scores on embeddings, intervals, checker       train       burn-train sessions, optimisers, schedules
-//! data         pairs, encoding, prompt files                  generate    prompt -> z_x_hat -> picture
+//! data         sources, stores, pairs, prompt files           generate    prompt -> z_x_hat -> picture
 //! models       clip, prior, unet, movq, text_proj             objective   Eq. 1, 3, 4, 5, other forms; CLIP's own loss
 //! weights   nn   world   diffusion   device   noise   files
 //! ```

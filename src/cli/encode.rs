@@ -239,6 +239,7 @@ fn report(args: &EncodeArgs, manifest: &Manifest, made: usize, took: Duration) -
             "pictures": manifest.n_pictures,
             "captions": manifest.n_captions,
             "tokens": manifest.n_tokens,
+            "captions_cut": manifest.n_cut,
             "rejects": manifest.rejects,
             "bytes": bytes,
             "shards": manifest.shards.len(),
@@ -255,6 +256,12 @@ fn report(args: &EncodeArgs, manifest: &Manifest, made: usize, took: Duration) -
         HumanBytes(bytes),
         manifest.shards.len()
     );
+    if manifest.n_cut > 0 {
+        text.push_str(&format!(
+            "{} captions did not fit into the text tower and were cut\n",
+            manifest.n_cut
+        ));
+    }
     if rejected > 0 {
         let reasons: Vec<String> = manifest
             .rejects

@@ -164,6 +164,7 @@ impl<'a> Pipeline<'a> {
             source_identity: source.identity()?,
             n_units: source.n_units(),
             chunk: options.chunk,
+            max_pixels: options.limits.max_pixels,
             part: options.part,
         };
         Ok(Self {
@@ -213,9 +214,7 @@ impl<'a> Pipeline<'a> {
             Hidden::Stored => n_tokens * row,
             Hidden::None => 0.0,
         };
-        let (of, n_units) = (self.options.part.1.max(1), self.settings.n_units.max(1));
-        let share = self.units().count() as f64 / n_units as f64;
-        debug_assert!(of > 0);
+        let share = self.units().count() as f64 / self.settings.n_units.max(1) as f64;
         Ok(Estimate {
             n_records: self.source.n_records().map(|n| (n as f64 * share) as usize),
             tokens: n_tokens,
@@ -330,9 +329,14 @@ impl<'a> Pipeline<'a> {
             }
         };
         Ok(Decoded {
+            dropped: record
+                .dropped
+                .into_iter()
+                .map(|(reason, detail)| reject(reason, detail))
+                .collect(),
             captions: record.captions.into_iter().map(|c| (c.id, c.text)).collect(),
-            id: record.id,
-            place: record.place,
+            id: record.id.clone(),
+            place: record.place.clone(),
             image,
         })
     }
@@ -401,6 +405,7 @@ impl<'a> Pipeline<'a> {
                     ready.extend(values);
                 }
             }
+            gathered.rejects.extend(decoded.dropped);
             gathered.records.push((decoded.id, decoded.captions));
         }
         let unit_length = |n: &f64| (n - 1.0).abs() < UNIT;
@@ -464,6 +469,7 @@ impl<'a> Pipeline<'a> {
                 chunk.ids.extend_from_slice(&caption.ids);
                 chunk.hidden.extend_from_slice(&caption.hidden);
                 chunk.id_ends.push(chunk.ids.len());
+                chunk.n_cut += usize::from(tokens[numbers[text.as_str()]].n_words_cut > 0);
                 if has_ids {
                     chunk.caption_ids.push(caption_id.clone().unwrap_or_default());
                 }
@@ -533,6 +539,7 @@ struct Decoded {
     id: String,
     place: String,
     captions: Vec<(Option<String>, String)>,
+    dropped: Vec<Rejected>,
     image: Image,
 }
 

@@ -120,26 +120,16 @@ pub(super) fn score(
     let pairs: Vec<Example> = (0..n)
         .map(|i| held_out.example(i * n_all / n, 0, eval.seed))
         .collect();
-    let z_x = embeddings(&pairs, |part| held_out.z_x(part, device))?;
-    let z_y = embeddings(&pairs, |part| held_out.z_y(part, device))?;
+    let z_x = embeddings(&pairs, |part| Ok(held_out.z_x(part, device)))?;
+    let z_y = embeddings(&pairs, |part| Ok(held_out.z_y(part, device)))?;
     let z_x_hat = (0..eval.n_noise.max(1) as u64)
         .map(|k| {
             let mut noise = Noise::stream(eval.seed, NOISE_STREAM + k);
-            let mut failure = None;
-            let predicted = embeddings(&pairs, |part| {
+            embeddings(&pairs, |part| {
                 let text = held_out.text(&part.iter().copied().map(Some).collect::<Vec<_>>(), device);
                 let away = held_out.text(&vec![None; part.len()], device);
-                prior
-                    .sample(text, away, settings, &mut noise, |_| {})
-                    .unwrap_or_else(|error| {
-                        failure.get_or_insert(error);
-                        Tensor::zeros([part.len(), held_out.d_clip()], device)
-                    })
-            })?;
-            match failure {
-                Some(error) => Err(error.into()),
-                None => Ok(predicted),
-            }
+                Ok(prior.sample(text, away, settings, &mut noise, |_| {})?)
+            })
         })
         .collect::<Result<Vec<_>, Failure>>()?;
     let data = &material.data;
@@ -149,8 +139,8 @@ pub(super) fn score(
         (0..n).map(|i| data.example(i * n_data / n, 0, 0)).collect()
     };
     let gap = ModalityGap::of(
-        &embeddings(&trained, |part| data.z_y(part, device))?,
-        &embeddings(&trained, |part| data.z_x(part, device))?,
+        &embeddings(&trained, |part| Ok(data.z_y(part, device)))?,
+        &embeddings(&trained, |part| Ok(data.z_x(part, device)))?,
     )?;
     let inputs = Inputs {
         z_x_hat: &z_x_hat,
@@ -166,12 +156,12 @@ pub(super) fn score(
 /// Rows of all `pairs`, part by part.
 fn embeddings(
     pairs: &[Example],
-    mut part: impl FnMut(&[Example]) -> Tensor<2>,
+    mut part: impl FnMut(&[Example]) -> Result<Tensor<2>, Failure>,
 ) -> Result<Embeddings, Failure> {
     let mut values = Vec::new();
     let mut d = 0;
     for pairs in pairs.chunks(BATCH) {
-        let rows = part(pairs);
+        let rows = part(pairs)?;
         d = rows.dims()[1];
         values.extend(rows.into_data().iter::<f32>());
     }

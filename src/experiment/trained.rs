@@ -64,14 +64,23 @@ impl TrainedPriors {
 
 /// The trained prior of one directory into another.
 fn copy(from: &RunDir, to: &RunDir) -> Result<(), FileError> {
-    files::create_dir(to.prior_dir())?;
+    files::create_dir(to.path())?;
     if from.metrics_path().is_file() {
         files::write_atomic(to.metrics_path(), &files::read(from.metrics_path())?)?;
     }
-    let mut parts = files::list(from.prior_dir())?;
+    // The prior itself last, and its `config.json` last of all: with it the copy is whole.
+    if from.best_prior_dir().is_dir() {
+        copy_folder(&from.best_prior_dir(), &to.best_prior_dir())?;
+    }
+    copy_folder(&from.prior_dir(), &to.prior_dir())
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<(), FileError> {
+    files::create_dir(to)?;
+    let mut parts = files::list(from)?;
     parts.sort_by_key(|file| file.ends_with("config.json"));
     for file in parts {
-        let there = to.prior_dir().join(file.file_name().unwrap_or_default());
+        let there = to.join(file.file_name().unwrap_or_default());
         let _ = std::fs::remove_file(&there);
         if std::fs::hard_link(&file, &there).is_err() {
             files::write_atomic(there, &files::read(&file)?)?;
@@ -91,6 +100,8 @@ mod tests {
         let train = |name: &str, says: &str| {
             let prior = run(name).prior_dir();
             files::create_dir(&prior)?;
+            files::create_dir(run(name).best_prior_dir())?;
+            files::write_atomic(run(name).best_prior_dir().join("best"), says.as_bytes())?;
             files::write_atomic(run(name).metrics_path(), b"a loss")?;
             files::write_atomic(prior.join("model.safetensors"), says.as_bytes())?;
             Ok::<_, Failure>(files::write_atomic(prior.join("config.json"), b"{}")?)
@@ -112,6 +123,10 @@ mod tests {
             ("first".into(), "first".into(), "other".into())
         );
         assert!(is_whole(&run("two").prior_dir()));
+        assert_eq!(
+            files::read_text(run("two").best_prior_dir().join("best")).expect("taken too"),
+            "first"
+        );
         assert_eq!(
             files::read_text(run("two").metrics_path()).expect("there"),
             "a loss"

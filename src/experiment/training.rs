@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use burn::prelude::*;
+use burn::train::{InferenceStep, LearnerModel, TrainStep};
 
 use super::execute::Failure;
 use super::executor::OnStep;
@@ -24,12 +25,12 @@ use crate::train::checkpoint::Best;
 use crate::train::negatives::NegativeOptions;
 use crate::train::parts::Parts;
 use crate::train::prior::{
-    AdamWOptions, Cut, DiffusionBatch, DiffusionTrainer, EclipseOptions, FlowOptions, LossForms,
-    NoisingOptions, PriorTrainer, UpdateOptions, diffusion_batches, eclipse_batches, flow_batches,
+    AdamWOptions, Cut, DiffusionTrainer, EclipseOptions, LossForms, NoisePath, NoisingOptions, PriorTrainer,
+    UpdateOptions, eclipse_batches, noised_batches,
 };
 use crate::train::schedule::{LrSchedule, SteppedLr};
 use crate::train::session::{
-    Phase, Session, SessionOptions, Sink, Validation, checkpoints, fit, resumable_step,
+    Phase, Session, SessionOptions, Sink, StepReport, Validation, checkpoints, fit, resumable_step,
 };
 use crate::train::tensorboard::EventFile;
 use crate::weights::write_json;
@@ -116,58 +117,46 @@ impl Training<'_> {
         let validation =
             self.validation(|data, cut, seed| eclipse_batches(data, cut, seed, NegativeOptions::default()));
         let trainer = PriorTrainer::new(prior, &config, options, self.update());
-        let optimizer = adamw(self.run).init();
-        let trained = fit(
-            trainer,
-            optimizer,
-            schedule(self.run)?,
-            batches,
-            validation,
-            self.session()?,
-        )?;
-        trained.published().save(&config, &self.dir.prior_dir())?;
-        if let Some(best) = self.best(trained)? {
-            best.published().save(&config, &self.dir.best_prior_dir())?;
-        }
-        Ok(())
+        self.fit(trainer, batches, validation, |trainer, dir| {
+            Ok(trainer.published().save(&config, dir)?)
+        })
     }
 
     fn diffusion(&self, spec: &DiffusionSpec) -> Result<(), Failure> {
         let scheduler = Scheduler::new(scheduler_config(spec));
-        let statistics = self.statistics(spec.whiten);
-        let noising = |cond_drop| NoisingOptions {
+        let path = NoisePath::Diffusion {
             alphas_cumprod: scheduler.schedule().alphas_cumprod().to_vec(),
-            cond_drop,
-            whitening: spec.whiten.then(|| statistics.clone()),
         };
-        let (data, seed) = (self.material.data.clone(), self.run.seed());
-        let batches = diffusion_batches(data, noising(spec.cond_drop), self.cut(), seed);
-        let validation = self.validation(|data, cut, seed| diffusion_batches(data, noising(0.0), cut, seed));
-        self.with_time(&statistics, batches, validation, &scheduler.config().to_json())
+        self.with_time(path, spec.cond_drop, spec.whiten, &scheduler.config().to_json())
     }
 
     fn flow(&self, spec: &FlowSpec) -> Result<(), Failure> {
         let flow = FlowConfig::new(spec.prediction);
-        let statistics = self.statistics(spec.whiten);
-        let options = |cond_drop| FlowOptions {
-            flow,
-            cond_drop,
-            whitening: spec.whiten.then(|| statistics.clone()),
-        };
-        let (data, seed) = (self.material.data.clone(), self.run.seed());
-        let batches = flow_batches(data, options(spec.cond_drop), self.cut(), seed);
-        let validation = self.validation(|data, cut, seed| flow_batches(data, options(0.0), cut, seed));
-        self.with_time(&statistics, batches, validation, &flow.to_json())
+        self.with_time(
+            NoisePath::Flow(flow),
+            spec.cond_drop,
+            spec.whiten,
+            &flow.to_json(),
+        )
     }
 
-    /// Trains a prior with time on `batches` and saves it with these statistics and this `scheduler_config.json`.
+    /// Trains a prior with time on this path and saves it with this `scheduler_config.json`.
     fn with_time(
         &self,
-        (mean, std): &(Vec<f32>, Vec<f32>),
-        batches: impl Fn(usize, &Device) -> Parts<DiffusionBatch> + Send + Sync + 'static,
-        validation: Option<Validation<DiffusionBatch>>,
+        path: NoisePath,
+        cond_drop: f64,
+        whiten: bool,
         scheduler: &serde_json::Value,
     ) -> Result<(), Failure> {
+        let (mean, std) = self.statistics(whiten);
+        let options = |cond_drop| NoisingOptions {
+            path: path.clone(),
+            cond_drop,
+            whitening: whiten.then(|| (mean.clone(), std.clone())),
+        };
+        let (data, seed) = (self.material.data.clone(), self.run.seed());
+        let batches = noised_batches(data, options(cond_drop), self.cut(), seed);
+        let validation = self.validation(|data, cut, seed| noised_batches(data, options(0.0), cut, seed));
         let device = self.device.clone().autodiff();
         let config = self.config().with_time();
         let prior = DiffusionPrior::init(&config, &device);
@@ -176,25 +165,34 @@ impl Training<'_> {
             Tensor::from_floats(std.as_slice(), &device),
         );
         let trainer = DiffusionTrainer::new(prior, &config, self.update());
-        let optimizer = adamw(self.run).init();
-        let trained = fit(
-            trainer,
-            optimizer,
-            schedule(self.run)?,
-            batches,
-            validation,
-            self.session()?,
-        )?;
-        let save = |prior: &DiffusionPrior, dir: &Path| -> Result<(), Failure> {
+        self.fit(trainer, batches, validation, |trainer, dir| {
             files::create_dir(dir)?;
             write_json(&dir.join("scheduler_config.json"), scheduler)?;
-            Ok(prior.save(&config, dir)?)
-        };
-        save(trained.published(), &self.dir.prior_dir())?;
-        if let Some(best) = self.best(trained)? {
-            save(best.published(), &self.dir.best_prior_dir())?;
+            Ok(trainer.published().save(&config, dir)?)
+        })
+    }
+
+    /// Trains and saves: the best prior first, since a run that has `prior/` counts as trained.
+    fn fit<M, B, V>(
+        &self,
+        trainer: M,
+        batches: impl Fn(usize, &Device) -> B + Send + Sync + 'static,
+        validation: Option<Validation<V>>,
+        save: impl Fn(&M, &Path) -> Result<(), Failure>,
+    ) -> Result<(), Failure>
+    where
+        B: Send + 'static,
+        V: Send + 'static,
+        M: LearnerModel
+            + TrainStep<Input = B, Output = StepReport>
+            + InferenceStep<Input = V, Output = StepReport>,
+    {
+        let (optimizer, schedule) = (adamw(self.run).init(), schedule(self.run)?);
+        let trained = fit(trainer, optimizer, schedule, batches, validation, self.session()?)?;
+        if let Some(best) = self.best(trained.clone())? {
+            save(&best, &self.dir.best_prior_dir())?;
         }
-        Ok(())
+        save(&trained, &self.dir.prior_dir())
     }
 
     /// The trainer as it was at the lowest validation loss.

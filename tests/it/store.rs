@@ -1,8 +1,7 @@
 //! Stores: what is encoded is what CLIP says, however often the work was interrupted and by however many machines it was done; and runs train on it.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output, Stdio};
 
 use eclipse_t2i::data::encode::{FrozenClip, clip_hash};
 use eclipse_t2i::data::examples::Examples;
@@ -13,7 +12,7 @@ use eclipse_t2i::world::{PairOptions, World};
 use proptest::prelude::*;
 use std::sync::Arc;
 
-use crate::tiny::{self, D_CLIP, device};
+use crate::tiny::{self, D_CLIP, device, kill_when};
 
 /// A folder with a random CLIP.
 fn desk() -> tempfile::TempDir {
@@ -191,24 +190,6 @@ fn a_store_has_what_clip_says() {
         };
         close(tokens(found.tokens), tokens(wanted.tokens));
     }
-}
-
-fn kill_when(mut child: Child, reached: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !reached() {
-        assert_eq!(
-            child.try_wait().expect("a child"),
-            None,
-            "it ended before it could be killed"
-        );
-        assert!(
-            start.elapsed() < Duration::from_secs(120),
-            "it does not get there"
-        );
-        std::thread::sleep(Duration::from_micros(200));
-    }
-    child.kill().expect("killed");
-    child.wait().expect("reaped");
 }
 
 #[test]
@@ -505,6 +486,10 @@ fn what_is_wrong_with_a_store_is_said() {
         "another source",
         &encode("world:emoji?n=21", "store", &["--chunk", "8"]),
     );
+    ask(
+        "another limit",
+        &encode(source, "store", &["--chunk", "8", "--max-pixels", "50"]),
+    );
     ask("no such part", &encode(source, "parts", &["--shard", "2/2"]));
     ask(
         "more parts than units",
@@ -563,6 +548,11 @@ fn what_is_wrong_with_a_store_is_said() {
     retrieved(&at("retrieved"), &[unit, unit]);
     retrieved(&at("narrow"), &[[1.0f32, 2.0]]);
     ask("normalised embeddings", &encode("retrieved", "normalised", &[]));
+    retrieved(&at("large"), &[[1e6; D_CLIP]]);
+    ask(
+        "embeddings that half precision does not hold",
+        &encode("large", "large-store", &[]),
+    );
     ask(
         "embeddings of another width",
         &encode("narrow", "narrow-store", &[]),
@@ -703,6 +693,14 @@ fn inspect_counts_and_warns() {
     assert!(
         rejects.contains("pictures: d.png") && rejects.contains("pictures: e.jpg"),
         "{rejects}"
+    );
+    // What does not fit is cut, and told.
+    std::fs::create_dir(desk.path().join("long")).expect("a folder");
+    std::fs::copy(at("a.png"), desk.path().join("long/a.png")).expect("copied");
+    std::fs::write(desk.path().join("long/a.txt"), "a cat ".repeat(40)).expect("written");
+    assert_eq!(
+        json(&[&encode("long", "cut", &[])[..], &["--json"]].concat())["captions_cut"],
+        1
     );
     let output = eclipse(desk.path(), &["inspect", "nothing"]);
     assert_eq!(

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::{Duration, Instant};
 
 use burn::module::Module;
 use burn::prelude::Device;
@@ -308,4 +310,23 @@ pub fn temporaries(root: &Path) -> Vec<PathBuf> {
         }
     }
     found
+}
+
+/// Lets `child` work until `reached`, then kills it as a power cut would.
+pub fn kill_when(mut child: Child, reached: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !reached() {
+        assert_eq!(
+            child.try_wait().expect("a child"),
+            None,
+            "the run ended before it could be killed"
+        );
+        assert!(
+            start.elapsed() < Duration::from_secs(120),
+            "the run does not get there"
+        );
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    child.kill().expect("killed");
+    child.wait().expect("reaped");
 }

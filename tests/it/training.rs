@@ -1,9 +1,9 @@
 //! Training as a user relies on it: runs that are killed, runs that blow up, losses that fall, curves that stay.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use burn::module::{ModuleVisitor, Param};
 use burn::optim::GradientsParams;
@@ -20,15 +20,15 @@ use eclipse_t2i::objective::eclipse::{Direction, Reduction};
 use eclipse_t2i::train::checkpoint::{Best, last_complete};
 use eclipse_t2i::train::negatives::NegativeOptions;
 use eclipse_t2i::train::prior::{
-    AdamWOptions, Cut, DiffusionTrainer, EclipseOptions, LossForms, NoisingOptions, PriorTrainer,
-    UpdateOptions, diffusion_batches, eclipse_batches,
+    AdamWOptions, Cut, DiffusionTrainer, EclipseOptions, LossForms, NoisePath, NoisingOptions, PriorTrainer,
+    UpdateOptions, eclipse_batches, noised_batches,
 };
 use eclipse_t2i::train::schedule::{LrSchedule, SteppedLr};
 use eclipse_t2i::train::session::{
     Phase, Session, SessionOptions, Sink, TrainError, Validation, checkpoints, fit,
 };
 
-use crate::tiny::{self, D_CLIP, device, golden};
+use crate::tiny::{self, D_CLIP, device, golden, kill_when};
 
 const CONFIG: &str = r#"
 clip = "clip"
@@ -76,25 +76,6 @@ fn finish(mut command: Command) {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-}
-
-/// Lets `child` work until `reached`, then kills it as a power cut would.
-fn kill_when(mut child: Child, reached: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !reached() {
-        assert_eq!(
-            child.try_wait().expect("a child"),
-            None,
-            "the run ended before it could be killed"
-        );
-        assert!(
-            start.elapsed() < Duration::from_secs(120),
-            "the run does not get there"
-        );
-        std::thread::sleep(Duration::from_micros(200));
-    }
-    child.kill().expect("killed");
-    child.wait().expect("reaped");
 }
 
 /// Everything of a run that must not depend on how it came about.
@@ -479,6 +460,14 @@ fn one_batch_is_learned_by_heart() {
     }
 }
 
+/// The Diffusion-Baseline's.
+fn baseline_path() -> NoisePath {
+    let scheduler = Scheduler::new(SchedulerConfig::diffusion_baseline());
+    NoisePath::Diffusion {
+        alphas_cumprod: scheduler.schedule().alphas_cumprod().to_vec(),
+    }
+}
+
 /// Gradients of a prior's step, flat.
 fn flat<M: Module>(module: &M, grads: &GradientsParams) -> Vec<f32> {
     struct Flat<'a>(&'a GradientsParams, Vec<f32>);
@@ -543,15 +532,12 @@ fn a_step_is_the_same_in_parts_and_on_several_devices() {
     let (_, prior) = DiffusionPrior::load(&dir.path().join("time"), &home).expect("loads");
     let trainer = DiffusionTrainer::new(prior, &config, clipped());
     let noising = NoisingOptions {
-        alphas_cumprod: Scheduler::new(SchedulerConfig::diffusion_baseline())
-            .schedule()
-            .alphas_cumprod()
-            .to_vec(),
+        path: baseline_path(),
         cond_drop: 0.3,
         whitening: None,
     };
     let diffusion = |cut| {
-        let batch = diffusion_batches(pairs(24), noising.clone(), cut, 3)(2, &home);
+        let batch = noised_batches(pairs(24), noising.clone(), cut, 3)(2, &home);
         flat(&trainer, &trainer.step(batch).grads)
     };
     let alone = diffusion(cut(4, 3, 0));
@@ -717,16 +703,15 @@ fn loss_curves_are_the_committed_ones() {
     let config = tiny::prior_config().with_time();
     tiny::write_prior(&dir.path().join("time"), &config);
     let (_, prior) = DiffusionPrior::load(&dir.path().join("time"), &device().autodiff()).expect("loads");
-    let scheduler = Scheduler::new(SchedulerConfig::diffusion_baseline());
     let noising = NoisingOptions {
-        alphas_cumprod: scheduler.schedule().alphas_cumprod().to_vec(),
+        path: baseline_path(),
         cond_drop: 0.1,
         whitening: Some(pairs(24).statistics()),
     };
     let computed = serde_json::json!({
         "eclipse": curve(trainer(dir.path(), 0.2), eclipse_batches(pairs(24), Cut::whole(8), 3, NegativeOptions::default())),
         "projection": curve(trainer(dir.path(), 0.0), eclipse_batches(pairs(24), Cut::whole(8), 3, NegativeOptions::default())),
-        "diffusion": curve(DiffusionTrainer::new(prior, &config, clipped()), diffusion_batches(pairs(24), noising, Cut::whole(8), 3)),
+        "diffusion": curve(DiffusionTrainer::new(prior, &config, clipped()), noised_batches(pairs(24), noising, Cut::whole(8), 3)),
     });
     let path = golden("loss_curves.json");
     let text = std::fs::read_to_string(&path).unwrap_or_default();

@@ -88,6 +88,7 @@ fn look_at_store(path: &Path, verify: bool) -> anyhow::Result<Value> {
         "pictures": manifest.n_pictures,
         "captions": manifest.n_captions,
         "tokens": manifest.n_tokens,
+        "captions cut": manifest.n_cut,
         "rejects": manifest.rejects,
         "shards": manifest.shards.len(),
         "bytes": manifest.shards.iter().map(|s| s.bytes).sum::<u64>(),

@@ -54,18 +54,19 @@ struct Seen {
     same_pictures: Vec<String>,
     n_same_pictures: usize,
     n_small: usize,
+    n_dropped: usize,
 }
 
 impl Seen {
     fn add(&mut self, item: Item, options: &SourceOptions) {
         self.n += 1;
-        let (id, place, captions, decoded) = match item {
+        let (id, place, captions, dropped, decoded) = match item {
             Item::Record(record) => {
                 let decoded = match record.picture {
                     Picture::Embedding(values) => Ok(Err(values)),
                     picture => picture.decode(&options.limits).map(Ok),
                 };
-                (record.id, record.place, record.captions, decoded)
+                (record.id, record.place, record.captions, record.dropped, decoded)
             }
             Item::Reject(reject) => {
                 self.reject(&reject.reason.to_string(), &reject.place, &reject.detail);
@@ -96,6 +97,10 @@ impl Seen {
             Entry::Vacant(free) => {
                 free.insert(id.clone());
             }
+        }
+        for (reason, detail) in dropped {
+            self.n_dropped += 1;
+            self.reject(&reason.to_string(), &place, &detail);
         }
         self.n_captions += captions.len();
         for caption in &captions {
@@ -137,7 +142,13 @@ impl Seen {
                 self.n_small
             ));
         }
-        let rejected: usize = self.rejects.values().sum();
+        if self.n_dropped > 0 {
+            warnings.push(format!(
+                "{} captions of usable pictures cannot be used",
+                self.n_dropped
+            ));
+        }
+        let rejected = self.rejects.values().sum::<usize>() - self.n_dropped;
         if rejected > 0 {
             warnings.push(format!("{rejected} of {} records cannot be used", self.n));
         }

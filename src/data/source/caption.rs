@@ -22,20 +22,35 @@ pub(super) fn clean(text: &str) -> Result<String, (RejectReason, String)> {
     }
 }
 
-/// Those that can be used.
+/// The captions of a picture.
+#[derive(Debug, Default)]
+pub(super) struct Cleaned {
+    /// Those that can be used; at least one.
+    pub(super) captions: Vec<Caption>,
+    /// Why others cannot be.
+    pub(super) dropped: Vec<(RejectReason, String)>,
+}
+
+/// Parts captions that can be used from those that cannot.
 ///
 /// # Errors
-/// Where there is none: why the last one cannot be.
+/// Where there is none to use: why the last one cannot be.
 pub(super) fn usable<S: AsRef<str>>(
     captions: impl IntoIterator<Item = (Option<String>, S)>,
-) -> Result<Vec<Caption>, (RejectReason, String)> {
-    let mut why = (RejectReason::NoCaption, "no caption".to_owned());
-    let mut all = Vec::new();
+) -> Result<Cleaned, (RejectReason, String)> {
+    let mut all = Cleaned::default();
     for (id, text) in captions {
         match clean(text.as_ref()) {
-            Ok(text) => all.push(Caption { id, text }),
-            Err(reason) => why = reason,
+            Ok(text) => all.captions.push(Caption { id, text }),
+            Err((reason, detail)) => {
+                let of = id.map_or_else(String::new, |id| format!("caption {id}: "));
+                all.dropped.push((reason, of + &detail));
+            }
         }
     }
-    if all.is_empty() { Err(why) } else { Ok(all) }
+    if all.captions.is_empty() {
+        let none = || (RejectReason::NoCaption, "no caption".to_owned());
+        return Err(all.dropped.pop().unwrap_or_else(none));
+    }
+    Ok(all)
 }

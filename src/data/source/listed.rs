@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::caption::usable;
+use super::caption::{Cleaned, usable};
 use super::{Item, Items, Picture, Reader, Record, Reject, RejectReason, SourceError, UNIT, inside};
 use crate::files;
 
@@ -50,7 +50,8 @@ impl Listed {
             Ok(captions) => Item::Record(Record {
                 id: entry.id.clone(),
                 place,
-                captions,
+                captions: captions.captions,
+                dropped: captions.dropped,
                 picture: Picture::File(file),
             }),
         }
@@ -58,7 +59,7 @@ impl Listed {
 }
 
 /// Every line of a text file is a caption.
-fn from_file(path: &Path) -> Result<Vec<super::Caption>, (RejectReason, String)> {
+fn from_file(path: &Path) -> Result<Cleaned, (RejectReason, String)> {
     let bytes = match files::read(path) {
         Ok(bytes) => bytes,
         Err(e) => return Err((RejectReason::NoCaption, e.to_string())),

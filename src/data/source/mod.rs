@@ -149,6 +149,8 @@ pub struct Record {
     pub place: String,
     /// What is said of it.
     pub captions: Vec<Caption>,
+    /// Captions that cannot be used, and why: the others still can.
+    pub dropped: Vec<(RejectReason, String)>,
     /// The picture.
     pub picture: Picture,
 }

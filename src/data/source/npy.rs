@@ -3,7 +3,7 @@
 //! Its embeddings are of length 1 by default, which the encoding refuses unless asked; its texts are encoded again, for their hidden states.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use half::f16;
@@ -15,6 +15,11 @@ use super::{
     Item, Items, Picture, Reader, Record, Reject, RejectReason, SourceError, names_and_sizes, threaded,
 };
 use crate::files::FileError;
+
+/// Bytes in which the header of an array of numbers ends, many times over.
+const HEADER: u64 = 64 * 1024;
+/// A dictionary and a shape have two brackets; a few more do no harm.
+const BRACKETS: usize = 16;
 
 /// The files, each a unit: embeddings and metadata.
 pub(super) struct Embedded {
@@ -54,7 +59,14 @@ fn open(path: &Path) -> Result<(Npy, (usize, usize)), SourceError> {
         source,
     })?;
     let size = file.metadata().map(|m| m.len()).unwrap_or(u64::MAX);
-    let npy = NpyFile::new(BufReader::new(file)).map_err(|e| SourceError::content(path, e))?;
+    let mut file = BufReader::new(file);
+    if !is_shallow(&mut file).map_err(|e| SourceError::content(path, e))? {
+        return Err(SourceError::content(
+            path,
+            "expected the header of an array of numbers, found brackets within brackets",
+        ));
+    }
+    let npy = NpyFile::new(file).map_err(|e| SourceError::content(path, e))?;
     let dtype = match npy.dtype() {
         DType::Plain(dtype) => dtype.to_string(),
         other => other.descr(),
@@ -77,6 +89,15 @@ fn open(path: &Path) -> Result<(Npy, (usize, usize)), SourceError> {
             Err(SourceError::content(path, reason))
         }
     }
+}
+
+/// Whether the header nests as little as an array of numbers asks for: the crate reads it recursively, and a deep one would end the program.
+fn is_shallow(file: &mut (impl Read + Seek)) -> std::io::Result<bool> {
+    let mut start = Vec::new();
+    file.take(HEADER).read_to_end(&mut start)?;
+    file.rewind()?;
+    let header = start.split(|&b| b == b'\n').next().unwrap_or_default();
+    Ok(header.iter().filter(|b| b"([{".contains(b)).count() <= BRACKETS)
 }
 
 /// Hands out row after row.
@@ -149,7 +170,8 @@ impl Reader for Embedded {
                     Ok(captions) => Item::Record(Record {
                         id,
                         place,
-                        captions,
+                        captions: captions.captions,
+                        dropped: captions.dropped,
                         picture: Picture::Embedding(values),
                     }),
                     Err((reason, detail)) => Reject::item(id, place, reason, detail),

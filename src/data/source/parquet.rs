@@ -163,7 +163,8 @@ fn item(number: usize, place: String, row: &Row, images: &Path) -> Item {
         Ok((captions, picture)) => Item::Record(Record {
             id,
             place,
-            captions,
+            captions: captions.captions,
+            dropped: captions.dropped,
             picture,
         }),
         Err((reason, detail)) => Reject::item(id, place, reason, detail),

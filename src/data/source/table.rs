@@ -89,7 +89,8 @@ impl Table {
             Ok(file) => Item::Record(Record {
                 id: number.to_string(),
                 place,
-                captions,
+                captions: captions.captions,
+                dropped: captions.dropped,
                 picture: Picture::File(file),
             }),
             Err(why) => reject(why),

@@ -2,6 +2,7 @@
 //!
 //! They are streamed, never unpacked: a name cannot lead anywhere, but one that tries to is told.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -9,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::caption::usable;
+use super::caption::{Cleaned, usable};
 use super::picture::too_many_bytes;
 use super::{
     Item, Items, Picture, PictureLimits, Reader, Record, Reject, RejectReason, SourceError, names_and_sizes,
@@ -19,6 +20,23 @@ use crate::files::{self, FileError};
 
 /// Bytes of a text or JSON file in a tar, at most.
 const TEXT: u64 = 1 << 20;
+
+/// What a tar is made of.
+const BLOCK: u64 = 512;
+
+/// Counts what is read.
+struct Counted<'a, R> {
+    file: R,
+    n: &'a Cell<u64>,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.file.read(buffer)?;
+        self.n.set(self.n.get() + n as u64);
+        Ok(n)
+    }
+}
 
 /// The files, each a unit.
 pub(super) struct Tars {
@@ -162,7 +180,8 @@ struct Samples<'a> {
 
 impl Samples<'_> {
     fn read(mut self, file: impl Read) {
-        let mut archive = tar::Archive::new(file);
+        let n_read = Cell::new(0);
+        let mut archive = tar::Archive::new(Counted { file, n: &n_read });
         let mut end = 0;
         let entries = match archive.entries() {
             Ok(entries) => entries,
@@ -210,7 +229,13 @@ impl Samples<'_> {
                 return;
             }
         }
-        self.close();
+        if self.close() && n_read.get() < end.next_multiple_of(BLOCK) + BLOCK {
+            // The crate takes the end of the file for the end of the tar: a cut between two files would not be seen.
+            self.truncated(
+                end,
+                &std::io::Error::other("the block that ends a tar is missing"),
+            );
+        }
     }
 
     fn place(&self, entry: &str) -> String {
@@ -283,7 +308,8 @@ impl Samples<'_> {
             Ok((captions, picture)) => Item::Record(Record {
                 id: key,
                 place,
-                captions,
+                captions: captions.captions,
+                dropped: captions.dropped,
                 picture,
             }),
             Err((reason, detail)) => Reject::item(key, place, reason, detail),
@@ -293,7 +319,7 @@ impl Samples<'_> {
 }
 
 impl Sample {
-    fn record(self) -> Result<(Vec<super::Caption>, Picture), (RejectReason, String)> {
+    fn record(self) -> Result<(Cleaned, Picture), (RejectReason, String)> {
         if let Some(wrong) = self.wrong {
             return Err(wrong);
         }

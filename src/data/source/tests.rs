@@ -139,7 +139,17 @@ fn tell(item: Item) -> String {
                     Err((reason, _)) => reason.to_string(),
                 },
             };
-            format!("{}: {} {seen}", record.id, captions.join(" | "))
+            let dropped: Vec<String> = record
+                .dropped
+                .into_iter()
+                .map(|(reason, detail)| format!(" ({reason}: {detail})"))
+                .collect();
+            format!(
+                "{}: {} {seen}{}",
+                record.id,
+                captions.join(" | "),
+                dropped.concat()
+            )
         }
     }
 }
@@ -168,7 +178,11 @@ fn tars_are_streamed_sample_by_sample() {
         ("00.txt", b"again"),
         ("09.json", b"{"),
     ]);
-    let folder = folder(&[("a.tar", &whole), ("b.tar", &whole[..2048 + 300])]);
+    let folder = folder(&[
+        ("a.tar", &whole),
+        ("b.tar", &whole[..2048 + 300]),
+        ("c.tar", &whole[..whole.len() - 1024]),
+    ]);
     let wanted = [
         "00: a red cat [1, 0, 9]",
         "d/01: one | two [2, 0, 9]",
@@ -189,8 +203,17 @@ fn tars_are_streamed_sample_by_sample() {
             .is_some_and(|last| last.contains("truncated: the tar ends early, near byte")),
         "{cut:?}"
     );
-    assert_eq!(open(&folder, "").n_units(), 2);
-    assert_eq!(open(&folder, "*.tar").n_units(), 2);
+    // Cut between two files: all of them are there, but nobody knows whether they are all.
+    let mut between = told(&folder, "c.tar");
+    let last = between.pop().expect("items");
+    assert_eq!(between, wanted);
+    assert!(
+        last.starts_with(": truncated: the tar ends early")
+            && last.ends_with("the block that ends a tar is missing"),
+        "{last}"
+    );
+    assert_eq!(open(&folder, "").n_units(), 3);
+    assert_eq!(open(&folder, "*.tar").n_units(), 3);
 }
 
 #[test]
@@ -210,7 +233,7 @@ fn indexes_name_pictures_elsewhere() {
     assert_eq!(
         told(&folder, "captions.json"),
         [
-            "7: 70=one | 72=two [1, 0, 9]",
+            "7: 70=one | 72=two [1, 0, 9] (no-caption: caption 71: an empty caption)",
             "8: unsafe-path: \"../b.png\" leads out of /pictures",
             "9: 90=x no-picture",
             "10: no-caption: no caption",
@@ -331,6 +354,7 @@ fn pictures_are_decoded_within_limits() {
     assert_eq!(reason, RejectReason::TooLarge, "{detail}");
     assert_eq!(detail, "30000 x 30000; at most 100000000 pixels, 16384 a side");
 
+    // Made by Pillow: the left half cyan, the right half yellow.
     let cmyk = decode(include_bytes!("cmyk.jpg").to_vec()).expect("cyan and yellow");
     let near = |x: u32, wanted: [u8; 3]| {
         let found = cmyk.get_pixel(x, 5).0;
@@ -410,6 +434,24 @@ fn worlds_have_queries() {
     ] {
         assert_eq!(open(place).expect_err(place).to_string(), wanted);
     }
+}
+
+#[test]
+fn a_deep_npy_header_is_refused_and_not_read() {
+    let mut bytes = b"\x93NUMPY\x02\x00".to_vec();
+    let header = "(".repeat(1_000_000) + "\n";
+    bytes.extend((header.len() as u32).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    let folder = folder(&[
+        ("img_emb/img_emb_0.npy", &bytes),
+        ("metadata/metadata_0.parquet", b""),
+    ]);
+    let error =
+        Source::open(&folder.path().to_string_lossy(), &SourceOptions::default()).expect_err("refused");
+    assert!(
+        error.to_string().ends_with("found brackets within brackets"),
+        "{error}"
+    );
 }
 
 /// What each format looks like when nothing is wrong, to be damaged.

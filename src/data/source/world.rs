@@ -91,6 +91,7 @@ impl Reader for WorldSource {
                     id: None,
                     text: pair.caption.clone(),
                 }],
+                dropped: vec![],
                 picture: Picture::Ready(picture(&pair.scene)),
             })
         })))

@@ -85,6 +85,8 @@ pub struct Settings {
     pub n_units: usize,
     /// Records of a shard at most.
     pub chunk: usize,
+    /// Pictures of more pixels were rejected.
+    pub max_pixels: u64,
     /// Which part of how many this is: units whose number leaves `part.0` when divided by `part.1`.
     pub part: (usize, usize),
 }
@@ -169,7 +171,9 @@ pub struct Manifest {
     pub n_captions: usize,
     /// Tokens of all captions.
     pub n_tokens: usize,
-    /// Pairs that could not be used, by reason.
+    /// Captions that did not fit into the text tower and were cut.
+    pub n_cut: usize,
+    /// Pairs, and captions of others, that could not be used, by reason.
     pub rejects: BTreeMap<String, usize>,
     /// Mean of z_x over the pictures, `[d_clip]`.
     pub mean: Vec<f32>,

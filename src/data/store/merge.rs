@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use super::shard::Shard;
 use super::write::write_manifest;
 use super::{EMPTY, Lock, MANIFEST, Manifest, Settings, Store, StoreError};
 use crate::files;
@@ -81,7 +80,6 @@ pub fn merge(dir: &Path) -> Result<Merged, StoreError> {
         part.verify()?;
     }
     let mut shards: Vec<(usize, usize, String)> = Vec::new();
-    let mut rejects = Vec::new();
     for (i, part) in parts.iter().enumerate() {
         let folder = part_dir(dir, i, n);
         let name = folder
@@ -96,9 +94,6 @@ pub fn merge(dir: &Path) -> Result<Merged, StoreError> {
         );
     }
     shards.sort();
-    for (_, _, file) in &shards {
-        rejects.extend(Shard::header(&dir.join(file))?.rejects);
-    }
     let units = shards
         .iter()
         .map(|s| s.0)
@@ -119,6 +114,6 @@ pub fn merge(dir: &Path) -> Result<Merged, StoreError> {
             source,
         })?;
     }
-    let manifest = write_manifest(dir, &settings, shards, &rejects)?;
+    let manifest = write_manifest(dir, &settings, shards)?;
     Ok(Merged { manifest, n_parts: n })
 }

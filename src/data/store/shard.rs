@@ -27,7 +27,9 @@ pub struct ShardHeader {
     pub last: bool,
     /// Hash over the settings of the encoding.
     pub settings: String,
-    /// Records of the chunk that could not be used.
+    /// Captions that did not fit into the text tower and were cut.
+    pub n_cut: usize,
+    /// Records of the chunk that could not be used, and captions of others.
     pub rejects: Vec<Rejected>,
 }
 
@@ -46,6 +48,8 @@ pub struct Chunk {
     pub hidden: Vec<f32>,
     /// Where each picture's captions end.
     pub caption_ends: Vec<usize>,
+    /// Captions that were cut.
+    pub n_cut: usize,
     /// Ids of the pictures.
     pub picture_ids: Vec<String>,
     /// Ids of the captions; empty where the source has none.
@@ -61,6 +65,16 @@ impl Chunk {
         dtype: StoreDtype,
         header: &ShardHeader,
     ) -> Result<(), StoreError> {
+        for (name, values) in [("z_x", &self.z_x), ("z_y", &self.z_y), ("hidden", &self.hidden)] {
+            let kept = |v: f32| match dtype {
+                StoreDtype::F16 => f16::from_f32(v).to_f32(),
+                StoreDtype::F32 => v,
+            };
+            if let Some(value) = values.iter().find(|v| !kept(**v).is_finite()) {
+                let expected = format!("numbers that {dtype:?} holds (--dtype f32 holds more)");
+                return Err(StoreError::content(path, name, expected, value));
+            }
+        }
         let float = |values: &[f32]| -> Vec<u8> {
             match dtype {
                 StoreDtype::F16 => values

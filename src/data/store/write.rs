@@ -116,6 +116,7 @@ impl Writer {
             chunk,
             last,
             settings: self.hash.clone(),
+            n_cut: values.n_cut,
             rejects,
         };
         let (d, dtype) = (self.settings.encoder.d_clip, self.settings.dtype);
@@ -129,7 +130,6 @@ impl Writer {
     pub fn finish(&self, empty: &Caption) -> Result<Manifest, StoreError> {
         let (part, of) = self.settings.part;
         let mut shards = Vec::new();
-        let mut rejects = Vec::new();
         for unit in (part..self.settings.n_units).step_by(of) {
             for chunk in 0.. {
                 let Some(header) = self.existing(unit, chunk)? else {
@@ -140,7 +140,6 @@ impl Writer {
                         "none",
                     ));
                 };
-                rejects.extend(header.rejects);
                 shards.push((unit, chunk));
                 if header.last {
                     break;
@@ -153,6 +152,7 @@ impl Writer {
             id_ends: vec![empty.ids.len()],
             hidden: empty.hidden.clone(),
             caption_ends: vec![1],
+            n_cut: 0,
             z_x: vec![0.0; self.settings.encoder.d_clip], // a shard's captions belong to pictures
             picture_ids: vec![String::new()],
             caption_ids: vec![],
@@ -162,6 +162,7 @@ impl Writer {
             chunk: 0,
             last: true,
             settings: self.hash.clone(),
+            n_cut: 0,
             rejects: vec![],
         };
         alone.write(
@@ -174,7 +175,7 @@ impl Writer {
             let file = format!("{SHARDS}/{unit:05}-{chunk:03}.safetensors");
             (unit, chunk, file)
         });
-        write_manifest(&self.dir, &self.settings, files, &rejects)
+        write_manifest(&self.dir, &self.settings, files)
     }
 }
 
@@ -196,15 +197,17 @@ pub(super) fn write_manifest(
     dir: &Path,
     settings: &Settings,
     shards: impl IntoIterator<Item = (usize, usize, String)>,
-    rejects: &[Rejected],
 ) -> Result<Manifest, StoreError> {
     let d = settings.encoder.d_clip;
     let mut sums = Sums::new(d);
     let mut infos = Vec::new();
+    let (mut rejects, mut n_cut) = (Vec::new(), 0);
     for (unit, chunk, file) in shards {
         let path = dir.join(&file);
-        let (_, shard) = Shard::open(&path, d)?;
+        let (header, shard) = Shard::open(&path, d)?;
         sums.add(&shard);
+        rejects.extend(header.rejects);
+        n_cut += header.n_cut;
         infos.push(ShardInfo {
             unit,
             chunk,
@@ -217,7 +220,7 @@ pub(super) fn write_manifest(
         });
     }
     let mut counts = BTreeMap::new();
-    for reject in rejects {
+    for reject in &rejects {
         *counts.entry(reject.reason.clone()).or_insert(0) += 1;
     }
     let lines: String = rejects
@@ -232,6 +235,7 @@ pub(super) fn write_manifest(
         n_pictures: infos.iter().map(|i| i.n_pictures).sum(),
         n_captions: infos.iter().map(|i| i.n_captions).sum(),
         n_tokens: infos.iter().map(|i| i.n_tokens).sum(),
+        n_cut,
         rejects: counts,
         mean,
         std,

@@ -92,30 +92,68 @@ pub fn eclipse_batches(
     }
 }
 
-/// How the Diffusion-Baseline's batches are made.
+/// Between z_x and noise, what a prior with time is trained on.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NoisePath {
+    /// Eq. 1: uniform timesteps, x_t = sqrt(alpha-bar_t) z_x + sqrt(1 - alpha-bar_t) eps; the network predicts z_x.
+    Diffusion {
+        /// Cumulative products of 1 - beta, one a train timestep.
+        alphas_cumprod: Vec<f64>,
+    },
+    /// Conditional flow matching on the straight path (Lipman et al. 2023): sigma uniform in (0, 1], x = (1 - sigma) z_x + sigma eps.
+    Flow(flow::FlowConfig),
+}
+
+impl NoisePath {
+    /// A place on the path: a timestep, or sigma.
+    fn draw(&self, noise: &mut Noise) -> f64 {
+        match self {
+            Self::Diffusion { alphas_cumprod } => noise.rng().random_range(0..alphas_cumprod.len()) as f64,
+            Self::Flow(_) => 1.0 - noise.rng().random::<f64>(),
+        }
+    }
+
+    /// Noisy embeddings, their timesteps, and what the network is to predict, at `places`.
+    fn noised(&self, places: &[f64], z_x: Tensor<2>, eps: Tensor<2>) -> (Tensor<2>, Vec<f64>, Tensor<2>) {
+        let device = z_x.device();
+        match self {
+            Self::Diffusion { alphas_cumprod } => {
+                let at = |f: fn(f64) -> f64| {
+                    column(places.iter().map(|&t| f(alphas_cumprod[t as usize])), &device)
+                };
+                let x_t = z_x.clone() * at(f64::sqrt) + eps * at(|a| (1.0 - a).sqrt());
+                (x_t, places.to_vec(), z_x)
+            }
+            Self::Flow(flow) => {
+                let sigma = column(places.iter().copied(), &device);
+                let x_t = flow::noised(z_x.clone(), eps.clone(), sigma);
+                let target = match flow.prediction {
+                    flow::FlowPrediction::Velocity => eps - z_x,
+                    flow::FlowPrediction::Sample => z_x,
+                };
+                (
+                    x_t,
+                    places.iter().map(|&sigma| flow.timestep(sigma)).collect(),
+                    target,
+                )
+            }
+        }
+    }
+}
+
+/// How the batches of a prior with time are made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NoisingOptions {
-    /// Cumulative products of 1 - beta, one a train timestep.
-    pub alphas_cumprod: Vec<f64>,
+    /// From z_x to noise.
+    pub path: NoisePath,
     /// Chance that a caption is replaced by the empty one.
     pub cond_drop: f64,
     /// Mean and standard deviation by which targets are whitened, `[d_clip]` each.
     pub whitening: Option<(Vec<f32>, Vec<f32>)>,
 }
 
-/// How a flow-matching prior's batches are made.
-#[derive(Debug, Clone, PartialEq)]
-pub struct FlowOptions {
-    /// What the network predicts, and its range of timesteps.
-    pub flow: flow::FlowConfig,
-    /// Chance that a caption is replaced by the empty one.
-    pub cond_drop: f64,
-    /// Mean and standard deviation by which targets are whitened, `[d_clip]` each.
-    pub whitening: Option<(Vec<f32>, Vec<f32>)>,
-}
-
-/// Batches of Eq. 1: uniform timesteps, x_t = sqrt(alpha-bar_t) z_x + sqrt(1 - alpha-bar_t) eps.
-pub fn diffusion_batches(
+/// Batches of Eq. 1, or of flow matching.
+pub fn noised_batches(
     data: Arc<dyn Examples>,
     options: NoisingOptions,
     cut: Cut,
@@ -125,61 +163,18 @@ pub fn diffusion_batches(
         let (n, d) = (cut.n(), data.d_clip());
         let examples = data.of_step(n, seed, step);
         let mut noise = Noise::stream(seed, NOISE_STREAM + step as u64);
-        let n_train = options.alphas_cumprod.len();
-        let t: Vec<usize> = (0..n).map(|_| noise.rng().random_range(0..n_train)).collect();
+        let places: Vec<f64> = (0..n).map(|_| options.path.draw(&mut noise)).collect();
         let kept = kept_or_none(&examples, options.cond_drop, &mut noise);
         let eps = noise.normal_vec(n * d);
         cut.parts(step, home, |j, device| {
-            let t = cut.of(&t, j, 1);
-            let at = |f: fn(f64) -> f64| column(t.iter().map(|&t| f(options.alphas_cumprod[t])), device);
+            let z_x = data.z_x(cut.of(&examples, j, 1), device);
+            let z_x = whitened(z_x, options.whitening.as_ref());
             let eps = rows(cut.of(&eps, j, d), d, device);
-            let z_x = whitened(
-                data.as_ref(),
-                cut.of(&examples, j, 1),
-                options.whitening.as_ref(),
-                device,
-            );
+            let (x_t, t, target) = options.path.noised(cut.of(&places, j, 1), z_x, eps);
             DiffusionBatch {
-                x_t: z_x.clone() * at(f64::sqrt) + eps * at(|a| (1.0 - a).sqrt()),
-                t: t.iter().map(|&t| t as f64).collect(),
-                target: z_x,
-                text: data.text(cut.of(&kept, j, 1), device),
-            }
-        })
-    }
-}
-
-/// Batches of conditional flow matching on the straight path (Lipman et al. 2023): sigma uniform in (0, 1], x = (1 - sigma) z_x + sigma eps.
-pub fn flow_batches(
-    data: Arc<dyn Examples>,
-    options: FlowOptions,
-    cut: Cut,
-    seed: u64,
-) -> impl Fn(usize, &Device) -> Parts<DiffusionBatch> + Send + Sync + 'static {
-    move |step, home| {
-        let (n, d) = (cut.n(), data.d_clip());
-        let examples = data.of_step(n, seed, step);
-        let mut noise = Noise::stream(seed, NOISE_STREAM + step as u64);
-        let sigmas: Vec<f64> = (0..n).map(|_| 1.0 - noise.rng().random::<f64>()).collect();
-        let kept = kept_or_none(&examples, options.cond_drop, &mut noise);
-        let eps = noise.normal_vec(n * d);
-        cut.parts(step, home, |j, device| {
-            let sigmas = cut.of(&sigmas, j, 1);
-            let eps: Tensor<2> = rows(cut.of(&eps, j, d), d, device);
-            let z_x = whitened(
-                data.as_ref(),
-                cut.of(&examples, j, 1),
-                options.whitening.as_ref(),
-                device,
-            );
-            let sigma = column(sigmas.iter().copied(), device);
-            DiffusionBatch {
-                x_t: flow::noised(z_x.clone(), eps.clone(), sigma),
-                t: sigmas.iter().map(|&sigma| options.flow.timestep(sigma)).collect(),
-                target: match options.flow.prediction {
-                    flow::FlowPrediction::Velocity => eps - z_x,
-                    flow::FlowPrediction::Sample => z_x,
-                },
+                x_t,
+                t,
+                target,
                 text: data.text(cut.of(&kept, j, 1), device),
             }
         })
@@ -193,14 +188,9 @@ fn kept_or_none(examples: &[Example], cond_drop: f64, noise: &mut Noise) -> Vec<
 }
 
 /// z_x, minus the mean and over the standard deviation where these are given.
-fn whitened(
-    data: &dyn Examples,
-    examples: &[Example],
-    statistics: Option<&(Vec<f32>, Vec<f32>)>,
-    device: &Device,
-) -> Tensor<2> {
-    let z_x = data.z_x(examples, device);
-    let row = |v: &Vec<f32>| Tensor::<1>::from_floats(v.as_slice(), device).unsqueeze::<2>();
+fn whitened(z_x: Tensor<2>, statistics: Option<&(Vec<f32>, Vec<f32>)>) -> Tensor<2> {
+    let device = z_x.device();
+    let row = |v: &Vec<f32>| Tensor::<1>::from_floats(v.as_slice(), &device).unsqueeze::<2>();
     match statistics {
         Some((mean, std)) => (z_x - row(mean)) / row(std),
         None => z_x,

@@ -6,7 +6,7 @@ mod batches;
 mod eclipse;
 mod with_time;
 
-pub use batches::{Cut, FlowOptions, NoisingOptions, diffusion_batches, eclipse_batches, flow_batches};
+pub use batches::{Cut, NoisePath, NoisingOptions, eclipse_batches, noised_batches};
 pub use eclipse::{EclipseOptions, LossForms, PriorBatch, PriorTrainer};
 pub use with_time::{DiffusionBatch, DiffusionTrainer};
 

@@ -111,7 +111,7 @@ pub enum Progress {
 /// How large a store will be, as far as that can be told before it is made.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
-    /// Records of this part; none where only reading the source tells.
+    /// Records of this part, about; none where only reading the source tells.
     pub n_records: Option<usize>,
     /// Mean tokens of a caption, of a sample.
     pub tokens: f64,
@@ -216,7 +216,7 @@ impl<'a> Pipeline<'a> {
         };
         let share = self.units().count() as f64 / self.settings.n_units.max(1) as f64;
         Ok(Estimate {
-            n_records: self.source.n_records().map(|n| (n as f64 * share) as usize),
+            n_records: self.source.about().map(|n| (n as f64 * share) as usize),
             tokens: n_tokens,
             captions: n_captions,
             bytes_a_record: row + n_captions * (row + 2.0 * n_tokens + 8.0 + hidden) + 40.0,

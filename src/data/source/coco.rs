@@ -28,30 +28,38 @@ struct Annotation {
     caption: String,
 }
 
-/// A record is an image with all its captions, in the order of the file.
+/// A record is an image with all its captions, in the order of the file; captions of no image come last, as rejects.
 pub(super) fn open(path: &Path, images: &Path) -> Result<Listed, SourceError> {
     let bytes = files::read(path)?;
     let captions: Captions = serde_json::from_slice(&bytes).map_err(|e| {
         SourceError::content(path, format!("expected COCO's `images` and `annotations`: {e}"))
     })?;
-    let mut of: HashMap<u64, Vec<(Option<String>, String)>> = HashMap::new();
-    for annotation in captions.annotations {
-        let texts = of.entry(annotation.image_id).or_default();
-        texts.push((Some(annotation.id.to_string()), annotation.caption));
+    let mut of: HashMap<u64, Vec<(Option<String>, String)>> =
+        captions.images.iter().map(|image| (image.id, vec![])).collect();
+    let mut lost = Vec::new();
+    for Annotation {
+        id,
+        image_id,
+        caption,
+    } in captions.annotations
+    {
+        match of.get_mut(&image_id) {
+            Some(texts) => texts.push((Some(id.to_string()), caption)),
+            None => lost.push(Entry {
+                id: id.to_string(),
+                file: String::new(),
+                texts: Texts::OfNothing(format!(
+                    "annotation {id} is of image {image_id}, which `images` has not"
+                )),
+            }),
+        }
     }
-    let entries = captions.images.into_iter().map(|image| Entry {
+    let with_texts = |image: Image| Entry {
         id: image.id.to_string(),
         texts: Texts::Known(of.remove(&image.id).unwrap_or_default()),
         file: image.file_name,
-    });
-    let entries = entries.collect();
-    if let Some(id) = of.keys().min() {
-        let reason = format!(
-            "`annotations`: {} images that `images` does not have, such as {id}",
-            of.len()
-        );
-        return Err(SourceError::content(path, reason));
-    }
+    };
+    let entries = captions.images.into_iter().map(with_texts).chain(lost).collect();
     Ok(Listed {
         index: path.to_path_buf(),
         images: images.to_path_buf(),

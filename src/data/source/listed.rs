@@ -12,6 +12,8 @@ pub(super) enum Texts {
     Known(Vec<(Option<String>, String)>),
     /// In a text file.
     File(PathBuf),
+    /// Here, but of no picture; why.
+    OfNothing(String),
 }
 
 /// A picture of the list.
@@ -37,24 +39,26 @@ impl Listed {
         let place = format!("{}: {}", self.index.display(), entry.file);
         let reject =
             |(reason, detail): (RejectReason, String)| Reject::item(&entry.id, &place, reason, detail);
+        let captions = match &entry.texts {
+            Texts::Known(texts) => usable(texts.iter().map(|(id, text)| (id.clone(), text))),
+            Texts::File(path) => from_file(path),
+            Texts::OfNothing(why) => Err((RejectReason::NoPicture, why.clone())),
+        };
+        let captions = match captions {
+            Ok(captions) => captions,
+            Err(why) => return reject(why),
+        };
         let Some(file) = inside(&self.images, &entry.file) else {
             let detail = format!("{:?} leads out of {}", entry.file, self.images.display());
             return reject((RejectReason::UnsafePath, detail));
         };
-        let captions = match &entry.texts {
-            Texts::Known(texts) => usable(texts.iter().map(|(id, text)| (id.clone(), text))),
-            Texts::File(path) => from_file(path),
-        };
-        match captions {
-            Err(why) => reject(why),
-            Ok(captions) => Item::Record(Record {
-                id: entry.id.clone(),
-                place,
-                captions: captions.captions,
-                dropped: captions.dropped,
-                picture: Picture::File(file),
-            }),
-        }
+        Item::Record(Record {
+            id: entry.id.clone(),
+            place,
+            captions: captions.captions,
+            dropped: captions.dropped,
+            picture: Picture::File(file),
+        })
     }
 }
 

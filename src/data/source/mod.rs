@@ -263,6 +263,10 @@ trait Reader: Send + Sync {
     fn unit_name(&self, unit: usize) -> String;
     /// Records, where they can be counted without reading them.
     fn n_records(&self) -> Option<usize>;
+    /// About so many, where that can be told from a part of them.
+    fn about(&self) -> Option<usize> {
+        self.n_records()
+    }
     fn unit(&self, unit: usize) -> Result<Items<'_>, SourceError>;
     /// What tells the source from another one: names, sizes, contents of an index.
     fn identity(&self) -> Result<String, SourceError>;
@@ -335,6 +339,11 @@ impl Source {
     /// Its records, where they can be counted without reading them.
     pub fn n_records(&self) -> Option<usize> {
         self.reader.n_records()
+    }
+
+    /// About how many records it has, where that can be told from a part of them.
+    pub fn about(&self) -> Option<usize> {
+        self.reader.about()
     }
 
     /// The items of a unit.

@@ -1,4 +1,4 @@
-//! CC3M's `caption TAB url` and CC12M's `url TAB caption`, without a header, with the pictures in a folder.
+//! CC3M's `caption TAB url` and CC12M's `url TAB caption`, as published without a header, with the pictures in a folder.
 //!
 //! Millions of lines: only where every ten-thousandth begins is kept in memory.
 
@@ -14,6 +14,19 @@ use crate::files::FileError;
 
 /// What pictures are called where the line does not say.
 const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
+/// What the columns of a header are called, where somebody has put one.
+const HEADERS: [&str; 10] = [
+    "caption",
+    "text",
+    "title",
+    "url",
+    "image_url",
+    "image",
+    "file",
+    "file_name",
+    "filename",
+    "path",
+];
 /// Lines by which it is told which column is the caption.
 const SAMPLE: usize = 100;
 
@@ -23,6 +36,8 @@ pub(super) struct Table {
     images: PathBuf,
     /// Whether the caption comes first.
     caption_first: bool,
+    /// Lines before the first record: 0, or a header.
+    n_before: usize,
     n_lines: usize,
     /// Where each unit's first line begins.
     starts: Vec<u64>,
@@ -37,12 +52,17 @@ impl Table {
         };
         let mut reader = open(path)?;
         let (mut n_lines, mut at, mut starts, mut votes) = (0, 0, Vec::new(), 0i64);
+        let mut n_before = 0;
         let mut line = Vec::new();
         loop {
             line.clear();
             let n = reader.read_until(b'\n', &mut line).map_err(fail)?;
             if n == 0 {
                 break;
+            }
+            if at == 0 && is_header(&line) {
+                (n_before, at) = (1, n as u64);
+                continue;
             }
             if n_lines % UNIT == 0 {
                 starts.push(at);
@@ -57,20 +77,26 @@ impl Table {
             n_lines += 1;
         }
         if votes == 0 && n_lines > 0 {
-            let reason = "expected lines of a caption and a picture's URL or path, parted by a tab, in either order, without a header";
+            let reason =
+                "expected lines of a caption and a picture's URL or path, parted by a tab, in either order";
             return Err(SourceError::content(path, reason));
         }
         Ok(Self {
             path: path.to_path_buf(),
             images,
             caption_first: votes > 0,
+            n_before,
             n_lines,
             starts,
         })
     }
 
+    fn place(&self, number: usize) -> String {
+        format!("{} line {}", self.path.display(), self.n_before + number + 1)
+    }
+
     fn item(&self, number: usize, line: &[u8]) -> Item {
-        let place = format!("{} line {}", self.path.display(), number + 1);
+        let place = self.place(number);
         let reject = |(reason, detail): (RejectReason, String)| {
             Reject::item(number.to_string(), &place, reason, detail)
         };
@@ -131,6 +157,14 @@ impl Table {
     }
 }
 
+fn is_header(line: &[u8]) -> bool {
+    let line = String::from_utf8_lossy(line)
+        .trim_start_matches('\u{feff}')
+        .to_lowercase();
+    let named = |column: &str| HEADERS.contains(&column.trim().trim_matches('"'));
+    line.split_once('\t').is_some_and(|(a, b)| named(a) && named(b))
+}
+
 fn names_a_picture(column: &str) -> bool {
     let bare = column.split(['?', '#']).next().unwrap_or(column).to_lowercase();
     let named = EXTENSIONS.iter().any(|e| bare.ends_with(&format!(".{e}")));
@@ -177,12 +211,7 @@ impl Reader for Table {
             let number = unit * UNIT + i;
             match line {
                 Ok(line) => self.item(number, &line),
-                Err(e) => Reject::item(
-                    number.to_string(),
-                    format!("{} line {}", self.path.display(), number + 1),
-                    RejectReason::Truncated,
-                    e,
-                ),
+                Err(e) => Reject::item(number.to_string(), self.place(number), RejectReason::Truncated, e),
             }
         })))
     }

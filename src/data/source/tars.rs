@@ -115,8 +115,22 @@ impl Reader for Tars {
         self.files[unit].display().to_string()
     }
 
+    /// As img2dataset counted them, in `00000_stats.json` beside `00000.tar`.
     fn n_records(&self) -> Option<usize> {
-        None
+        self.files.iter().map(|tar| counted(tar)).sum()
+    }
+
+    fn about(&self) -> Option<usize> {
+        let size = |tar: &PathBuf| std::fs::metadata(tar).map_or(0, |m| m.len());
+        let (first, all) = (
+            size(self.files.first()?),
+            self.files.iter().map(size).sum::<u64>(),
+        );
+        let n = self.n_records().or_else(|| {
+            let n = samples(self.files.first()?).ok()?;
+            Some((n as f64 * all as f64 / first.max(1) as f64) as usize)
+        });
+        n.filter(|n| *n > 0)
     }
 
     fn unit(&self, unit: usize) -> Result<Items<'_>, SourceError> {
@@ -142,6 +156,35 @@ impl Reader for Tars {
     fn identity(&self) -> Result<String, SourceError> {
         names_and_sizes(&self.files)
     }
+}
+
+/// What img2dataset says of a tar.
+#[derive(Deserialize)]
+struct Stats {
+    successes: usize,
+}
+
+/// The samples of a tar, where img2dataset has left their number beside it.
+fn counted(tar: &Path) -> Option<usize> {
+    let stem = tar.file_stem()?.to_string_lossy();
+    let bytes = files::read(tar.with_file_name(format!("{stem}_stats.json"))).ok()?;
+    serde_json::from_slice::<Stats>(&bytes)
+        .ok()
+        .map(|stats| stats.successes)
+}
+
+/// The samples of a tar by its headers; of one that ends early, those that are there.
+fn samples(tar: &Path) -> std::io::Result<usize> {
+    let mut archive = tar::Archive::new(BufReader::new(File::open(tar)?));
+    let (mut n, mut last) = (0, None);
+    for entry in archive.entries_with_seek()?.map_while(Result::ok) {
+        let key = Some(parted(&String::from_utf8_lossy(&entry.path_bytes())).0);
+        if entry.header().entry_type().is_file() && key != last {
+            n += 1;
+            last = key;
+        }
+    }
+    Ok(n)
 }
 
 /// What img2dataset says of a sample.

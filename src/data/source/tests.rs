@@ -221,7 +221,7 @@ fn indexes_name_pictures_elsewhere() {
     let (a, b) = (png(1), png(2));
     let coco = br#"{"images": [{"id": 7, "file_name": "a.png"}, {"id": 8, "file_name": "../b.png"}, {"id": 9, "file_name": "none.png"}, {"id": 10, "file_name": "a.png"}],
         "annotations": [{"id": 70, "image_id": 7, "caption": "one"}, {"id": 71, "image_id": 7, "caption": " "}, {"id": 72, "image_id": 7, "caption": "two"},
-        {"id": 80, "image_id": 8, "caption": "x"}, {"id": 90, "image_id": 9, "caption": "x"}]}"#;
+        {"id": 80, "image_id": 8, "caption": "x"}, {"id": 81, "image_id": 88, "caption": "lost"}, {"id": 90, "image_id": 9, "caption": "x"}]}"#;
     let folder = folder(&[
         ("pictures/a.png", &a),
         ("pictures/000000002.jpg", &b),
@@ -229,6 +229,7 @@ fn indexes_name_pictures_elsewhere() {
         ("captions.json", coco),
         ("cc3m.tsv", b"a red cat\thttps://x.y/z/a.png?w=3\nno tab\nnumbered\thttps://x.y/other\nalso\thttps://x.y/q.jpg\n\xff\ta.png\nclimbs\t../a.png\n"),
         ("cc12m.tsv", b"a.png\ta cat.jpg of yours\na.png\t \n"),
+        ("headed.tsv", b"\xef\xbb\xbfurl\tCaption\na.png\ta cat\nb.png\n"),
     ]);
     assert_eq!(
         told(&folder, "captions.json"),
@@ -237,6 +238,7 @@ fn indexes_name_pictures_elsewhere() {
             "8: unsafe-path: \"../b.png\" leads out of /pictures",
             "9: 90=x no-picture",
             "10: no-caption: no caption",
+            "81: no-picture: annotation 81 is of image 88, which `images` has not",
         ]
     );
     assert_eq!(
@@ -257,6 +259,37 @@ fn indexes_name_pictures_elsewhere() {
             "1: no-caption: an empty caption"
         ]
     );
+    assert_eq!(
+        told(&folder, "headed.tsv"),
+        ["0: a cat [1, 0, 9]", "1: bad-record: no tab"]
+    );
+    let second = open(&folder, "headed.tsv").unit(0).expect("a unit").nth(1);
+    assert!(matches!(second, Some(Item::Reject(r)) if r.place.ends_with("headed.tsv line 3")));
+}
+
+#[test]
+fn tars_tell_about_how_many_they_have() {
+    let samples = |n: usize| {
+        let names: Vec<_> = (0..n).map(|i| (format!("{i}.png"), format!("{i}.txt"))).collect();
+        let (picture, text) = (png(1), b"a cat");
+        let both = names
+            .iter()
+            .flat_map(|(a, b)| [(a.as_str(), picture.as_slice()), (b.as_str(), &text[..])]);
+        tar(&both.collect::<Vec<_>>())
+    };
+    let (three, six) = (samples(3), samples(6));
+    let folder = folder(&[
+        ("t/0.tar", &three),
+        ("t/1.tar", &six),
+        ("t/0_stats.json", br#"{"count": 9, "successes": 3}"#),
+    ]);
+    let source = open(&folder, "t");
+    assert_eq!(source.n_records(), None, "one of them says nothing");
+    let about = source.about().expect("by the first");
+    assert!((8..=10).contains(&about), "{about}");
+    std::fs::write(folder.path().join("t/1_stats.json"), r#"{"successes": 6}"#).expect("written");
+    assert_eq!((source.n_records(), source.about()), (Some(9), Some(9)));
+    assert_eq!(told(&folder, "t").len(), 9);
 }
 
 #[test]

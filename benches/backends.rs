@@ -73,7 +73,7 @@ fn prior(c: &mut Criterion) {
     };
     let update = UpdateOptions {
         grad_clip: Some(1.0),
-        ema_decay: None,
+        ..UpdateOptions::default()
     };
     for spec in DeviceSpec::available() {
         let device = match spec.device() {

@@ -54,7 +54,7 @@ fn training_step(c: &mut Criterion) {
     };
     let update = UpdateOptions {
         grad_clip: Some(1.0),
-        ema_decay: None,
+        ..UpdateOptions::default()
     };
     let adamw = AdamWOptions {
         betas: (0.9, 0.999),

@@ -214,6 +214,11 @@ impl DeviceSpec {
         matches!(self.backend, Backend::Flex | Backend::NdArray)
     }
 
+    /// Whether Burn 0.22.1 has the exchange of gradients between such devices that distributed data parallel training needs. It panics on others.
+    pub fn exchanges_gradients(&self) -> bool {
+        self.backend == Backend::Cuda
+    }
+
     /// The Burn device, computing in f32.
     ///
     /// # Errors

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use eclipse_t2i::device::DeviceSpec;
 use eclipse_t2i::experiment::{Outcome, RunDir, State, execute, sweep};
+use eclipse_t2i::train::session;
 
 use super::{SpecArgs, Usage};
 
@@ -22,8 +23,8 @@ pub struct TrainArgs {
     /// Run directory [default: runs/train/<name of FILE>_<hash of the configuration>].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Devices that compute the parts of a step (`train.accumulate`) in turn, in the place of --device: cuda:0,cuda:1. The first keeps the prior
-    /// and the optimiser. The result does not depend on how many there are.
+    /// Devices that work on a step together, in the place of --device: cuda:0,cuda:1. The first keeps the prior. Each needs a part of the step:
+    /// `train.accumulate` is a multiple of them.
     #[arg(
         long,
         value_name = "DEVICE,..",
@@ -31,9 +32,31 @@ pub struct TrainArgs {
         conflicts_with = "device"
     )]
     devices: Vec<DeviceSpec>,
+    /// How --devices work together: parts go to them in turn and are added in order, bit for bit what one device gets; multi-device is
+    /// burn-train's, a worker on each, the same up to rounding; ddp is burn-train's distributed data parallel, on CUDA only.
+    #[arg(long, value_enum, default_value = "parts", requires = "devices")]
+    strategy: Strategy,
     /// Print the complete configuration and stop.
     #[arg(long)]
     dry_run: bool,
+}
+
+/// Names of [`session::Strategy`]. Without texts of their own: --help stays short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Strategy {
+    Parts,
+    MultiDevice,
+    Ddp,
+}
+
+impl From<Strategy> for session::Strategy {
+    fn from(strategy: Strategy) -> Self {
+        match strategy {
+            Strategy::Parts => Self::Parts,
+            Strategy::MultiDevice => Self::MultiDevice,
+            Strategy::Ddp => Self::Ddp,
+        }
+    }
 }
 
 /// Carries out one run.
@@ -58,11 +81,18 @@ pub fn run(args: &TrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
         Some((first, others)) => (*first, others),
         None => (device, &[][..]),
     };
-    let parts = planned.run().train().accumulate;
-    if args.devices.len() > parts {
+    let (n, parts) = (args.devices.len(), planned.run().train().accumulate);
+    if n > parts || (args.strategy != Strategy::Parts && parts % n != 0) {
+        let hint =
+            format!("{n} devices for a step of {parts} part(s): set train.accumulate to a multiple of them");
+        return Err(Usage(hint).into());
+    }
+    if let (Strategy::Ddp, Some(other)) = (
+        args.strategy,
+        args.devices.iter().find(|d| !d.exchanges_gradients()),
+    ) {
         let hint = format!(
-            "{} devices for a step of {parts} part(s): set train.accumulate to a multiple of them",
-            args.devices.len()
+            "--strategy ddp needs CUDA devices, and `{other}` is none; parts and multi-device run on all"
         );
         return Err(Usage(hint).into());
     }
@@ -70,9 +100,13 @@ pub fn run(args: &TrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
         .iter()
         .map(DeviceSpec::device)
         .collect::<Result<Vec<_>, _>>()?;
-    let executor = super::executor(first, true)?.beside(others);
+    let executor = super::executor(first, true)?.beside(others, args.strategy.into());
     let names = std::iter::once(first).chain(args.devices.iter().skip(1).copied());
-    let names = names.map(|d| d.to_string()).collect::<Vec<_>>().join(",");
+    let mut names = names.map(|d| d.to_string()).collect::<Vec<_>>().join(",");
+    if args.strategy != Strategy::Parts {
+        let value = args.strategy.to_possible_value();
+        names += &format!(" ({})", value.as_ref().map_or("", |value| value.get_name()));
+    }
     let outcome =
         execute::execute(&planned, &dir, "train", &names, &executor).map_err(anyhow::Error::from_boxed)?;
     match outcome {

@@ -25,6 +25,7 @@ use crate::eval::{Embeddings, Inputs, evaluate};
 use crate::files;
 use crate::generate::prior::{AnyPrior, PriorSettings};
 use crate::noise::Noise;
+use crate::train::session::Strategy;
 use crate::world::{CaptionMix, PairOptions};
 
 /// First stream of the evaluation seed for the noise of predictions; pictures have stream 0.
@@ -37,6 +38,7 @@ pub type OnStep = Box<dyn Fn(&Path, usize, usize) + Send + Sync>;
 pub struct PriorExecutor {
     device: Device,
     others: Vec<Device>,
+    strategy: Strategy,
     on_step: Arc<OnStep>,
     trained: Option<TrainedPriors>,
     clips: Shared<PathBuf, FrozenClip>,
@@ -52,6 +54,7 @@ impl PriorExecutor {
             pictures: Pictures::new(device.clone()),
             device,
             others: vec![],
+            strategy: Strategy::default(),
             on_step: Arc::new(on_step),
             trained: None,
             clips: Shared::new(),
@@ -60,10 +63,14 @@ impl PriorExecutor {
         }
     }
 
-    /// Lets `others` (without autodiff) train too: each part of a step goes to the next device.
+    /// Lets `others` (without autodiff) train too, in this way. Each device needs a part of every step.
     #[must_use]
-    pub fn beside(self, others: Vec<Device>) -> Self {
-        Self { others, ..self }
+    pub fn beside(self, others: Vec<Device>, strategy: Strategy) -> Self {
+        Self {
+            others,
+            strategy,
+            ..self
+        }
     }
 
     /// Keeps every trained prior in `folder` too, and takes it from there when a run trains like an earlier one: runs that differ in their
@@ -123,6 +130,7 @@ impl PriorExecutor {
                 material,
                 device: &self.device,
                 others: &self.others,
+                strategy: self.strategy,
                 on_step: &self.on_step,
             };
             training.train()

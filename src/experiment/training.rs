@@ -23,14 +23,15 @@ use crate::nn::torch_default;
 use crate::noise::Noise;
 use crate::train::checkpoint::Best;
 use crate::train::negatives::NegativeOptions;
-use crate::train::parts::Parts;
+use crate::train::parts::{Parts, Share};
 use crate::train::prior::{
-    AdamWOptions, Cut, DiffusionTrainer, EclipseOptions, LossForms, NoisePath, NoisingOptions, PriorTrainer,
-    UpdateOptions, eclipse_batches, noised_batches,
+    AdamWOptions, Cut, DiffusionTrainer, EclipseOptions, GradientSum, LossForms, NoisePath, NoisingOptions,
+    PriorTrainer, UpdateOptions, eclipse_batches, noised_batches,
 };
 use crate::train::schedule::{LrSchedule, SteppedLr};
 use crate::train::session::{
-    Phase, Session, SessionOptions, Sink, StepReport, Validation, checkpoints, fit, resumable_step,
+    Phase, Session, SessionOptions, Sink, StepReport, Strategy, Validation, Workers, checkpoints, fit,
+    resumable_step,
 };
 use crate::train::tensorboard::EventFile;
 use crate::weights::write_json;
@@ -60,8 +61,10 @@ pub(super) struct Training<'a> {
     pub(super) material: &'a Material,
     /// Without autodiff.
     pub(super) device: &'a Device,
-    /// Devices that take parts of a step beside it.
+    /// Devices that work on its steps too.
     pub(super) others: &'a [Device],
+    /// How they do.
+    pub(super) strategy: Strategy,
     pub(super) on_step: &'a Arc<OnStep>,
 }
 
@@ -176,7 +179,7 @@ impl Training<'_> {
     fn fit<M, B, V>(
         &self,
         trainer: M,
-        batches: impl Fn(usize, &Device) -> B + Send + Sync + 'static,
+        batches: impl Fn(usize, Share, &Device) -> B + Send + Sync + 'static,
         validation: Option<Validation<V>>,
         save: impl Fn(&M, &Path) -> Result<(), Failure>,
     ) -> Result<(), Failure>
@@ -221,19 +224,27 @@ impl Training<'_> {
         }
     }
 
+    /// All devices, if there are several.
+    fn devices(&self) -> Option<Vec<Device>> {
+        let all = std::iter::once(self.device).chain(self.others);
+        (!self.others.is_empty()).then(|| all.map(|d| d.clone().autodiff()).collect())
+    }
+
     fn cut(&self) -> Cut {
         let train = self.run.train();
-        let devices = match self.others {
-            [] => vec![],
-            others => std::iter::once(self.device)
-                .chain(others)
-                .map(|d| d.clone().autodiff())
-                .collect(),
-        };
+        let dealt_out = self.devices().filter(|_| self.strategy == Strategy::Parts);
         Cut {
             part: train.batch_size,
             n_parts: train.accumulate,
-            devices,
+            devices: dealt_out.unwrap_or_default(),
+        }
+    }
+
+    fn workers(&self) -> Workers {
+        match (self.strategy, self.devices()) {
+            (Strategy::Parts, _) | (_, None) => Workers::One,
+            (Strategy::MultiDevice, Some(devices)) => Workers::MultiDevice(devices),
+            (Strategy::Ddp, Some(devices)) => Workers::Ddp(devices),
         }
     }
 
@@ -242,13 +253,17 @@ impl Training<'_> {
         UpdateOptions {
             grad_clip: Some(train.grad_clip).filter(|&norm| norm > 0.0),
             ema_decay: Some(train.ema_decay).filter(|&decay| decay > 0.0),
+            sum: match self.workers() {
+                Workers::MultiDevice(_) => GradientSum::Optimizer,
+                Workers::One | Workers::Ddp(_) => GradientSum::Backward,
+            },
         }
     }
 
     /// Batches of what is held out: those of the first steps of a run on it, whose noise is the same in all runs.
     fn validation<P, F>(&self, batches: impl Fn(Arc<dyn Examples>, Cut, u64) -> F) -> Option<Validation<P>>
     where
-        F: Fn(usize, &Device) -> Parts<P> + Send + Sync + 'static,
+        F: Fn(usize, Share, &Device) -> Parts<P> + Send + Sync + 'static,
     {
         let data = self.material.held_out.clone()?;
         let n = data.order().n_examples();
@@ -256,7 +271,7 @@ impl Training<'_> {
         let of_step = batches(data, Cut::whole(size), self.run.eval().seed);
         Some(Validation {
             n_batches: n / size,
-            batch: Arc::new(move |i, device| of_step(i + 1, device).parts.swap_remove(0)),
+            batch: Arc::new(move |i, device| of_step(i + 1, Share::WHOLE, device).parts.swap_remove(0)),
         })
     }
 
@@ -283,6 +298,7 @@ impl Training<'_> {
         Ok(Session {
             dir: self.dir.path(),
             options,
+            workers: self.workers(),
             sink: self.sink(&options)?,
         })
     }

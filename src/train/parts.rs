@@ -1,8 +1,8 @@
 //! Steps whose batch is cut in parts, on one device or several: gradients and values are the mean over the parts.
 //!
-//! burn-train can accumulate gradients and spread them over devices too, but it sums them, clips before it has seen them all, and reports every
-//! part as a step. Here a step is one step whatever it is cut into: the parts are the same on one device and on four, and are added in their
-//! order, so how many devices took part does not show in the result.
+//! A step is one step whatever it is cut into: the parts are the same on one device and on four. Where one worker has them all it adds them in
+//! their order, so how many devices took part does not show in the result. Where burn-train has a worker on each device ([`Share`]), the sum over
+//! them is the same mean, up to rounding.
 
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
@@ -11,7 +11,26 @@ use burn::prelude::*;
 /// Named scalars `[1]`; the first is the loss.
 pub type Values = Vec<(&'static str, Tensor<1>)>;
 
-/// The batch of one step.
+/// Which of several workers has a batch. It has the parts whose number, modulo `n`, is `index`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// From 0.
+    pub index: usize,
+    /// How many workers there are.
+    pub n: usize,
+}
+
+impl Share {
+    /// The only worker's.
+    pub const WHOLE: Self = Self { index: 0, n: 1 };
+
+    /// The numbers of its parts, of `n_parts` in all.
+    pub fn of(self, n_parts: usize) -> impl Iterator<Item = usize> {
+        (self.index..n_parts).step_by(self.n)
+    }
+}
+
+/// The batch of one step, or a worker's share of it.
 #[derive(Debug, Clone)]
 pub struct Parts<P> {
     /// From 1.
@@ -20,6 +39,10 @@ pub struct Parts<P> {
     pub parts: Vec<P>,
     /// How many are computed at the same time.
     pub at_once: usize,
+    /// How many the step has, with those of other workers.
+    pub n_parts: usize,
+    /// Whose these are.
+    pub share: Share,
 }
 
 impl<P> Parts<P> {
@@ -29,6 +52,8 @@ impl<P> Parts<P> {
             step,
             parts: vec![part],
             at_once: 1,
+            n_parts: 1,
+            share: Share::WHOLE,
         }
     }
 }
@@ -45,21 +70,22 @@ pub trait Losses: Module + Sync {
     fn losses(&self, part: Self::Part) -> Values;
 }
 
-/// Gradients of the mean loss over the parts, and the mean of all values; both on the device of `trainer`.
+/// What these parts add to the gradients of the mean loss over all parts of the step, and the mean of their values; both on the device of
+/// `trainer`.
 ///
 /// # Panics
 /// If there are no parts.
 pub fn mean_gradients<T: Losses>(trainer: &T, batch: Parts<T::Part>) -> (GradientsParams, Values) {
-    let n = batch.parts.len();
-    assert!(n > 0, "step {} has no parts", batch.step);
-    let at_once = batch.at_once.clamp(1, n);
+    let (own, n) = (batch.parts.len(), batch.n_parts);
+    assert!(own > 0, "step {} has no parts", batch.step);
+    let at_once = batch.at_once.clamp(1, own);
     let mut parts = batch.parts.into_iter();
-    if n == 1 {
-        return gradients(trainer, parts.next().expect("one part"), 1);
+    if own == 1 {
+        return gradients(trainer, parts.next().expect("one part"), n);
     }
     let home = trainer.devices()[0].clone();
     let mut sum = GradientsAccumulator::new();
-    let mut all: Vec<Values> = Vec::with_capacity(n);
+    let mut all: Vec<Values> = Vec::with_capacity(own);
     let mut helpers: Vec<T> = Vec::new();
     loop {
         let round: Vec<T::Part> = parts.by_ref().take(at_once).collect();

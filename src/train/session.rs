@@ -6,13 +6,16 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
 
 use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::data::dataset::DatasetError;
 use burn::optim::ModuleOptimizer;
 use burn::optim::lr_scheduler::LrScheduler;
 use burn::prelude::*;
+use burn::tensor::distributed::{DistributedConfig, ReduceOperation};
 use burn::tensor::{ExecutionError, TensorReadError};
 use burn::train::logger::{EvaluationProgressLogger, InMemoryMetricLogger, TrainingProgressLogger};
 use burn::train::metric::{Adaptor, Metric, MetricDefinition, MetricMetadata, MetricName, SerializedEntry};
@@ -20,12 +23,12 @@ use burn::train::renderer::{
     EvaluationName, MetricState, MetricsRenderer, MetricsRendererEvaluation, MetricsRendererTraining,
 };
 use burn::train::{
-    ExecutionStrategy, InferenceStep, Interrupter, ItemLazy, Learner, LearnerModel, SupervisedTraining,
-    TrainStep, TrainingStrategy,
+    ExecutionStrategy, InferenceStep, Interrupter, ItemLazy, Learner, LearnerModel, MultiDeviceOptim,
+    SupervisedTraining, TrainStep, TrainingStrategy,
 };
 
 use super::checkpoint::{AtomicCheckpointer, Keep, Scores, last_complete};
-use super::parts::Values;
+use super::parts::{Share, Values};
 use crate::files::{self, FileError};
 
 /// What a step reports: its number and named values.
@@ -163,19 +166,70 @@ pub fn resumable_step(dir: &Path, options: &SessionOptions) -> usize {
     (epochs * options.checkpoint_every).min(options.n_steps)
 }
 
-/// Where a run is kept, and who hears of it.
+/// Who computes a run's steps. Devices are with autodiff, and several.
+#[derive(Debug, Clone, Default)]
+pub enum Workers {
+    /// One worker, where the model is, that gets all of a step.
+    #[default]
+    One,
+    /// burn-train's `MultiDevice`: a worker on each device gets its share of a step; the first device has the model and the optimiser. The trainer's
+    /// gradients come together in its `optimize`, as a sum.
+    MultiDevice(Vec<Device>),
+    /// burn-train's `DistributedDataParallel`: each device has the model and the optimiser; backward passes exchange gradients, as a sum.
+    Ddp(Vec<Device>),
+}
+
+/// How several devices work on a step together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Strategy {
+    /// One worker deals its parts out to them and adds in the parts' order: bit for bit what one device gets.
+    #[default]
+    Parts,
+    /// [`Workers::MultiDevice`].
+    MultiDevice,
+    /// [`Workers::Ddp`].
+    Ddp,
+}
+
+impl Workers {
+    fn n(&self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::MultiDevice(devices) | Self::Ddp(devices) => devices.len(),
+        }
+    }
+
+    /// burn-train's name for it, for a model on `home`.
+    fn strategy(self, home: Device) -> ExecutionStrategy {
+        match self {
+            Self::One => ExecutionStrategy::SingleDevice(home),
+            Self::MultiDevice(devices) => {
+                ExecutionStrategy::multi(devices, MultiDeviceOptim::OptimMainDevice)
+            }
+            Self::Ddp(devices) => {
+                let all_reduce_op = ReduceOperation::Sum;
+                ExecutionStrategy::ddp(devices, DistributedConfig { all_reduce_op })
+            }
+        }
+    }
+}
+
+/// Where a run is kept, who computes it, and who hears of it.
 pub struct Session<'a> {
     /// Its folder; checkpoints go to `checkpoint/` in it.
     pub dir: &'a Path,
     /// Its sizes.
     pub options: SessionOptions,
+    /// Its workers.
+    pub workers: Workers,
     /// What gets its values.
     pub sink: Sink,
 }
 
 /// Trains `model` to step `n_steps` and returns it, off autodiff; continues from the session's checkpoints if there are any.
 ///
-/// `batch(step, device)` makes the batch of a step. `model` must be on an autodiff device.
+/// `batch(step, share, device)` makes what a worker gets of a step; it is called on a thread of its own, a step ahead. `model` must be on an
+/// autodiff device.
 ///
 /// # Errors
 /// [`TrainError`]; everything up to the last checkpoint stays.
@@ -183,7 +237,7 @@ pub fn fit<M, B, V>(
     model: M,
     optimizer: ModuleOptimizer,
     schedule: impl LrScheduler + 'static,
-    batch: impl Fn(usize, &Device) -> B + Send + Sync + 'static,
+    batch: impl Fn(usize, Share, &Device) -> B + Send + Sync + 'static,
     validation: Option<Validation<V>>,
     session: Session<'_>,
 ) -> Result<M, TrainError>
@@ -194,7 +248,12 @@ where
         + TrainStep<Input = B, Output = StepReport>
         + InferenceStep<Input = V, Output = StepReport>,
 {
-    let Session { dir, options, sink } = session;
+    let Session {
+        dir,
+        options,
+        workers,
+        sink,
+    } = session;
     let checkpoints = checkpoints(dir);
     files::create_dir(&checkpoints)?;
     let device = model.devices()[0].clone();
@@ -202,8 +261,11 @@ where
     let n_epochs = options.n_steps.div_ceil(options.checkpoint_every);
     let steps = Steps {
         batch: Arc::new(batch),
+        done,
         next_epoch: Arc::new(AtomicUsize::new(done)),
         options,
+        workers: workers.n(),
+        share: Share::WHOLE,
         device: device.clone(),
     };
     let interrupter = Interrupter::new();
@@ -214,6 +276,8 @@ where
         interrupter: interrupter.clone(),
         failure: failure.clone(),
         checkpoint_every: options.checkpoint_every,
+        workers: workers.n(),
+        unfinished: vec![],
     };
     let means = Means {
         journal: journal.clone(),
@@ -230,7 +294,7 @@ where
     let keep = Keep::new(&checkpoints, options.keep, scores);
     let part = |name| AtomicCheckpointer::new(&checkpoints, name);
     let mut training = SupervisedTraining::new(dir, Arc::new(steps), Arc::new(held_out))
-        .with_training_strategy(TrainingStrategy::Default(ExecutionStrategy::SingleDevice(device)))
+        .with_training_strategy(TrainingStrategy::Default(workers.strategy(device)))
         .with_metric_logger(InMemoryMetricLogger::default())
         .with_application_logger(None)
         .with_checkpointing_strategy(keep)
@@ -259,22 +323,48 @@ where
 /// Makes a batch, by its number, on a device.
 pub type MakeBatch<B> = Arc<dyn Fn(usize, &Device) -> B + Send + Sync>;
 
-/// The stream of steps as burn-train's data loader: each pass is the next `checkpoint_every` steps.
+/// Makes what a worker gets of a step.
+type MakeShare<B> = Arc<dyn Fn(usize, Share, &Device) -> B + Send + Sync>;
+
+/// Batches that wait for their step beside the one that is being made.
+const AHEAD: usize = 1;
+
+/// The stream of steps as burn-train's data loader: each pass is the next `checkpoint_every` steps. Of several workers each has a slice.
 struct Steps<B> {
-    batch: MakeBatch<B>,
+    batch: MakeShare<B>,
+    /// Epochs before the first.
+    done: usize,
     next_epoch: Arc<AtomicUsize>,
     options: SessionOptions,
+    workers: usize,
+    share: Share,
     device: Device,
 }
 
-struct StepsOfEpoch<'a, B> {
-    steps: &'a Steps<B>,
+impl<B> Steps<B> {
+    fn with(&self, share: Share, next_epoch: Arc<AtomicUsize>, device: &Device) -> Arc<Self> {
+        Arc::new(Self {
+            batch: self.batch.clone(),
+            done: self.done,
+            next_epoch,
+            options: self.options,
+            workers: self.workers,
+            share,
+            device: device.clone(),
+        })
+    }
+}
+
+/// Batches, made on a thread of their own.
+struct StepsOfEpoch<B> {
+    batches: Receiver<B>,
+    maker: Option<JoinHandle<()>>,
     first: usize,
     next: usize,
     end: usize,
 }
 
-impl<B> Iterator for StepsOfEpoch<'_, B> {
+impl<B> Iterator for StepsOfEpoch<B> {
     type Item = Result<B, DatasetError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -282,11 +372,17 @@ impl<B> Iterator for StepsOfEpoch<'_, B> {
             return None;
         }
         self.next += 1;
-        Some(Ok((self.steps.batch)(self.next, &self.steps.device)))
+        match (self.batches.recv(), &mut self.maker) {
+            (Ok(batch), _) => Some(Ok(batch)),
+            (Err(_), maker) => match maker.take().map(JoinHandle::join) {
+                Some(Err(panic)) => std::panic::resume_unwind(panic),
+                _ => None,
+            },
+        }
     }
 }
 
-impl<B> DataLoaderIterator<B> for StepsOfEpoch<'_, B> {
+impl<B> DataLoaderIterator<B> for StepsOfEpoch<B> {
     fn progress(&self) -> Progress {
         Progress::new(
             self.next - self.first,
@@ -300,31 +396,40 @@ impl<B: Send + 'static> DataLoader<B> for Steps<B> {
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<B> + 'a> {
         let first = self.next_epoch.fetch_add(1, Ordering::Relaxed) * self.options.checkpoint_every;
         let end = (first + self.options.checkpoint_every).min(self.options.n_steps);
+        let (sender, batches) = mpsc::sync_channel(AHEAD);
+        let (batch, share, device) = (self.batch.clone(), self.share, self.device.clone());
+        let maker = thread::spawn(move || {
+            for step in first + 1..=end {
+                // Nobody is there any more when the run was stopped.
+                if sender.send(batch(step, share, &device)).is_err() {
+                    break;
+                }
+            }
+        });
         Box::new(StepsOfEpoch {
-            steps: self,
+            batches,
+            maker: Some(maker),
             first,
             next: first,
             end,
         })
     }
 
+    /// Counted by workers, so that their slices have a pass each.
     fn num_items(&self) -> usize {
-        self.options.checkpoint_every
+        self.options.checkpoint_every * self.workers
     }
 
     fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<B>> {
-        let (batch, next_epoch) = (self.batch.clone(), self.next_epoch.clone());
-        Arc::new(Self {
-            batch,
-            next_epoch,
-            options: self.options,
-            device: device.clone(),
-        })
+        self.with(self.share, self.next_epoch.clone(), device)
     }
 
-    fn slice(&self, _start: usize, _end: usize) -> Arc<dyn DataLoader<B>> {
-        // Only multi-device strategies slice, and this session runs on one device.
-        self.to_device(&self.device)
+    fn slice(&self, start: usize, _end: usize) -> Arc<dyn DataLoader<B>> {
+        let share = Share {
+            index: start / self.options.checkpoint_every,
+            n: self.workers,
+        };
+        self.with(share, Arc::new(AtomicUsize::new(self.done)), &self.device)
     }
 }
 
@@ -380,16 +485,42 @@ impl<V: Send + 'static> DataLoader<V> for HeldOut<V> {
     }
 }
 
-/// The metric that hands every step's values to the sink and stops the run when one is not finite.
+/// The metric that hands every step's values, the means over its workers, to the sink and stops the run when one is not finite.
 #[derive(Clone)]
 struct Journal {
     sink: Arc<Mutex<Sink>>,
     interrupter: Interrupter,
     failure: Arc<Mutex<Option<TrainError>>>,
     checkpoint_every: usize,
+    workers: usize,
+    /// Steps that not all workers have reported yet.
+    unfinished: Vec<(usize, Vec<Named>)>,
 }
 
+/// Named values.
+type Named = Vec<(&'static str, f32)>;
+
 impl Journal {
+    /// The means over all workers, once the last of them has reported the step.
+    fn complete(&mut self, step: usize, values: Named) -> Option<Named> {
+        let at = match self.unfinished.iter().position(|(known, _)| *known == step) {
+            Some(at) => at,
+            None => {
+                self.unfinished.push((step, vec![]));
+                self.unfinished.len() - 1
+            }
+        };
+        self.unfinished[at].1.push(values);
+        if self.unfinished[at].1.len() < self.workers {
+            return None;
+        }
+        let (_, reports) = self.unfinished.remove(at);
+        let n = reports.len() as f32;
+        let mean = |i: usize| reports.iter().map(|report| report[i].1).sum::<f32>() / n;
+        let names = reports[0].iter().map(|(name, _)| *name);
+        Some(names.enumerate().map(|(i, name)| (name, mean(i))).collect())
+    }
+
     fn fail(&self, error: TrainError) {
         if let Ok(mut failure) = self.failure.lock() {
             failure.get_or_insert(error);
@@ -406,7 +537,7 @@ impl Journal {
 }
 
 /// The values of a report, on the host.
-fn values_of(report: &StepReport) -> Result<Vec<(&'static str, f32)>, TensorReadError> {
+fn values_of(report: &StepReport) -> Result<Named, TensorReadError> {
     let values: Vec<f32> = report.values.clone().try_into_data()?.iter::<f32>().collect();
     Ok(report.names.iter().copied().zip(values).collect())
 }
@@ -423,7 +554,9 @@ impl Metric for Journal {
         report: &StepReport,
         _: &MetricMetadata,
     ) -> Result<SerializedEntry, TensorReadError> {
-        let named = values_of(report)?;
+        let Some(named) = self.complete(report.step, values_of(report)?) else {
+            return Ok(SerializedEntry::not_available(None));
+        };
         if let Some(&(name, value)) = named.iter().find(|(_, value)| !value.is_finite()) {
             let checkpoint = (report.step - 1) / self.checkpoint_every * self.checkpoint_every;
             self.fail(TrainError::NonFinite {

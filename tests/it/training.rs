@@ -19,13 +19,14 @@ use eclipse_t2i::noise::Noise;
 use eclipse_t2i::objective::eclipse::{Direction, Reduction};
 use eclipse_t2i::train::checkpoint::{Best, last_complete};
 use eclipse_t2i::train::negatives::NegativeOptions;
+use eclipse_t2i::train::parts::Share;
 use eclipse_t2i::train::prior::{
-    AdamWOptions, Cut, DiffusionTrainer, EclipseOptions, LossForms, NoisePath, NoisingOptions, PriorTrainer,
-    UpdateOptions, eclipse_batches, noised_batches,
+    AdamWOptions, Cut, DiffusionTrainer, EclipseOptions, GradientSum, LossForms, NoisePath, NoisingOptions,
+    PriorTrainer, UpdateOptions, eclipse_batches, noised_batches,
 };
 use eclipse_t2i::train::schedule::{LrSchedule, SteppedLr};
 use eclipse_t2i::train::session::{
-    Phase, Session, SessionOptions, Sink, TrainError, Validation, checkpoints, fit,
+    Phase, Session, SessionOptions, Sink, TrainError, Validation, Workers, checkpoints, fit,
 };
 
 use crate::tiny::{self, D_CLIP, device, golden, kill_when};
@@ -316,7 +317,7 @@ fn options(lambda: f64) -> EclipseOptions {
 fn clipped() -> UpdateOptions {
     UpdateOptions {
         grad_clip: Some(1.0),
-        ema_decay: None,
+        ..UpdateOptions::default()
     }
 }
 
@@ -351,8 +352,8 @@ const EVERY: usize = 5;
 /// Trains in `dir`; the target of step `bad` is not a number. Returns the weights.
 fn train_with(dir: &Path, bad: usize, pause: Duration) -> Result<tiny::Tensors, TrainError> {
     let batches = eclipse_batches(pairs(24), Cut::whole(8), 3, NegativeOptions::default());
-    let batch = move |step: usize, device: &Device| {
-        let mut batch = batches(step, device);
+    let batch = move |step: usize, share: Share, device: &Device| {
+        let mut batch = batches(step, share, device);
         if step == bad {
             let part = &mut batch.parts[0];
             part.z_x = part.z_x.clone().mul_scalar(f32::NAN);
@@ -373,6 +374,7 @@ fn train_with(dir: &Path, bad: usize, pause: Duration) -> Result<tiny::Tensors, 
         Session {
             dir,
             options: session,
+            workers: Workers::One,
             sink,
         },
     )?;
@@ -427,6 +429,7 @@ fn a_sink_that_cannot_write_stops_the_run() {
         Session {
             dir: dir.path(),
             options: session,
+            workers: Workers::One,
             sink,
         },
     );
@@ -444,12 +447,12 @@ fn one_batch_is_learned_by_heart() {
         let mut trainer = trainer(dir.path(), lambda);
         let (mut optimizer, mut schedule) = (adamw().init(), one_cycle(150));
         let loss = |trainer: &PriorTrainer| {
-            let (_, loss) = trainer.loss(batches(1, &device().autodiff()).parts.remove(0));
+            let (_, loss) = trainer.loss(batches(1, Share::WHOLE, &device().autodiff()).parts.remove(0));
             loss.total.into_scalar::<f32>()
         };
         let first = loss(&trainer);
         for _ in 0..150 {
-            let grads = trainer.step(batches(1, &device().autodiff())).grads;
+            let grads = trainer.step(batches(1, Share::WHOLE, &device().autodiff())).grads;
             trainer = trainer.optimize(&mut optimizer, schedule.step().into(), grads);
         }
         let last = loss(&trainer);
@@ -507,7 +510,11 @@ fn a_step_is_the_same_in_parts_and_on_several_devices() {
     };
     let trainer = trainer(dir.path(), 0.2);
     let eclipse = |cut: Cut, negatives| {
-        let output = trainer.step(eclipse_batches(pairs(24), cut, 3, negatives)(2, &home));
+        let output = trainer.step(eclipse_batches(pairs(24), cut, 3, negatives)(
+            2,
+            Share::WHOLE,
+            &home,
+        ));
         let values: Vec<f32> = output.item.values.into_data().iter::<f32>().collect();
         (flat(&trainer, &output.grads), values)
     };
@@ -537,7 +544,7 @@ fn a_step_is_the_same_in_parts_and_on_several_devices() {
         whitening: None,
     };
     let diffusion = |cut| {
-        let batch = noised_batches(pairs(24), noising.clone(), cut, 3)(2, &home);
+        let batch = noised_batches(pairs(24), noising.clone(), cut, 3)(2, Share::WHOLE, &home);
         flat(&trainer, &trainer.step(batch).grads)
     };
     let alone = diffusion(cut(4, 3, 0));
@@ -545,23 +552,31 @@ fn a_step_is_the_same_in_parts_and_on_several_devices() {
     assert_close(&alone, &diffusion(cut(12, 1, 0)));
 }
 
-/// Trains for these steps with a moving average and a validation; the sink's reports of it, and the trained.
-fn train_validated(dir: &Path, n_steps: usize) -> (Vec<(usize, f32)>, PriorTrainer) {
+/// How a validated run is trained.
+#[derive(Clone)]
+struct Validated {
+    cut: Cut,
+    workers: Workers,
+    adamw: AdamWOptions,
+    lr: f64,
+    grad_clip: Option<f64>,
+}
+
+/// Trains for these steps with a moving average and a validation; the losses that the sink got, and the trained.
+fn train_validated(dir: &Path, n_steps: usize, how: Validated) -> (Vec<(Phase, usize, f32)>, PriorTrainer) {
     let found = Arc::new(Mutex::new(Vec::new()));
     let sink: Sink = Box::new({
         let found = found.clone();
         move |phase, step, values| {
-            if phase == Phase::Valid {
-                assert_eq!(values[0].0, "loss");
-                found.lock().expect("one writer").push((step, values[0].1));
-            }
+            assert_eq!(values[0].0, "loss");
+            found.lock().expect("one writer").push((phase, step, values[0].1));
             Ok(())
         }
     });
     let held_out = eclipse_batches(pairs(8), Cut::whole(4), 5, NegativeOptions::default());
     let validation = Validation {
         n_batches: 2,
-        batch: Arc::new(move |i, device: &Device| held_out(i + 1, device).parts.remove(0)),
+        batch: Arc::new(move |i, device: &Device| held_out(i + 1, Share::WHOLE, device).parts.remove(0)),
     };
     let mut start = trainer(dir, 0.2);
     start = PriorTrainer::new(
@@ -570,18 +585,27 @@ fn train_validated(dir: &Path, n_steps: usize) -> (Vec<(usize, f32)>, PriorTrain
         options(0.2),
         UpdateOptions {
             ema_decay: Some(0.9),
-            ..clipped()
+            grad_clip: how.grad_clip,
+            sum: match how.workers {
+                Workers::MultiDevice(_) => GradientSum::Optimizer,
+                _ => GradientSum::Backward,
+            },
         },
     );
+    let gather = NegativeOptions {
+        gather: true,
+        ..NegativeOptions::default()
+    };
     let trained = fit(
         start,
-        adamw().init(),
-        SteppedLr::new(LrSchedule::Constant { lr: 0.02 }), // so high that soon the pairs are known by heart and others are not
-        eclipse_batches(pairs(24), Cut::whole(8), 3, NegativeOptions::default()),
+        how.adamw.init(),
+        SteppedLr::new(LrSchedule::Constant { lr: how.lr }),
+        eclipse_batches(pairs(24), how.cut, 3, gather),
         Some(validation),
         Session {
             dir,
             options: SessionOptions::new(n_steps, EVERY),
+            workers: how.workers,
             sink,
         },
     )
@@ -593,7 +617,22 @@ fn train_validated(dir: &Path, n_steps: usize) -> (Vec<(usize, f32)>, PriorTrain
 #[test]
 fn validation_says_which_checkpoint_was_best_and_that_one_is_kept() {
     let dir = tempfile::tempdir().expect("a folder");
-    let (found, trained) = train_validated(dir.path(), 60);
+    let how = Validated {
+        cut: Cut::whole(8),
+        workers: Workers::One,
+        adamw: adamw(),
+        lr: 0.02, // so high that soon the pairs are known by heart and others are not
+        grad_clip: Some(1.0),
+    };
+    let one = |dir: &Path, n_steps| {
+        let (found, trained) = train_validated(dir, n_steps, how.clone());
+        let valid = found.into_iter().filter(|found| found.0 == Phase::Valid);
+        (
+            valid.map(|(_, step, loss)| (step, loss)).collect::<Vec<_>>(),
+            trained,
+        )
+    };
+    let (found, trained) = one(dir.path(), 60);
     assert_eq!(
         found.iter().map(|(step, _)| *step).collect::<Vec<_>>(),
         (1..=12).map(|epoch| epoch * EVERY).collect::<Vec<_>>()
@@ -613,7 +652,7 @@ fn validation_says_which_checkpoint_was_best_and_that_one_is_kept() {
     let held_out = eclipse_batches(pairs(8), Cut::whole(4), 5, NegativeOptions::default());
     let loss = |trainer: &PriorTrainer| {
         let one = |i| {
-            let part = held_out(i, &device()).parts.remove(0);
+            let part = held_out(i, Share::WHOLE, &device()).parts.remove(0);
             burn::train::InferenceStep::step(trainer, part)
                 .values
                 .into_data()
@@ -628,20 +667,9 @@ fn validation_says_which_checkpoint_was_best_and_that_one_is_kept() {
 
     // Cut off and continued, the same: the best of the first part is not forgotten.
     let halves = tempfile::tempdir().expect("a folder");
-    let (first, _) = train_validated(halves.path(), 40);
-    let (second, end) = train_validated(halves.path(), 60);
+    let (first, _) = one(halves.path(), 40);
+    let (second, end) = one(halves.path(), 60);
     assert_eq!([first, second].concat(), found);
-    let weights = |prior: &Prior| {
-        let mut all = Vec::new();
-        struct All<'a>(&'a mut Vec<f32>);
-        impl ModuleVisitor for All<'_> {
-            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                self.0.extend(param.val().into_data().iter::<f32>());
-            }
-        }
-        prior.visit(&mut All(&mut all));
-        all
-    };
     assert_eq!(weights(end.published()), weights(trained.published()));
     assert_ne!(
         weights(&trained.prior),
@@ -655,8 +683,72 @@ fn validation_says_which_checkpoint_was_best_and_that_one_is_kept() {
     assert_eq!(again, best);
 }
 
+/// Parameters, flat.
+fn weights<M: Module>(module: &M) -> Vec<f32> {
+    struct All(Vec<f32>);
+    impl ModuleVisitor for All {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0.extend(param.val().into_data().iter::<f32>());
+        }
+    }
+    let mut all = All(vec![]);
+    module.visit(&mut all);
+    all.0
+}
+
+#[test]
+fn burn_trains_workers_train_to_the_same() {
+    let train = |dir: &tempfile::TempDir, n_steps, workers, grad_clip| {
+        let how = Validated {
+            cut: Cut {
+                part: 4,
+                n_parts: 6,
+                devices: vec![],
+            },
+            workers,
+            // All but plain gradient descent, so that the size of a gradient shows and rounding does not grow.
+            adamw: AdamWOptions {
+                eps: 1e3,
+                weight_decay: 0.0,
+                ..adamw()
+            },
+            lr: 100.0,
+            grad_clip,
+        };
+        train_validated(dir.path(), n_steps, how)
+    };
+    let folder = || tempfile::tempdir().expect("a folder");
+    let devices = |n| Workers::MultiDevice(vec![device().autodiff(); n]);
+    let start = weights(trainer(folder().path(), 0.2).published());
+    for grad_clip in [None, Some(0.05)] {
+        let (losses, alone) = train(&folder(), 12, Workers::One, grad_clip);
+        let check = |(found, trained): (Vec<(Phase, usize, f32)>, PriorTrainer)| {
+            let places = |all: &[(Phase, usize, f32)]| all.iter().map(|f| (f.0, f.1)).collect::<Vec<_>>();
+            assert_eq!(places(&found), places(&losses), "one report a step");
+            for (found, loss) in found.iter().zip(&losses) {
+                assert!((found.2 - loss.2).abs() <= 1e-4 * loss.2, "{found:?}, {loss:?}");
+            }
+            for (a, b) in [
+                (weights(&trained.prior), weights(&alone.prior)),
+                (weights(trained.published()), weights(alone.published())),
+            ] {
+                let largest = |a: &[f32]| a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                let (far, way) = (largest(&a), largest(&start));
+                assert!(far <= 1e-3 * way, "{far} apart after a way of {way}");
+            }
+        };
+        check(train(&folder(), 12, devices(2), grad_clip));
+        check(train(&folder(), 12, devices(3), grad_clip));
+        // Begun by two workers, ended by three.
+        let dir = folder();
+        let (begun, _) = train(&dir, 10, devices(2), grad_clip);
+        let (ended, trained) = train(&dir, 12, devices(3), grad_clip);
+        check(([begun, ended].concat(), trained));
+    }
+}
+
 /// Losses of 20 steps.
-fn curve<M, B, V>(model: M, batch: impl Fn(usize, &Device) -> B + Send + Sync + 'static) -> Vec<f64>
+fn curve<M, B, V>(model: M, batch: impl Fn(usize, Share, &Device) -> B + Send + Sync + 'static) -> Vec<f64>
 where
     B: Send + 'static,
     V: Send + 'static,
@@ -686,6 +778,7 @@ where
         Session {
             dir: dir.path(),
             options: session,
+            workers: Workers::One,
             sink,
         },
     )

@@ -15,7 +15,7 @@ use crate::files;
 use crate::models::clip::tokenizer::Tokenizer;
 use crate::train::clip::{BatchMaker, ClipRecipe, optimizer, write_word_tokenizer};
 use crate::train::schedule::SteppedLr;
-use crate::train::session::{self, Session, SessionOptions};
+use crate::train::session::{self, Session, SessionOptions, Workers};
 use crate::weights::write_json;
 use crate::world::World;
 
@@ -107,7 +107,7 @@ pub fn pretrain_clip(
         recipe.trainer(world, n_vocab, &device.clone().autodiff()),
         optimizer(recipe),
         SteppedLr::new(recipe.schedule()),
-        move |step, device| {
+        move |step, _, device| {
             maker
                 .batch(step, device)
                 .expect("the first batch could be made, and all are alike")
@@ -116,6 +116,7 @@ pub fn pretrain_clip(
         Session {
             dir: run_dir,
             options,
+            workers: Workers::One,
             sink: journal(log, progress),
         },
     )?;

@@ -23,7 +23,7 @@ use crate::models::clip::ImageEncoder;
 use crate::models::unet::{self, UNet};
 use crate::train::decoder::{DecoderBatches, DecoderRecipe, Readout};
 use crate::train::schedule::SteppedLr;
-use crate::train::session::{self, Session, SessionOptions};
+use crate::train::session::{self, Session, SessionOptions, Workers};
 use crate::weights::{self, Checkpoint, write_json};
 use crate::world::checker::{Checker, Verdict, verdict};
 use crate::world::{Scene, Statement, World};
@@ -197,7 +197,7 @@ pub fn pretrain_decoder(
         recipe.trainer(&Readout::new(world, &scenes, &z_x), &device.clone().autodiff()),
         recipe.optimizer(),
         SteppedLr::new(recipe.schedule()),
-        move |step, device| {
+        move |step, _, device| {
             batches
                 .batch(step, device)
                 .expect("pictures could be encoded before, and all are alike")
@@ -206,6 +206,7 @@ pub fn pretrain_decoder(
         Session {
             dir: run_dir,
             options,
+            workers: Workers::One,
             sink: journal(log, progress),
         },
     )?;

@@ -3,7 +3,7 @@ use crate::device::DeviceSpec;
 use crate::files::FileError;
 use crate::models::clip::tokenizer::Tokenizer;
 use crate::train::schedule::{LrSchedule, SteppedLr};
-use crate::train::session::{self, Session, SessionOptions};
+use crate::train::session::{self, Session, SessionOptions, Workers};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -131,7 +131,7 @@ fn train(recipe: &ClipRecipe, dir: &Path, until: usize) -> (ClipTrainer, Vec<(us
         recipe.trainer(World::Emoji, n_vocab, &device().autodiff()),
         optimizer(recipe),
         SteppedLr::new(recipe.schedule()),
-        move |step, device| {
+        move |step, _, device| {
             maker
                 .batch(step, device)
                 .expect("the world's own captions and pictures")
@@ -140,6 +140,7 @@ fn train(recipe: &ClipRecipe, dir: &Path, until: usize) -> (ClipTrainer, Vec<(us
         Session {
             dir,
             options: SessionOptions::new(until, 4),
+            workers: Workers::One,
             sink,
         },
     )

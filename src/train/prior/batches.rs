@@ -12,7 +12,7 @@ use crate::data::examples::{Example, Examples};
 use crate::diffusion::flow;
 use crate::noise::Noise;
 use crate::train::negatives::{NegativeOptions, Place};
-use crate::train::parts::Parts;
+use crate::train::parts::{Parts, Share};
 
 /// Streams of a run's seed: data order counts from 0 (one a pass), the noise of steps from here (one a step).
 const NOISE_STREAM: u64 = 1 << 40;
@@ -24,7 +24,7 @@ pub struct Cut {
     pub part: usize,
     /// Parts of a step.
     pub n_parts: usize,
-    /// Where the parts go, in turn; empty: all to where the model is.
+    /// Where the parts of a worker go, in turn; empty: all to where it is.
     pub devices: Vec<Device>,
 }
 
@@ -43,15 +43,24 @@ impl Cut {
         self.part * self.n_parts
     }
 
-    fn parts<P>(&self, step: usize, home: &Device, make: impl Fn(usize, &Device) -> P) -> Parts<P> {
-        let device = |j: usize| match self.devices.len() {
+    fn parts<P>(
+        &self,
+        step: usize,
+        share: Share,
+        home: &Device,
+        make: impl Fn(usize, &Device) -> P,
+    ) -> Parts<P> {
+        let device = |i: usize| match self.devices.len() {
             0 => home,
-            n => &self.devices[j % n],
+            n => &self.devices[i % n],
         };
+        let parts = share.of(self.n_parts).enumerate();
         Parts {
             step,
-            parts: (0..self.n_parts).map(|j| make(j, device(j))).collect(),
+            parts: parts.map(|(i, j)| make(j, device(i))).collect(),
             at_once: self.devices.len().max(1),
+            n_parts: self.n_parts,
+            share,
         }
     }
 
@@ -68,12 +77,12 @@ pub fn eclipse_batches(
     cut: Cut,
     seed: u64,
     negatives: NegativeOptions,
-) -> impl Fn(usize, &Device) -> Parts<PriorBatch> + Send + Sync + 'static {
-    move |step, home| {
+) -> impl Fn(usize, Share, &Device) -> Parts<PriorBatch> + Send + Sync + 'static {
+    move |step, share, home| {
         let (n, d) = (cut.n(), data.d_clip());
         let examples = data.of_step(n, seed, step);
         let eps = Noise::stream(seed, NOISE_STREAM + step as u64).normal_vec(n * d);
-        cut.parts(step, home, |j, device| {
+        cut.parts(step, share, home, |j, device| {
             let own = cut.of(&examples, j, 1);
             let place = Place {
                 data: data.as_ref(),
@@ -158,15 +167,15 @@ pub fn noised_batches(
     options: NoisingOptions,
     cut: Cut,
     seed: u64,
-) -> impl Fn(usize, &Device) -> Parts<DiffusionBatch> + Send + Sync + 'static {
-    move |step, home| {
+) -> impl Fn(usize, Share, &Device) -> Parts<DiffusionBatch> + Send + Sync + 'static {
+    move |step, share, home| {
         let (n, d) = (cut.n(), data.d_clip());
         let examples = data.of_step(n, seed, step);
         let mut noise = Noise::stream(seed, NOISE_STREAM + step as u64);
         let places: Vec<f64> = (0..n).map(|_| options.path.draw(&mut noise)).collect();
         let kept = kept_or_none(&examples, options.cond_drop, &mut noise);
         let eps = noise.normal_vec(n * d);
-        cut.parts(step, home, |j, device| {
+        cut.parts(step, share, home, |j, device| {
             let z_x = data.z_x(cut.of(&examples, j, 1), device);
             let z_x = whitened(z_x, options.whitening.as_ref());
             let eps = rows(cut.of(&eps, j, d), d, device);

@@ -1,10 +1,12 @@
 //! Eq. 5 on a prior without time.
 
 use burn::module::Module;
+use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
+use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 
-use super::{UpdateOptions, mean_cosine, step};
+use super::{UpdateOptions, clip_late, mean_cosine, step};
 use crate::models::prior::{Prior, PriorConfig, TextCondition};
 use crate::objective::contrastive::{ContrastiveForm, Negatives, info_nce, siglip};
 use crate::objective::eclipse::{Direction, EclipseLoss, Reduction, eclipse, projection};
@@ -163,6 +165,16 @@ impl TrainStep for PriorTrainer {
 
     fn step(&self, batch: Parts<PriorBatch>) -> TrainOutput<StepReport> {
         step(self, batch, &self.prior, self.average.as_ref(), self.update)
+    }
+
+    fn optimize(
+        self,
+        optimizer: &mut ModuleOptimizer,
+        lr: ModuleLearningRate,
+        mut grads: GradientsParams,
+    ) -> Self {
+        clip_late(&self.prior, &mut grads, self.update);
+        optimizer.step(lr, self, grads)
     }
 }
 

@@ -11,7 +11,7 @@ pub use eclipse::{EclipseOptions, LossForms, PriorBatch, PriorTrainer};
 pub use with_time::{DiffusionBatch, DiffusionTrainer};
 
 use burn::module::{Module, ParamGroup};
-use burn::optim::{AdamWConfig, ModuleOptimizer};
+use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
 use burn::train::TrainOutput;
 
@@ -55,6 +55,18 @@ pub struct UpdateOptions {
     pub grad_clip: Option<f64>,
     /// Decay of the moving average of the parameters, if there is one; lower in the first steps.
     pub ema_decay: Option<f64>,
+    /// When they are known.
+    pub sum: GradientSum,
+}
+
+/// When the gradients of all parts of a step come together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum GradientSum {
+    /// With the backward pass: one worker has all parts, or the backward passes of all workers exchange them.
+    #[default]
+    Backward,
+    /// After it, by burn-train, as the sum over workers.
+    Optimizer,
 }
 
 /// One step of a trainer whose network is `network`, with a moving average or none.
@@ -65,18 +77,30 @@ fn step<T: Losses, N: Module>(
     average: Option<&N>,
     update: UpdateOptions,
 ) -> TrainOutput<StepReport> {
-    let step = batch.step;
+    let (step, share) = (batch.step, batch.share);
     let (mut grads, mut values) = mean_gradients(trainer, batch);
-    values.push((
-        "grad_norm",
-        clip_global_norm(trainer, &mut grads, update.grad_clip),
-    ));
-    if let (Some(average), Some(decay)) = (average, update.ema_decay) {
+    let mut follows = true;
+    match update.sum {
+        GradientSum::Backward => values.push((
+            "grad_norm",
+            clip_global_norm(network, &mut grads, update.grad_clip),
+        )),
+        // Into a sum it goes once.
+        GradientSum::Optimizer => follows = share.index == 0,
+    }
+    if let (Some(average), Some(decay), true) = (average, update.ema_decay, follows) {
         follow_at(step, average, network, decay, &mut grads);
     }
     TrainOutput {
         grads,
         item: StepReport::new(step, values),
+    }
+}
+
+/// What is left to do with the gradients of `network` when an optimiser gets them.
+fn clip_late<N: Module>(network: &N, grads: &mut GradientsParams, update: UpdateOptions) {
+    if update.sum == GradientSum::Optimizer {
+        clip_global_norm(network, grads, update.grad_clip);
     }
 }
 

@@ -1,10 +1,12 @@
 //! Eq. 1, and flow matching, on a prior with time.
 
 use burn::module::Module;
+use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
+use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 
-use super::{UpdateOptions, step};
+use super::{UpdateOptions, clip_late, step};
 use crate::models::prior::{DiffusionPrior, PriorConfig, TextCondition};
 use crate::objective::diffusion::clean_prediction;
 use crate::train::average::copy_of;
@@ -74,6 +76,16 @@ impl TrainStep for DiffusionTrainer {
 
     fn step(&self, batch: Parts<DiffusionBatch>) -> TrainOutput<StepReport> {
         step(self, batch, &self.prior, self.average.as_ref(), self.update)
+    }
+
+    fn optimize(
+        self,
+        optimizer: &mut ModuleOptimizer,
+        lr: ModuleLearningRate,
+        mut grads: GradientsParams,
+    ) -> Self {
+        clip_late(&self.prior, &mut grads, self.update);
+        optimizer.step(lr, self, grads)
     }
 }
 

@@ -1,8 +1,8 @@
 //! Priors that anyone would try before training one. They stand in every table.
 //!
 //! A prior trained with a squared error is worth something where it beats [`Ridge`]; one that only repeats the text scores
-//! like [`TextAsPrior`]; one that has merely memorised its pairs scores like [`NearestCaption`]; and none beats
-//! [`Oracle`], which is another picture of the true scene.
+//! like [`TextAsPrior`]; one that has merely memorised its pairs scores like [`NearestCaption`]; and none beats the two oracles: another picture
+//! of what the prompt says, and the mean over many, which is what a squared error asks for.
 
 use std::fmt;
 use std::str::FromStr;
@@ -38,19 +38,22 @@ pub enum BaselineKind {
     Ridge,
     /// [`NearestCaption`]
     NearestCaption,
-    /// [`Oracle`]
+    /// [`Oracle`], of one picture.
     Oracle,
+    /// [`Oracle`], of the mean over pictures.
+    OracleMean,
 }
 
 impl BaselineKind {
     /// All of them, in the order of a report.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::TextAsPrior,
         Self::MeanShift,
         Self::ScaledMeanShift,
         Self::Ridge,
         Self::NearestCaption,
         Self::Oracle,
+        Self::OracleMean,
     ];
 
     /// The name in specs and files.
@@ -62,11 +65,12 @@ impl BaselineKind {
             Self::Ridge => "ridge",
             Self::NearestCaption => "nearest_caption",
             Self::Oracle => "oracle",
+            Self::OracleMean => "oracle_mean",
         }
     }
 
-    /// Fits the baseline on training pairs `z_y`, `z_x` (`[n, d]` each). `other_renders` is what the oracle answers: for each test
-    /// prompt the embedding of another picture of its scene, `[n_prompts, d]`.
+    /// Fits the baseline on training pairs `z_y`, `z_x` (`[n, d]` each). `answers` is what an oracle answers: for each test prompt the embedding
+    /// of another picture of what it says, or the mean over such, `[n_prompts, d]`.
     ///
     /// # Errors
     /// [`EvalError::Shape`] if `z_y` and `z_x` are shaped differently; [`Ridge`] adds its own.
@@ -74,7 +78,7 @@ impl BaselineKind {
         self,
         z_y: &Embeddings,
         z_x: &Embeddings,
-        other_renders: &Embeddings,
+        answers: &Embeddings,
     ) -> Result<Box<dyn Baseline>, EvalError> {
         Ok(match self {
             Self::TextAsPrior => Box::new(TextAsPrior::fit(z_y, z_x)?),
@@ -82,7 +86,7 @@ impl BaselineKind {
             Self::ScaledMeanShift => Box::new(MeanShift::fit_scaled(z_y, z_x)?),
             Self::Ridge => Box::new(Ridge::fit(z_y, z_x, &Alpha::default())?),
             Self::NearestCaption => Box::new(NearestCaption::fit(z_y, z_x)?),
-            Self::Oracle => Box::new(Oracle::new(other_renders.clone())),
+            Self::Oracle | Self::OracleMean => Box::new(Oracle::new(answers.clone())),
         })
     }
 }
@@ -98,7 +102,8 @@ impl FromStr for BaselineKind {
 
     fn from_str(text: &str) -> Result<Self, EvalError> {
         Self::ALL.into_iter().find(|k| k.name() == text).ok_or_else(|| {
-            let expected = "text_as_prior, mean_shift, scaled_mean_shift, ridge, nearest_caption or oracle";
+            let expected =
+                "text_as_prior, mean_shift, scaled_mean_shift, ridge, nearest_caption, oracle or oracle_mean";
             EvalError::parameter("baseline", text, expected)
         })
     }
@@ -253,24 +258,25 @@ impl Baseline for NearestCaption {
     }
 }
 
-/// The embedding of another picture of the true scene: what a perfect prior could answer. Its scores are the ceiling, and its Frechet
-/// distance is the floor that finite samples set.
+/// Knows pictures of what is asked. With the embedding of one it answers as a prior could that samples perfectly: its scores are the ceiling, its
+/// Frechet distance is the floor that finite samples set. With the mean over many it answers E\[z_x | prompt\], which the squared error of Eq. 3 asks
+/// for: the ceiling of priors that have one answer to a prompt and no other term.
 #[derive(Debug, Clone)]
 pub struct Oracle {
-    renders: Embeddings,
+    answers: Embeddings,
 }
 
 impl Oracle {
-    /// `renders`: for each prompt, in order, another picture than the one it is scored against.
-    pub fn new(renders: Embeddings) -> Self {
-        Self { renders }
+    /// `answers`: for each prompt, in order; not made from the picture it is scored against.
+    pub fn new(answers: Embeddings) -> Self {
+        Self { answers }
     }
 }
 
 impl Baseline for Oracle {
     fn predict(&self, z_y: &Embeddings) -> Result<Embeddings, EvalError> {
-        self.renders.check_like("the oracle's pictures", z_y, "z_y")?;
-        Ok(self.renders.clone())
+        self.answers.check_like("the oracle's answers", z_y, "z_y")?;
+        Ok(self.answers.clone())
     }
 }
 
@@ -352,12 +358,12 @@ mod tests {
         }
         assert_eq!(
             "clip".parse::<BaselineKind>().expect_err("unknown").to_string(),
-            "baseline = clip: expected text_as_prior, mean_shift, scaled_mean_shift, ridge, nearest_caption or oracle"
+            "baseline = clip: expected text_as_prior, mean_shift, scaled_mean_shift, ridge, nearest_caption, oracle or oracle_mean"
         );
         let (z_y, z_x) = pairs()?;
         let narrow = Embeddings::from_rows(&[[1.0], [2.0]])?;
         for kind in BaselineKind::ALL {
-            if kind != BaselineKind::Oracle {
+            if !matches!(kind, BaselineKind::Oracle | BaselineKind::OracleMean) {
                 assert!(kind.fit(&narrow, &z_x, &z_x).is_err(), "{kind}");
             }
             if kind != BaselineKind::TextAsPrior && kind != BaselineKind::Ridge {

@@ -233,11 +233,11 @@ impl Execute for PriorExecutor {
         let z_x_hat = match run.objective() {
             ObjectiveSpec::Baseline(spec) => {
                 let baseline: BaselineKind = spec.method;
-                vec![
-                    baseline
-                        .fit(&z_y, &z_x, &asked.other_renders)?
-                        .predict(&asked.z_y)?,
-                ]
+                let answers = match baseline {
+                    BaselineKind::OracleMean => asked.mean_renders(&clip)?,
+                    _ => &asked.other_renders,
+                };
+                vec![baseline.fit(&z_y, &z_x, answers)?.predict(&asked.z_y)?]
             }
             _ => {
                 let material = Material {

@@ -1,5 +1,7 @@
 //! What every prior of a world is asked: the test prompts with a true picture, wrong pictures and another true picture each.
 
+use std::sync::OnceLock;
+
 use crate::data::encode::{EncodeError, FrozenClip};
 use crate::data::pairs::Texts;
 use crate::eval::forced_choice::{Candidates, Kind};
@@ -9,6 +11,10 @@ use crate::world::{self, Prompt, Scene, World};
 
 /// Streams of the evaluation seed: pictures here, noise of the predictions from 1 on.
 const PICTURES: u64 = 0;
+/// And the pictures that a mean is taken over.
+const MANY_PICTURES: u64 = 1 << 32;
+/// So many a prompt: the mean is off by less than a fifth of their spread.
+const N_MANY: usize = 32;
 
 /// Encoded test prompts.
 #[derive(Debug)]
@@ -21,8 +27,10 @@ pub struct Questions {
     pub z_y: Embeddings,
     /// True and wrong pictures.
     pub candidates: Candidates,
-    /// Another true picture of each scene: what the oracle answers.
+    /// Another true picture of each prompt: what the oracle answers.
     pub other_renders: Embeddings,
+    mean_renders: OnceLock<Embeddings>,
+    seed: u64,
     /// Seen, unseen or against the bias.
     pub splits: Vec<Split>,
 }
@@ -80,9 +88,36 @@ impl Questions {
             texts,
             candidates: Candidates::new(embed(&truth)?, embed(&wrong)?, labels)?,
             other_renders: embed(&other)?,
+            mean_renders: OnceLock::new(),
+            seed,
             splits,
             prompts,
         })
+    }
+
+    /// z_x in the mean over many other true pictures of each prompt, `[n, d_clip]`; made when it is first asked for.
+    ///
+    /// # Errors
+    /// [`QuestionError`].
+    pub fn mean_renders(&self, clip: &FrozenClip) -> Result<&Embeddings, QuestionError> {
+        if let Some(mean) = self.mean_renders.get() {
+            return Ok(mean);
+        }
+        let mut noise = Noise::stream(self.seed, MANY_PICTURES);
+        let (n, d) = (self.prompts.len(), clip.d_clip());
+        let mut sum = vec![0.0f64; n * d];
+        for _ in 0..N_MANY {
+            let prompts = self.prompts.iter();
+            let scenes: Vec<Scene> = prompts
+                .map(|p| world::realise(&p.statement, noise.rng()))
+                .collect();
+            for (sum, value) in sum.iter_mut().zip(clip.scenes(&scenes)?) {
+                *sum += f64::from(value);
+            }
+        }
+        let mean = sum.into_iter().map(|sum| (sum / N_MANY as f64) as f32).collect();
+        let mean = Embeddings::new(n, d, mean)?;
+        Ok(self.mean_renders.get_or_init(|| mean))
     }
 }
 
@@ -100,7 +135,27 @@ pub(super) fn spread(splits: &[Split], n: usize) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::device::DeviceSpec;
+
+    #[test]
+    fn the_mean_over_pictures_is_nearer_than_any_picture() {
+        let device = DeviceSpec::default().device().expect("the default device");
+        let clip = concat!(env!("CARGO_MANIFEST_DIR"), "/datasets/emoji/clip");
+        let clip = FrozenClip::load(Path::new(clip), &device).expect("the committed one");
+        let asked = Questions::new(World::Emoji, &clip, 6, 3).expect("asked");
+        let truth = asked.candidates.truth();
+        let error = |answers: &Embeddings| -> f64 {
+            let pairs = answers.values().iter().zip(truth.values());
+            pairs.map(|(a, b)| f64::from(a - b).powi(2)).sum()
+        };
+        let mean = error(asked.mean_renders(&clip).expect("drawn"));
+        // Against another picture: a variance and a 32nd against two.
+        let ratio = mean / error(&asked.other_renders);
+        assert!((0.4..0.65).contains(&ratio), "{ratio}");
+    }
 
     #[test]
     fn prompts_are_spread_over_their_split() {

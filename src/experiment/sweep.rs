@@ -306,7 +306,7 @@ impl SweepSpec {
 }
 
 const BASELINES: &str =
-    "a list of text_as_prior, mean_shift, scaled_mean_shift, ridge, nearest_caption, oracle";
+    "a list of text_as_prior, mean_shift, scaled_mean_shift, ridge, nearest_caption, oracle, oracle_mean";
 
 fn read_as<T: serde::de::DeserializeOwned>(
     origin: &str,

@@ -10,20 +10,25 @@ use crate::files;
 
 /// Prompts of each split, at most.
 const PER_SPLIT: usize = 4;
-/// Bytes of all pictures, in base64: a page can be committed and sent.
-const BUDGET: usize = 1_000_000;
+/// Bytes of all pictures: a page, which has them in base64, can be committed and sent.
+const BUDGET: usize = 750_000;
 
 /// A picture inside the page.
 pub(super) struct Shown {
     /// Label of the system.
     pub(super) system: String,
-    /// `data:image/png;base64,..`.
-    pub(super) data: String,
+    /// Its file.
+    pub(super) png: Vec<u8>,
     /// What the checker looked for and whether it is there.
     pub(super) verdict: Vec<(String, bool)>,
 }
 
 impl Shown {
+    /// The picture for a page: `data:image/png;base64,..`.
+    pub(super) fn data(&self) -> String {
+        format!("data:image/png;base64,{}", STANDARD.encode(&self.png))
+    }
+
     /// Whether all of it is there.
     pub(super) fn is_right(&self) -> bool {
         self.verdict.iter().all(|(_, right)| *right)
@@ -118,7 +123,7 @@ impl Gallery {
             let size: usize = drawn
                 .iter()
                 .flat_map(|(_, d)| &d.pictures)
-                .map(|p| p.data.len())
+                .map(|p| p.png.len())
                 .sum();
             if round > 0 && bytes + size > BUDGET {
                 break;
@@ -135,10 +140,9 @@ impl Gallery {
 }
 
 fn shown(system: &str, file: &std::path::Path, picture: &ShownPicture) -> Result<Shown, ReportError> {
-    let bytes = files::read(file)?;
     Ok(Shown {
         system: system.to_owned(),
-        data: format!("data:image/png;base64,{}", STANDARD.encode(bytes)),
+        png: files::read(file)?,
         verdict: picture.verdict.clone(),
     })
 }

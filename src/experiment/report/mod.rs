@@ -11,6 +11,7 @@ mod index;
 mod page;
 mod plot;
 mod preference;
+mod sheet;
 mod spec;
 mod text;
 
@@ -26,6 +27,8 @@ pub use self::preference::{Meeting, Preference};
 pub use self::spec::{CurveSpec, PreferenceSpec, ReportSpec};
 
 use self::curve::Curves;
+use self::gallery::Gallery;
+use self::sheet::Sheet;
 use super::error::RunDirError;
 use super::provenance::{Provenance, Session};
 use super::run_dir::RunDir;
@@ -77,6 +80,9 @@ pub enum ReportError {
     /// The table cannot be put into CSV.
     #[error("cannot write CSV: {0}")]
     Csv(String),
+    /// A kept picture is none, or the sheet of them cannot be made.
+    #[error("cannot put the pictures on one sheet")]
+    Sheet(#[source] image::ImageError),
     /// The plot cannot be drawn.
     #[error("cannot draw the plot: {0}")]
     Draw(String),
@@ -333,13 +339,17 @@ impl Report {
     }
 
     /// Writes the report into `out` and returns the paths: `index.html`, `README.md`, `scores.csv`, `scores.svg`, and where `spec` has them
-    /// `preferences.csv` and `curves.svg`. `about` is what the experiment says about itself.
+    /// `preferences.csv`, `curves.svg` and `pictures.png`. `about` is what the experiment says about itself.
     ///
     /// # Errors
     /// [`ReportError`]: pictures of a run that cannot be read, a plot that cannot be drawn, a file that cannot be written.
     pub fn write(&self, out: &Path, spec: &ReportSpec, about: &About) -> Result<Vec<PathBuf>, ReportError> {
+        let gallery = Gallery::of(self)?;
+        let sheet = Sheet::of(&gallery, spec.sheet);
+        let pictures = sheet.as_ref().map(|sheet| sheet.markdown(SHEET));
+        let markdown = self.markdown(spec, pictures.as_deref().unwrap_or_default());
         let mut parts = vec![
-            ("README.md".to_owned(), self.markdown(spec)),
+            ("README.md".to_owned(), markdown),
             ("scores.csv".to_owned(), self.csv()?),
             ("scores.svg".to_owned(), plot::scores(self, &self.plotted(spec))?),
         ];
@@ -350,17 +360,27 @@ impl Report {
             parts.push((curve_file(i), curves.sheet(&self.experiment)?));
         }
         let names: Vec<String> = parts.iter().map(|(name, _)| name.clone()).collect();
-        parts.push(("index.html".to_owned(), self.page(spec, about, &names)?));
+        parts.push(("index.html".to_owned(), self.page(spec, about, &names, &gallery)?));
+        let mut parts: Vec<(String, Vec<u8>)> = parts
+            .into_iter()
+            .map(|(name, text)| (name, text.into_bytes()))
+            .collect();
+        if let Some(sheet) = sheet {
+            parts.push((SHEET.to_owned(), sheet.png()?));
+        }
         files::create_dir(out)?;
         let mut written = Vec::new();
-        for (name, text) in parts {
+        for (name, bytes) in parts {
             let path = out.join(name);
-            files::write_atomic(&path, text.as_bytes())?;
+            files::write_atomic(&path, &bytes)?;
             written.push(path);
         }
         Ok(written)
     }
 }
+
+/// Name of the file with the pictures.
+const SHEET: &str = "pictures.png";
 
 /// Name of the file of curve `i`.
 fn curve_file(i: usize) -> String {

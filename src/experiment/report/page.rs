@@ -41,13 +41,13 @@ impl Report {
         spec: &ReportSpec,
         about: &About,
         files: &[String],
+        gallery: &Gallery,
     ) -> Result<String, ReportError> {
         let keys = self.select(&spec.columns);
         let title = match about.title.as_str() {
             "" => &self.experiment,
             title => title,
         };
-        let gallery = Gallery::of(self)?;
         let body = html! {
             h1 { (title) }
             (about.claim())
@@ -57,7 +57,7 @@ impl Report {
             p.soft { "Mean and 95 % bootstrap interval over seeds and prompts." }
             (self.scores(&keys))
             (self.plots(spec)?)
-            (pictures(&gallery))
+            (pictures(gallery))
             (self.claims_of_order(&keys))
             @for one in &self.preferences { (preference(one)) }
             @if let Some(rest) = about.rest() {
@@ -284,7 +284,7 @@ fn pictures(gallery: &Gallery) -> Markup {
 fn picture(shown: &Shown, prompt: &str) -> Markup {
     html! {
         figure.is-wrong[!shown.is_right()] {
-            img src=(shown.data) width="64" height="64" alt=(format!("{}: {prompt}", shown.system));
+            img src=(shown.data()) width="64" height="64" alt=(format!("{}: {prompt}", shown.system));
             figcaption {
                 b { (breakable(&shown.system)) }
                 @for (what, right) in &shown.verdict {

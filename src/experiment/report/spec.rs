@@ -19,6 +19,8 @@ pub struct ReportSpec {
     pub curves: Vec<CurveSpec>,
     /// Who wins how often on the same prompt.
     pub preferences: Vec<PreferenceSpec>,
+    /// Prompts of each split on `pictures.png`; 0 for none.
+    pub sheet: usize,
 }
 
 /// `curve = { x = "objective.lambda", log = true, metrics = ["cos/z_x@all"] }`: one panel a metric, one line a series.
@@ -57,7 +59,7 @@ impl ReportSpec {
             origin,
             "report".into(),
             value,
-            &["columns", "plot", "reference", "curve", "preference"],
+            &["columns", "plot", "reference", "curve", "preference", "sheet"],
         )?;
         Ok(Self {
             columns: table.texts("columns")?,
@@ -65,6 +67,7 @@ impl ReportSpec {
             reference: table.text("reference")?.unwrap_or_default(),
             curves: table.each("curve", CurveSpec::read)?,
             preferences: table.each("preference", PreferenceSpec::read)?,
+            sheet: table.not_negative("sheet")? as usize,
         })
     }
 }

@@ -30,14 +30,15 @@ impl Report {
         aligned(&rows)
     }
 
-    /// The report as Markdown.
-    pub fn markdown(&self, spec: &ReportSpec) -> String {
+    /// The report as Markdown; `pictures` is the section about them.
+    pub(super) fn markdown(&self, spec: &ReportSpec, pictures: &str) -> String {
         let keys = self.select(&spec.columns);
         let mut text = format!("# {}: results\n\n", self.experiment);
         text.push_str("Made by `eclipse report` from run directories. Mean and 95 % bootstrap interval over seeds and prompts. ");
         text.push_str("[index.html](index.html) is the same as a page, with pictures.\n\n");
         let value = |cell: &Cell| interval_text(&cell.interval, cell.has_interval, false);
         text.push_str(&self.markdown_table(&keys, value, |_| true));
+        text.push_str(pictures);
         if self.systems.iter().any(|s| s.compared_with.is_some()) {
             text.push_str(&format!(
                 "\n## Difference to {}, on the same prompts\n\n",

@@ -1,0 +1,90 @@
+//! Pictures of a report as one PNG, for places that show no page: a row a prompt, a column a system.
+
+use std::io::Cursor;
+
+use image::imageops::{FilterType, resize};
+use image::{ImageFormat, Rgb, RgbImage};
+
+use super::ReportError;
+use super::gallery::{Gallery, Prompted, Shown};
+use crate::generate::picture::grid;
+
+/// Pixels that one pixel of a picture becomes.
+const SCALE: u32 = 2;
+/// Width of the frame around a picture that is right; one that is not has none.
+const FRAME: u32 = 4;
+const RIGHT: Rgb<u8> = Rgb([0, 132, 61]);
+const NOT: Rgb<u8> = Rgb([255, 255, 255]);
+
+/// The sheet and what is on it.
+pub(super) struct Sheet<'a> {
+    systems: Vec<&'a str>,
+    rows: Vec<&'a Prompted>,
+}
+
+impl<'a> Sheet<'a> {
+    /// The first `per_split` prompts of each split; `None` where there are no pictures.
+    pub(super) fn of(gallery: &'a Gallery, per_split: usize) -> Option<Self> {
+        let mut rows: Vec<&Prompted> = Vec::new();
+        for asked in &gallery.prompts {
+            if rows.iter().filter(|row| row.split == asked.split).count() < per_split {
+                rows.push(asked);
+            }
+        }
+        let mut systems: Vec<&str> = Vec::new();
+        for shown in rows.iter().flat_map(|row| &row.pictures) {
+            if !systems.contains(&shown.system.as_str()) {
+                systems.push(&shown.system);
+            }
+        }
+        (!systems.is_empty()).then_some(Self { systems, rows })
+    }
+
+    /// # Errors
+    /// [`ReportError::Sheet`] for a picture that is none.
+    pub(super) fn png(&self) -> Result<Vec<u8>, ReportError> {
+        let mut cells = Vec::new();
+        for row in &self.rows {
+            for system in &self.systems {
+                let shown = row.pictures.iter().find(|shown| shown.system == *system);
+                cells.push(shown.map(framed).transpose()?.unwrap_or_default());
+            }
+        }
+        let mut png = Vec::new();
+        grid(&cells, self.systems.len())
+            .write_to(&mut Cursor::new(&mut png), ImageFormat::Png)
+            .map_err(ReportError::Sheet)?;
+        Ok(png)
+    }
+
+    /// What the columns and rows are.
+    pub(super) fn markdown(&self, file: &str) -> String {
+        let mut text = format!(
+            "\n## Pictures\n\n![a row a prompt, a column a system]({file})\n\nColumns: {}. Framed: the checker finds all that the prompt asks for. Rows:\n\n",
+            self.systems.join(", ")
+        );
+        for row in &self.rows {
+            let right = row.pictures.iter().filter(|shown| shown.is_right());
+            let right: Vec<&str> = right.map(|shown| shown.system.as_str()).collect();
+            let right = match right.as_slice() {
+                [] => "nobody".to_owned(),
+                some => some.join(", "),
+            };
+            text.push_str(&format!("- {}, \"{}\": {right}\n", row.split, row.prompt));
+        }
+        text
+    }
+}
+
+/// The picture, larger, with its frame.
+fn framed(shown: &Shown) -> Result<RgbImage, ReportError> {
+    let picture = image::load_from_memory_with_format(&shown.png, ImageFormat::Png)
+        .map_err(ReportError::Sheet)?
+        .to_rgb8();
+    let (width, height) = (picture.width() * SCALE, picture.height() * SCALE);
+    let frame = if shown.is_right() { RIGHT } else { NOT };
+    let mut cell = RgbImage::from_pixel(width + 2 * FRAME, height + 2 * FRAME, frame);
+    let larger = resize(&picture, width, height, FilterType::Nearest);
+    image::imageops::replace(&mut cell, &larger, i64::from(FRAME), i64::from(FRAME));
+    Ok(cell)
+}

@@ -7,6 +7,7 @@
 mod caption;
 mod coco;
 mod folder;
+mod guard;
 mod listed;
 mod npy;
 mod parquet;

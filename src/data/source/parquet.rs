@@ -1,7 +1,6 @@
 //! Parquet as Hugging Face keeps pictures: a column `image` of `{bytes, path}`, of bytes or of a path, and one with a caption or several.
 
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -9,6 +8,7 @@ use parquet::record::reader::RowIter;
 use parquet::record::{Field, Row};
 
 use super::caption::usable;
+use super::guard;
 use super::{
     Item, Items, Picture, Reader, Record, Reject, RejectReason, SourceError, inside, names_and_sizes,
     threaded,
@@ -83,9 +83,9 @@ pub(super) fn open(path: &Path) -> Result<SerializedFileReader<File>, SourceErro
         .map_err(|e| SourceError::content(path, e))
 }
 
-/// The crate panics at some damage.
+/// Says why there is nothing where the crate gave up.
 fn guarded<T>(read: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(read)).map_err(|_| "the file is damaged".to_owned())
+    guard::guarded(read).ok_or_else(|| "the file is damaged".to_owned())
 }
 
 /// Calls `each` with every row of `path`, or with why there are no more; it says whether to go on.

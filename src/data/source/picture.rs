@@ -5,6 +5,7 @@ use std::path::Path;
 
 use image::{ImageReader, RgbImage};
 
+use super::guard::guarded;
 use super::{Picture, RejectReason};
 
 /// What a picture may be.
@@ -44,8 +45,8 @@ impl Picture {
     pub fn decode(self, limits: &PictureLimits) -> Result<RgbImage, (RejectReason, String)> {
         match self {
             Self::Ready(picture) => Ok(picture),
-            Self::Encoded(bytes) => guarded(&bytes, limits),
-            Self::File(path) => guarded(&read(&path, limits)?, limits),
+            Self::Encoded(bytes) => whole(&bytes, limits),
+            Self::File(path) => whole(&read(&path, limits)?, limits),
             Self::Embedding(_) => Err((RejectReason::NoPicture, "an embedding in its place".into())),
         }
     }
@@ -65,9 +66,8 @@ pub(super) fn too_many_bytes(size: u64, limits: &PictureLimits) -> (RejectReason
     (RejectReason::TooLarge, detail)
 }
 
-/// A decoder that panics at some damage must not end an encoding of millions of pictures, again at each attempt to go on.
-fn guarded(bytes: &[u8], limits: &PictureLimits) -> Result<RgbImage, (RejectReason, String)> {
-    std::panic::catch_unwind(|| decode(bytes, limits)).unwrap_or_else(|_| {
+fn whole(bytes: &[u8], limits: &PictureLimits) -> Result<RgbImage, (RejectReason, String)> {
+    guarded(|| decode(bytes, limits)).unwrap_or_else(|| {
         let detail = "the decoder gave up on it".to_owned();
         Err((RejectReason::BrokenPicture, detail))
     })

@@ -1,7 +1,6 @@
 //! Pictures of a report as one PNG, for places that show no page: a row a prompt, a column a system.
 
-use std::io::Cursor;
-
+use image::codecs::png::{CompressionType, FilterType as PngFilter, PngEncoder};
 use image::imageops::{FilterType, resize};
 use image::{ImageFormat, Rgb, RgbImage};
 
@@ -51,8 +50,9 @@ impl<'a> Sheet<'a> {
             }
         }
         let mut png = Vec::new();
+        let encoder = PngEncoder::new_with_quality(&mut png, CompressionType::Best, PngFilter::Up);
         grid(&cells, self.systems.len())
-            .write_to(&mut Cursor::new(&mut png), ImageFormat::Png)
+            .write_with_encoder(encoder)
             .map_err(ReportError::Sheet)?;
         Ok(png)
     }

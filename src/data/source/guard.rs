@@ -1,0 +1,40 @@
+//! Decoders of other crates panic at some damage. That must not end an encoding of millions of pictures, again at each attempt to go on, and
+//! what they say is for their authors.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::Once;
+
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+static HOOK: Once = Once::new();
+
+/// What `read` returns; `None` if it panics, of which nothing is printed.
+pub(super) fn guarded<T>(read: impl FnOnce() -> T) -> Option<T> {
+    HOOK.call_once(|| {
+        let before = take_hook();
+        set_hook(Box::new(move |info| {
+            if !GUARDED.get() {
+                before(info);
+            }
+        }));
+    });
+    let outer = GUARDED.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(read));
+    GUARDED.set(outer);
+    result.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_nothing_and_over() {
+        assert_eq!(guarded(|| 3), Some(3));
+        let inner = guarded(|| guarded(|| panic!("not to be seen")).is_none() && GUARDED.get());
+        assert_eq!(inner, Some(true), "what is outside stays guarded");
+        assert!(!GUARDED.get());
+    }
+}

@@ -50,7 +50,7 @@ impl<'a> Sheet<'a> {
             }
         }
         let mut png = Vec::new();
-        let encoder = PngEncoder::new_with_quality(&mut png, CompressionType::Best, PngFilter::Up);
+        let encoder = PngEncoder::new_with_quality(&mut png, CompressionType::Best, PngFilter::Adaptive);
         grid(&cells, self.systems.len())
             .write_with_encoder(encoder)
             .map_err(ReportError::Sheet)?;

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use eclipse_t2i::models::clip::preprocess::read_picture;
 use safetensors::Dtype;
 use serde_json::json;
 
+use crate::program::eclipse;
 use crate::tiny::{alter, alter_json, golden, prior_config, temporaries, write_clip, write_prior};
 
 const RUN: &str = "clip = 'clip'\n[data]\nn_pairs = 8\n[model]\nn_heads = 1\nd_head = 4\nn_layers = 1\n\
@@ -54,18 +54,6 @@ fn desk() -> tempfile::TempDir {
     desk
 }
 
-fn eclipse(folder: &Path, args: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_eclipse"));
-    let output = command
-        .args(args)
-        .current_dir(folder)
-        .env_remove("RUST_LOG")
-        .output()
-        .expect("starts");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code(), text(&output.stdout), text(&output.stderr))
-}
-
 /// Every file below `root`, except what a run writes about itself before it fails.
 fn files(root: &Path) -> BTreeSet<PathBuf> {
     let (mut found, mut left) = (BTreeSet::new(), vec![root.to_path_buf()]);
@@ -98,8 +86,8 @@ fn said(cases: &[Case]) -> String {
         let desk = desk();
         spoil(desk.path());
         let before = files(desk.path());
-        let (code, out, err) = eclipse(desk.path(), args);
-        assert!(matches!(code, Some(1 | 2)), "{name}: {code:?}: {out}{err}");
+        let (code, out, err) = eclipse(desk.path(), *args);
+        assert!(matches!(code, 1 | 2), "{name}: {code:?}: {out}{err}");
         assert_eq!(out, "", "{name}: stdout is for data");
         assert!(
             err.starts_with("error: ") && !err.contains("panicked"),
@@ -107,11 +95,7 @@ fn said(cases: &[Case]) -> String {
         );
         assert_eq!(files(desk.path()), before, "{name}");
         assert_eq!(temporaries(desk.path()), Vec::<PathBuf>::new(), "{name}");
-        text += &format!(
-            "== {name}\n$ eclipse {}\nexit {}\n{err}\n",
-            args.join(" "),
-            code.unwrap_or(-1)
-        );
+        text += &format!("== {name}\n$ eclipse {}\nexit {}\n{err}\n", args.join(" "), code);
     }
     text
 }
@@ -141,7 +125,7 @@ fn the_desk_is_in_order() {
     let desk = desk();
     for args in [TRAIN, PREDICT, SAMPLE, &["inspect", "clip"]] {
         let (code, _, err) = eclipse(desk.path(), args);
-        assert_eq!(code, Some(0), "{args:?}: {err}");
+        assert_eq!(code, 0, "{args:?}: {err}");
     }
     for written in ["run/DONE", "out.npy", "out.safetensors"] {
         assert!(desk.path().join(written).is_file(), "{written}");
@@ -533,7 +517,7 @@ fn a_run_whose_disk_refuses() {
         let path = desk.path().join("run").join(blocked);
         // What stands in the way is of the other kind: a file for a folder, a folder for a file.
         let (code, _, err) = eclipse(desk.path(), &[TRAIN, &["--set", "train.steps=1"]].concat());
-        assert_eq!(code, Some(0), "{err}");
+        assert_eq!(code, 0, "{err}");
         let complete = files(desk.path());
         let is_folder = path.is_dir();
         for name in ["DONE", "prior", "checkpoint", "metrics.jsonl", "eval"] {
@@ -548,7 +532,7 @@ fn a_run_whose_disk_refuses() {
         }
         let again = [TRAIN, &["--set", "train.steps=1", "--resume"]].concat();
         let (code, _, err) = eclipse(desk.path(), &again);
-        assert_eq!(code, Some(1), "{blocked}: {err}");
+        assert_eq!(code, 1, "{blocked}: {err}");
         let named = err.starts_with("error: ") && err.contains(&format!("run/{blocked}"));
         assert!(named && !err.contains("panicked"), "{blocked}: {err}");
         assert!(!desk.path().join("run/DONE").exists());
@@ -558,14 +542,14 @@ fn a_run_whose_disk_refuses() {
             false => std::fs::remove_dir_all(&path).expect("removed"),
         }
         let (code, _, err) = eclipse(desk.path(), &again);
-        assert_eq!(code, Some(0), "{blocked}: {err}");
+        assert_eq!(code, 0, "{blocked}: {err}");
         assert_eq!(files(desk.path()), complete, "{blocked}");
     }
 }
 
 #[test]
 fn run_directories_of_others() {
-    let made = |desk: &Path| assert_eq!(eclipse(desk, TRAIN).0, Some(0));
+    let made = |desk: &Path| assert_eq!(eclipse(desk, TRAIN).0, 0);
     let other = [TRAIN, &["--set", "objective.lambda=0.5"]].concat();
     snapshot!(
         "run_directories_of_others",

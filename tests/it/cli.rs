@@ -1,25 +1,9 @@
 //! The program as a user meets it: help, listings, errors, exit codes.
 
 use std::path::Path;
-use std::process::Command;
 
+use crate::program::eclipse;
 use crate::sweep::{Bench, Pretend};
-
-/// Runs `eclipse` in `folder`: exit code, stdout, stderr.
-fn eclipse(folder: &Path, args: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_eclipse"))
-        .args(args)
-        .current_dir(folder)
-        .env_remove("RUST_LOG")
-        .output()
-        .expect("the program starts");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (
-        output.status.code().expect("not killed"),
-        text(&output.stdout),
-        text(&output.stderr),
-    )
-}
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -159,7 +143,7 @@ fn mistakes_in_arguments() {
     std::fs::write(desk.path().join("empty.json"), r#"{"n_steps": 0}"#).expect("written");
     let mut answers = String::new();
     for args in cases {
-        let (code, out, err) = eclipse(desk.path(), args);
+        let (code, out, err) = eclipse(desk.path(), *args);
         assert_eq!((code, out.as_str()), (2, ""), "{args:?}: {err}");
         answers.push_str(&format!("$ eclipse {}\n{err}\n", args.join(" ")));
     }

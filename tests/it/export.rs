@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use eclipse_t2i::generate::prior::{AnyPrior, PriorSettings};
 use eclipse_t2i::models::prior::{PriorConfig, TextCondition};
@@ -11,21 +10,11 @@ use safetensors::Dtype;
 use serde_json::Value;
 
 use crate::keys::published;
+use crate::program::eclipse;
 use crate::tiny::{self, DIFFUSERS, device, golden, temporaries, write_clip, write_prior};
 
 const RUN: &str = "clip = 'clip'\n[data]\nn_pairs = 8\n[model]\nn_heads = 2\nd_head = 4\nn_layers = 2\n\
     [train]\nsteps = 2\nbatch_size = 4\n[eval]\nn_prompts = 1\nn_noise = 1\n";
-
-fn eclipse(folder: &Path, args: &[&str]) -> (Option<i32>, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_eclipse"))
-        .args(args)
-        .current_dir(folder)
-        .env_remove("RUST_LOG")
-        .output()
-        .expect("starts");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code(), text(&output.stdout), text(&output.stderr))
-}
 
 /// A desk with a tiny CLIP and finished runs: `one_pass`, `time`, `hidden` (reads hidden states alone), `flow`, `baseline`.
 fn desk() -> tempfile::TempDir {
@@ -41,7 +30,7 @@ fn desk() -> tempfile::TempDir {
     ] {
         let args = ["train", "--config", "one.toml", "--out", name, "--set", setting];
         let (code, _, err) = eclipse(desk.path(), &args);
-        assert_eq!(code, Some(0), "{err}");
+        assert_eq!(code, 0, "{err}");
     }
     desk
 }
@@ -73,7 +62,7 @@ fn an_export_is_the_trained_prior_in_the_published_layout() {
     let at = |path: &str| desk.path().join(path);
     let export = |run: &str, to: &str, more: &[&str]| {
         let (code, out, err) = eclipse(desk.path(), &[&["export", run, "--to", to], more].concat());
-        assert_eq!(code, Some(0), "{err}");
+        assert_eq!(code, 0, "{err}");
         assert!(out.lines().all(|line| line.starts_with("wrote ")), "{out}");
         let n_files = out.lines().count();
         (n_files, err)
@@ -170,7 +159,7 @@ fn full_size_exports_have_the_published_tensors() {
         let scheduler = golden("karlo-tiny-s0/karlo/prior_scheduler/scheduler_config.json");
         std::fs::copy(scheduler, from.join("scheduler_config.json")).expect("copied");
         let (code, _, err) = eclipse(desk.path(), &["export", name, "--to", "out", "--dtype", "f16"]);
-        assert_eq!((code, err.as_str()), (Some(0), ""));
+        assert_eq!((code, err.as_str()), (0, ""));
         let to = desk.path().join("out");
         let shapes: BTreeMap<_, _> = tiny::read(&to.join("prior").join(DIFFUSERS))
             .into_iter()
@@ -194,7 +183,7 @@ fn what_cannot_be_exported() {
     std::fs::write(at("mine/notes.txt"), "mine").expect("written");
     std::fs::write(at("a_file"), "mine").expect("written");
     let (code, _, err) = eclipse(desk.path(), &["export", "one_pass", "--to", "earlier"]);
-    assert_eq!(code, Some(0), "{err}");
+    assert_eq!(code, 0, "{err}");
     std::fs::remove_file(at("time/DONE")).expect("removed");
     std::fs::remove_file(at("flow/prior/scheduler_config.json")).expect("removed");
     tiny::alter(&at("hidden/prior").join(DIFFUSERS), |t| {
@@ -217,12 +206,8 @@ fn what_cannot_be_exported() {
         &["flow", "--to", "out"],
     ] {
         let (code, out, err) = eclipse(desk.path(), &[&["export"], args].concat());
-        assert!(matches!(code, Some(1 | 2)) && out.is_empty(), "{args:?}: {out}");
-        said += &format!(
-            "$ eclipse export {}\nexit {}\n{err}\n",
-            args.join(" "),
-            code.unwrap_or(-1)
-        );
+        assert!(matches!(code, 1 | 2) && out.is_empty(), "{args:?}: {out}");
+        said += &format!("$ eclipse export {}\nexit {}\n{err}\n", args.join(" "), code);
     }
     assert!(!at("out").exists());
     assert_eq!(std::fs::read_dir(at("mine")).expect("there").count(), 1);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use burn::prelude::*;
@@ -16,6 +16,7 @@ use image::RgbImage;
 use safetensors::Dtype;
 use serde_json::json;
 
+use crate::program;
 use crate::tiny::{
     D_CLIP, DIFFUSERS, Tensors, alter, alter_json, device, golden, prior_config, read, temporaries, write,
     write_clip, write_kandinsky, write_karlo, write_prior,
@@ -37,16 +38,7 @@ fn desk() -> tempfile::TempDir {
 }
 
 fn eclipse(desk: &Path, args: &str, more: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_eclipse"))
-        .args(args.split_whitespace())
-        .args(more)
-        .current_dir(desk)
-        .env_remove("RUST_LOG")
-        .output()
-        .expect("starts");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let code = output.status.code().expect("not killed");
-    (code, text(&output.stdout), text(&output.stderr))
+    program::eclipse(desk, args.split_whitespace().chain(more.iter().copied()))
 }
 
 /// Runs a call that must succeed and returns stdout and stderr.
@@ -174,9 +166,7 @@ fn a_killed_call_leaves_whole_pictures_and_goes_on() {
     };
     let mut before = BTreeMap::new();
     for n in [1, 9] {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_eclipse"))
-            .args(call.split_whitespace())
-            .current_dir(folder)
+        let mut child = program::command(folder, call.split_whitespace())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

@@ -12,6 +12,7 @@ mod layers;
 mod movq;
 mod pages;
 mod priors;
+mod program;
 mod spec;
 mod store;
 mod sweep;

@@ -12,6 +12,7 @@ use eclipse_t2i::world::{PairOptions, World};
 use proptest::prelude::*;
 use std::sync::Arc;
 
+use crate::program::{command, said};
 use crate::tiny::{self, D_CLIP, device, kill_when};
 
 /// A folder with a random CLIP.
@@ -21,22 +22,8 @@ fn desk() -> tempfile::TempDir {
     desk
 }
 
-fn command(desk: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_eclipse"));
-    command
-        .current_dir(desk)
-        .args(args)
-        .env_remove("RUST_LOG")
-        .stdin(Stdio::null());
-    command
-}
-
 fn eclipse(desk: &Path, args: &[&str]) -> Output {
     command(desk, args).output().expect("the program starts")
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 fn done(desk: &Path, args: &[&str]) {

@@ -29,6 +29,7 @@ use eclipse_t2i::train::session::{
     Phase, Session, SessionOptions, Sink, TrainError, Validation, Workers, checkpoints, fit,
 };
 
+use crate::program;
 use crate::tiny::{self, D_CLIP, device, golden, kill_when};
 
 const CONFIG: &str = r#"
@@ -60,13 +61,9 @@ fn desk() -> tempfile::TempDir {
 
 /// `eclipse train` of the desk's run into `out`.
 fn train(desk: &Path, out: &str, more: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_eclipse"));
-    command
-        .current_dir(desk)
-        .args(["train", "--config", "one.toml", "--out", out])
-        .args(more)
-        .env_remove("RUST_LOG")
-        .stdout(Stdio::null());
+    let args = ["train", "--config", "one.toml", "--out", out];
+    let mut command = program::command(desk, args.iter().chain(more));
+    command.stdout(Stdio::null());
     command
 }
 

@@ -516,7 +516,7 @@ fn a_run_whose_disk_refuses() {
         let desk = desk();
         let path = desk.path().join("run").join(blocked);
         // What stands in the way is of the other kind: a file for a folder, a folder for a file.
-        let (code, _, err) = eclipse(desk.path(), &[TRAIN, &["--set", "train.steps=1"]].concat());
+        let (code, _, err) = eclipse(desk.path(), [TRAIN, &["--set", "train.steps=1"]].concat());
         assert_eq!(code, 0, "{err}");
         let complete = files(desk.path());
         let is_folder = path.is_dir();

@@ -25,7 +25,7 @@ fn desk() -> tempfile::TempDir {
 
 #[test]
 fn help_of_every_command() {
-    let mut help = eclipse(root(), &["--help"]).1;
+    let mut help = eclipse(root(), ["--help"]).1;
     for command in [
         "sweep",
         "train",
@@ -40,7 +40,7 @@ fn help_of_every_command() {
         "eval",
         "devices",
     ] {
-        let (code, text, _) = eclipse(root(), &[command, "--help"]);
+        let (code, text, _) = eclipse(root(), [command, "--help"]);
         assert_eq!(code, 0);
         help.push_str(&format!("\n==== {command}\n{text}"));
     }
@@ -52,7 +52,7 @@ fn a_dry_run_prints_the_complete_configuration() {
     let desk = desk();
     let (code, config, _) = eclipse(
         desk.path(),
-        &[
+        [
             "train",
             "--config",
             "one.toml",
@@ -67,29 +67,29 @@ fn a_dry_run_prints_the_complete_configuration() {
     insta::assert_snapshot!("dry_run", config);
     std::fs::write(desk.path().join("again.toml"), &config).expect("written");
     assert_eq!(
-        eclipse(desk.path(), &["train", "--config", "again.toml", "--dry-run"]).1,
+        eclipse(desk.path(), ["train", "--config", "again.toml", "--dry-run"]).1,
         config
     );
 }
 
 #[test]
 fn a_sweep_lists_its_runs() {
-    let (code, runs, _) = eclipse(root(), &["sweep", "objectives", "--dry-run"]);
+    let (code, runs, _) = eclipse(root(), ["sweep", "objectives", "--dry-run"]);
     assert_eq!(code, 0);
     insta::with_settings!({filters => vec![("_[0-9a-f]{8}\n", "_HASH\n")]}, {
         insta::assert_snapshot!("expansion", runs);
     });
-    let (_, json, _) = eclipse(root(), &["sweep", "objectives", "--dry-run", "--json"]);
+    let (_, json, _) = eclipse(root(), ["sweep", "objectives", "--dry-run", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(json.as_array().expect("a list").len(), runs.lines().count());
 }
 
 #[test]
 fn eval_checker_prints_a_table_and_the_same_as_json() {
-    let (code, table, _) = eclipse(root(), &["eval", "checker", "--n", "2"]);
+    let (code, table, _) = eclipse(root(), ["eval", "checker", "--n", "2"]);
     assert_eq!(code, 0);
     let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).collect();
-    let json = eclipse(root(), &["eval", "checker", "--n", "2", "--json"]).1;
+    let json = eclipse(root(), ["eval", "checker", "--n", "2", "--json"]).1;
     let json: Vec<serde_json::Value> = serde_json::from_str(&json).expect("JSON");
     assert_eq!(json.len() + 1, rows.len(), "{table}");
     for (row, record) in rows[1..].iter().zip(&json) {
@@ -153,7 +153,7 @@ fn mistakes_in_arguments() {
 
 #[test]
 fn a_device_outside_the_build_is_refused_with_what_there_is() {
-    let devices = eclipse(root(), &["devices", "--json"]).1;
+    let devices = eclipse(root(), ["devices", "--json"]).1;
     let devices: Vec<serde_json::Value> = serde_json::from_str(&devices).expect("JSON");
     assert_eq!(devices.len(), 6);
     assert!(
@@ -166,7 +166,7 @@ fn a_device_outside_the_build_is_refused_with_what_there_is() {
         .expect("no build has metal and cuda together");
     let name = missing["device"].as_str().expect("a name");
     let desk = desk();
-    let (code, _, err) = eclipse(desk.path(), &["sweep", "toy", "--device", name]);
+    let (code, _, err) = eclipse(desk.path(), ["sweep", "toy", "--device", name]);
     assert_eq!(code, 2, "{err}");
     assert!(
         err.starts_with(&format!(
@@ -181,24 +181,24 @@ fn a_device_outside_the_build_is_refused_with_what_there_is() {
 fn reports_of_finished_runs() {
     let bench = Bench::new();
     let folder = bench.root();
-    let (code, _, err) = eclipse(folder, &["report", "toy/sweep.toml"]);
+    let (code, _, err) = eclipse(folder, ["report", "toy/sweep.toml"]);
     assert_eq!(code, 1);
     assert_eq!(
         err,
         "error: no finished run in runs/toy: expected directories with a DONE file; run the sweep first\n"
     );
     bench.sweep(&Pretend::default(), 2);
-    let (code, table, _) = eclipse(folder, &["report", "toy/sweep.toml"]);
+    let (code, table, _) = eclipse(folder, ["report", "toy/sweep.toml"]);
     assert_eq!(code, 0);
     assert_eq!(table.lines().count(), 2 + 3, "{table}");
     assert!(folder.join("toy/results/scores.svg").is_file());
-    let (code, json, _) = eclipse(folder, &["report", "runs/toy", "--json", "--out", "elsewhere"]);
+    let (code, json, _) = eclipse(folder, ["report", "runs/toy", "--json", "--out", "elsewhere"]);
     assert_eq!(code, 0);
     let rows: Vec<serde_json::Value> = serde_json::from_str(&json).expect("JSON");
     assert_eq!(rows.len(), 3 * 3);
     assert!(folder.join("elsewhere/README.md").is_file());
     let run = bench.dirs()[0].display().to_string();
-    let (code, said, _) = eclipse(folder, &["inspect", &run]);
+    let (code, said, _) = eclipse(folder, ["inspect", &run]);
     assert_eq!(code, 0);
     assert!(
         said.contains("state: done") && said.contains("clip: c0ffee"),
@@ -213,7 +213,7 @@ fn a_run_directory_of_another_configuration_is_refused() {
     let (dirs, folder) = (bench.dirs(), bench.root());
     let config = dirs[0].join("config.toml").display().to_string();
     let out = dirs[1].display().to_string();
-    let (code, _, err) = eclipse(folder, &["train", "--config", &config, "--out", &out]);
+    let (code, _, err) = eclipse(folder, ["train", "--config", &config, "--out", &out]);
     assert_eq!(code, 1);
     let err = err.replace(&out, "RUN");
     assert_eq!(
@@ -227,13 +227,13 @@ fn inspecting_what_is_no_model() {
     let desk = desk();
     let cut = desk.path().join("model.safetensors");
     std::fs::write(&cut, b"\x10\0\0\0\0\0\0\0{\"a\"").expect("written");
-    let (code, out, err) = eclipse(desk.path(), &["inspect", "model.safetensors"]);
+    let (code, out, err) = eclipse(desk.path(), ["inspect", "model.safetensors"]);
     assert_eq!((code, out.as_str()), (1, ""));
     assert!(
         err.starts_with("error: ") && err.contains("model.safetensors"),
         "{err}"
     );
-    let (code, _, err) = eclipse(desk.path(), &["inspect", "experiments"]);
+    let (code, _, err) = eclipse(desk.path(), ["inspect", "experiments"]);
     assert_eq!(code, 1);
     assert!(err.contains("experiments"), "{err}");
 }

@@ -29,7 +29,7 @@ fn desk() -> tempfile::TempDir {
         ("baseline", "objective.kind=baseline"),
     ] {
         let args = ["train", "--config", "one.toml", "--out", name, "--set", setting];
-        let (code, _, err) = eclipse(desk.path(), &args);
+        let (code, _, err) = eclipse(desk.path(), args);
         assert_eq!(code, 0, "{err}");
     }
     desk
@@ -61,7 +61,7 @@ fn an_export_is_the_trained_prior_in_the_published_layout() {
     let desk = desk();
     let at = |path: &str| desk.path().join(path);
     let export = |run: &str, to: &str, more: &[&str]| {
-        let (code, out, err) = eclipse(desk.path(), &[&["export", run, "--to", to], more].concat());
+        let (code, out, err) = eclipse(desk.path(), [&["export", run, "--to", to], more].concat());
         assert_eq!(code, 0, "{err}");
         assert!(out.lines().all(|line| line.starts_with("wrote ")), "{out}");
         let n_files = out.lines().count();
@@ -158,7 +158,7 @@ fn full_size_exports_have_the_published_tensors() {
         write_prior(&from, &config);
         let scheduler = golden("karlo-tiny-s0/karlo/prior_scheduler/scheduler_config.json");
         std::fs::copy(scheduler, from.join("scheduler_config.json")).expect("copied");
-        let (code, _, err) = eclipse(desk.path(), &["export", name, "--to", "out", "--dtype", "f16"]);
+        let (code, _, err) = eclipse(desk.path(), ["export", name, "--to", "out", "--dtype", "f16"]);
         assert_eq!((code, err.as_str()), (0, ""));
         let to = desk.path().join("out");
         let shapes: BTreeMap<_, _> = tiny::read(&to.join("prior").join(DIFFUSERS))
@@ -182,7 +182,7 @@ fn what_cannot_be_exported() {
     std::fs::create_dir_all(at("mine")).expect("made");
     std::fs::write(at("mine/notes.txt"), "mine").expect("written");
     std::fs::write(at("a_file"), "mine").expect("written");
-    let (code, _, err) = eclipse(desk.path(), &["export", "one_pass", "--to", "earlier"]);
+    let (code, _, err) = eclipse(desk.path(), ["export", "one_pass", "--to", "earlier"]);
     assert_eq!(code, 0, "{err}");
     std::fs::remove_file(at("time/DONE")).expect("removed");
     std::fs::remove_file(at("flow/prior/scheduler_config.json")).expect("removed");
@@ -205,7 +205,7 @@ fn what_cannot_be_exported() {
         &["hidden", "--to", "out"],
         &["flow", "--to", "out"],
     ] {
-        let (code, out, err) = eclipse(desk.path(), &[&["export"], args].concat());
+        let (code, out, err) = eclipse(desk.path(), [&["export"], args].concat());
         assert!(matches!(code, 1 | 2) && out.is_empty(), "{args:?}: {out}");
         said += &format!("$ eclipse export {}\nexit {}\n{err}\n", args.join(" "), code);
     }

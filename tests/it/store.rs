@@ -188,7 +188,7 @@ fn an_encoding_that_is_killed_ends_as_if_it_had_not_been() {
     let killed = desk.path().join("killed");
     let shards = || std::fs::read_dir(killed.join("shards")).map_or(0, Iterator::count);
     for n in [1, 6, 20, 38] {
-        let mut child = command(desk.path(), &args("killed"));
+        let mut child = command(desk.path(), args("killed"));
         kill_when(child.stderr(Stdio::null()).spawn().expect("starts"), || {
             shards() >= n
         });
@@ -366,7 +366,7 @@ fn a_run_on_a_store_is_validated_and_survives_a_kill() {
         text.contains(&format!("\"step\":{step},"))
     };
     for (step, more) in [(5, &[][..]), (40, &["--resume"]), (100, &["--resume"])] {
-        let mut child = command(desk.path(), &train("killed", more));
+        let mut child = command(desk.path(), train("killed", more));
         kill_when(child.stderr(Stdio::null()).spawn().expect("starts"), || {
             wrote(step)
         });

@@ -196,11 +196,7 @@ pub fn run(args: &EncodeArgs, device: DeviceSpec) -> anyhow::Result<()> {
 fn told(estimate: &Estimate, source: &Source) -> String {
     let records = match (estimate.n_records, estimate.bytes()) {
         (Some(n), Some(bytes)) => {
-            let about = if source.n_records().is_some() {
-                ""
-            } else {
-                "about "
-            };
+            let about = if estimate.counted { "" } else { "about " };
             format!("{about}{n} records, about {}", HumanBytes(bytes))
         }
         _ => format!("{} unit(s)", source.n_units()),

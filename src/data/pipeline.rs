@@ -113,6 +113,8 @@ pub enum Progress {
 pub struct Estimate {
     /// Records of this part, about; none where only reading the source tells.
     pub n_records: Option<usize>,
+    /// Whether the source's records were counted, and not guessed from a part of them.
+    pub counted: bool,
     /// Mean tokens of a caption, of a sample.
     pub tokens: f64,
     /// Mean captions of a record, of the sample.
@@ -215,8 +217,11 @@ impl<'a> Pipeline<'a> {
             Hidden::None => 0.0,
         };
         let share = self.units().count() as f64 / self.settings.n_units.max(1) as f64;
+        let counted = self.source.n_records();
+        let n_records = counted.or_else(|| self.source.about());
         Ok(Estimate {
-            n_records: self.source.about().map(|n| (n as f64 * share) as usize),
+            n_records: n_records.map(|n| (n as f64 * share) as usize),
+            counted: counted.is_some(),
             tokens: n_tokens,
             captions: n_captions,
             bytes_a_record: row + n_captions * (row + 2.0 * n_tokens + 8.0 + hidden) + 40.0,

@@ -4,6 +4,7 @@
 //! conditions included), so a run that resumes after step k continues exactly as if it had never stopped. burn-train thinks in epochs;
 //! one epoch here is the `checkpoint_every` steps between two checkpoints.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
@@ -261,11 +262,12 @@ where
     let n_epochs = options.n_steps.div_ceil(options.checkpoint_every);
     let steps = Steps {
         batch: Arc::new(batch),
-        done,
         next_epoch: Arc::new(AtomicUsize::new(done)),
         options,
-        workers: workers.n(),
-        share: Share::WHOLE,
+        share: Share {
+            index: 0,
+            n: workers.n(),
+        },
         device: device.clone(),
     };
     let interrupter = Interrupter::new();
@@ -277,7 +279,7 @@ where
         failure: failure.clone(),
         checkpoint_every: options.checkpoint_every,
         workers: workers.n(),
-        unfinished: vec![],
+        unfinished: BTreeMap::new(),
     };
     let means = Means {
         journal: journal.clone(),
@@ -332,11 +334,8 @@ const AHEAD: usize = 1;
 /// The stream of steps as burn-train's data loader: each pass is the next `checkpoint_every` steps. Of several workers each has a slice.
 struct Steps<B> {
     batch: MakeShare<B>,
-    /// Epochs before the first.
-    done: usize,
     next_epoch: Arc<AtomicUsize>,
     options: SessionOptions,
-    workers: usize,
     share: Share,
     device: Device,
 }
@@ -345,10 +344,8 @@ impl<B> Steps<B> {
     fn with(&self, share: Share, next_epoch: Arc<AtomicUsize>, device: &Device) -> Arc<Self> {
         Arc::new(Self {
             batch: self.batch.clone(),
-            done: self.done,
             next_epoch,
             options: self.options,
-            workers: self.workers,
             share,
             device: device.clone(),
         })
@@ -417,7 +414,7 @@ impl<B: Send + 'static> DataLoader<B> for Steps<B> {
 
     /// Counted by workers, so that their slices have a pass each.
     fn num_items(&self) -> usize {
-        self.options.checkpoint_every * self.workers
+        self.options.checkpoint_every * self.share.n
     }
 
     fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<B>> {
@@ -427,9 +424,10 @@ impl<B: Send + 'static> DataLoader<B> for Steps<B> {
     fn slice(&self, start: usize, _end: usize) -> Arc<dyn DataLoader<B>> {
         let share = Share {
             index: start / self.options.checkpoint_every,
-            n: self.workers,
+            n: self.share.n,
         };
-        self.with(share, Arc::new(AtomicUsize::new(self.done)), &self.device)
+        let next_epoch = self.next_epoch.load(Ordering::Relaxed);
+        self.with(share, Arc::new(AtomicUsize::new(next_epoch)), &self.device)
     }
 }
 
@@ -494,7 +492,7 @@ struct Journal {
     checkpoint_every: usize,
     workers: usize,
     /// Steps that not all workers have reported yet.
-    unfinished: Vec<(usize, Vec<Named>)>,
+    unfinished: BTreeMap<usize, Vec<Named>>,
 }
 
 /// Named values.
@@ -503,18 +501,12 @@ type Named = Vec<(&'static str, f32)>;
 impl Journal {
     /// The means over all workers, once the last of them has reported the step.
     fn complete(&mut self, step: usize, values: Named) -> Option<Named> {
-        let at = match self.unfinished.iter().position(|(known, _)| *known == step) {
-            Some(at) => at,
-            None => {
-                self.unfinished.push((step, vec![]));
-                self.unfinished.len() - 1
-            }
-        };
-        self.unfinished[at].1.push(values);
-        if self.unfinished[at].1.len() < self.workers {
+        let reports = self.unfinished.entry(step).or_default();
+        reports.push(values);
+        if reports.len() < self.workers {
             return None;
         }
-        let (_, reports) = self.unfinished.remove(at);
+        let reports = self.unfinished.remove(&step)?;
         let n = reports.len() as f32;
         let mean = |i: usize| reports.iter().map(|report| report[i].1).sum::<f32>() / n;
         let names = reports[0].iter().map(|(name, _)| *name);

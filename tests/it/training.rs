@@ -714,6 +714,7 @@ fn burn_trains_workers_train_to_the_same() {
         };
         train_validated(dir.path(), n_steps, how)
     };
+    // Bounds: f32 sums in another order, of which 5e-6 of the way and 2e-7 of a loss were seen, twenty and fifty times over.
     let folder = || tempfile::tempdir().expect("a folder");
     let devices = |n| Workers::MultiDevice(vec![device().autodiff(); n]);
     let start = weights(trainer(folder().path(), 0.2).published());
@@ -723,7 +724,7 @@ fn burn_trains_workers_train_to_the_same() {
             let places = |all: &[(Phase, usize, f32)]| all.iter().map(|f| (f.0, f.1)).collect::<Vec<_>>();
             assert_eq!(places(&found), places(&losses), "one report a step");
             for (found, loss) in found.iter().zip(&losses) {
-                assert!((found.2 - loss.2).abs() <= 1e-4 * loss.2, "{found:?}, {loss:?}");
+                assert!((found.2 - loss.2).abs() <= 1e-5 * loss.2, "{found:?}, {loss:?}");
             }
             for (a, b) in [
                 (weights(&trained.prior), weights(&alone.prior)),
@@ -731,7 +732,7 @@ fn burn_trains_workers_train_to_the_same() {
             ] {
                 let largest = |a: &[f32]| a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
                 let (far, way) = (largest(&a), largest(&start));
-                assert!(far <= 1e-3 * way, "{far} apart after a way of {way}");
+                assert!(far <= 1e-4 * way, "{far} apart after a way of {way}");
             }
         };
         check(train(&folder(), 12, devices(2), grad_clip));

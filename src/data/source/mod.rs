@@ -264,9 +264,9 @@ trait Reader: Send + Sync {
     fn unit_name(&self, unit: usize) -> String;
     /// Records, where they can be counted without reading them.
     fn n_records(&self) -> Option<usize>;
-    /// About so many, where that can be told from a part of them.
+    /// About so many, where they cannot be counted but a part of them tells.
     fn about(&self) -> Option<usize> {
-        self.n_records()
+        None
     }
     fn unit(&self, unit: usize) -> Result<Items<'_>, SourceError>;
     /// What tells the source from another one: names, sizes, contents of an index.
@@ -342,9 +342,9 @@ impl Source {
         self.reader.n_records()
     }
 
-    /// About how many records it has, where that can be told from a part of them.
+    /// How many records it has, about where they cannot be counted but a part of them tells.
     pub fn about(&self) -> Option<usize> {
-        self.reader.about()
+        self.n_records().or_else(|| self.reader.about())
     }
 
     /// The items of a unit.

@@ -122,15 +122,9 @@ impl Reader for Tars {
 
     fn about(&self) -> Option<usize> {
         let size = |tar: &PathBuf| std::fs::metadata(tar).map_or(0, |m| m.len());
-        let (first, all) = (
-            size(self.files.first()?),
-            self.files.iter().map(size).sum::<u64>(),
-        );
-        let n = self.n_records().or_else(|| {
-            let n = samples(self.files.first()?).ok()?;
-            Some((n as f64 * all as f64 / first.max(1) as f64) as usize)
-        });
-        n.filter(|n| *n > 0)
+        let (first, all) = (self.files.first()?, self.files.iter().map(size).sum::<u64>());
+        let n = samples(first).ok()? as f64;
+        Some((n * all as f64 / size(first).max(1) as f64) as usize).filter(|n| *n > 0)
     }
 
     fn unit(&self, unit: usize) -> Result<Items<'_>, SourceError> {

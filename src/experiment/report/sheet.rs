@@ -88,3 +88,63 @@ fn framed(shown: &Shown) -> Result<RgbImage, ReportError> {
     image::imageops::replace(&mut cell, &larger, i64::from(FRAME), i64::from(FRAME));
     Ok(cell)
 }
+
+#[cfg(test)]
+mod tests {
+    use image::ImageFormat;
+
+    use super::*;
+
+    #[test]
+    fn rows_are_prompts_columns_systems_and_frames_what_is_right() -> Result<(), ReportError> {
+        let shown = |system: &str, right: bool| {
+            let mut png = std::io::Cursor::new(Vec::new());
+            let picture = RgbImage::from_pixel(3, 5, Rgb([9, 9, 9]));
+            picture
+                .write_to(&mut png, ImageFormat::Png)
+                .map_err(ReportError::Sheet)?;
+            Ok::<_, ReportError>(Shown {
+                system: system.into(),
+                png: png.into_inner(),
+                verdict: vec![("a cat".into(), true), ("red".into(), right)],
+            })
+        };
+        let asked = |prompt: &str, split: &str, pictures: Vec<Shown>| Prompted {
+            prompt: prompt.into(),
+            split: split.into(),
+            pictures,
+        };
+        let gallery = Gallery {
+            prompts: vec![
+                asked("a red cat", "seen", vec![shown("a", true)?, shown("b", false)?]),
+                asked("too many", "seen", vec![shown("a", true)?]),
+                asked("a red dog", "unseen", vec![shown("b", false)?]),
+            ],
+            without: vec![],
+        };
+        assert!(Sheet::of(&gallery, 0).is_none());
+        let sheet = Sheet::of(&gallery, 1).expect("pictures");
+        let rows = "- seen, \"a red cat\": a\n- unseen, \"a red dog\": nobody\n";
+        assert!(
+            sheet.markdown("x.png").ends_with(rows),
+            "{}",
+            sheet.markdown("x.png")
+        );
+
+        let png = image::load_from_memory(&sheet.png()?)
+            .map_err(ReportError::Sheet)?
+            .to_rgb8();
+        let (width, height) = (3 * SCALE + 2 * FRAME, 5 * SCALE + 2 * FRAME);
+        let gap = (png.width() - 2 * width) / 3;
+        assert_eq!(png.dimensions(), (3 * gap + 2 * width, 3 * gap + 2 * height));
+        let at = |column: u32, row: u32, inset: u32| {
+            let corner = |i: u32, side: u32| gap + i * (side + gap) + inset;
+            png.get_pixel(corner(column, width), corner(row, height)).0
+        };
+        assert_eq!((at(0, 0, 0), at(0, 0, FRAME)), (RIGHT.0, [9, 9, 9]));
+        assert_eq!((at(1, 0, 0), at(1, 0, FRAME)), (NOT.0, [9, 9, 9]));
+        assert_eq!(at(1, 1, FRAME), [9, 9, 9]);
+        assert_ne!(at(0, 1, FRAME), [9, 9, 9], "nobody drew there");
+        Ok(())
+    }
+}

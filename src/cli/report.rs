@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use eclipse_t2i::experiment::SweepSpec;
 use eclipse_t2i::experiment::execute::run_path;
 use eclipse_t2i::experiment::report::{About, Report, ReportSpec, write_index};
+use eclipse_t2i::experiment::{SpecError, SweepSpec};
 use serde_json::{Value, json};
 
 use super::SpecArgs;
@@ -48,31 +48,27 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
         eprintln!("wrote {}", write_index(Path::new("experiments"))?.display());
         return Ok(());
     };
-    let folder = Path::new(experiment);
-    if folder.is_dir() && !folder.join("sweep.toml").is_file() {
-        let dirs = Report::dirs_in(folder)?;
-        let name = folder
-            .file_name()
-            .map_or_else(|| "runs".into(), |n| n.to_string_lossy().into_owned());
-        let report = Report::read(&name, folder, &dirs, &ReportSpec::default())?;
-        let out = args
-            .destination
-            .out
-            .clone()
-            .unwrap_or_else(|| folder.join("results"));
-        let about = About::default();
-        return write(
-            &report,
-            &ReportSpec::default(),
-            &about,
-            &out,
-            args.destination.json,
-        );
-    }
-    let spec = SweepSpec::read(experiment, &args.spec.settings(), args.smoke)?;
+    let spec = match SweepSpec::read(experiment, &args.spec.settings(), args.smoke) {
+        Err(SpecError::NoExperiment { .. }) if Path::new(experiment).is_dir() => {
+            return of_folder(Path::new(experiment), &args.destination);
+        }
+        spec => spec?,
+    };
     let runs = args.destination.runs.join(spec.name());
     let dirs: Vec<PathBuf> = spec.expand()?.iter().map(|p| run_path(&runs, p)).collect();
     show(&spec, &runs, &dirs, &args.destination)
+}
+
+/// Reports whatever runs are in `folder`.
+fn of_folder(folder: &Path, destination: &Destination) -> anyhow::Result<()> {
+    let dirs = Report::dirs_in(folder)?;
+    let name = folder
+        .file_name()
+        .map_or_else(|| "runs".into(), |n| n.to_string_lossy().into_owned());
+    let (spec, about) = (ReportSpec::default(), About::default());
+    let report = Report::read(&name, folder, &dirs, &spec)?;
+    let out = destination.out.clone().unwrap_or_else(|| folder.join("results"));
+    write(&report, &spec, &about, &out, destination.json)
 }
 
 /// Reports the runs of a sweep.

@@ -197,6 +197,14 @@ fn reports_of_finished_runs() {
     let rows: Vec<serde_json::Value> = serde_json::from_str(&json).expect("JSON");
     assert_eq!(rows.len(), 3 * 3);
     assert!(folder.join("elsewhere/README.md").is_file());
+    // An experiment may be called like a folder that has nothing to do with it.
+    let spec = std::fs::read_to_string(folder.join("toy/sweep.toml")).expect("there");
+    std::fs::create_dir_all(folder.join("experiments/world")).expect("made");
+    std::fs::create_dir(folder.join("world")).expect("made");
+    std::fs::write(folder.join("experiments/world/sweep.toml"), spec).expect("written");
+    let (code, _, err) = eclipse(folder, ["report", "world"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("no finished run in runs/world:"), "{err}");
     let run = bench.dirs()[0].display().to_string();
     let (code, said, _) = eclipse(folder, ["inspect", &run]);
     assert_eq!(code, 0);

@@ -11,7 +11,7 @@ use burn::train::TrainStep;
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use eclipse_t2i::device::DeviceSpec;
 use eclipse_t2i::models::prior::{Prior, PriorConfig, TextCondition};
-use eclipse_t2i::nn::torch_default;
+use eclipse_t2i::nn::{TokenMask, torch_default};
 use eclipse_t2i::noise::Noise;
 use eclipse_t2i::objective::contrastive::Negatives;
 use eclipse_t2i::objective::eclipse::{Direction, Reduction};
@@ -53,7 +53,7 @@ fn batch(size: &Size, device: &Device) -> PriorBatch {
     let text = TextCondition {
         z_y: noise.normal([b, d], device),
         tokens: noise.normal([b, t, d], device),
-        mask: Some(Tensor::ones([b, t], device)),
+        mask: Some(TokenMask::new(vec![1.0; b * t], [b, t], device)),
     };
     PriorBatch {
         eps: noise.normal([b, d], device),

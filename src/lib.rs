@@ -33,7 +33,7 @@
 //! use burn::prelude::*;
 //! use eclipse_t2i::device::DeviceSpec;
 //! use eclipse_t2i::models::prior::{Prior, PriorConfig, TextCondition};
-//! use eclipse_t2i::nn::torch_default;
+//! use eclipse_t2i::nn::{TokenMask, torch_default};
 //! use eclipse_t2i::noise::Noise;
 //!
 //! let device = DeviceSpec::default().device()?;
@@ -43,7 +43,7 @@
 //! let text = TextCondition {
 //!     z_y: noise.normal([1, 16], &device),
 //!     tokens: noise.normal([1, 4, 16], &device),
-//!     mask: Some(Tensor::ones([1, 4], &device)),
+//!     mask: Some(TokenMask::new(vec![1.0; 4], [1, 4], &device)),
 //! };
 //! let z_x_hat = prior.forward(noise.normal([1, 16], &device), text);
 //! assert_eq!(z_x_hat.dims(), [1, 16]);

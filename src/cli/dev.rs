@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use burn::prelude::*;
 use clap::{Args, Subcommand};
-use eclipse_t2i::device::{DeviceSpec, Precision};
+use eclipse_t2i::device::{DeviceSpec, Precision, Products};
 use eclipse_t2i::files;
 use eclipse_t2i::generate::prior::AnyPrior;
 use eclipse_t2i::generate::random_stack::{self, RandomStackError};
@@ -70,7 +70,12 @@ struct RandomArgs {
 pub fn run(args: &DevArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let args = match &args.command {
         DevCommand::RandomCheckpoint(args) => args,
-        DevCommand::CheckDevice => return Ok(device.check()?),
+        DevCommand::CheckDevice => {
+            return super::print(match device.check()? {
+                Products::F32 => "",
+                Products::Tf32 => "multiplies matrices of f32 in TF32",
+            });
+        }
         DevCommand::Forward(args) => return forward(args, device),
     };
     let written = random_stack::write(
@@ -102,7 +107,7 @@ fn forward(args: &ForwardArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let text = TextCondition {
         z_y: Tensor::from_data(inputs.read("z_y")?, &device),
         tokens: Tensor::from_data(inputs.read("tokens")?, &device),
-        mask: Some(Tensor::from_data(inputs.read("mask")?, &device)),
+        mask: Some(Tensor::<2>::from_data(inputs.read("mask")?, &device).into()),
     }
     .without_padding();
     let noise = Tensor::from_data(inputs.read("noise")?, &device);

@@ -22,10 +22,13 @@ pub fn run(args: &DevicesArgs) -> anyhow::Result<()> {
         .map(|(name, built)| {
             let state = match (built, name == default) {
                 (false, _) => format!("not in this build; build with --features {name}"),
-                (true, is_default) => match trouble(name) {
-                    None if is_default => "ready (default)".to_owned(),
-                    None => "ready".to_owned(),
-                    Some(trouble) => trouble,
+                (true, is_default) => match try_out(name) {
+                    Ok(note) => {
+                        let default = if is_default { " (default)" } else { "" };
+                        let gap = if note.is_empty() { "" } else { "; " };
+                        format!("ready{default}{gap}{note}")
+                    }
+                    Err(trouble) => trouble,
                 },
             };
             (name, built, state)
@@ -41,22 +44,22 @@ pub fn run(args: &DevicesArgs) -> anyhow::Result<()> {
     super::print(&lines.collect::<String>())
 }
 
-/// What goes wrong when something known is computed on `device`, if anything does. Software drivers have been seen to end the process,
-/// so another one asks.
-fn trouble(device: &str) -> Option<String> {
+/// Has something known computed on `device`: what there is to say of it, or what went wrong. Software drivers have been seen to end the process, so
+/// another one asks.
+fn try_out(device: &str) -> Result<String, String> {
     let asked = std::env::current_exe().and_then(|program| {
         let mut command = Command::new(program);
         command.args(["--device", device, "dev", "check-device"]);
         command.env_remove("RUST_LOG").stdin(Stdio::null()).output()
     });
     match asked {
-        Err(e) => Some(format!("cannot be tried: {e}")),
-        Ok(output) if output.status.success() => None,
+        Err(e) => Err(format!("cannot be tried: {e}")),
+        Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
         Ok(output) => {
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
             let error = text.lines().find_map(|line| line.strip_prefix("error: "));
             let died = || format!("unusable: its driver ended the process ({})", output.status);
-            Some(error.map_or_else(died, str::to_owned))
+            Err(error.map_or_else(died, str::to_owned))
         }
     }
 }

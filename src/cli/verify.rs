@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use eclipse_t2i::device::DeviceSpec;
+use eclipse_t2i::device::{DeviceSpec, Products};
 use eclipse_t2i::files;
 use eclipse_t2i::verify::{Options, Record, Report, Status, verify};
 
@@ -31,6 +31,11 @@ pub fn run(args: &VerifyArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let options = Options {
         only: args.only.clone(),
         dump: args.dump.clone(),
+        products: if device.is_cpu() {
+            Products::F32
+        } else {
+            device.check()?
+        },
     };
     let report = verify(&args.dirs, &options, &device.device()?)?;
     for (path, reason) in &report.skipped {
@@ -42,6 +47,11 @@ pub fn run(args: &VerifyArgs, device: DeviceSpec) -> anyhow::Result<()> {
         files::write_atomic(path, text.as_bytes())?;
     }
     super::print(&table(&report))?;
+    if options.products == Products::Tf32 {
+        super::print(&format!(
+            "{device} multiplies matrices of f32 in TF32: what is allowed is wider accordingly\n"
+        ))?;
+    }
     let failed = report.records.iter().filter(|r| r.status != Status::Pass).count();
     if failed > 0 {
         anyhow::bail!(

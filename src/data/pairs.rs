@@ -10,6 +10,7 @@ use burn::prelude::*;
 use super::examples::{Example, Examples};
 use super::order::Order;
 use crate::models::prior::TextCondition;
+use crate::nn::TokenMask;
 
 /// Text side of one caption or of many, on the host.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,8 +65,9 @@ impl Texts {
         TextCondition {
             z_y: Tensor::from_data(TensorData::new(gather(|t| &t.z_y, d, d), [n, d]), device),
             tokens: Tensor::from_data(TensorData::new(tokens, [n, longest, d]), device),
-            mask: Some(Tensor::from_data(
-                TensorData::new(gather(|t| &t.mask, n_text, longest), [n, longest]),
+            mask: Some(TokenMask::new(
+                gather(|t| &t.mask, n_text, longest),
+                [n, longest],
                 device,
             )),
         }

@@ -12,6 +12,7 @@ use super::store::Store;
 use crate::models::clip::TextEncoder;
 use crate::models::clip::tokenizer::Tokens;
 use crate::models::prior::TextCondition;
+use crate::nn::TokenMask;
 use crate::noise::Noise;
 
 /// Streams of a run's seed: which caption a picture shows in a pass. A pass has 2^32 of them.
@@ -230,7 +231,7 @@ impl Examples for StoredPairs {
                 }
             }),
             tokens: Tensor::from_data(TensorData::new(tokens, [n, longest, d]), device),
-            mask: Some(Tensor::from_data(TensorData::new(mask, [n, longest]), device)),
+            mask: Some(TokenMask::new(mask, [n, longest], device)),
         }
     }
 

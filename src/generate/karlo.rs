@@ -31,6 +31,7 @@ pub fn condition(
     let n_extra = tokens.dims()[1] - n_text;
     // The tokens made of z_x come first and always count.
     let mask = text.mask.map(|mask| {
+        let mask = mask.values();
         let extra = Tensor::ones([rows, n_extra], (&mask.device(), mask.dtype()));
         Tensor::cat(vec![extra, mask], 1)
     });

@@ -105,7 +105,7 @@ impl PriorPipeline {
             TextCondition {
                 z_y: text.z_y,
                 tokens: text.hidden,
-                mask: Some(text.mask),
+                mask: Some(text.mask.into()),
             },
             text.n_words_cut,
         ))

@@ -299,9 +299,6 @@ pub fn stack(first: TextCondition, second: TextCondition) -> TextCondition {
     TextCondition {
         z_y: Tensor::cat(vec![first.z_y, second.z_y], 0),
         tokens: Tensor::cat(vec![first.tokens, second.tokens], 0),
-        mask: first
-            .mask
-            .zip(second.mask)
-            .map(|(a, b)| Tensor::cat(vec![a, b], 0)),
+        mask: first.mask.zip(second.mask).map(|(a, b)| a.above(&b)),
     }
 }

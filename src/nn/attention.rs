@@ -5,7 +5,7 @@
 use burn::nn::{Linear, LinearConfig};
 use burn::prelude::*;
 use burn::tensor::assert_shape;
-use burn::tensor::module::attention;
+use burn::tensor::module::{attention, linear};
 use burn::tensor::ops::AttentionModuleOptions;
 
 use super::Places;
@@ -91,6 +91,13 @@ impl SelfAttention {
         }
     }
 
+    /// [`SelfAttention::ask`] and [`SelfAttention::remember`] of the same rows by one product, with the three matrices side by side.
+    pub fn ask_and_remember(&self, x: Tensor<2>, places: &Places) -> (Tensor<4>, KeysValues) {
+        let y = self.side_by_side([&self.query, &self.key, &self.value], x, places);
+        let [query, keys, values] = y.try_into().expect("three went in");
+        (query, KeysValues { keys, values })
+    }
+
     /// `query`, from [`SelfAttention::ask`] with the same `places` of `[batch, n]`, looking at `known`, of `seq` tokens; `bias`:
     /// `[batch or 1, 1, n, seq]` -> a row `[d_in]` for each of the places.
     pub fn attend(
@@ -110,6 +117,25 @@ impl SelfAttention {
         assert_shape!(y, [batch, n_heads, n, d_head]);
         let y = y.swap_dims(1, 2).reshape([batch, n, n_heads * d_head]);
         self.output.forward(places.rows(y))
+    }
+
+    /// `[n, d_in]` -> `[batch, n_heads, seq, d_head]` for each of the layers.
+    fn side_by_side<const N: usize>(
+        &self,
+        layers: [&Linear; N],
+        x: Tensor<2>,
+        places: &Places,
+    ) -> Vec<Tensor<4>> {
+        let weight = Tensor::cat(layers.map(|layer| layer.weight.val()).to_vec(), 1);
+        let bias = layers.map(|layer| layer.bias.as_ref().expect("ours have one").val());
+        let y = places.sequences(linear(x, weight, Some(Tensor::cat(bias.to_vec(), 0))));
+        let [batch, seq, wide] = y.dims();
+        y.reshape([batch, seq, N, self.n_heads, wide / (N * self.n_heads)])
+            .permute([2, 0, 3, 1, 4])
+            .chunk(N, 0)
+            .into_iter()
+            .map(|part| part.squeeze_dim(0))
+            .collect()
     }
 
     /// `[n, d_in]` -> `[batch, n_heads, seq, d_head]`

@@ -8,6 +8,7 @@ mod init;
 mod places;
 mod precision;
 mod timestep;
+mod token_mask;
 mod upscale;
 
 pub use activation::{Activation, UnknownActivation};
@@ -18,4 +19,5 @@ pub use init::torch_default;
 pub use places::Places;
 pub use precision::{enter, leave};
 pub use timestep::{Sinusoids, TimeEmbedding, timestep_embedding};
+pub use token_mask::TokenMask;
 pub use upscale::{upscale_bicubic, upscale_nearest};

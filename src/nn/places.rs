@@ -2,12 +2,16 @@
 //!
 //! Everything in a transformer but attention works row by row, so padding need not be there: the rows that count are put one under the other, and
 //! laid out as a batch only where attention looks across them.
+//!
+//! `gather_nd` and `scatter_nd` move the rows: no index occurs twice, and each is the other's derivative, so that every direction is one parallel copy
+//! on any device. The derivative of `select` is not: on GPUs Burn 0.22.1 adds it up row after row.
 
 use burn::prelude::*;
+use burn::tensor::IndexingUpdateOp;
 
-use crate::device::reads_for_free;
+use super::TokenMask;
 
-/// The places of `[batch, seq]` that have a row. The others have none; what attention sees there is any row, and has to be masked.
+/// The places of `[batch, seq]` that have a row. The others have none; what attention sees there are zeros, and they have to be masked.
 #[derive(Debug, Clone)]
 pub struct Places {
     batch: usize,
@@ -18,12 +22,10 @@ pub struct Places {
 
 #[derive(Debug, Clone)]
 struct Chosen {
-    /// The place of each row, `[n]`.
-    place_of: Tensor<1, Int>,
-    /// The row of each place, `[batch * seq]`, 0 for those that have none.
-    row_of: Tensor<1, Int>,
-    /// The row of each sequence's last place, `[batch]`.
-    last: Tensor<1, Int>,
+    /// The place of each row, `[n, 1]`.
+    place_of: Tensor<2, Int>,
+    /// The row of each sequence's last place, `[batch, 1]`.
+    last: Tensor<2, Int>,
 }
 
 impl Places {
@@ -36,20 +38,18 @@ impl Places {
         }
     }
 
-    /// Those where `mask` `[batch, seq]` is 1, and the last of each sequence. All of them on devices where looking at the mask would
-    /// have to wait for what is being computed.
-    pub fn counting(mask: &Tensor<2>) -> Self {
-        let ([batch, seq], device) = (mask.dims(), mask.device());
+    /// Those where `mask` `[batch, seq]` is 1, and the last of each sequence.
+    pub fn counting(mask: &TokenMask) -> Self {
+        let ([batch, seq], device) = (mask.dims(), mask.values().device());
         let all = Self::all(batch, seq);
-        if !reads_for_free(&device) {
-            return all;
-        }
-        let mask: Vec<f32> = mask.to_data().iter::<f32>().collect();
-        let mut place_of: Vec<i32> = Vec::new();
-        let mut row_of = vec![0; mask.len()];
+        let mask = mask.counts();
+        let (mut place_of, mut last) = (Vec::new(), Vec::new());
         for (place, &counts) in mask.iter().enumerate() {
-            if counts > 0.0 || (place + 1).is_multiple_of(seq) {
-                row_of[place] = place_of.len() as i32;
+            let is_last = (place + 1).is_multiple_of(seq);
+            if is_last {
+                last.push(place_of.len() as i32);
+            }
+            if counts || is_last {
                 place_of.push(place as i32);
             }
         }
@@ -58,12 +58,10 @@ impl Places {
         }
         let indices = |values: Vec<i32>| {
             let n = values.len();
-            Tensor::from_data(TensorData::new(values, [n]), &device)
+            Tensor::from_data(TensorData::new(values, [n, 1]), &device)
         };
-        let last = row_of.iter().copied().skip(seq - 1).step_by(seq).collect();
         let chosen = Chosen {
             place_of: indices(place_of),
-            row_of: indices(row_of),
             last: indices(last),
         };
         Self {
@@ -78,26 +76,28 @@ impl Places {
         assert_eq!([batch, seq], [self.batch, self.seq], "places of another batch");
         let x = x.reshape([batch * seq, d]);
         match &self.chosen {
-            Some(chosen) => x.select(0, chosen.place_of.clone()),
+            Some(chosen) => x.gather_nd(chosen.place_of.clone()),
             None => x,
         }
     }
 
     /// `[n, d]` -> `[batch, seq, d]`.
     pub fn sequences(&self, rows: Tensor<2>) -> Tensor<3> {
-        let d = rows.dims()[1];
-        let x = match &self.chosen {
-            Some(chosen) => rows.select(0, chosen.row_of.clone()),
-            None => rows,
-        };
-        x.reshape([self.batch, self.seq, d])
+        let (batch, seq, d) = (self.batch, self.seq, rows.dims()[1]);
+        let x =
+            match &self.chosen {
+                Some(chosen) => Tensor::<2>::zeros([batch * seq, d], (&rows.device(), rows.dtype()))
+                    .scatter_nd(chosen.place_of.clone(), rows, IndexingUpdateOp::Add),
+                None => rows,
+            };
+        x.reshape([batch, seq, d])
     }
 
     /// The last row of each sequence: `[n, d]` -> `[batch, d]`.
     pub fn last(&self, rows: Tensor<2>) -> Tensor<2> {
         let (batch, seq, d) = (self.batch, self.seq, rows.dims()[1]);
         match &self.chosen {
-            Some(chosen) => rows.select(0, chosen.last.clone()),
+            Some(chosen) => rows.gather_nd(chosen.last.clone()),
             None => rows
                 .reshape([batch, seq, d])
                 .narrow(1, seq - 1, 1)

@@ -30,6 +30,8 @@ use std::path::{Path, PathBuf};
 use burn::prelude::*;
 use serde::Serialize;
 
+use crate::device::Products;
+
 pub use fixture::{Array, Computed, Context, Fixture, FixtureError, Values};
 pub use tolerance::Tolerance;
 
@@ -124,6 +126,8 @@ pub struct Options {
     pub only: Option<String>,
     /// Folder for what was computed, under the goldens' file and tensor names (below the fixture's name where there are several fixtures).
     pub dump: Option<PathBuf>,
+    /// In what the device multiplies: how much is rounding.
+    pub products: Products,
 }
 
 /// Runs the goldens of `dirs` on `device`. Folders without a `manifest.json` are skipped and listed.
@@ -152,7 +156,7 @@ pub fn verify(dirs: &[PathBuf], options: &Options, device: &Device) -> Result<Re
             {
                 continue;
             }
-            let (record, computed) = run_golden(fixture, golden, device);
+            let (record, computed) = run_golden(fixture, golden, device, options.products);
             tracing::debug!(fixture = record.fixture, golden, status = ?record.status, "verified");
             report.records.push(record);
             if let Some(folder) = &options.dump
@@ -173,7 +177,12 @@ pub fn verify(dirs: &[PathBuf], options: &Options, device: &Device) -> Result<Re
     Ok(report)
 }
 
-fn run_golden(fixture: &Fixture, golden: &str, device: &Device) -> (Record, Vec<Computed>) {
+fn run_golden(
+    fixture: &Fixture,
+    golden: &str,
+    device: &Device,
+    products: Products,
+) -> (Record, Vec<Computed>) {
     let mut record = Record {
         fixture: fixture.name().to_string(),
         golden: golden.to_string(),
@@ -195,7 +204,7 @@ fn run_golden(fixture: &Fixture, golden: &str, device: &Device) -> (Record, Vec<
             (record, Vec::new())
         }
         Ok((context, computed)) => {
-            judge(&mut record, &context, &computed);
+            judge(&mut record, &context, &computed, products);
             (record, computed)
         }
     }
@@ -216,7 +225,7 @@ fn compute<'a>(
 }
 
 /// Compares what was computed with what stands in the golden and fills in `record`.
-fn judge(record: &mut Record, context: &Context, computed: &[Computed]) {
+fn judge(record: &mut Record, context: &Context, computed: &[Computed], products: Products) {
     let mut missing: BTreeMap<&str, &str> = context
         .golden()
         .keys()
@@ -239,7 +248,7 @@ fn judge(record: &mut Record, context: &Context, computed: &[Computed]) {
             continue;
         }
         let noise = context.reference_noise(&c.name);
-        let allowed = c.tolerance.allowed(noise);
+        let allowed = c.tolerance.allowed(noise, products);
         let difference = reference.max_abs_diff(&c.array);
         let badness = if difference <= allowed {
             // Exact matches of exact comparisons rank last.

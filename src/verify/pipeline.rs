@@ -106,7 +106,7 @@ fn predict(
         Ok(TextCondition {
             z_y: text.z_y,
             tokens: text.hidden,
-            mask: Some(text.mask),
+            mask: Some(text.mask.into()),
         })
     };
     let mut prompts = args.prompt.clone();
@@ -285,7 +285,7 @@ pub(super) fn karlo_image_variation(context: &Context) -> Outcome {
     let text = TextCondition {
         z_y: text.z_y,
         tokens: text.hidden,
-        mask: Some(text.mask),
+        mask: Some(text.mask.into()),
     };
     let z_y = match args.karlo_guides() {
         true => text.z_y.clone().repeat_dim(0, 2),
@@ -441,7 +441,7 @@ pub(super) fn karlo_decode(context: &Context) -> Outcome {
     let half = |first: usize| TextCondition {
         z_y: z_y.clone().narrow(0, first, batch),
         tokens: tokens.clone().narrow(0, first, batch),
-        mask: Some(mask.clone().narrow(0, first, batch)),
+        mask: Some(mask.clone().narrow(0, first, batch).into()),
     };
     // Without guidance there is one half, and the other is not read.
     let text = half(z_y.dims()[0] - batch);

@@ -9,7 +9,7 @@ use crate::weights::Checkpoint;
 /// The golden's caption; its mask is present in some goldens only.
 fn text(context: &Context, masked: bool) -> Result<TextCondition, Box<dyn std::error::Error + Send + Sync>> {
     let mask = match masked {
-        true => Some(context.int::<2>("in.attention_mask")?.float()),
+        true => Some(context.int::<2>("in.attention_mask")?.float().into()),
         false => None,
     };
     let z_y = context.float("in.proj_embedding")?;

@@ -60,7 +60,7 @@ pub(super) fn run(context: &Context) -> Outcome {
         let text = TextCondition {
             z_y: float("text_embeds")?,
             tokens: Tensor::from_inner(context.float(&format!("batch{k}.text_hidden"))?).to_device(&device),
-            mask: Some(Tensor::from_inner(mask).to_device(&device)),
+            mask: Some(Tensor::from_inner(mask).to_device(&device).into()),
         };
         Ok(PriorBatch {
             eps: float("noise")?,

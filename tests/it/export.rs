@@ -46,7 +46,7 @@ fn predicted(dir: &Path) -> Vec<f32> {
     let text = TextCondition {
         z_y: noise.normal([2, config.d_clip], &device()),
         tokens: noise.normal([2, config.n_text, config.d_clip], &device()),
-        mask: Some(burn::tensor::Tensor::ones([2, config.n_text], &device())),
+        mask: Some(burn::tensor::Tensor::<2>::ones([2, config.n_text], &device()).into()),
     };
     let settings = PriorSettings {
         n_steps: 3,

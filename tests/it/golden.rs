@@ -23,7 +23,7 @@ fn device() -> Device {
 fn run(dir: &Path, only: Option<&str>) -> Report {
     let options = Options {
         only: only.map(Into::into),
-        dump: None,
+        ..Options::default()
     };
     verify(&[dir.to_path_buf()], &options, &device()).expect("a fixture")
 }
@@ -120,6 +120,7 @@ const NEEDED: &[&str] = &[
 fn every_committed_golden_passes_on_every_device() {
     for spec in DeviceSpec::available() {
         let device = spec.device().expect("what is built in and listed can be had");
+        let products = spec.check().expect("it computes rightly");
         for &(fixture, all_needed) in FIXTURES {
             let dir = golden_dir().join(fixture);
             let manifest = std::fs::read_to_string(dir.join("manifest.json")).expect("a manifest");
@@ -131,7 +132,11 @@ fn every_committed_golden_passes_on_every_device() {
                     "{fixture} has no {needed}"
                 );
             }
-            let report = verify(std::slice::from_ref(&dir), &Options::default(), &device).expect("a fixture");
+            let options = Options {
+                products,
+                ..Options::default()
+            };
+            let report = verify(std::slice::from_ref(&dir), &options, &device).expect("a fixture");
             assert_eq!(report.records.len(), listed.len());
             let bad: Vec<_> = report
                 .records
@@ -333,7 +338,7 @@ fn nothing_to_do_is_an_error() {
     let at = |dirs: &[PathBuf], only: &str| {
         let options = Options {
             only: Some(only.into()),
-            dump: None,
+            ..Options::default()
         };
         verify(dirs, &options, &device()).map_err(|e| e.to_string())
     };
@@ -359,6 +364,7 @@ fn the_dump_has_the_goldens_names_and_passes_itself() {
     let options = Options {
         only: Some("lr_schedule".into()),
         dump: Some(out.path().to_path_buf()),
+        ..Options::default()
     };
     verify(std::slice::from_ref(&dir), &options, &device()).expect("runs");
     let names = |path: PathBuf| {

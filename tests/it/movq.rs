@@ -66,7 +66,7 @@ fn their_goldens_pass() {
     ] {
         let options = Options {
             only: Some(name.into()),
-            dump: None,
+            ..Options::default()
         };
         let report = verify(&[golden(fixture)], &options, &device()).expect("a fixture");
         let state: Vec<_> = report

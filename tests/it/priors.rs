@@ -8,7 +8,8 @@ use burn::prelude::*;
 use burn::train::TrainStep;
 use eclipse_t2i::diffusion::{DiffusionError, DrawNoise, Replay};
 use eclipse_t2i::generate::prior::{AnyPrior, PriorSettings};
-use eclipse_t2i::models::prior::{Conditioning, Prior, PriorConfig, TextCondition};
+use eclipse_t2i::models::prior::{Conditioning, Prior, PriorConfig, Shortcuts, TextCondition};
+use eclipse_t2i::nn::TokenMask;
 use eclipse_t2i::noise::Noise;
 use eclipse_t2i::objective::contrastive::Negatives;
 use eclipse_t2i::objective::eclipse::{Direction, Reduction};
@@ -42,7 +43,7 @@ fn captions(n: usize, seed: u64) -> TextCondition {
     TextCondition {
         z_y: noise.normal([n, D_CLIP], &device),
         tokens: noise.normal([n, N_TEXT, D_CLIP], &device),
-        mask: Some(Tensor::from_data(TensorData::new(mask, [n, N_TEXT]), &device)),
+        mask: Some(TokenMask::new(mask, [n, N_TEXT], &device)),
     }
 }
 
@@ -50,7 +51,7 @@ fn rows(text: &TextCondition, from: usize, n: usize) -> TextCondition {
     TextCondition {
         z_y: text.z_y.clone().narrow(0, from, n),
         tokens: text.tokens.clone().narrow(0, from, n),
-        mask: text.mask.clone().map(|m| m.narrow(0, from, n)),
+        mask: text.mask.clone().map(|m| m.values().narrow(0, from, n).into()),
     }
 }
 
@@ -112,7 +113,7 @@ fn padding_that_all_captions_have_may_be_left_out() {
     let cut = TextCondition {
         z_y: short.z_y,
         tokens: short.tokens.narrow(1, 0, 11),
-        mask: short.mask.map(|m| m.narrow(1, 0, 11)),
+        mask: short.mask.map(|m| m.first(11)),
     };
     assert!(!near(&long, &values(prior.forward(noise(), cut))));
 }
@@ -143,8 +144,8 @@ fn gradients(trainer: &PriorTrainer, batch: PriorBatch) -> BTreeMap<String, Vec<
     visitor.2
 }
 
-/// Padding never enters the network and the last block computes one row a caption: predictions, loss (Eq. 5) and gradients are those of the whole
-/// computation.
+/// Padding never enters the network, the last block computes one row a caption, queries, keys and values come from one product: with each of these
+/// and with all, predictions, loss (Eq. 5) and gradients are those of the whole computation.
 #[test]
 fn the_short_way_is_the_whole_way() {
     const BATCH: usize = 5;
@@ -158,13 +159,20 @@ fn the_short_way_is_the_whole_way() {
         reduction: Reduction::Mean,
         forms: LossForms::default(),
     };
+    let one = |set: fn(&mut Shortcuts)| {
+        let mut shortcuts = Shortcuts::NONE;
+        set(&mut shortcuts);
+        shortcuts
+    };
     let mut seen = Vec::new();
-    for (seed, conditioning) in [
-        (1, Conditioning::Both),
-        (2, Conditioning::Both),
-        (3, Conditioning::Both),
-        (4, Conditioning::Pooled),
-        (5, Conditioning::Hidden),
+    for (seed, conditioning, shortcuts) in [
+        (1, Conditioning::Both, Shortcuts::on(&device)),
+        (2, Conditioning::Both, one(|s| s.without_padding = true)),
+        (3, Conditioning::Both, one(|s| s.last_token = true)),
+        (4, Conditioning::Both, one(|s| s.fused_qkv = true)),
+        (5, Conditioning::Both, Shortcuts::ALL),
+        (6, Conditioning::Pooled, Shortcuts::ALL),
+        (7, Conditioning::Hidden, Shortcuts::ALL),
     ] {
         let mut noise = Noise::new(seed);
         // Any length, none and all included, and holes.
@@ -174,7 +182,7 @@ fn the_short_way_is_the_whole_way() {
         let text = TextCondition {
             z_y: noise.normal([BATCH, D_CLIP], &device),
             tokens: noise.normal([BATCH, N_TEXT, D_CLIP], &device),
-            mask: Some(Tensor::from_data(TensorData::new(mask, [BATCH, N_TEXT]), &device)),
+            mask: Some(TokenMask::new(mask, [BATCH, N_TEXT], &device)),
         };
         let batch = PriorBatch {
             eps: noise.normal([BATCH, D_CLIP], &device),
@@ -191,10 +199,13 @@ fn the_short_way_is_the_whole_way() {
             ..PriorConfig::read(&dir).expect("a config")
         };
         let prior = Prior::from_checkpoint(&config, &weights, &device).expect("loads");
-        let fast = PriorTrainer::new(prior.clone(), &config, options, UpdateOptions::default());
-        let plain = PriorTrainer::new(prior.plain(), &config, options, UpdateOptions::default());
+        let trainer = |shortcuts| {
+            let prior = prior.clone().with_shortcuts(shortcuts);
+            PriorTrainer::new(prior, &config, options, UpdateOptions::default())
+        };
+        let (fast, plain) = (trainer(shortcuts), trainer(Shortcuts::NONE));
         let ((ours, our_loss), (theirs, their_loss)) = (fast.loss(batch.clone()), plain.loss(whole.clone()));
-        assert!(near(&values(ours.clone()), &values(theirs)), "{conditioning:?}");
+        assert!(near(&values(ours.clone()), &values(theirs)), "{shortcuts:?}");
         let (ours, theirs): (f32, f32) = (our_loss.total.into_scalar(), their_loss.total.into_scalar());
         assert!((ours - theirs).abs() < 1e-5 * theirs, "{ours} {theirs}");
         let (ours, theirs) = (gradients(&fast, batch), gradients(&plain, whole));
@@ -210,7 +221,7 @@ fn the_short_way_is_the_whole_way() {
                 let off = (ours - theirs).abs();
                 assert!(
                     off < 1e-5 * (1.0 + largest),
-                    "{name}: {ours} {theirs} {conditioning:?}"
+                    "{name}: {ours} {theirs} {shortcuts:?} {conditioning:?}"
                 );
             }
         }
@@ -345,6 +356,7 @@ fn what_lies_in_the_padding_does_not_matter() {
             .mask
             .clone()
             .expect("a mask")
+            .values()
             .unsqueeze_dim::<3>(2)
             .expand([4, N_TEXT, D_CLIP]);
         let other = Noise::new(9)

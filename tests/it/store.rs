@@ -166,9 +166,10 @@ fn a_store_has_what_clip_says() {
         assert_eq!(found.tokens.dims(), wanted.tokens.dims());
         close(host(found.z_y), host(wanted.z_y));
         let (mask, wanted_mask) = (found.mask.expect("a mask"), wanted.mask.expect("a mask"));
-        close(host(mask.clone()), host(wanted_mask));
+        close(host(mask.values()), host(wanted_mask.values()));
+        assert_eq!(mask.counts(), wanted_mask.counts());
         let [n, length, d] = found.tokens.dims();
-        let counts = mask.reshape([n, length, 1]).expand([n, length, d]);
+        let counts = mask.values().reshape([n, length, 1]).expand([n, length, d]);
         let tokens = |t: burn::prelude::Tensor<3>| {
             (t * counts.clone())
                 .into_data()

@@ -50,7 +50,7 @@ impl Captions<'_> {
         TextCondition {
             z_y: z_y.select(0, rows.clone()),
             tokens: tokens.select(0, rows.clone()),
-            mask: mask.map(|m| m.select(0, rows)),
+            mask: mask.map(|m| m.values().select(0, rows).into()),
         }
     }
 }
@@ -125,7 +125,7 @@ impl<'a> Wave<'a> {
         let encoded = TextCondition {
             z_y: Tensor::cat(z_y, 0),
             tokens: Tensor::cat(tokens, 0),
-            mask: Some(Tensor::cat(masks, 0)),
+            mask: Some(Tensor::cat(masks, 0).into()),
         };
         Ok(Some(Captions { texts, encoded }))
     }

@@ -35,16 +35,22 @@ impl Block {
         }
     }
 
-    /// `x`: `[n, d_model]`, the rows of `places`; `bias`: see [`SelfAttention::forward`]. Also returns what later tokens see of `x`.
+    /// `x`: `[n, d_model]`, the rows of `places`; `bias`: see [`SelfAttention::forward`]; `fused`: [`super::Shortcuts::fused_qkv`]. Also returns
+    /// what later tokens see of `x`.
     pub(super) fn forward(
         &self,
         x: Tensor<2>,
         places: &Places,
         bias: Option<Tensor<4>>,
+        fused: bool,
     ) -> (Tensor<2>, KeysValues) {
         let h = self.norm_1.forward(x.clone());
-        let known = self.attention.remember(h.clone(), places);
-        let query = self.attention.ask(h, places);
+        let (query, known) = if fused {
+            self.attention.ask_and_remember(h, places)
+        } else {
+            let known = self.attention.remember(h.clone(), places);
+            (self.attention.ask(h, places), known)
+        };
         (self.finish(x, query, known.clone(), bias, places), known)
     }
 

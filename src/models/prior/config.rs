@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::TextCondition;
-use crate::nn::Activation;
+use crate::nn::{Activation, TokenMask};
 use crate::weights::{WeightsError, read_json};
 
 /// A normalisation that a config may switch on.
@@ -44,7 +43,7 @@ impl Conditioning {
                 let ([batch, _, _], device) = (text.tokens.dims(), text.z_y.device());
                 TextCondition {
                     tokens: text.tokens.narrow(1, 0, 1), // a token must be there, but does not count
-                    mask: Some(Tensor::zeros([batch, 1], &device)),
+                    mask: Some(TokenMask::new(vec![0.0; batch], [batch, 1], &device)),
                     z_y: text.z_y,
                 }
             }

@@ -6,7 +6,7 @@ use burn::prelude::*;
 use burn::tensor::DType;
 
 use super::trunk::Trunk;
-use super::{MAPPING, PriorConfig, TextCondition};
+use super::{MAPPING, PriorConfig, Shortcuts, TextCondition};
 use crate::weights::{self, Checkpoint, WeightsError};
 
 /// A prior without time.
@@ -80,12 +80,11 @@ impl Prior {
         self.trunk.forward(eps, text, None)
     }
 
-    /// The same prior computed in full: rows of padding (as far as `text` holds it) and every row of the last block too. Slower, and equal to
-    /// rounding; tests and benches compare with it.
+    /// The same prior by other shortcuts than its device suggests, or none: equal to rounding; tests and benches compare.
     #[must_use]
-    pub fn plain(self) -> Self {
+    pub fn with_shortcuts(self, shortcuts: Shortcuts) -> Self {
         Self {
-            trunk: self.trunk.plain(),
+            trunk: self.trunk.with_shortcuts(shortcuts),
         }
     }
 

@@ -10,14 +10,18 @@ mod block;
 mod config;
 mod diffusion;
 mod eclipse;
+mod shortcuts;
 mod trunk;
 
 pub use config::{Conditioning, NormType, PriorConfig};
 pub use diffusion::{DiffusionPrior, ReadText};
 pub use eclipse::Prior;
+pub use shortcuts::Shortcuts;
 
-use crate::weights::Mapping;
 use burn::prelude::*;
+
+use crate::nn::TokenMask;
+use crate::weights::Mapping;
 
 /// What a prior reads of a caption.
 #[derive(Debug, Clone)]
@@ -28,7 +32,7 @@ pub struct TextCondition {
     /// changes nothing and costs time.
     pub tokens: Tensor<3>,
     /// 1 for tokens, 0 for padding, `[batch, n_text]`. `None` drops the causal mask too, as the reference does.
-    pub mask: Option<Tensor<2>>,
+    pub mask: Option<TokenMask>,
 }
 
 impl TextCondition {
@@ -38,13 +42,13 @@ impl TextCondition {
         let (Some(mask), [batch, n_text, _]) = (&self.mask, self.tokens.dims()) else {
             return self;
         };
-        let mask: Vec<f32> = mask.to_data().iter::<f32>().collect();
-        let counts = |token: &usize| (0..batch).any(|row| mask[row * n_text + token] > 0.0);
+        let mask = mask.counts();
+        let counts = |token: &usize| (0..batch).any(|row| mask[row * n_text + token]);
         let longest = (0..n_text).rev().find(counts).map_or(1, |last| last + 1);
         Self {
             z_y: self.z_y,
             tokens: self.tokens.narrow(1, 0, longest),
-            mask: self.mask.map(|mask| mask.narrow(1, 0, longest)),
+            mask: self.mask.map(|mask| mask.first(longest)),
         }
     }
 
@@ -57,18 +61,12 @@ impl TextCondition {
         if n >= n_text {
             return self;
         }
-        let (like_tokens, like_mask) = (
-            (&mask.device(), self.tokens.dtype()),
-            (&mask.device(), mask.dtype()),
-        );
-        let (tokens, more) = (
-            Tensor::zeros([batch, n_text - n, d], like_tokens),
-            Tensor::zeros([batch, n_text - n], like_mask),
-        );
+        let like = (&self.tokens.device(), self.tokens.dtype());
+        let tokens = Tensor::zeros([batch, n_text - n, d], like);
         Self {
             z_y: self.z_y,
             tokens: Tensor::cat(vec![self.tokens, tokens], 1),
-            mask: Some(Tensor::cat(vec![mask, more], 1)),
+            mask: Some(mask.followed_by(n_text - n, false)),
         }
     }
 }

@@ -5,8 +5,8 @@ use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::prelude::*;
 
 use super::block::{Block, NORM_EPS};
-use super::{Conditioning, NormType, PriorConfig, TextCondition};
-use crate::nn::{KeysValues, Places, causal_bias, enter, leave, padding_bias};
+use super::{Conditioning, NormType, PriorConfig, Shortcuts, TextCondition};
+use crate::nn::{KeysValues, Places, TokenMask, causal_bias, enter, leave, padding_bias};
 
 /// Projections, positions, blocks and the output head.
 #[derive(Module, Debug)]
@@ -31,7 +31,7 @@ pub(super) struct Trunk {
     #[module(skip)]
     conditioning: Conditioning,
     #[module(skip)]
-    plain: bool,
+    shortcuts: Shortcuts,
 }
 
 /// What a trunk keeps of captions between timesteps. Caption tokens come first and see none of the later ones (the causal mask), so what later
@@ -41,7 +41,7 @@ pub(super) struct Read {
     /// One a block.
     blocks: Vec<KeysValues>,
     /// 1 where a token counts, `[batch, n]`.
-    mask: Tensor<2>,
+    mask: TokenMask,
 }
 
 impl Trunk {
@@ -68,7 +68,7 @@ impl Trunk {
             clip_mean: zeros.init([1, d_out], device).set_require_grad(false),
             clip_std: zeros.init([1, d_out], device).set_require_grad(false),
             conditioning: config.conditioning,
-            plain: false,
+            shortcuts: Shortcuts::on(device),
         }
     }
 
@@ -83,27 +83,29 @@ impl Trunk {
         time: Option<Tensor<2>>,
     ) -> Tensor<2> {
         let text = self.conditioning.of(text);
-        let mask = text.mask.clone().map(enter);
+        let mask = text.mask.clone();
         let n_own = 2 + usize::from(time.is_some());
         let x = Tensor::cat(
             vec![self.caption_tokens(text, n_own), self.own_tokens(noise, time)],
             1,
         );
         let [batch, seq, _] = x.dims();
-        let mask = mask.map(|mask| with_ones(mask, seq));
+        let mask = mask.map(|mask| with_ones(&mask, seq));
         let places = match &mask {
-            Some(mask) if !self.plain => Places::counting(mask),
+            Some(mask) if self.shortcuts.without_padding => Places::counting(mask),
             _ => Places::all(batch, seq),
         };
-        let bias = mask.map(|mask| causal_bias(seq, &mask.device()) + padding_bias(mask));
+        let bias = mask.map(|mask| text_bias(seq, &mask));
         let mut x = self.norm_in(places.rows(x));
         // Only the query's place is read, so the last block and the norm leave out the others.
         let (whole, last) = match self.blocks.split_last() {
-            Some((last, others)) if !self.plain => (others, Some(last)),
+            Some((last, others)) if self.shortcuts.last_token => (others, Some(last)),
             _ => (&self.blocks[..], None),
         };
         for block in whole {
-            x = block.forward(x, &places, bias.clone()).0;
+            x = block
+                .forward(x, &places, bias.clone(), self.shortcuts.fused_qkv)
+                .0;
         }
         self.predict(match last {
             Some(block) => block.last(x, &places, bias),
@@ -111,26 +113,30 @@ impl Trunk {
         })
     }
 
-    /// The same trunk without the shortcuts that leave the numbers alone: rows of padding and all rows of the last block are computed too.
-    pub(super) fn plain(mut self) -> Self {
-        self.plain = true;
+    /// The same trunk by other ways.
+    pub(super) fn with_shortcuts(mut self, shortcuts: Shortcuts) -> Self {
+        self.shortcuts = shortcuts;
         self
     }
 
     /// Reads captions once for many timesteps; `None` without a mask, where all tokens see each other.
     pub(super) fn read(&self, text: TextCondition, n_own: usize) -> Option<Read> {
         let text = self.conditioning.of(text);
-        let mask = enter(text.mask.clone()?);
+        let mask = text.mask.clone()?;
         let x = self.caption_tokens(text, n_own);
         let seq = x.dims()[1];
-        let mask = with_ones(mask, seq);
-        let places = Places::counting(&mask);
-        let bias = causal_bias(seq, &mask.device()) + padding_bias(mask.clone());
+        let mask = with_ones(&mask, seq);
+        let places = if self.shortcuts.without_padding {
+            Places::counting(&mask)
+        } else {
+            Places::all(mask.dims()[0], seq)
+        };
+        let bias = text_bias(seq, &mask);
         let mut x = self.norm_in(places.rows(x));
         let mut blocks = Vec::with_capacity(self.blocks.len());
         if let Some((last, others)) = self.blocks.split_last() {
             for block in others {
-                let (next, known) = block.forward(x, &places, Some(bias.clone()));
+                let (next, known) = block.forward(x, &places, Some(bias.clone()), self.shortcuts.fused_qkv);
                 blocks.push(known);
                 x = next;
             }
@@ -146,7 +152,7 @@ impl Trunk {
         let places = Places::all(batch, n_own);
         let seq = n_read + n_own;
         let bias = causal_bias(seq, &x.device()).narrow(2, n_read, n_own)
-            + padding_bias(with_ones(read.mask.clone(), seq));
+            + padding_bias(enter(with_ones(&read.mask, seq).values()));
         let mut x = self.norm_in(places.rows(x));
         for (block, known) in self.blocks.iter().zip(&read.blocks) {
             x = block.after(known.clone(), x, &places, bias.clone());
@@ -222,7 +228,12 @@ impl Trunk {
 }
 
 /// `mask` `[batch, n]` and ones up to `[batch, seq]`: tokens after the caption's always count.
-fn with_ones(mask: Tensor<2>, seq: usize) -> Tensor<2> {
-    let ([batch, n], device) = (mask.dims(), mask.device());
-    Tensor::cat(vec![mask, Tensor::ones([batch, seq - n], &device)], 1)
+fn with_ones(mask: &TokenMask, seq: usize) -> TokenMask {
+    mask.followed_by(seq - mask.dims()[1], true)
+}
+
+/// Causal, and without padding: `[batch, 1, seq, seq]` from `mask` `[batch, seq]`.
+fn text_bias(seq: usize, mask: &TokenMask) -> Tensor<4> {
+    let mask = enter(mask.values());
+    causal_bias(seq, &mask.device()) + padding_bias(mask)
 }

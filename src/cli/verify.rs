@@ -31,11 +31,7 @@ pub fn run(args: &VerifyArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let options = Options {
         only: args.only.clone(),
         dump: args.dump.clone(),
-        products: if device.is_cpu() {
-            Products::F32
-        } else {
-            device.check()?
-        },
+        products: device.check()?,
     };
     let report = verify(&args.dirs, &options, &device.device()?)?;
     for (path, reason) in &report.skipped {

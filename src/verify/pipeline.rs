@@ -467,7 +467,7 @@ pub(super) fn interpolation(context: &Context) -> Outcome {
     let shares: Vec<(Vec<f32>, f64)> = embeds.into_iter().zip(weights).collect();
     let row = |values: Vec<f32>, n: usize| Array::f32([n, d_clip], values);
     Ok(vec![
-        Computed::new("out.slerp", row(circle, at.len()), Tolerance::Float),
-        Computed::new("out.weighted", row(mix(&shares), 1), Tolerance::Float),
+        Computed::new("out.slerp", row(circle, at.len()), Tolerance::Scaled(1.0)),
+        Computed::new("out.weighted", row(mix(&shares), 1), Tolerance::Scaled(1.0)),
     ])
 }

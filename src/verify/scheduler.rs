@@ -78,7 +78,7 @@ fn add_noise<const D: usize>(
         context.float("add_noise.noise")?,
     );
     let noisy = scheduler.schedule().add_noise(x0, eps, &t);
-    Ok(Computed::tensor("add_noise.out", noisy, Tolerance::Float))
+    Ok(Computed::tensor("add_noise.out", noisy, Tolerance::Scaled(1.0)))
 }
 
 /// Samples with the production loop, replaying the network's outputs and the noise; `S` is `D + 1`.

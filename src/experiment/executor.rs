@@ -13,10 +13,11 @@ use super::questions::Questions;
 use super::run::Run;
 use super::run_dir::RunDir;
 use super::shared::Shared;
-use super::spec::{CaptionSpec, ObjectiveSpec};
-use super::trained::{TrainedPriors, is_whole};
+use super::spec::{CaptionSpec, ObjectiveSpec, ScoredCheckpoint};
+use super::trained::{TrainedPriors, TrainingKey, is_whole};
 use super::training::{Material, Training};
-use crate::data::encode::{FrozenClip, clip_files};
+use crate::data::encode::{EncodeError, FrozenClip, clip_files};
+use crate::data::examples::Examples;
 use crate::data::pairs::Pairs;
 use crate::data::store::{MANIFEST, Store};
 use crate::eval::baselines::BaselineKind;
@@ -31,6 +32,12 @@ use crate::world::{CaptionMix, PairOptions};
 /// First stream of the evaluation seed for the noise of predictions; pictures have stream 0.
 const NOISE_STREAM: u64 = 1;
 
+/// Encoded pairs of a world.
+struct PairSplit {
+    trained: Arc<Pairs>,
+    held_out: Option<Arc<Pairs>>,
+}
+
 /// Called after each optimiser step with the run's name-giving directory, the step, and the number of steps.
 pub type OnStep = Box<dyn Fn(&Path, usize, usize) + Send + Sync>;
 
@@ -43,7 +50,7 @@ pub struct PriorExecutor {
     trained: Option<TrainedPriors>,
     clips: Shared<PathBuf, FrozenClip>,
     pictures: Pictures,
-    pairs: Shared<String, Pairs>,
+    pairs: Shared<String, PairSplit>,
     questions: Shared<String, Questions>,
 }
 
@@ -89,7 +96,7 @@ impl PriorExecutor {
         })?)
     }
 
-    fn pairs(&self, run: &Run, clip: &FrozenClip) -> Result<Arc<Pairs>, Failure> {
+    fn pairs(&self, run: &Run, clip: &FrozenClip) -> Result<Arc<PairSplit>, Failure> {
         let data = run.data();
         let key = format!("{} {} {data:?}", run.world(), run.clip().display());
         let options = PairOptions {
@@ -102,7 +109,17 @@ impl PriorExecutor {
             },
         };
         Ok(self.pairs.get(key, || {
-            clip.pairs(&run.world().pairs(data.n_pairs, data.seed, &options))
+            let trained = run.world().pairs(data.n_pairs, data.seed, &options);
+            let held_out = run
+                .world()
+                .held_out_pairs(data.n_validation, data.seed, &options, &trained);
+            let held_out = (!held_out.is_empty())
+                .then(|| clip.pairs(&held_out))
+                .transpose()?;
+            Ok::<_, EncodeError>(PairSplit {
+                trained: Arc::new(clip.pairs(&trained)?),
+                held_out: held_out.map(Arc::new),
+            })
         })?)
     }
 
@@ -140,7 +157,11 @@ impl PriorExecutor {
             None => train()?,
             Some(trained) => trained.get(&self.training_key(run)?, dir, train)?,
         }
-        Ok(AnyPrior::load(&saved, &self.device)?.1)
+        let scored = match run.eval().checkpoint {
+            ScoredCheckpoint::Last => saved,
+            ScoredCheckpoint::Best => dir.best_prior_dir(),
+        };
+        Ok(AnyPrior::load(&scored, &self.device)?.1)
     }
 
     /// z_x_hat for every question, once for each draw of noise.
@@ -171,12 +192,16 @@ impl PriorExecutor {
     }
 
     /// What decides a trained prior: the configuration and the embeddings.
-    fn training_key(&self, run: &Run) -> Result<String, Failure> {
+    fn training_key(&self, run: &Run) -> Result<TrainingKey, Failure> {
         let mut text = run.training_hash();
         for (name, hash) in embeddings(run)? {
             text.push_str(&format!("\n{name} {hash}"));
         }
-        Ok(files::sha256(text.as_bytes()))
+        Ok(TrainingKey {
+            prefix: files::sha256(text.as_bytes()),
+            steps: run.train().steps,
+            checkpoint_every: run.train().checkpoint_every,
+        })
     }
 
     /// A run on a store: trained, and scored on what is held out.
@@ -225,7 +250,8 @@ impl Execute for PriorExecutor {
             return self.execute_on_store(run, dir);
         }
         let clip = self.clip(run)?;
-        let pairs = self.pairs(run, &clip)?;
+        let split = self.pairs(run, &clip)?;
+        let pairs = &split.trained;
         let asked = self.questions(run, &clip)?;
         let (n, d) = (pairs.len(), clip.d_clip());
         let z_y = Embeddings::new(n, d, pairs.texts.z_y.clone())?;
@@ -242,12 +268,12 @@ impl Execute for PriorExecutor {
             _ => {
                 let material = Material {
                     data: pairs.clone(),
-                    held_out: None,
+                    held_out: split.held_out.clone().map(|pairs| pairs as Arc<dyn Examples>),
                     n_text: clip.n_text(),
                     tau: clip.tau(),
                     clip: run.clip().display().to_string(),
                 };
-                self.predict(run, &self.prior(run, dir, &material)?, &pairs, &asked)?
+                self.predict(run, &self.prior(run, dir, &material)?, pairs, &asked)?
             }
         };
         let inputs = Inputs {

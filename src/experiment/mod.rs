@@ -4,6 +4,7 @@
 //! [`execute`] carries runs out in the directories of [`run_dir`], [`report`] reads those and nothing else.
 
 pub mod bars;
+pub mod convergence;
 mod error;
 pub mod execute;
 pub mod executor;

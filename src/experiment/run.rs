@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::error::SpecError;
 use super::spec::{
     BetaSchedule, DataSpec, EclipseSpec, EvalSpec, FlowSamplerSpec, ModelSpec, ObjectiveSpec, RunSpec,
-    SamplerSpec, ScheduleSpec, SchedulerKind, Tau, TrainSpec,
+    SamplerSpec, ScheduleSpec, SchedulerKind, ScoredCheckpoint, Tau, TrainSpec,
 };
 use crate::files;
 use crate::objective::contrastive::ContrastiveForm;
@@ -85,11 +85,17 @@ impl Run {
         &self.hash
     }
 
-    /// SHA-256 of what decides the trained prior: runs that differ in their evaluation only, or in how often and how a diffusion prior is sampled,
-    /// have it in common.
+    /// SHA-256 of what decides the trained prior, beside the number of steps: runs that differ in their evaluation only, or in how often and how a
+    /// diffusion prior is sampled, have it in common. So do runs of different length where the first steps of the longer are all steps of the shorter:
+    /// where the learning rate of a step does not depend on how many follow.
     pub fn training_hash(&self) -> String {
         let mut spec = self.spec.clone();
         (spec.eval, spec.decoder) = (EvalSpec::default(), None);
+        match spec.train.schedule {
+            // The length of an open first cycle, which is that of the run, is filled in here.
+            ScheduleSpec::Constant(_) | ScheduleSpec::Sgdr(_) => spec.train.steps = 0,
+            ScheduleSpec::OneCycle(_) => (),
+        }
         if let ObjectiveSpec::Diffusion(diffusion) = &mut spec.objective {
             diffusion.sampler = SamplerSpec {
                 scheduler: diffusion.sampler.scheduler, // saved beside the prior
@@ -259,16 +265,9 @@ fn check(spec: &RunSpec) -> Result<(), Bad> {
 /// What makes sense with a store only, and what makes none with it. How many pairs it has shows when it is opened.
 fn check_store(spec: &RunSpec) -> Result<(), Bad> {
     let data = &spec.data;
-    let none =
-        "nothing, because data.store is not set: a world has test prompts in the place of held-out pairs";
     if data.store.is_none() {
+        let none = "nothing, because data.store is not set: data.n_validation holds pairs of a world out";
         demand("data.validation", data.validation.is_none(), none, "a path")?;
-        demand(
-            "data.n_validation",
-            data.n_validation == 0,
-            none,
-            data.n_validation,
-        )?;
         let one = "false, because data.store is not set: a world's pictures have one caption each";
         return demand("data.one_caption", !data.one_caption, one, data.one_caption);
     }
@@ -453,6 +452,19 @@ fn check_train(spec: &RunSpec) -> Result<(), Bad> {
     at_least("train.accumulate", 1, train.accumulate)?;
     share("train.ema_decay", train.ema_decay)?;
     at_least("train.keep_checkpoints", 2, train.keep_checkpoints)?;
+    let validated = spec.data.n_validation > 0 || spec.data.validation.is_some();
+    demand(
+        "train.patience",
+        train.patience == 0 || (validated && train.checkpoint_every > 0),
+        "0, because nothing is validated: set data.n_validation and train.checkpoint_every",
+        train.patience,
+    )?;
+    demand(
+        "eval.checkpoint",
+        spec.eval.checkpoint == ScoredCheckpoint::Last || validated,
+        "last, because nothing is validated: set data.n_validation",
+        "best",
+    )?;
     match &train.schedule {
         ScheduleSpec::Sgdr(s) => {
             at_least("train.schedule.t_mult", 1, s.t_mult)?;

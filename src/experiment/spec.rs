@@ -82,7 +82,8 @@ pub struct DataSpec {
     /// Another store to validate on, at every checkpoint and in the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation: Option<PathBuf>,
-    /// Without `validation`: so many pictures of `store`, evenly spread over it, are held out for it.
+    /// Pairs held out for validation at every checkpoint. Of a world: so many further pairs of P_XY, none of which is trained on. Of a store
+    /// without `validation`: so many of its images, evenly spread over it.
     #[serde(skip_serializing_if = "is_none")]
     pub n_validation: usize,
     /// Show each picture once a pass, with one of its captions; else each of its captions makes an example. Several captions of one picture in a batch
@@ -462,6 +463,10 @@ pub struct TrainSpec {
     /// Checkpoints that are kept while training, beside the best one where there is a validation.
     #[serde(skip_serializing_if = "is_two")]
     pub keep_checkpoints: usize,
+    /// Early stopping: training ends when the validation loss has not reached a new minimum in so many validations, one every `checkpoint_every` steps.
+    /// 0 trains to `steps` in any case.
+    #[serde(skip_serializing_if = "is_none")]
+    pub patience: usize,
 }
 
 // Keys that are younger than results that name a configuration by its hash are written only where they say something.
@@ -476,6 +481,10 @@ fn is_two(value: &usize) -> bool {
 
 fn is_zero(value: &f64) -> bool {
     *value == 0.0
+}
+
+fn is_last(value: &ScoredCheckpoint) -> bool {
+    *value == ScoredCheckpoint::Last
 }
 
 fn is_none(value: &usize) -> bool {
@@ -502,6 +511,7 @@ impl Default for TrainSpec {
             accumulate: 1,
             ema_decay: 0.0,
             keep_checkpoints: 2,
+            patience: 0,
         }
     }
 }
@@ -586,6 +596,9 @@ pub struct EvalSpec {
     pub n_pictures: usize,
     /// How many of those pictures, of each split, are kept for the report.
     pub n_shown: usize,
+    /// Which of the run's parameters are scored: `last`, or `best`, those at the minimum of the validation loss.
+    #[serde(skip_serializing_if = "is_last")]
+    pub checkpoint: ScoredCheckpoint,
     /// What the decoder gets of a prediction: `as_predicted`, or scaled to the size of the training pairs' z_x by `true_norm` or `true_spread`.
     pub decoder_input: DecoderInput,
     /// Steps of the decoder.
@@ -602,9 +615,21 @@ impl Default for EvalSpec {
             seed: 0,
             n_pictures: 0,
             n_shown: 8,
+            checkpoint: ScoredCheckpoint::Last,
             decoder_input: DecoderInput::AsPredicted,
             decoder_steps: 4,
             decoder_guidance: 2.0,
         }
     }
+}
+
+/// Which parameters of a finished training are scored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScoredCheckpoint {
+    /// Those after the last step.
+    #[default]
+    Last,
+    /// Those at the minimum of the validation loss.
+    Best,
 }

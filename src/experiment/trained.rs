@@ -1,7 +1,8 @@
 //! Trained priors that runs have in common.
 //!
 //! Runs that differ in their evaluation only (steps of the decoder), or in how a diffusion prior is sampled (its steps, guidance, eta), train the same
-//! prior. The first of them trains and leaves it here, the others take it: as hard links where the file system has them.
+//! prior. The first of them trains and leaves it here, the others take it: as hard links where the file system has them. A run that differs from a
+//! shorter one in nothing but `train.steps` continues from the last checkpoint of that one, so a learning curve over `train.steps` costs its longest run.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::execute::Failure;
 use super::run_dir::RunDir;
 use crate::files::{self, FileError};
+use crate::train::checkpoint::{self, last_complete};
+
+/// What decides a trained prior.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TrainingKey {
+    /// Hash of everything but the number of steps.
+    pub(super) prefix: String,
+    /// Optimiser steps.
+    pub(super) steps: usize,
+    /// Steps between checkpoints.
+    pub(super) checkpoint_every: usize,
+}
+
+impl TrainingKey {
+    fn name(&self, steps: usize) -> String {
+        format!("{}-{steps}", self.prefix)
+    }
+}
 
 /// A folder of trained priors, each under the key of what decides it.
 #[derive(Debug)]
@@ -32,19 +51,20 @@ impl TrainedPriors {
     }
 
     /// Puts the prior of `key`, and the record of its training, into `dir`: the one that is kept, else the one that `train` makes there. Others of
-    /// this process that want the same one wait; other processes train it twice.
+    /// this process that want the same one, or a longer or shorter one, wait; other processes train it twice.
     pub(super) fn get(
         &self,
-        key: &str,
+        key: &TrainingKey,
         dir: &RunDir,
         train: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<(), Failure> {
+        let name = key.name(key.steps);
         let turn = {
             let mut at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
-            at_work.entry(key.to_owned()).or_default().clone()
+            at_work.entry(key.prefix.clone()).or_default().clone()
         };
         let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = RunDir::new(self.folder.join(key));
+        let kept = RunDir::new(self.folder.join(&name));
         if is_whole(&kept.prior_dir()) {
             tracing::info!(
                 "takes the prior that another run trained: {}",
@@ -52,8 +72,16 @@ impl TrainedPriors {
             );
             return Ok(copy(&kept, dir)?);
         }
+        if last_complete(&dir.checkpoint_dir()).is_none()
+            && let Some(shorter) = self.longest_shorter(key)
+        {
+            tracing::info!("continues from the run that {} keeps", shorter.path().display());
+            copy_metrics(&shorter, dir)?;
+            copy_checkpoints(&shorter, dir)?;
+        }
         train()?;
-        let new = RunDir::new(self.folder.join(format!("{key}.tmp-{}", std::process::id())));
+        let new = RunDir::new(self.folder.join(format!("{name}.tmp-{}", std::process::id())));
+        copy_checkpoints(dir, &new)?;
         copy(dir, &new)?;
         // Where another process was first there is nothing to do.
         let _ = std::fs::rename(new.path(), kept.path());
@@ -62,12 +90,43 @@ impl TrainedPriors {
     }
 }
 
-/// The trained prior of one directory into another.
-fn copy(from: &RunDir, to: &RunDir) -> Result<(), FileError> {
+impl TrainedPriors {
+    /// The longest kept run that `key`'s run begins with: it ends at one of that run's checkpoints.
+    fn longest_shorter(&self, key: &TrainingKey) -> Option<RunDir> {
+        let folders = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let steps = folders.filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let steps: usize = name.strip_prefix(&key.prefix)?.strip_prefix('-')?.parse().ok()?;
+            let ends_at_checkpoint = key.checkpoint_every > 0 && steps.is_multiple_of(key.checkpoint_every);
+            (steps < key.steps && ends_at_checkpoint).then_some(steps)
+        });
+        let dir = |steps| RunDir::new(self.folder.join(key.name(steps)));
+        let whole = steps.filter(|&steps| is_whole(&dir(steps).prior_dir()));
+        whole.max().map(dir)
+    }
+}
+
+/// The checkpoints of one directory that another can continue from.
+fn copy_checkpoints(from: &RunDir, to: &RunDir) -> Result<(), FileError> {
+    let (from, to) = (from.checkpoint_dir(), to.checkpoint_dir());
+    for file in checkpoint::needed_to_continue(&from) {
+        files::create_dir(&to)?;
+        link(&file, &to)?;
+    }
+    Ok(())
+}
+
+fn copy_metrics(from: &RunDir, to: &RunDir) -> Result<(), FileError> {
     files::create_dir(to.path())?;
     if from.metrics_path().is_file() {
         files::write_atomic(to.metrics_path(), &files::read(from.metrics_path())?)?;
     }
+    Ok(())
+}
+
+/// The trained prior of one directory into another.
+fn copy(from: &RunDir, to: &RunDir) -> Result<(), FileError> {
+    copy_metrics(from, to)?;
     // The prior itself last, and its `config.json` last of all: with it the copy is whole.
     if from.best_prior_dir().is_dir() {
         copy_folder(&from.best_prior_dir(), &to.best_prior_dir())?;
@@ -79,12 +138,15 @@ fn copy_folder(from: &Path, to: &Path) -> Result<(), FileError> {
     files::create_dir(to)?;
     let mut parts = files::list(from)?;
     parts.sort_by_key(|file| file.ends_with("config.json"));
-    for file in parts {
-        let there = to.join(file.file_name().unwrap_or_default());
-        let _ = std::fs::remove_file(&there);
-        if std::fs::hard_link(&file, &there).is_err() {
-            files::write_atomic(there, &files::read(&file)?)?;
-        }
+    parts.iter().try_for_each(|file| link(file, to))
+}
+
+/// `file` in the folder `to` as well: a hard link where the file system has them.
+fn link(file: &Path, to: &Path) -> Result<(), FileError> {
+    let there = to.join(file.file_name().unwrap_or_default());
+    let _ = std::fs::remove_file(&there);
+    if std::fs::hard_link(file, &there).is_err() {
+        files::write_atomic(there, &files::read(file)?)?;
     }
     Ok(())
 }
@@ -92,6 +154,50 @@ fn copy_folder(from: &Path, to: &Path) -> Result<(), FileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn key(prefix: &str, steps: usize) -> TrainingKey {
+        TrainingKey {
+            prefix: prefix.into(),
+            steps,
+            checkpoint_every: 10,
+        }
+    }
+
+    #[test]
+    fn a_longer_run_continues_from_the_longest_shorter_one() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let shared = TrainedPriors::new(dir.path().join("shared"));
+        let run = |name: &str| RunDir::new(dir.path().join(name));
+        // Trains as if: leaves a checkpoint an epoch, says from which one it went on.
+        let train = |name: &str, prefix: &str, steps: usize| {
+            let dir = run(name);
+            let mut from = None;
+            let trained = shared.get(&key(prefix, steps), &dir, || {
+                let done = last_complete(&dir.checkpoint_dir());
+                from = Some(done.map(|epoch| files::read_text(dir.metrics_path()).map(|text| (epoch, text))));
+                files::create_dir(dir.checkpoint_dir())?;
+                for part in checkpoint::PARTS {
+                    let file = dir
+                        .checkpoint_dir()
+                        .join(format!("{part}-{}.bpk", steps.div_ceil(10)));
+                    files::write_atomic(file, name.as_bytes())?;
+                }
+                files::write_atomic(dir.metrics_path(), name.as_bytes())?;
+                files::create_dir(dir.prior_dir())?;
+                Ok(files::write_atomic(dir.prior_dir().join("config.json"), b"{}")?)
+            });
+            trained.expect("trained");
+            from.map(|from| from.map(|from| from.expect("metrics are there")))
+        };
+        assert_eq!(train("short", "a", 20), Some(None));
+        assert_eq!(train("shorter", "a", 10), Some(None), "nothing shorter is kept");
+        assert_eq!(train("long", "a", 40), Some(Some((2, "short".into()))));
+        // Another configuration; a run that ends between two checkpoints.
+        assert_eq!(train("other", "ab", 40), Some(None));
+        assert_eq!(train("uneven", "b", 15), Some(None));
+        assert_eq!(train("longer", "b", 40), Some(None));
+        assert_eq!(train("again", "a", 40), None, "it is kept");
+    }
 
     #[test]
     fn a_prior_is_trained_once() {
@@ -108,13 +214,13 @@ mod tests {
         };
         let shared = TrainedPriors::new(dir.path().join("shared"));
         shared
-            .get("a", &run("one"), || train("one", "first"))
+            .get(&key("a", 10), &run("one"), || train("one", "first"))
             .expect("trained");
         shared
-            .get("a", &run("two"), || Err("trained twice".into()))
+            .get(&key("a", 10), &run("two"), || Err("trained twice".into()))
             .expect("taken");
         shared
-            .get("b", &run("three"), || train("three", "other"))
+            .get(&key("b", 10), &run("three"), || train("three", "other"))
             .expect("trained");
         let says =
             |name: &str| files::read_text(run(name).prior_dir().join("model.safetensors")).expect("there");
@@ -134,14 +240,14 @@ mod tests {
 
         // One that failed leaves nothing; half a prior is not taken.
         shared
-            .get("c", &run("four"), || Err("diverged".into()))
+            .get(&key("c", 10), &run("four"), || Err("diverged".into()))
             .expect_err("it failed");
         shared
-            .get("c", &run("four"), || train("four", "late"))
+            .get(&key("c", 10), &run("four"), || train("four", "late"))
             .expect("trained");
-        std::fs::remove_file(dir.path().join("shared/c/prior/config.json")).expect("there");
+        std::fs::remove_file(dir.path().join("shared/c-10/prior/config.json")).expect("there");
         shared
-            .get("c", &run("five"), || train("five", "again"))
+            .get(&key("c", 10), &run("five"), || train("five", "again"))
             .expect("trained");
         assert_eq!(says("five"), "again");
     }

@@ -294,6 +294,7 @@ impl Training<'_> {
             n_steps: train.steps,
             checkpoint_every: every,
             keep: train.keep_checkpoints,
+            patience: train.patience,
         };
         Ok(Session {
             dir: self.dir.path(),

@@ -65,6 +65,20 @@ pub fn last_complete(dir: &Path) -> Option<usize> {
     complete(dir).into_iter().max()
 }
 
+/// The files in `dir` that a run needs to continue from the latest epoch: its records, and those of the best epoch.
+pub fn needed_to_continue(dir: &Path) -> Vec<PathBuf> {
+    let best = Best::read(dir);
+    let epochs = last_complete(dir).into_iter().chain(best.map(|best| best.epoch));
+    let records = epochs.flat_map(|epoch| PARTS.map(|part| dir.join(format!("{part}-{epoch}.bpk"))));
+    let mut files: Vec<PathBuf> = records
+        .chain(best.map(|_| dir.join(BEST)))
+        .filter(|file| file.is_file())
+        .collect();
+    files.sort();
+    files.dedup();
+    files
+}
+
 /// The epochs whose three records are all in `dir`.
 fn complete(dir: &Path) -> Vec<usize> {
     let names: Vec<String> = std::fs::read_dir(dir)
@@ -137,6 +151,11 @@ impl Scores {
         if loss.is_finite() && best.is_none_or(|best| loss < best.loss) {
             *best = Some(Best { epoch, step, loss });
         }
+    }
+
+    /// Whether the loss after `epoch` is the `patience`-th in a row without a new minimum; never for 0.
+    pub fn stalled(&self, epoch: usize, patience: usize) -> bool {
+        patience > 0 && self.best().is_some_and(|best| epoch >= best.epoch + patience)
     }
 
     fn best(&self) -> Option<Best> {

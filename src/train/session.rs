@@ -19,13 +19,14 @@ use burn::prelude::*;
 use burn::tensor::distributed::{DistributedConfig, ReduceOperation};
 use burn::tensor::{ExecutionError, TensorReadError};
 use burn::train::logger::{EvaluationProgressLogger, InMemoryMetricLogger, TrainingProgressLogger};
+use burn::train::metric::store::EventStoreClient;
 use burn::train::metric::{Adaptor, Metric, MetricDefinition, MetricMetadata, MetricName, SerializedEntry};
 use burn::train::renderer::{
     EvaluationName, MetricState, MetricsRenderer, MetricsRendererEvaluation, MetricsRendererTraining,
 };
 use burn::train::{
-    ExecutionStrategy, InferenceStep, Interrupter, ItemLazy, Learner, LearnerModel, MultiDeviceOptim,
-    SupervisedTraining, TrainStep, TrainingStrategy,
+    EarlyStoppingStrategy, ExecutionStrategy, InferenceStep, Interrupter, ItemLazy, Learner, LearnerModel,
+    MultiDeviceOptim, SupervisedTraining, TrainStep, TrainingStrategy,
 };
 
 use super::checkpoint::{AtomicCheckpointer, Keep, Scores, last_complete};
@@ -114,6 +115,8 @@ pub struct SessionOptions {
     pub checkpoint_every: usize,
     /// Checkpoints that are kept: so many of the last, beside the best one where there is a validation. Two or more: the last may be cut short.
     pub keep: usize,
+    /// Early stopping: validations in a row without a new minimum of the loss after which the run ends; 0 is never.
+    pub patience: usize,
 }
 
 impl SessionOptions {
@@ -123,6 +126,7 @@ impl SessionOptions {
             n_steps,
             checkpoint_every,
             keep: 2,
+            patience: 0,
         }
     }
 }
@@ -293,6 +297,16 @@ where
         validation,
         device: device.clone().inner(),
     };
+    // A run that had stopped before it was killed has nothing left to do.
+    let n_epochs = if scores.stalled(done, options.patience) {
+        done
+    } else {
+        n_epochs
+    };
+    let patience = Patience {
+        scores: scores.clone(),
+        n: options.patience,
+    };
     let keep = Keep::new(&checkpoints, options.keep, scores);
     let part = |name| AtomicCheckpointer::new(&checkpoints, name);
     let mut training = SupervisedTraining::new(dir, Arc::new(steps), Arc::new(held_out))
@@ -305,6 +319,7 @@ where
         .renderer(Box::new(Silent))
         .metric_train(journal)
         .metric_valid(means)
+        .early_stopping(patience)
         .num_epochs(n_epochs);
     if done > 0 {
         training = training.checkpoint(done);
@@ -622,6 +637,19 @@ impl Metric for Means {
     }
 
     fn clear(&mut self) {}
+}
+
+/// Ends a run whose validation loss has stopped falling. burn-train asks after it has saved the checkpoint of the epoch.
+#[derive(Clone)]
+struct Patience {
+    scores: Scores,
+    n: usize,
+}
+
+impl EarlyStoppingStrategy for Patience {
+    fn should_stop(&mut self, epoch: usize, _: &EventStoreClient) -> bool {
+        self.scores.stalled(epoch, self.n)
+    }
 }
 
 /// burn-train's own display, off: progress is the caller's, through the sink.

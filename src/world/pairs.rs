@@ -16,6 +16,10 @@ use super::statement::Statement;
 use super::tables::World;
 use crate::noise::Noise;
 
+/// Random stream of the pairs that are trained on.
+const TRAINING_PAIRS: u64 = 0x70_78_79;
+/// And of those that are held out.
+const HELD_OUT_PAIRS: u64 = 0x76_78_79;
 /// How many pictures have two main sprites.
 const TWO: f64 = 0.75;
 /// How many pictures have a bystander.
@@ -90,10 +94,24 @@ impl Default for PairOptions {
 impl World {
     /// The first `n` pairs of P_XY number `seed`: fewer pairs are a prefix of more.
     pub fn pairs(self, n: usize, seed: u64, options: &PairOptions) -> Vec<Pair> {
-        let mut noise = Noise::stream(seed, 0x70_78_79);
-        let rng = noise.rng();
-        let mix = &options.captions;
-        let unsaid = |sprite: &Sprite| {
+        self.pairs_from(TRAINING_PAIRS, seed, options).take(n).collect()
+    }
+
+    /// `n` pairs of P_XY number `seed` that are none of `trained`: for validation. Their random stream is their own, so they do not depend on how
+    /// many pairs are trained on (unless one of them shows what a trained one shows; the next one then takes its place).
+    pub fn held_out_pairs(self, n: usize, seed: u64, options: &PairOptions, trained: &[Pair]) -> Vec<Pair> {
+        let pairs = self.pairs_from(HELD_OUT_PAIRS, seed, options);
+        pairs
+            .filter(|pair| trained.iter().all(|other| other.scene != pair.scene))
+            .take(n)
+            .collect()
+    }
+
+    fn pairs_from(self, stream: u64, seed: u64, options: &PairOptions) -> impl Iterator<Item = Pair> {
+        let mut noise = Noise::stream(seed, stream);
+        let options = *options;
+        let mix = options.captions;
+        let unsaid = move |sprite: &Sprite| {
             let usual_colour =
                 options.bias && usual_colour(sprite.noun).is_some_and(|c| sprite.colour == Some(c));
             let usual_texture =
@@ -111,17 +129,16 @@ impl World {
                 },
             ]
         };
-        (0..n)
-            .map(|_| {
-                let scene = plan(self, options, rng).scene(rng);
-                let (caption, statement) = caption_unsaid(&scene, mix, rng, unsaid);
-                Pair {
-                    scene,
-                    caption,
-                    statement,
-                }
-            })
-            .collect()
+        std::iter::repeat_with(move || {
+            let rng = noise.rng();
+            let scene = plan(self, &options, rng).scene(rng);
+            let (caption, statement) = caption_unsaid(&scene, &mix, rng, unsaid);
+            Pair {
+                scene,
+                caption,
+                statement,
+            }
+        })
     }
 
     /// The first `n` pairs of a sample `seed` of W, with [`CaptionMix::W`].

@@ -1,6 +1,6 @@
 //! Claims of order: which of two systems stands above the other, said only where an interval says so.
 
-use super::{MetricKey, Report};
+use super::{MetricKey, Report, System};
 use crate::eval::Interval;
 
 /// What the interval of a paired difference says about two systems.
@@ -12,6 +12,8 @@ pub enum Order {
     Below,
     /// The interval holds zero.
     NotToldApart,
+    /// Training of one of them had not converged: a difference is a statement about the length of training.
+    NotClaimed,
 }
 
 /// The reference and another system on the same prompts.
@@ -36,7 +38,7 @@ pub struct Claims {
 
 impl Order {
     /// In the order of a report.
-    pub const ALL: [Self; 3] = [Self::Above, Self::Below, Self::NotToldApart];
+    pub const ALL: [Self; 4] = [Self::Above, Self::Below, Self::NotToldApart, Self::NotClaimed];
 
     fn of(difference: &Interval) -> Self {
         match difference {
@@ -52,6 +54,7 @@ impl Order {
             Self::Above => "above",
             Self::Below => "below",
             Self::NotToldApart => "not told apart from",
+            Self::NotClaimed => "not claimed (training had not converged) against",
         }
     }
 }
@@ -87,6 +90,7 @@ impl Report {
             .systems
             .iter()
             .filter(|s| s.compared_with.as_ref() == Some(reference));
+        let of_reference = self.systems.iter().find(|s| s.label == *reference);
         let claims = compared.filter_map(|system| {
             let cell = system.cells.get(key).filter(|c| c.n_prompts > 1)?;
             let Interval { value, low, high } = cell.difference?;
@@ -97,7 +101,10 @@ impl Report {
             };
             Some(Claim {
                 other: system.label.clone(),
-                order: Order::of(&difference),
+                order: match of_reference.is_some_and(System::may_be_compared) && system.may_be_compared() {
+                    true => Order::of(&difference),
+                    false => Order::NotClaimed,
+                },
                 difference,
             })
         });

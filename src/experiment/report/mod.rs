@@ -18,7 +18,7 @@ mod text;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use toml::Table;
+use toml::{Table, Value};
 
 pub use self::about::About;
 pub use self::claims::{Claim, Claims, Order};
@@ -29,9 +29,12 @@ pub use self::spec::{CurveSpec, PreferenceSpec, ReportSpec};
 use self::curve::Curves;
 use self::gallery::Gallery;
 use self::sheet::Sheet;
+use super::convergence::Convergence;
 use super::error::RunDirError;
+use super::metrics::MetricsLog;
 use super::provenance::{Provenance, Session};
 use super::run_dir::RunDir;
+use super::spec::ScoredCheckpoint;
 use crate::eval::{Bootstrap, EvalError, EvalFile, Interval, Metric, Seeds};
 use crate::files::{self, FileError};
 
@@ -123,6 +126,8 @@ pub struct System {
     pub cells: BTreeMap<MetricKey, Cell>,
     /// The system that its differences are to.
     pub compared_with: Option<String>,
+    /// Whether its training had converged, by the least converged of its runs; `None` for a baseline, which needs no training.
+    pub convergence: Option<Convergence>,
     /// `(axis, label)` without the seed.
     axes: Vec<(String, String)>,
     /// Its complete configuration without the seed.
@@ -155,6 +160,8 @@ struct Finished {
     provenance: Provenance,
     /// Without the seed.
     config: Table,
+    /// `None` for a baseline.
+    convergence: Option<Convergence>,
     scores: Vec<Metric>,
 }
 
@@ -253,6 +260,7 @@ impl Report {
                 n_runs: group.runs.len(),
                 cells,
                 compared_with: against.map(|g| g.label.clone()),
+                convergence: group.runs.iter().filter_map(|run| run.convergence).max(),
                 axes: first.axes().cloned().collect(),
                 config: first.config.clone(),
                 first: first.dir.clone(),
@@ -425,6 +433,18 @@ impl<'a> Group<'a> {
     }
 }
 
+impl System {
+    /// Whether an order may be claimed that rests on this system.
+    pub fn may_be_compared(&self) -> bool {
+        matches!(self.convergence, None | Some(Convergence::Converged))
+    }
+
+    /// The column `converged` of tables.
+    pub(super) fn converged(&self) -> &'static str {
+        self.convergence.map_or("-", Convergence::words)
+    }
+}
+
 impl MetricKey {
     fn of(metric: &Metric) -> Self {
         Self {
@@ -459,10 +479,17 @@ impl Finished {
             );
         }
         let config = config_of(&files::read_text(dir.config_path())?, &dir)?;
+        let convergence = if is_baseline(&config) {
+            None
+        } else {
+            let rows = MetricsLog::read(dir.metrics_path())?;
+            Some(Convergence::of(&rows, scored_checkpoint(&config)))
+        };
         Ok(Self {
             dir,
             provenance,
             config,
+            convergence,
             scores,
         })
     }
@@ -506,6 +533,21 @@ fn config_of(config: &str, dir: &RunDir) -> Result<Table, ReportError> {
         })?;
     table.remove("seed");
     Ok(table)
+}
+
+/// Whether a configuration is that of a system without a network.
+fn is_baseline(config: &Table) -> bool {
+    value_at(config, "objective", "kind").and_then(Value::as_str) == Some("baseline")
+}
+
+/// `eval.checkpoint` of a configuration, which leaves it out where it is the default.
+fn scored_checkpoint(config: &Table) -> ScoredCheckpoint {
+    let value = value_at(config, "eval", "checkpoint").cloned();
+    value.and_then(|v| v.try_into().ok()).unwrap_or_default()
+}
+
+fn value_at<'a>(config: &'a Table, table: &str, key: &str) -> Option<&'a Value> {
+    config.get(table)?.as_table()?.get(key)
 }
 
 /// Whether `other` differs from `own` in one axis only and is called `reference` there.

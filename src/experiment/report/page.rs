@@ -8,6 +8,7 @@ use super::gallery::{Gallery, Shown};
 use super::preference::{self, Preference};
 use super::text::{interval_text, share_text};
 use super::{About, Cell, MetricKey, Report, ReportError, ReportSpec, plot};
+use crate::experiment::convergence;
 
 /// Of every page.
 const STYLE: &str = include_str!("style.css");
@@ -54,7 +55,8 @@ impl Report {
             p.links { @for file in files { a href=(file) { (file) } } }
             @if !self.missing.is_empty() { p { strong { (self.missing_text()) } } }
             h2 { "Scores" }
-            p.soft { "Mean and 95 % bootstrap interval over seeds and prompts." }
+            p.soft { "Mean and 95 % bootstrap interval over seeds and prompts. " (convergence::RULE) }
+            @if let Some(text) = self.unconverged_text() { p { strong { (text) } } }
             (self.scores(&keys))
             (self.plots(spec)?)
             (pictures(gallery))
@@ -79,7 +81,7 @@ impl Report {
 
     fn scores(&self, keys: &[MetricKey]) -> Markup {
         let head = html! {
-            th { "system" } th { "runs" }
+            th { "system" } th { "runs" } th { "converged" }
             @for key in keys { (heading(key)) }
         };
         html! {
@@ -88,7 +90,7 @@ impl Report {
                 tbody {
                     @for system in &self.systems {
                         tr {
-                            th scope="row" { (breakable(&system.label)) } td { (system.n_runs) }
+                            th scope="row" { (breakable(&system.label)) } td { (system.n_runs) } td { (system.converged()) }
                             @for key in keys { (score(system.cells.get(key))) }
                         }
                     }
@@ -149,8 +151,8 @@ impl Report {
             html! {
                 @match claims.iter().find(|c| c.other == other) {
                     None => td { "-" },
-                    Some(claim) => td.open[claim.order == Order::NotToldApart] {
-                        @if claim.order == Order::NotToldApart { "not told apart" } @else { (claim.order.words()) }
+                    Some(claim) => td.open[!matches!(claim.order, Order::Above | Order::Below)] {
+                        (short_words(claim.order))
                         small { (interval_text(&claim.difference, true, true)) }
                     },
                 }
@@ -198,6 +200,16 @@ impl Report {
                 }
             }
         }
+    }
+}
+
+/// An order in a cell of a table.
+fn short_words(order: Order) -> &'static str {
+    match order {
+        Order::Above => "above",
+        Order::Below => "below",
+        Order::NotToldApart => "not told apart",
+        Order::NotClaimed => "not claimed",
     }
 }
 

@@ -4,6 +4,7 @@ use super::claims::{self, Claims, Order};
 use super::preference::{self, Meeting, Preference};
 use super::{Cell, MetricKey, Report, ReportError, ReportSpec, System, curve_file};
 use crate::eval::{Interval, WinRate};
+use crate::experiment::convergence;
 
 impl Report {
     /// The table for a terminal, a column a system: mean and half the width of its interval.
@@ -19,7 +20,12 @@ impl Report {
         let head = std::iter::once("metric".to_owned()).chain(self.systems.iter().map(|s| s.label.clone()));
         let runs =
             std::iter::once("runs".to_owned()).chain(self.systems.iter().map(|s| s.n_runs.to_string()));
-        let mut rows: Vec<Vec<String>> = vec![head.collect(), runs.collect()];
+        let converged = std::iter::once("converged").chain(self.systems.iter().map(System::converged));
+        let mut rows: Vec<Vec<String>> = vec![
+            head.collect(),
+            runs.collect(),
+            converged.map(str::to_owned).collect(),
+        ];
         for key in self.select(&spec.columns) {
             let cells = self
                 .systems
@@ -38,6 +44,10 @@ impl Report {
         text.push_str("[index.html](index.html) is the same as a page, with pictures.\n\n");
         let value = |cell: &Cell| interval_text(&cell.interval, cell.has_interval, false);
         text.push_str(&self.markdown_table(&keys, value, |_| true));
+        text.push_str(&format!("\n{}\n", convergence::RULE));
+        if let Some(unconverged) = self.unconverged_text() {
+            text.push_str(&format!("\n**{unconverged}**\n"));
+        }
         text.push_str(pictures);
         if self.systems.iter().any(|s| s.compared_with.is_some()) {
             text.push_str(&format!(
@@ -84,6 +94,20 @@ impl Report {
         )
     }
 
+    /// That training of some systems had not converged, where it had not.
+    pub(super) fn unconverged_text(&self) -> Option<String> {
+        let systems = self.systems.iter().filter(|s| !s.may_be_compared());
+        let listed: Vec<String> = systems
+            .map(|s| format!("{} ({})", s.label, s.converged()))
+            .collect();
+        (!listed.is_empty()).then(|| {
+            format!(
+                "Not known to have converged, so no order is claimed for them: {}.",
+                listed.join("; ")
+            )
+        })
+    }
+
     fn markdown_claims(&self, keys: &[MetricKey]) -> String {
         let claims = self.claims(keys);
         if claims.is_empty() {
@@ -117,7 +141,7 @@ impl Report {
             .map(|k| format!(" {} |", k.title()))
             .collect::<String>();
         let mut text = format!(
-            "| system | runs |{titles}\n|---|---|{}\n",
+            "| system | runs | converged |{titles}\n|---|---|---|{}\n",
             "---|".repeat(keys.len())
         );
         for system in self.systems.iter().filter(|s| keep(s)) {
@@ -125,7 +149,12 @@ impl Report {
                 .iter()
                 .map(|k| system.cells.get(k).map_or_else(|| "-".into(), &show));
             let cells = cells.map(|c| format!(" {c} |")).collect::<String>();
-            text.push_str(&format!("| {} | {} |{cells}\n", system.label, system.n_runs));
+            text.push_str(&format!(
+                "| {} | {} | {} |{cells}\n",
+                system.label,
+                system.n_runs,
+                system.converged()
+            ));
         }
         text
     }
@@ -167,6 +196,7 @@ impl Report {
             "difference_high",
             "runs",
             "prompts",
+            "converged",
         ];
         let mut rows = vec![header.map(str::to_owned).to_vec()];
         for system in &self.systems {
@@ -193,6 +223,7 @@ impl Report {
                     number(d.high, has),
                     cell.n_runs.to_string(),
                     cell.n_prompts.to_string(),
+                    system.converged().to_owned(),
                 ]);
             }
         }

@@ -106,7 +106,7 @@ fn as_values(report: &Report) -> Value {
             json!({
                 "system": system.label, "metric": key.name, "split": key.split, "value": cell.interval.value,
                 "low": cell.has_interval.then_some(low), "high": cell.has_interval.then_some(high),
-                "runs": cell.n_runs, "prompts": cell.n_prompts,
+                "runs": cell.n_runs, "prompts": cell.n_prompts, "converged": system.converged(),
             })
         })
     });

@@ -190,7 +190,7 @@ fn reports_of_finished_runs() {
     bench.sweep(&Pretend::default(), 2);
     let (code, table, _) = eclipse(folder, ["report", "toy/sweep.toml"]);
     assert_eq!(code, 0);
-    assert_eq!(table.lines().count(), 2 + 3, "{table}");
+    assert_eq!(table.lines().count(), 3 + 3, "{table}");
     assert!(folder.join("toy/results/scores.svg").is_file());
     let (code, json, _) = eclipse(folder, ["report", "runs/toy", "--json", "--out", "elsewhere"]);
     assert_eq!(code, 0);

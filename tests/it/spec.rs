@@ -344,7 +344,13 @@ fn mistakes_are_answered_with_file_key_expected_and_found() {
         ("no step", "[train]\naccumulate = 0"),
         ("an average that stands still", "[train]\nema_decay = 1.0"),
         ("one checkpoint", "[train]\nkeep_checkpoints = 1"),
-        ("held out of a world", "[data]\nn_validation = 10"),
+        ("another store for a world", "[data]\nvalidation = 'a'"),
+        ("patience with nothing", "[train]\npatience = 3"),
+        (
+            "patience without checkpoints",
+            "[data]\nn_validation = 10\n[train]\npatience = 3\ncheckpoint_every = 0",
+        ),
+        ("the best of nothing", "[eval]\ncheckpoint = 'best'"),
         (
             "validated twice",
             "[data]\nstore = 'a'\nvalidation = 'b'\nn_validation = 10",

@@ -10,7 +10,7 @@ use std::time::Duration;
 use eclipse_t2i::eval::pictures::{PictureIndex, ShownPicture};
 use eclipse_t2i::eval::{EvalFile, Metric};
 use eclipse_t2i::experiment::execute::{SweepOptions, run_path, sweep};
-use eclipse_t2i::experiment::report::{About, Report, ReportSpec};
+use eclipse_t2i::experiment::report::{About, Order, Report, ReportSpec};
 use eclipse_t2i::experiment::spec::ObjectiveSpec;
 use eclipse_t2i::experiment::{
     Execute, Failure, MetricRow, MetricsLog, Outcome, Planned, Run, RunDir, SweepSpec,
@@ -62,6 +62,8 @@ pub struct Pretend {
     pub pause: Duration,
     /// Label of the objective that fails at step 6, if any.
     fails: Mutex<Option<&'static str>>,
+    /// Label of the objective whose held-out loss still falls at the last step, if any.
+    improves: Option<&'static str>,
     begun: AtomicUsize,
 }
 
@@ -87,6 +89,11 @@ impl Execute for Pretend {
             }
             weight = (weight * 1.5 + step as f64).sin();
             log.log(step, 0, "train", &[("loss", weight)])?;
+            let held_out = match self.improves == Some(run.objective().kind()) {
+                true => 1.0 / step as f64,
+                false => 1.0 + 0.5f64.powi(3 * step as i32),
+            };
+            log.log(step, 0, "valid", &[("loss", held_out)])?;
             std::thread::sleep(self.pause);
             if step % run.train().checkpoint_every == 0 {
                 files::write_atomic(&checkpoint, serde_json::to_string(&(step, weight))?.as_bytes())?;
@@ -453,6 +460,46 @@ fn a_report_comes_from_run_directories_only() {
             "{line}"
         );
     }
+}
+
+#[test]
+fn no_order_is_claimed_where_training_had_not_converged() {
+    let bench = Bench::new();
+    let executor = Pretend {
+        improves: Some("projection"),
+        ..Pretend::default()
+    };
+    bench.sweep(&executor, 2);
+    let (report, out) = bench.report();
+    let orders: Vec<_> = report
+        .claims(&report.select(&["forced_choice/all@unseen".into()]))
+        .into_iter()
+        .flat_map(|claims| claims.metrics)
+        .flat_map(|(_, claims)| claims)
+        .map(|claim| (claim.other, claim.order))
+        .collect();
+    assert_eq!(
+        orders,
+        [
+            ("projection".to_owned(), Order::NotClaimed),
+            ("ridge".to_owned(), Order::Above)
+        ],
+        "eclipse has converged, and ridge needs no training"
+    );
+    let said = "no order is claimed for them: projection (no: still improving).";
+    for file in ["README.md", "index.html"] {
+        let text = files::read_text(out.join(file)).expect("written");
+        assert!(text.contains(said), "{file}: {text}");
+    }
+    let csv = files::read_text(out.join("scores.csv")).expect("written");
+    let last = |system: &str| {
+        let row = csv.lines().find(|line| line.starts_with(system)).expect("a row");
+        row.rsplit(',').next().expect("a column").to_owned()
+    };
+    assert_eq!(
+        ["eclipse", "projection", "ridge"].map(last),
+        ["yes", "no: still improving", "-"]
+    );
 }
 
 #[test]

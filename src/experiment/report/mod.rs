@@ -440,7 +440,7 @@ impl System {
     }
 
     /// The column `converged` of tables.
-    pub(super) fn converged(&self) -> &'static str {
+    pub fn converged(&self) -> &'static str {
         self.convergence.map_or("-", Convergence::words)
     }
 }

@@ -364,6 +364,33 @@ mod tests {
     }
 
     #[test]
+    fn held_out_pairs_are_none_of_the_trained_ones_and_follow_the_same_rules() {
+        let options = PairOptions::default();
+        for world in World::ALL {
+            let trained = world.pairs(3000, 5, &options);
+            let held_out = world.held_out_pairs(200, 5, &options, &trained);
+            assert_eq!(held_out.len(), 200);
+            let scenes: HashSet<Scene> = trained.iter().map(|p| p.scene).collect();
+            assert!(held_out.iter().all(|p| !scenes.contains(&p.scene)), "{world:?}");
+            assert!(
+                held_out.iter().all(|p| !held_out_of_training(&p.scene)),
+                "holes of P_XY"
+            );
+            // A scene that is trained on makes way for the next one.
+            let next = world.held_out_pairs(199, 5, &options, &held_out[..1]);
+            assert_eq!(next[..], held_out[1..]);
+        }
+    }
+
+    /// Whether a scene shows what P_XY leaves out.
+    fn held_out_of_training(scene: &Scene) -> bool {
+        scene.main().any(|sprite| {
+            let colour = sprite.colour.is_some_and(|c| held_out_colour(sprite.noun, c));
+            colour || sprite.texture.is_some_and(|t| held_out_texture(sprite.noun, t))
+        })
+    }
+
+    #[test]
     fn slices_have_what_they_say_and_no_more() {
         for world in World::ALL {
             slices_of_a_world_have_what_they_say(world);

@@ -13,6 +13,7 @@ use burn::train::TrainStep;
 use eclipse_t2i::data::examples::Examples;
 use eclipse_t2i::data::pairs::{Pairs, Texts};
 use eclipse_t2i::diffusion::{Scheduler, SchedulerConfig};
+use eclipse_t2i::experiment::MetricsLog;
 use eclipse_t2i::generate::prior::{AnyPrior, PriorSettings};
 use eclipse_t2i::models::prior::{DiffusionPrior, Prior, TextCondition};
 use eclipse_t2i::noise::Noise;
@@ -188,6 +189,74 @@ fn a_killed_run_has_its_queue_again() {
         "objective.devices=3",
         "objective.false_negatives=mask_meaning",
     ]);
+}
+
+/// Pairs of a random CLIP have nothing in common, so a prior learns its pairs by heart and the held-out loss turns early.
+#[test]
+fn patience_ends_a_run_after_its_best_checkpoint_and_that_one_is_scored() {
+    let desk = desk();
+    let run = |out: &str, more: &[&str]| {
+        let settings = [
+            "data.n_validation=24",
+            "train.patience=2",
+            "train.schedule.kind=constant",
+        ];
+        let settings = settings.iter().chain(more).flat_map(|setting| ["--set", setting]);
+        finish(train(desk.path(), out, &settings.collect::<Vec<_>>()));
+        desk.path().join(out)
+    };
+    let last = run("last", &[]);
+    let losses: Vec<(usize, f64)> = MetricsLog::read(last.join("metrics.jsonl"))
+        .expect("readable")
+        .into_iter()
+        .filter(|row| row.split == "valid" && row.name == "loss")
+        .map(|row| (row.step, row.value.expect("finite")))
+        .collect();
+    let best = losses
+        .iter()
+        .min_by(|a, b| a.1.total_cmp(&b.1))
+        .expect("validated")
+        .0;
+    let steps: Vec<usize> = losses.iter().map(|(step, _)| *step).collect();
+    assert!(best + 40 < 240, "{losses:?} should turn");
+    assert_eq!(steps, (1..=best / 20 + 2).map(|i| 20 * i).collect::<Vec<_>>());
+
+    let weights = |run: &Path, prior: &str| {
+        let path = run.join(prior).join("diffusion_pytorch_model.safetensors");
+        std::fs::read(path).expect("saved")
+    };
+    let scores = |run: &Path| std::fs::read(run.join("eval/embedding.json")).expect("scored");
+    let scored_at_best = run("best", &["eval.checkpoint=best"]);
+    assert_eq!(
+        weights(&last, "prior_best"),
+        weights(&scored_at_best, "prior_best")
+    );
+    assert_ne!(weights(&last, "prior_best"), weights(&last, "prior"));
+    assert_ne!(scores(&last), scores(&scored_at_best));
+    // A run of that many steps is what it scores.
+    let short = run("short", &[&format!("train.steps={best}")]);
+    assert_eq!(weights(&last, "prior_best"), weights(&short, "prior"));
+    assert_eq!(scores(&scored_at_best), scores(&short));
+
+    // One that was killed after its last checkpoint is not trained further.
+    let before = results(&last);
+    for path in ["DONE", "eval/embedding.json"] {
+        std::fs::remove_file(last.join(path)).expect("removed");
+    }
+    for path in ["prior", "prior_best"] {
+        std::fs::remove_dir_all(last.join(path)).expect("removed");
+    }
+    let config = last.join("config.toml");
+    let args = [
+        "train",
+        "--config",
+        config.to_str().expect("a path"),
+        "--out",
+        "last",
+        "--resume",
+    ];
+    finish(program::command(desk.path(), args.iter()));
+    assert!(before == results(&last));
 }
 
 #[test]

@@ -24,6 +24,10 @@ pub struct ReportArgs {
     /// Report the tiny runs of --smoke.
     #[arg(long)]
     smoke: bool,
+    /// Compare every system with this one, in the place of the specification's `[report] reference`: the label of a system or one part of it, as in
+    /// projection. Prints the differences, and writes the report beside the runs.
+    #[arg(long, value_name = "SYSTEM", conflicts_with = "index")]
+    reference: Option<String>,
     #[command(flatten)]
     destination: Destination,
 }
@@ -50,25 +54,56 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
     };
     let spec = match SweepSpec::read(experiment, &args.spec.settings(), args.smoke) {
         Err(SpecError::NoExperiment { .. }) if Path::new(experiment).is_dir() => {
-            return of_folder(Path::new(experiment), &args.destination);
+            return of_folder(Path::new(experiment), &args.reference, &args.destination);
         }
         spec => spec?,
     };
     let runs = args.destination.runs.join(spec.name());
     let dirs: Vec<PathBuf> = spec.expand()?.iter().map(|p| run_path(&runs, p)).collect();
-    show(&spec, &runs, &dirs, &args.destination)
+    show(&spec, &runs, &dirs, &args.reference, &args.destination)
 }
 
 /// Reports whatever runs are in `folder`.
-fn of_folder(folder: &Path, destination: &Destination) -> anyhow::Result<()> {
+fn of_folder(folder: &Path, reference: &Option<String>, destination: &Destination) -> anyhow::Result<()> {
     let dirs = Report::dirs_in(folder)?;
     let name = folder
         .file_name()
         .map_or_else(|| "runs".into(), |n| n.to_string_lossy().into_owned());
-    let (spec, about) = (ReportSpec::default(), About::default());
+    let (spec, about) = (compared_with(&ReportSpec::default(), reference), About::default());
     let report = Report::read(&name, folder, &dirs, &spec)?;
+    check(&report, reference)?;
     let out = destination.out.clone().unwrap_or_else(|| folder.join("results"));
-    write(&report, &spec, &about, &out, destination.json)
+    write(
+        &report,
+        &spec,
+        reference.is_some(),
+        &about,
+        &out,
+        destination.json,
+    )
+}
+
+/// `spec` with this reference, if one was given.
+fn compared_with(spec: &ReportSpec, reference: &Option<String>) -> ReportSpec {
+    let mut spec = spec.clone();
+    if let Some(reference) = reference {
+        spec.reference.clone_from(reference);
+    }
+    spec
+}
+
+/// Whether the reference that was asked for is there.
+fn check(report: &Report, reference: &Option<String>) -> anyhow::Result<()> {
+    match reference {
+        Some(reference) if report.systems.iter().all(|s| s.compared_with.is_none()) => {
+            let labels: Vec<&str> = report.systems.iter().map(|s| s.label.as_str()).collect();
+            anyhow::bail!(
+                "--reference {reference}: expected a system of this report or one part of its label, one of {}",
+                labels.join("; ")
+            )
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Reports the runs of a sweep.
@@ -76,26 +111,48 @@ pub fn show(
     spec: &SweepSpec,
     runs: &Path,
     dirs: &[PathBuf],
+    reference: &Option<String>,
     destination: &Destination,
 ) -> anyhow::Result<()> {
-    let report = Report::read(&spec.name(), runs, dirs, spec.report())?;
+    let of_report = compared_with(spec.report(), reference);
+    let report = Report::read(&spec.name(), runs, dirs, &of_report)?;
+    check(&report, reference)?;
     let out = match &destination.out {
         Some(out) => out.clone(),
-        None if spec.is_as_committed() => spec.folder().join("results"),
+        None if spec.is_as_committed() && reference.is_none() => spec.folder().join("results"),
         None => runs.join("results"),
     };
     let about = About::read(spec.folder(), &out)?;
-    write(&report, spec.report(), &about, &out, destination.json)
+    write(
+        &report,
+        &of_report,
+        reference.is_some(),
+        &about,
+        &out,
+        destination.json,
+    )
 }
 
-fn write(report: &Report, spec: &ReportSpec, about: &About, out: &Path, as_json: bool) -> anyhow::Result<()> {
+/// Writes the report and prints its table; where a reference was asked for, the claims too.
+fn write(
+    report: &Report,
+    spec: &ReportSpec,
+    with_claims: bool,
+    about: &About,
+    out: &Path,
+    as_json: bool,
+) -> anyhow::Result<()> {
     for path in report.write(out, spec, about)? {
         eprintln!("wrote {}", path.display());
     }
     if as_json {
         super::print_json(&as_values(report))
     } else {
-        super::print(&report.table(spec))
+        let claims = match with_claims {
+            true => report.claims_markdown(&report.select(&spec.columns)),
+            false => String::new(),
+        };
+        super::print(&format!("{}{claims}", report.table(spec)))
     }
 }
 

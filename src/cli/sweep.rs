@@ -72,7 +72,7 @@ pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
     });
     bar.finish_and_clear();
     let dirs: Vec<PathBuf> = planned.iter().map(|p| run_path(&runs, p)).collect();
-    let reported = show(&spec, &runs, &dirs, &args.destination);
+    let reported = show(&spec, &runs, &dirs, &None, &args.destination);
     let left = outcomes.iter().filter(|o| !o.is_done()).count();
     if left > 0 {
         for (run, outcome) in planned.iter().zip(&outcomes) {

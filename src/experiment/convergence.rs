@@ -5,6 +5,7 @@
 
 use super::metrics::MetricRow;
 use super::spec::ScoredCheckpoint;
+use crate::eval::Metric;
 
 /// The last part of a training that must bring no more gain.
 const LAST_PART: f64 = 0.25;
@@ -79,6 +80,32 @@ impl Convergence {
     }
 }
 
+/// What a run's validations say, as metrics: every value at the scored parameters (`held_out/loss`, `held_out/cos/z_x`, ...), the steps that these had
+/// taken (`held_out/step`), and the steps of the whole training (`train/steps`). None for a run without validations.
+pub fn held_out_metrics(rows: &[MetricRow], scored: ScoredCheckpoint) -> Vec<Metric> {
+    let validations: Vec<&MetricRow> = rows.iter().filter(|row| row.split == "valid").collect();
+    let losses = || {
+        let of_loss = validations.iter().filter(|row| row.name == "loss");
+        of_loss.filter_map(|row| Some((row.step, row.value?)))
+    };
+    let scored = match scored {
+        ScoredCheckpoint::Last => losses().last(),
+        ScoredCheckpoint::Best => losses().min_by(|a, b| a.1.total_cmp(&b.1)),
+    };
+    let (Some((scored, _)), Some((last, _))) = (scored, losses().last()) else {
+        return vec![];
+    };
+    let n = losses().count();
+    let at_scored = validations.iter().filter(|row| row.step == scored);
+    let values = at_scored.filter_map(|row| {
+        let name = format!("held_out/{}", row.name);
+        Some(Metric::scalar(name, "all", row.value?, n))
+    });
+    let steps = [("held_out/step", scored), ("train/steps", last)];
+    let steps = steps.map(|(name, step)| Metric::scalar(name, "all", step as f64, n));
+    values.chain(steps).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,5 +140,53 @@ mod tests {
             of([9.0, 5.0, 3.0, -2.0, -2.0, -2.0, -2.5, -2.5], Best),
             Convergence::Improving
         );
+    }
+
+    #[test]
+    fn held_out_values_are_those_of_the_scored_parameters() {
+        let row = |step, split: &str, name: &str, value| MetricRow {
+            step,
+            epoch: 0,
+            split: split.into(),
+            name: name.into(),
+            value,
+        };
+        let rows = [
+            row(10, "train", "loss", Some(0.1)),
+            row(10, "valid", "loss", Some(3.0)),
+            row(10, "valid", "cos/z_x", Some(0.3)),
+            row(20, "valid", "loss", Some(1.0)),
+            row(20, "valid", "cos/z_x", Some(0.5)),
+            row(30, "valid", "loss", Some(2.0)),
+            row(30, "valid", "cos/z_x", None),
+        ];
+        let values = |scored| {
+            let metrics = held_out_metrics(&rows, scored);
+            metrics.into_iter().map(|m| (m.name, m.value)).collect::<Vec<_>>()
+        };
+        let named = |values: &[(&str, f64)]| -> Vec<(String, f64)> {
+            values
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), *value))
+                .collect()
+        };
+        assert_eq!(
+            values(ScoredCheckpoint::Best),
+            named(&[
+                ("held_out/loss", 1.0),
+                ("held_out/cos/z_x", 0.5),
+                ("held_out/step", 20.0),
+                ("train/steps", 30.0)
+            ])
+        );
+        assert_eq!(
+            values(ScoredCheckpoint::Last),
+            named(&[
+                ("held_out/loss", 2.0),
+                ("held_out/step", 30.0),
+                ("train/steps", 30.0)
+            ])
+        );
+        assert_eq!(held_out_metrics(&rows[..1], ScoredCheckpoint::Last), []);
     }
 }

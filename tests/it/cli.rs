@@ -192,10 +192,29 @@ fn reports_of_finished_runs() {
     assert_eq!(code, 0);
     assert_eq!(table.lines().count(), 3 + 3, "{table}");
     assert!(folder.join("toy/results/scores.svg").is_file());
+    // Any system on request; the committed report stays as it is.
+    let committed = || std::fs::read(folder.join("toy/results/README.md")).expect("written");
+    let before = committed();
+    let against = |system: &str| eclipse(folder, ["report", "toy/sweep.toml", "--reference", system]);
+    let (code, said, _) = against("projection");
+    assert_eq!(code, 0);
+    assert!(
+        said.contains("- **forced_choice/all unseen**: projection below eclipse -0.167 [-0.300, -0.033]"),
+        "{said}"
+    );
+    let (code, _, err) = against("magic");
+    assert_eq!(code, 1);
+    let end = "error: --reference magic: expected a system of this report or one part of its label, one of eclipse; projection; ridge\n";
+    assert!(err.ends_with(end), "{err}");
+    assert_eq!(committed(), before);
     let (code, json, _) = eclipse(folder, ["report", "runs/toy", "--json", "--out", "elsewhere"]);
     assert_eq!(code, 0);
     let rows: Vec<serde_json::Value> = serde_json::from_str(&json).expect("JSON");
-    assert_eq!(rows.len(), 3 * 3);
+    assert_eq!(
+        rows.len(),
+        3 * 3 + 2 * 3,
+        "three scores each, and loss, its step and all steps of the two that are trained"
+    );
     assert!(folder.join("elsewhere/README.md").is_file());
     // An experiment may be called like a folder that has nothing to do with it.
     let spec = std::fs::read_to_string(folder.join("toy/sweep.toml")).expect("there");

@@ -382,7 +382,8 @@ fn a_report_comes_from_run_directories_only() {
     assert_eq!(systems, [("eclipse", 2), ("projection", 2), ("ridge", 1)]);
     for system in &report.systems {
         for (key, cell) in &system.cells {
-            assert_eq!(cell.has_interval, key.name != "frechet" || system.n_runs > 1);
+            let is_per_prompt = key.name.starts_with("forced_choice");
+            assert_eq!(cell.has_interval, is_per_prompt || system.n_runs > 1);
             assert!(
                 cell.interval.contains(cell.interval.value),
                 "{} {key:?}",
@@ -390,7 +391,7 @@ fn a_report_comes_from_run_directories_only() {
             );
             assert_eq!(
                 cell.difference.is_some(),
-                key.name != "frechet" && system.label != "eclipse"
+                is_per_prompt && system.label != "eclipse"
             );
         }
     }

@@ -29,7 +29,7 @@ pub use self::spec::{CurveSpec, PreferenceSpec, ReportSpec};
 use self::curve::Curves;
 use self::gallery::Gallery;
 use self::sheet::Sheet;
-use super::convergence::Convergence;
+use super::convergence::{Convergence, held_out_metrics};
 use super::error::RunDirError;
 use super::metrics::MetricsLog;
 use super::provenance::{Provenance, Session};
@@ -482,8 +482,9 @@ impl Finished {
         let convergence = if is_baseline(&config) {
             None
         } else {
-            let rows = MetricsLog::read(dir.metrics_path())?;
-            Some(Convergence::of(&rows, scored_checkpoint(&config)))
+            let (rows, scored) = (MetricsLog::read(dir.metrics_path())?, scored_checkpoint(&config));
+            scores.extend(held_out_metrics(&rows, scored));
+            Some(Convergence::of(&rows, scored))
         };
         Ok(Self {
             dir,

@@ -70,7 +70,7 @@ impl Report {
             let keys: Vec<_> = keys.iter().filter(|k| has(k)).cloned().collect();
             text.push_str(&self.markdown_table(&keys, difference, |s| s.compared_with.is_some()));
         }
-        text.push_str(&self.markdown_claims(&keys));
+        text.push_str(&self.claims_markdown(&keys));
         for preference in &self.preferences {
             text.push_str(&markdown_preference(preference));
         }
@@ -108,7 +108,8 @@ impl Report {
         })
     }
 
-    fn markdown_claims(&self, keys: &[MetricKey]) -> String {
+    /// What may be said of the reference and each other system, as a Markdown list; empty without a reference.
+    pub fn claims_markdown(&self, keys: &[MetricKey]) -> String {
         let claims = self.claims(keys);
         if claims.is_empty() {
             return String::new();

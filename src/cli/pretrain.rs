@@ -26,6 +26,9 @@ pub struct PretrainArgs {
     /// The CLIP whose image embeddings a decoder reads. [default: datasets/WORLD/clip]
     #[arg(long, value_name = "DIR")]
     clip: Option<PathBuf>,
+    /// A trained decoder with the recipe's sizes, whose UNet training starts from; noise augmentation (`max_noise_level`) may be new to it.
+    #[arg(long, value_name = "DIR")]
+    start_from: Option<PathBuf>,
     /// Where the model goes. [default: datasets/WORLD/PART, with --smoke runs/pretrain/WORLD-smoke/clip]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -67,6 +70,10 @@ pub fn run(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
         ModelPart::Clip if args.clip.is_some() => {
             Err(super::Usage("--clip: only a decoder reads a CLIP; add --part decoder".into()).into())
         }
+        ModelPart::Clip if args.start_from.is_some() => Err(super::Usage(
+            "--start-from: only a decoder starts from another; add --part decoder".into(),
+        )
+        .into()),
         ModelPart::Clip => run_clip(args, device),
         ModelPart::Decoder => run_decoder(args, device),
     }
@@ -174,6 +181,7 @@ fn run_decoder(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
         clip: args.clip.clone().unwrap_or_else(|| built_in.join("clip")),
         n_asked: if args.smoke { 4 } else { 500 },
         out,
+        start_from: args.start_from.clone(),
         run_dir,
         device,
     };

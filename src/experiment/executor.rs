@@ -31,6 +31,8 @@ use crate::world::{CaptionMix, PairOptions};
 
 /// First stream of the evaluation seed for the noise of predictions; pictures have stream 0.
 const NOISE_STREAM: u64 = 1;
+/// And for the noise on a baseline's answers.
+const BASELINE_STREAM: u64 = 1 << 33;
 
 /// Encoded pairs of a world.
 struct PairSplit {
@@ -263,7 +265,8 @@ impl Execute for PriorExecutor {
                     BaselineKind::OracleMean => asked.mean_renders(&clip)?,
                     _ => &asked.other_renders,
                 };
-                vec![baseline.fit(&z_y, &z_x, answers)?.predict(&asked.z_y)?]
+                let answers = baseline.fit(&z_y, &z_x, answers)?.predict(&asked.z_y)?;
+                vec![with_noise(answers, spec.noise, pairs, run.eval().seed)?]
             }
             _ => {
                 let material = Material {
@@ -290,6 +293,19 @@ impl Execute for PriorExecutor {
         }
         Ok(())
     }
+}
+
+/// `answers` with noise of `scale` standard deviations of the pairs' z_x, by dimension.
+fn with_noise(answers: Embeddings, scale: f64, pairs: &Pairs, seed: u64) -> Result<Embeddings, Failure> {
+    if scale == 0.0 {
+        return Ok(answers);
+    }
+    let (_, std) = pairs.statistics();
+    let (n, d) = (answers.n(), answers.d());
+    let eps = Noise::stream(seed, BASELINE_STREAM).normal_vec(n * d);
+    let values = answers.values().iter().zip(&eps).enumerate();
+    let noisy = values.map(|(i, (value, eps))| value + scale as f32 * std[i % d] * eps);
+    Ok(Embeddings::new(n, d, noisy.collect())?)
 }
 
 /// How the run's prior is sampled.

@@ -83,6 +83,7 @@ impl Pictures {
         let settings = DecoderSettings {
             n_steps: eval.decoder_steps,
             guidance: eval.decoder_guidance,
+            noise_level: eval.decoder_noise_level,
             ..decoder.own_settings()
         };
         // By prompt, not by run: all systems draw a prompt from the same noise.

@@ -8,6 +8,7 @@ use super::spec::{
     SamplerSpec, ScheduleSpec, SchedulerKind, ScoredCheckpoint, Tau, TrainSpec,
 };
 use crate::files;
+use crate::models::noise_augmentation::N_LEVELS;
 use crate::objective::contrastive::ContrastiveForm;
 use crate::objective::eclipse::{Direction, Reduction};
 use crate::objective::projection::ProjectionForm;
@@ -255,6 +256,12 @@ fn check(spec: &RunSpec) -> Result<(), Bad> {
     )?;
     at_least("eval.decoder_steps", 1, spec.eval.decoder_steps)?;
     not_negative("eval.decoder_guidance", spec.eval.decoder_guidance)?;
+    demand(
+        "eval.decoder_noise_level",
+        spec.eval.decoder_noise_level < N_LEVELS,
+        format!("a whole number from 0 to {}", N_LEVELS - 1),
+        spec.eval.decoder_noise_level,
+    )?;
     check_objective(spec)?;
     if !matches!(spec.objective, ObjectiveSpec::Baseline(_)) {
         check_train(spec)?;
@@ -335,7 +342,8 @@ fn check_objective(spec: &RunSpec) -> Result<(), Bad> {
             at_least("objective.sampler.steps", 1, o.sampler.steps)?;
             check_guidance(o.cond_drop, o.sampler.guidance)
         }
-        ObjectiveSpec::Projection(_) | ObjectiveSpec::Baseline(_) => Ok(()),
+        ObjectiveSpec::Baseline(o) => not_negative("objective.noise", o.noise),
+        ObjectiveSpec::Projection(_) => Ok(()),
     }
 }
 

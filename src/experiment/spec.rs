@@ -418,12 +418,16 @@ impl Default for FlowSamplerSpec {
 pub struct BaselineSpec {
     /// Which one.
     pub method: BaselineKind,
+    /// Noise on its answers, in standard deviations of the training pairs' z_x by dimension: how a decoder takes embeddings that are off.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub noise: f64,
 }
 
 impl Default for BaselineSpec {
     fn default() -> Self {
         Self {
             method: BaselineKind::TextAsPrior,
+            noise: 0.0,
         }
     }
 }
@@ -605,6 +609,9 @@ pub struct EvalSpec {
     pub decoder_steps: usize,
     /// Classifier-free guidance of the decoder; 1 is none.
     pub decoder_guidance: f64,
+    /// Level of the noise that a decoder with noise augmentation adds to predictions before it draws them, below 1000; 0 is none.
+    #[serde(skip_serializing_if = "is_none")]
+    pub decoder_noise_level: usize,
 }
 
 impl Default for EvalSpec {
@@ -619,6 +626,7 @@ impl Default for EvalSpec {
             decoder_input: DecoderInput::AsPredicted,
             decoder_steps: 4,
             decoder_guidance: 2.0,
+            decoder_noise_level: 0,
         }
     }
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::prior::{PriorError, PriorSettings};
 use crate::diffusion::guide_halves;
+use crate::models::noise_augmentation::N_LEVELS;
 use crate::models::unet::{Condition, UNet};
 
 /// How to sample a decoder.
@@ -16,6 +17,13 @@ pub struct DecoderSettings {
     pub guidance: f64,
     /// Weight of the added noise: 1 is the plain ancestral sampler; for DDIM its own eta.
     pub eta: f64,
+    /// Level of the noise that is added to z_x first, for a decoder that was trained with noise augmentation; 0 is none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub noise_level: usize,
+}
+
+fn is_zero(value: &usize) -> bool {
+    *value == 0
 }
 
 impl DecoderSettings {
@@ -28,7 +36,15 @@ impl DecoderSettings {
             n_steps,
             guidance,
             eta,
+            noise_level,
         } = *self;
+        if noise_level >= N_LEVELS {
+            return Err(PriorError::Setting {
+                name: "noise_level",
+                expected: "below 1000",
+                found: noise_level.to_string(),
+            });
+        }
         PriorSettings {
             n_steps,
             guidance,

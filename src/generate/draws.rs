@@ -25,6 +25,8 @@ pub enum Stage {
     Decoder,
     /// Super-resolution.
     SuperRes,
+    /// The noise on z_x of a decoder with noise augmentation.
+    Augmentation,
 }
 
 impl Stage {
@@ -34,6 +36,7 @@ impl Stage {
             Self::Prior | Self::Negative => "prior",
             Self::Decoder => "decoder",
             Self::SuperRes => "super_res",
+            Self::Augmentation => "augmentation",
         }
     }
 }

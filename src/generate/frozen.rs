@@ -12,7 +12,9 @@ use super::kandinsky::{self, Start, cached_zero_image};
 use super::latents::{Autoencoder, LatentSpace};
 use super::layout::{Layout, Part};
 use super::picture::to_pictures;
-use crate::diffusion::Scheduler;
+use super::prior::PriorError;
+use crate::diffusion::{DrawNoise, Scheduler};
+use crate::models::noise_augmentation::NoiseAugmentation;
 use crate::models::unet::{Conditioning, UNet, UNetConfig};
 
 /// Pictures drawn at once: bounds memory, not results.
@@ -28,6 +30,7 @@ pub struct FrozenDecoder {
     autoencoder: Autoencoder,
     zero: Vec<f32>,
     clip: String,
+    augmentation: Option<NoiseAugmentation>,
     own: DecoderSettings,
 }
 
@@ -51,9 +54,14 @@ impl FrozenDecoder {
                 reason: format!("expected the zero picture's embedding, {d_clip} values in f32"),
             })?;
         let (n_steps, guidance) = LatentSpace::read(&layout)?.own_sampling();
+        let augmentation = match config.conditioning.has_noise_level() {
+            true => Some(NoiseAugmentation::load(dir, d_clip)?),
+            false => None,
+        };
         Ok(Self {
             config,
             unet,
+            augmentation,
             scheduler: Scheduler::read(layout.part(Part::DecoderScheduler)?)?,
             autoencoder: Autoencoder::load(&layout, device)?,
             zero,
@@ -62,6 +70,7 @@ impl FrozenDecoder {
                 n_steps,
                 guidance,
                 eta: 0.0,
+                noise_level: 0,
             },
         })
     }
@@ -93,6 +102,27 @@ impl FrozenDecoder {
     ) -> Result<Vec<RgbImage>, RenderError> {
         let ([n, d_clip], device) = (z_x.dims(), z_x.device());
         assert_eq!(seeds.len(), n, "one seed a row");
+        let z_x = &match (&self.augmentation, settings.noise_level) {
+            (_, 0) => z_x.clone(),
+            (Some(augmentation), level) => {
+                let mut noise: Vec<RowNoise> = seeds
+                    .iter()
+                    .map(|&seed| RowNoise::seeded(seed, Stage::Augmentation))
+                    .collect();
+                let eps: Tensor<2> = Rows(&mut noise)
+                    .draw([n, d_clip], &device)
+                    .map_err(PriorError::from)?;
+                augmentation.add(z_x.clone(), eps, &vec![level; n])
+            }
+            (None, level) => {
+                return Err(PriorError::Setting {
+                    name: "noise_level",
+                    expected: "0, because this decoder was not trained with noise augmentation",
+                    found: level.to_string(),
+                }
+                .into());
+            }
+        };
         let zero = Tensor::<1>::from_floats(self.zero.as_slice(), &device).reshape([1, d_clip]);
         let mut pictures = Vec::with_capacity(n);
         for (i, seeds) in seeds.chunks(BATCH).enumerate() {

@@ -114,7 +114,11 @@ pub fn decode(
         ),
         false => z_x,
     };
-    let denoise = denoiser(unet, Condition::Image(condition), settings);
+    let condition = Condition::NoisyImage {
+        levels: vec![settings.noise_level as f64; condition.dims()[0]],
+        z_x: condition,
+    };
+    let denoise = denoiser(unet, condition, settings);
     Ok(sample_visits(
         scheduler,
         first,

@@ -54,7 +54,7 @@ pub fn decode(
 ) -> Result<Tensor<4>, DiffusionError> {
     let device = match &condition {
         Condition::Tokens { class, .. } => class.device(),
-        Condition::Image(z_x) => z_x.device(),
+        Condition::Image(z_x) | Condition::NoisyImage { z_x, .. } => z_x.device(),
         Condition::None => unreachable!("Karlo's decoder reads tokens"),
     };
     let side = config.sample_size;

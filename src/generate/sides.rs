@@ -48,6 +48,7 @@ impl Sampled {
             n_steps: choice.n_steps.unwrap_or(n_steps),
             guidance: choice.guidance.unwrap_or(guidance),
             eta: choice.eta.unwrap_or(if ddim { 0.0 } else { 1.0 }),
+            noise_level: 0,
         };
         settings.check()?;
         let scheduler = Scheduler::new(config);

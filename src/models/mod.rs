@@ -2,6 +2,7 @@
 
 pub mod clip;
 pub mod movq;
+pub mod noise_augmentation;
 pub mod pixel_space;
 pub mod prior;
 pub mod text_proj;

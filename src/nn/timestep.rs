@@ -1,6 +1,6 @@
 //! How a network is told the diffusion timestep (reference: diffusers `Timesteps` and `TimestepEmbedding`).
 
-use burn::nn::{Linear, LinearConfig};
+use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::prelude::*;
 
 use super::Activation;
@@ -74,6 +74,21 @@ impl TimeEmbedding {
             fc_in: LinearConfig::new(d_in, d_inner).init(device),
             fc_out: LinearConfig::new(d_inner, d_out).init(device),
             activation,
+        }
+    }
+
+    /// Layers whose output is zero until they are trained.
+    pub fn silent(
+        d_in: usize,
+        d_inner: usize,
+        d_out: usize,
+        activation: Activation,
+        device: &Device,
+    ) -> Self {
+        let out = LinearConfig::new(d_inner, d_out).with_initializer(Initializer::Zeros);
+        Self {
+            fc_out: out.init(device),
+            ..Self::init(d_in, d_inner, d_out, activation, device)
         }
     }
 

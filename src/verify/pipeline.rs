@@ -78,6 +78,7 @@ impl Arguments {
                 .or(self.guidance_scale)
                 .ok_or_else(|| missing("guidance_scale"))?,
             eta,
+            noise_level: 0,
         })
     }
 }

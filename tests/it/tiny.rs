@@ -261,6 +261,7 @@ pub fn unet_config() -> UNetConfig {
             d_clip: D_CLIP,
             d_cross: 10,
             d_head: 4,
+            noise_level: false,
         },
     }
 }

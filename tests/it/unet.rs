@@ -6,7 +6,7 @@ use eclipse_t2i::models::unet::{BlockType, Condition, Conditioning, TimeShift, U
 use eclipse_t2i::noise::Noise;
 use serde_json::{Value, json};
 
-use crate::tiny::{D_CLIP, device, unet_config, write_unet};
+use crate::tiny::{self, D_CLIP, device, unet_config, write_unet};
 
 const N_CONTEXT: usize = 5;
 const D_CROSS: usize = 10;
@@ -61,10 +61,55 @@ fn condition(config: &UNetConfig, batch: usize, device: &Device) -> Condition {
     }
 }
 
+/// New layers for noise levels change nothing until they are trained; then the level counts, and the folder says so.
+#[test]
+fn noise_levels_are_silent_at_first_and_then_count() {
+    let (config, device) = (unet_config(), device());
+    let folder = tempfile::tempdir().expect("a folder");
+    write_unet(folder.path(), &config);
+    let (_, plain) = UNet::load(folder.path(), &device).expect("written");
+    let told = plain.clone().with_noise_level(&device);
+    let x: Tensor<4> = Noise::new(1).normal([2, config.in_channels, 8, 8], &device);
+    let Condition::Image(z_x) = condition(&config, 2, &device) else {
+        panic!("a decoder that reads an image embedding");
+    };
+    let draw = |unet: &UNet, level: f64| {
+        let levels = vec![level; 2];
+        let condition = Condition::NoisyImage {
+            z_x: z_x.clone(),
+            levels,
+        };
+        values(unet.forward(x.clone(), &[10.0, 500.0], condition))
+    };
+    let before = values(plain.forward(x.clone(), &[10.0, 500.0], Condition::Image(z_x.clone())));
+    assert_eq!(draw(&told, 0.0), before);
+    assert_eq!(draw(&told, 700.0), before);
+
+    let out = folder.path().join("told");
+    told.save(told.config(), &out).expect("written");
+    let read = UNetConfig::read(&out).expect("diffusers' keys");
+    assert!(read.conditioning.has_noise_level());
+    let text = std::fs::read_to_string(out.join("config.json")).expect("written");
+    assert!(text.contains(r#""class_embed_type": "timestep""#), "{text}");
+    let path = out.join("diffusion_pytorch_model.safetensors");
+    let names = tiny::read(&path);
+    for name in ["class_embedding.linear_1.weight", "class_embedding.linear_2.bias"] {
+        assert!(names.contains_key(name), "{name}");
+    }
+    // Random values in every layer, the new ones too.
+    write_unet(&out, &read);
+    let (_, told) = UNet::load(&out, &device).expect("written");
+    assert_ne!(draw(&told, 0.0), draw(&told, 700.0));
+}
+
 fn row(condition: &Condition, i: usize) -> Condition {
     match condition {
         Condition::None => Condition::None,
         Condition::Image(z_x) => Condition::Image(z_x.clone().narrow(0, i, 1)),
+        Condition::NoisyImage { z_x, levels } => Condition::NoisyImage {
+            z_x: z_x.clone().narrow(0, i, 1),
+            levels: vec![levels[i]],
+        },
         Condition::Tokens { tokens, mask, class } => Condition::Tokens {
             tokens: tokens.clone().narrow(0, i, 1),
             mask: mask.clone().map(|m| m.narrow(0, i, 1)),
@@ -305,7 +350,7 @@ fn configs_that_this_code_does_not_know() {
         ("class_embeddings_concat", json!(true)),
         ("num_class_embeds", json!(10)),
         ("num_attention_heads", json!(8)),
-        ("class_embed_type", json!("timestep")),
+        ("class_embed_type", json!("projection")),
         ("encoder_hid_dim_type", json!("text_image_proj")),
         ("addition_embed_type", json!("image_hint")),
         ("norm_num_groups", json!(null)),

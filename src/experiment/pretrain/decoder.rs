@@ -20,11 +20,12 @@ use crate::generate::frozen::FrozenDecoder;
 use crate::generate::kandinsky::keep_zero_image;
 use crate::generate::picture::{grid, write_png};
 use crate::models::clip::ImageEncoder;
-use crate::models::unet::{self, UNet};
+use crate::models::noise_augmentation::NoiseAugmentation;
+use crate::models::unet::{self, Conditioning, UNet, UNetConfig};
 use crate::train::decoder::{DecoderBatches, DecoderRecipe, Readout};
 use crate::train::schedule::SteppedLr;
 use crate::train::session::{self, Session, SessionOptions, Workers};
-use crate::weights::{self, Checkpoint, write_json};
+use crate::weights::{self, Checkpoint, WeightsError, write_json};
 use crate::world::checker::{Checker, Verdict, verdict};
 use crate::world::{Scene, Statement, World};
 
@@ -49,6 +50,8 @@ pub struct DecoderPretrain {
     pub n_asked: usize,
     /// The model's folder, in the published layout of a Kandinsky 2.2 decoder.
     pub out: PathBuf,
+    /// Folder of a trained decoder of this recipe, whose UNet training starts from; it may have been trained without noise augmentation.
+    pub start_from: Option<PathBuf>,
     /// Checkpoints and metrics; a run that was stopped goes on from here.
     pub run_dir: PathBuf,
     /// What computes.
@@ -72,6 +75,9 @@ pub struct DecoderRecord {
     pub clip: String,
     /// How it was trained.
     pub recipe: DecoderRecipe,
+    /// Fingerprint of the UNet that training started from, if it did not start from nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_from: Option<String>,
     /// Parameters of the UNet.
     pub n_parameters: usize,
     /// What the published half-precision model draws.
@@ -161,6 +167,7 @@ pub fn pretrain_decoder(
         clip,
         n_asked,
         out,
+        start_from,
         run_dir,
         device: spec,
     } = request;
@@ -168,6 +175,11 @@ pub fn pretrain_decoder(
     let device = spec.device()?;
     let encoder = ImageEncoder::load(clip, &device)?;
     let fingerprint = Checkpoint::open(clip)?.fingerprint();
+    let start_from = start_from.as_ref().map(|dir| dir.join("unet"));
+    let started = match &start_from {
+        Some(unet) => Some(Checkpoint::open(unet)?.fingerprint()),
+        None => None,
+    };
     files::create_dir(run_dir)?;
     claim(
         run_dir,
@@ -175,26 +187,34 @@ pub fn pretrain_decoder(
             n_nouns: world.n_nouns(),
             clip: fingerprint.clone(),
             recipe: recipe.clone(),
+            start_from: started.clone(),
         },
         |found: &Claimed| {
-            (found.n_nouns, &found.clip) == (world.n_nouns(), &fingerprint)
+            (found.n_nouns, &found.clip, &found.start_from) == (world.n_nouns(), &fingerprint, &started)
                 && recipe.continues(&found.recipe, CHECKPOINT_EVERY)
         },
     )?;
     let d_clip = encoder.config().projection_dim;
     let batches = DecoderBatches::new(world, recipe.clone(), encoder);
+    let trainable = device.clone().autodiff();
+    let trained = match &start_from {
+        Some(unet) => Some(start_unet(unet, &recipe.model(world, d_clip), &trainable)?),
+        None => None,
+    };
     let zero = batches.zero().to_vec();
     let mut z_x = Vec::with_capacity(N_READ * d_clip);
     let (scenes, known) = pictures(world, N_READ, recipe.seed + (1 << 43));
     for pictures in known.chunks(BATCH) {
         z_x.extend(batches.z_x(pictures)?);
     }
+    let augmentation = NoiseAugmentation::of(&z_x, d_clip);
+    let batches = batches.with_augmentation(augmentation.clone());
     let options = SessionOptions::new(recipe.n_steps, CHECKPOINT_EVERY);
     let resumed_after = session::resumable_step(run_dir, &options);
     let metrics = run_dir.join("metrics.jsonl");
     let log = MetricsLog::open_after(&metrics, resumed_after)?;
     let trained = session::fit(
-        recipe.trainer(&Readout::new(world, &scenes, &z_x), &device.clone().autodiff()),
+        recipe.trainer(&Readout::new(world, &scenes, &z_x), trained, &trainable),
         recipe.optimizer(),
         SteppedLr::new(recipe.schedule()),
         move |step, _, device| {
@@ -212,6 +232,9 @@ pub fn pretrain_decoder(
     )?;
 
     publish(world, recipe, &trained.average, d_clip, out)?;
+    if recipe.max_noise_level > 0 {
+        augmentation.save(out)?;
+    }
     keep_zero_image(&zero, &fingerprint, "f32", &out.join(IMAGE_ENCODER))?;
     let scores = measure(world, out, clip, *n_asked, recipe.seed, &device)?;
     let record = DecoderRecord {
@@ -222,6 +245,7 @@ pub fn pretrain_decoder(
         seconds: seconds(&metrics)?,
         clip: fingerprint,
         recipe: recipe.clone(),
+        start_from: started,
         n_parameters: trained.average.num_params(),
         scores,
     };
@@ -237,6 +261,28 @@ struct Claimed {
     n_nouns: usize,
     clip: String,
     recipe: DecoderRecipe,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    start_from: Option<String>,
+}
+
+/// The trained UNet in `dir`, which may differ from `config` in knowing nothing of noise levels.
+fn start_unet(dir: &Path, config: &UNetConfig, device: &Device) -> Result<UNet, PretrainError> {
+    let (found, unet) = UNet::load(dir, device)?;
+    let expected = [true, false].map(|with_levels| {
+        let mut config = config.clone();
+        if let Conditioning::Image { noise_level, .. } = &mut config.conditioning {
+            *noise_level &= with_levels;
+        }
+        config
+    });
+    match expected.contains(&found) {
+        true => Ok(unet),
+        false => Err(WeightsError::Config {
+            path: dir.join("config.json"),
+            reason: "expected the sizes of this recipe; --start-from goes on with the same network".into(),
+        }
+        .into()),
+    }
 }
 
 /// Folder of the zero picture's embedding, where the pipeline's vision tower would stand.
@@ -384,6 +430,7 @@ mod tests {
             clip: Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/emoji/clip"),
             n_asked: 3,
             out: dir.path().join("decoder"),
+            start_from: None,
             run_dir: dir.path().join("run"),
             device: DeviceSpec::default(),
         };
@@ -471,6 +518,44 @@ mod tests {
             pretrain_decoder(&request, |step, _| panic!("step {step} is done")).expect("nothing to do");
         assert_eq!((again.seconds, again.scores), (record.seconds, scores));
         assert!(record.seconds > 0.0);
+
+        // Trained further with noise on z_x: the same network that is told the level, and that a level can be asked of.
+        let noisy = DecoderPretrain {
+            recipe: DecoderRecipe {
+                max_noise_level: 600,
+                ..request.recipe.clone()
+            },
+            start_from: Some(request.out.clone()),
+            out: dir.path().join("noisy"),
+            run_dir: dir.path().join("noisy-run"),
+            ..request.clone()
+        };
+        let record = pretrain_decoder(&noisy, |_, _| {}).expect("it goes on");
+        assert!(record.start_from.is_some());
+        let draw = |out: &Path, noise_level: usize| {
+            let decoder = FrozenDecoder::load(out, &device).expect("a decoder");
+            let values: Vec<f32> = (0..128).map(|i| (i as f32).sin()).collect();
+            let z_x = Tensor::<1>::from_floats(values.as_slice(), &device).reshape([1, 128]);
+            let settings = DecoderSettings {
+                n_steps: 2,
+                noise_level,
+                ..decoder.own_settings()
+            };
+            decoder.draw(&z_x, &[3], settings).map_err(|e| e.to_string())
+        };
+        let levels = [0, 100, 999].map(|level| draw(&noisy.out, level).expect("drawn"));
+        assert!(levels[0] != levels[1] && levels[1] != levels[2]);
+        let error = draw(&request.out, 100).expect_err("it knows no levels");
+        assert!(error.contains("not trained with noise augmentation"), "{error}");
+        let error = pretrain_decoder(
+            &DecoderPretrain {
+                start_from: Some(dir.path().join("once")),
+                ..noisy
+            },
+            |_, _| {},
+        );
+        assert!(error.is_err(), "no decoder there");
+
         let other = DecoderPretrain {
             recipe: DecoderRecipe {
                 seed: 9,

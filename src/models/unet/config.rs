@@ -52,7 +52,22 @@ pub enum Conditioning {
         d_cross: usize,
         /// Width of an attention head.
         d_head: usize,
+        /// Whether the network is told how noisy the embedding is (`class_embed_type: timestep`), as unCLIP's noise augmentation asks for.
+        noise_level: bool,
     },
+}
+
+impl Conditioning {
+    /// Whether the network is told the noise level of its image embedding.
+    pub fn has_noise_level(&self) -> bool {
+        matches!(
+            self,
+            Self::Image {
+                noise_level: true,
+                ..
+            }
+        )
+    }
 }
 
 impl fmt::Display for Conditioning {
@@ -185,6 +200,7 @@ impl UNetConfig {
                 d_clip: 1280,
                 d_cross: 768,
                 d_head: 64,
+                noise_level: false,
             },
             ..Self::karlo_decoder()
         }
@@ -392,16 +408,19 @@ impl Keys {
                 d_cross: d_cross()?,
                 d_head: d_head()?,
             }),
-            ["null", "image_proj", "image"] if !is_plain => Ok(Conditioning::Image {
+            [class @ ("null" | "timestep"), "image_proj", "image"] if !is_plain => Ok(Conditioning::Image {
                 d_clip: self.need("encoder_hid_dim")?,
                 d_cross: d_cross()?,
                 d_head: d_head()?,
+                noise_level: class == "timestep",
             }),
             found => {
                 let list = keys.map(|k| format!("`{k}`")).join(", ");
                 let expected = match is_plain {
                     true => "null, null, null",
-                    false => "identity, null, null (Karlo) or null, image_proj, image (Kandinsky 2.2)",
+                    false => {
+                        "identity, null, null (Karlo) or null (or timestep), image_proj, image (Kandinsky 2.2)"
+                    }
                 };
                 Err(format!("{list}: expected {expected}, found {}", found.join(", ")))
             }
@@ -493,7 +512,14 @@ impl From<UNetConfig> for Map<String, Value> {
                 return object;
             }
             Conditioning::Tokens { .. } => (Some("identity"), None, None, None),
-            Conditioning::Image { d_clip, .. } => (None, Some("image_proj"), Some("image"), Some(d_clip)),
+            Conditioning::Image {
+                d_clip, noise_level, ..
+            } => (
+                noise_level.then_some("timestep"),
+                Some("image_proj"),
+                Some("image"),
+                Some(d_clip),
+            ),
         };
         put("class_embed_type", json!(class_type));
         put("encoder_hid_dim_type", json!(hidden));

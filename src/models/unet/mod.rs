@@ -29,6 +29,8 @@ pub const MAPPING: Mapping = Mapping {
     rules: &[
         (".time.fc_in.", ".time_embedding.linear_1."),
         (".time.fc_out.", ".time_embedding.linear_2."),
+        (".level.fc_in.", ".class_embedding.linear_1."),
+        (".level.fc_out.", ".class_embedding.linear_2."),
         (".image.fc_tokens.", ".encoder_hid_proj.image_embeds."),
         (".image.norm_tokens.", ".encoder_hid_proj.norm."),
         (".image.fc_time.", ".add_embedding.image_proj."),
@@ -80,6 +82,13 @@ pub enum Condition {
     },
     /// Kandinsky 2.2: the image embedding z_x, `[batch, d_clip]`.
     Image(Tensor<2>),
+    /// An image embedding with noise added, and the noise level of each row, in 0..1000; [`Condition::Image`] is level 0.
+    NoisyImage {
+        /// `[batch, d_clip]`
+        z_x: Tensor<2>,
+        /// One a row.
+        levels: Vec<f64>,
+    },
 }
 
 /// An image embedding as context tokens and as a part of the time (reference: diffusers `ImageProjection`, `ImageTimeEmbedding`).
@@ -99,6 +108,8 @@ pub struct UNet {
     conv_in: Conv3x3,
     time: TimeEmbedding,
     image: Option<ImageCondition>,
+    /// Of the noise level (reference: diffusers `UNet2DConditionModel.class_embedding`).
+    level: Option<TimeEmbedding>,
     /// From the largest size to the smallest.
     down: Vec<DownBlock>,
     mid: MidBlock,
@@ -148,10 +159,12 @@ impl UNet {
             }
             Conditioning::None | Conditioning::Tokens { .. } => None,
         };
+        let time = || TimeEmbedding::init(first, d_time, d_time, silu, device);
         Self {
             conv_in: Conv3x3::init([config.in_channels, first], device),
-            time: TimeEmbedding::init(first, d_time, d_time, silu, device),
+            time: time(),
             image,
+            level: config.conditioning.has_noise_level().then(time),
             down: (0..n).map(|i| DownBlock::init(config, i, device)).collect(),
             mid: MidBlock::init(config, device),
             up: (0..n).map(|i| UpBlock::init(config, i, device)).collect(),
@@ -159,6 +172,33 @@ impl UNet {
             conv_out: Conv3x3::init([first, config.out_channels], device),
             config: config.clone(),
         }
+    }
+
+    /// The same UNet told of noise levels: the new layers are silent, so nothing changes until they are trained.
+    ///
+    /// # Panics
+    /// If it is not conditioned on an image embedding.
+    #[must_use]
+    pub fn with_noise_level(mut self, device: &Device) -> Self {
+        let Conditioning::Image { noise_level, .. } = &mut self.config.conditioning else {
+            panic!("noise levels are for image embeddings");
+        };
+        if !std::mem::replace(noise_level, true) {
+            let (first, d_time) = (self.config.channels[0], self.config.d_time());
+            self.level = Some(TimeEmbedding::silent(
+                first,
+                d_time,
+                d_time,
+                Activation::Silu,
+                device,
+            ));
+        }
+        self
+    }
+
+    /// Its sizes.
+    pub fn config(&self) -> &UNetConfig {
+        &self.config
     }
 
     /// Loads a published folder.
@@ -222,12 +262,7 @@ impl UNet {
             "height and width of a UNet of {} blocks are multiples of {multiple}, found {h} x {w}",
             config.channels.len()
         );
-        let sinusoids = Sinusoids {
-            dim: config.channels[0],
-            cosines_first: config.cosines_first,
-            frequency_shift: config.frequency_shift as f64,
-        };
-        let time = self.time.forward(sinusoids.embed(t, &x.device()));
+        let time = self.time.forward(self.sinusoids(t, &x.device()));
         let (time, context) = self.condition(time, condition);
         // Every resnet reads the time through a silu first.
         let time = Activation::Silu.forward(time);
@@ -248,6 +283,16 @@ impl UNet {
         (leave(self.conv_out.forward(x)), features)
     }
 
+    /// `[batch, channels]`
+    fn sinusoids(&self, t: &[f64], device: &Device) -> Tensor<2> {
+        let sinusoids = Sinusoids {
+            dim: self.config.channels[0],
+            cosines_first: self.config.cosines_first,
+            frequency_shift: self.config.frequency_shift as f64,
+        };
+        sinusoids.embed(t, device)
+    }
+
     /// `time`: `[batch, d_time]` -> the time with the condition's part in it, and what the attention reads.
     fn condition(&self, time: Tensor<2>, condition: Condition) -> (Tensor<2>, Option<Context>) {
         let [batch, d_time] = time.dims();
@@ -266,8 +311,25 @@ impl UNet {
                 };
                 (time + enter(class), Some(context))
             }
-            (Condition::Image(z_x), Conditioning::Image { d_clip, .. }) => {
+            (Condition::Image(z_x), Conditioning::Image { .. }) => {
+                let levels = vec![0.0; batch];
+                self.condition(time, Condition::NoisyImage { z_x, levels })
+            }
+            (Condition::NoisyImage { z_x, levels }, Conditioning::Image { d_clip, .. }) => {
                 assert_shape!(z_x, [batch, *d_clip]);
+                assert_eq!(
+                    levels.len(),
+                    batch,
+                    "one noise level for each of {batch} pictures"
+                );
+                assert!(
+                    self.level.is_some() || levels.iter().all(|&level| level == 0.0),
+                    "this UNet knows no noise levels"
+                );
+                let time = match &self.level {
+                    Some(level) => time + level.forward(self.sinusoids(&levels, &z_x.device())),
+                    None => time,
+                };
                 let image = self.image.as_ref().expect("made with the config");
                 let (tokens, of_image) = image.forward(enter(z_x));
                 (time + of_image, Some(Context { tokens, mask: None }))
@@ -276,7 +338,7 @@ impl UNet {
                 let given = match given {
                     Condition::None => "nothing",
                     Condition::Tokens { .. } => "text tokens",
-                    Condition::Image(_) => "an image embedding",
+                    Condition::Image(_) | Condition::NoisyImage { .. } => "an image embedding",
                 };
                 panic!("this UNet is conditioned on {wanted}, given {given}")
             }

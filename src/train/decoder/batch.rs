@@ -10,9 +10,13 @@ use super::DecoderRecipe;
 use crate::data::encode::picture;
 use crate::diffusion::Schedule;
 use crate::models::clip::{ClipError, ImageEncoder};
+use crate::models::noise_augmentation::NoiseAugmentation;
 use crate::noise::Noise;
 use crate::train::cells::CellTargets;
 use crate::world::{Scene, World};
+
+/// Streams of a recipe's seed from which noise on z_x comes, one a step from here on.
+const AUGMENTATION_STREAM: u64 = 1 << 45;
 
 /// One batch.
 #[derive(Debug, Clone)]
@@ -25,6 +29,8 @@ pub struct DecoderBatch {
     pub t: Vec<f64>,
     /// Their image embeddings, some replaced by that of the zero picture, `[batch, d_clip]`.
     pub z_x: Tensor<2>,
+    /// The noise levels of z_x.
+    pub levels: Vec<f64>,
     /// The pictures, `[batch, channels, h, w]`.
     pub x_0: Tensor<4>,
     /// What covers each place.
@@ -42,6 +48,7 @@ pub struct DecoderBatches {
     encoder: Mutex<ImageEncoder>,
     zero: Vec<f32>,
     alphas_cumprod: Vec<f64>,
+    augmentation: Option<NoiseAugmentation>,
 }
 
 impl DecoderBatches {
@@ -54,8 +61,44 @@ impl DecoderBatches {
             zero: encoder.zero_image().into_data().iter::<f32>().collect(),
             alphas_cumprod: schedule.alphas_cumprod().to_vec(),
             encoder: Mutex::new(encoder),
+            augmentation: None,
             recipe,
         }
+    }
+
+    /// The same with noise on z_x, as far as the recipe asks for it.
+    #[must_use]
+    pub fn with_augmentation(self, augmentation: NoiseAugmentation) -> Self {
+        Self {
+            augmentation: (self.recipe.max_noise_level > 0).then_some(augmentation),
+            ..self
+        }
+    }
+
+    /// Noise levels of the step's pictures, and z_x with that noise.
+    fn augmented(&self, step: usize, z_x: Vec<f32>, device: &Device) -> (Vec<f64>, Vec<f32>) {
+        let n = self.recipe.batch;
+        let Some(augmentation) = &self.augmentation else {
+            return (vec![0.0; n], z_x);
+        };
+        // A stream of its own: batches without augmentation stay what they were.
+        let mut noise = Noise::stream(self.recipe.seed, AUGMENTATION_STREAM + step as u64);
+        let level = |noise: &mut Noise| match noise.rng().random_bool(self.recipe.exact) {
+            true => 0,
+            false => noise.rng().random_range(1..=self.recipe.max_noise_level),
+        };
+        let levels: Vec<usize> = (0..n).map(|_| level(&mut noise)).collect();
+        let shape = [n, self.zero.len()];
+        let eps = noise.normal(shape, device);
+        let noisy = augmentation.add(
+            Tensor::from_data(TensorData::new(z_x, shape), device),
+            eps,
+            &levels,
+        );
+        (
+            levels.into_iter().map(|level| level as f64).collect(),
+            noisy.into_data().iter::<f32>().collect(),
+        )
     }
 
     /// The zero picture's embedding, which is what the UNet sees without a condition.
@@ -88,7 +131,7 @@ impl DecoderBatches {
         let mut noise = Noise::stream(self.recipe.seed, step as u64);
         let scenes: Vec<Scene> = (0..n).map(|_| self.world.scene_w(noise.rng())).collect();
         let pictures: Vec<RgbImage> = scenes.iter().map(picture).collect();
-        let mut z_x = self.z_x(&pictures)?;
+        let (levels, mut z_x) = self.augmented(step, self.z_x(&pictures)?, device);
         let d_clip = self.zero.len();
         for row in z_x.chunks_mut(d_clip) {
             if noise.rng().random_bool(cond_drop) {
@@ -112,6 +155,7 @@ impl DecoderBatches {
             x_t: x_0.clone() * column(&f64::sqrt) + eps * column(&|a| (1.0 - a).sqrt()),
             t: t.iter().map(|&t| t as f64).collect(),
             z_x: Tensor::from_data(TensorData::new(z_x, [n, d_clip]), device),
+            levels,
             x_0,
             weight: column(&|a| (a / (1.0 - a)).clamp(low, high)),
         })

@@ -27,6 +27,7 @@ use super::muon::HiddenMuon;
 use super::schedule::LrSchedule;
 use super::session::StepReport;
 use crate::diffusion::{BetaSchedule, Limit, Prediction, SchedulerConfig, SchedulerKind, Spacing};
+use crate::models::noise_augmentation::N_LEVELS;
 use crate::models::pixel_space::PixelSpace;
 use crate::models::unet::{BlockType, Condition, Conditioning, UNet, UNetConfig};
 use crate::noise::Noise;
@@ -80,6 +81,11 @@ pub struct DecoderRecipe {
     /// Weight of the loss of reading off what the last block up sees which noun and colour covers each place, and where its middle is: which
     /// things stand where is learned from few pictures so, and the last block learns to draw them.
     pub cell_weight: f64,
+    /// Noise augmentation: the highest level of noise on z_x in training ([`crate::models::noise_augmentation`]), which sampling then chooses; 0: z_x stays exact and the
+    /// network knows of no levels.
+    pub max_noise_level: usize,
+    /// Share of the pictures whose z_x stays exact under noise augmentation.
+    pub exact: f64,
     /// Seed of the first values and of all batches.
     pub seed: u64,
 }
@@ -109,6 +115,8 @@ impl Default for DecoderRecipe {
             noisy_half: 0.7,
             snr_weight: [1.0, 5.0],
             cell_weight: 0.03,
+            max_noise_level: 0,
+            exact: 0.25,
             seed: 0,
         }
     }
@@ -179,10 +187,17 @@ impl DecoderRecipe {
             ("cond_drop", self.cond_drop),
             ("noisy_half", self.noisy_half),
             ("ema_decay", self.ema_decay),
+            ("exact", self.exact),
         ] {
             if !(0.0..1.0).contains(&value) {
                 return Err(format!("`{key}`: expected 0 or more, below 1, found {value}"));
             }
+        }
+        if self.max_noise_level >= N_LEVELS {
+            return Err(format!(
+                "`max_noise_level`: expected 0 or more, below {N_LEVELS}, found {}",
+                self.max_noise_level
+            ));
         }
         self.model(world, 1).check()
     }
@@ -232,6 +247,7 @@ impl DecoderRecipe {
                 d_clip,
                 d_cross: self.d_cross,
                 d_head: self.d_head,
+                noise_level: self.max_noise_level > 0,
             },
             ..UNetConfig::kandinsky22()
         }
@@ -280,12 +296,19 @@ impl DecoderRecipe {
             .with_group(group(AVERAGE), Follow, None)
     }
 
-    /// The model to be trained, on `device` (with autodiff), with its first values drawn from the recipe's seed.
-    pub fn trainer(&self, z_x: &Readout, device: &Device) -> DecoderTrainer {
+    /// The model to be trained, on `device` (with autodiff), with its first values drawn from the recipe's seed; or, with `trained`, those of a UNet of
+    /// this recipe that may not know of noise levels yet.
+    pub fn trainer(&self, z_x: &Readout, trained: Option<UNet>, device: &Device) -> DecoderTrainer {
         let world = z_x.world();
         let config = self.model(world, z_x.d_clip());
-        let mut noise = Noise::stream(self.seed, START_STREAM);
-        let unet = start::start_values(UNet::init(&config, device), z_x, &mut noise);
+        let unet = match trained {
+            Some(unet) if self.max_noise_level > 0 => unet.with_noise_level(device),
+            Some(unet) => unet,
+            None => {
+                let mut noise = Noise::stream(self.seed, START_STREAM);
+                start::start_values(UNet::init(&config, device), z_x, &mut noise)
+            }
+        };
         let head = |d_out: usize| {
             let head = LinearConfig::new(config.d_features(), d_out).with_initializer(Initializer::Zeros);
             head.init(device)
@@ -341,7 +364,10 @@ pub struct DecoderTrainer {
 impl DecoderTrainer {
     /// The terms of the loss, by name, each `[1]`; first what is minimised. `loss/x0` is the mean squared error of the clean picture without weights.
     pub fn losses(&self, batch: DecoderBatch) -> Vec<(&'static str, Tensor<1>)> {
-        let condition = Condition::Image(batch.z_x);
+        let condition = Condition::NoisyImage {
+            z_x: batch.z_x,
+            levels: batch.levels,
+        };
         let (x_0_hat, features) = self.unet.forward_with_features(batch.x_t, &batch.t, condition);
         let [n, channels, h, w] = features.dims();
         let places = features.permute([0, 2, 3, 1]).reshape([n * h * w, channels]);

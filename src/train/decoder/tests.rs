@@ -68,7 +68,7 @@ impl ModuleVisitor for Paths {
 fn muon_has_the_weights_between_the_ends_and_the_average_only_follows() {
     let recipe = DecoderRecipe::smoke();
     let z_x = readout(&batches(&recipe));
-    let trainer = recipe.trainer(&z_x, &device().autodiff());
+    let trainer = recipe.trainer(&z_x, None, &device().autodiff());
     let mut paths = Paths::default();
     trainer.visit(&mut paths);
     let group = |pattern| ParamGroup::from_regex(pattern).expect("a pattern");
@@ -106,7 +106,7 @@ fn facts_are_read_off_new_pictures_and_stand_in_the_first_layers() {
     let nouns: Vec<usize> = (0..World::Emoji.n_nouns()).map(|noun| noun * 13).collect();
     let mut first = First::default();
     recipe
-        .trainer(&readout, &device().autodiff())
+        .trainer(&readout, None, &device().autodiff())
         .unet
         .visit(&mut first);
     assert_eq!(first.bias.len(), 32 * 32);
@@ -301,7 +301,7 @@ fn a_step_moves_the_network_and_its_average_follows() {
     let recipe = DecoderRecipe::smoke();
     let batches = batches(&recipe);
     let device = device().autodiff();
-    let mut trainer = recipe.trainer(&readout(&batches), &device);
+    let mut trainer = recipe.trainer(&readout(&batches), None, &device);
     let mut optimizer = recipe.optimizer();
     let batch = batches.batch(1, &device).expect("made");
     let loss = |trainer: &DecoderTrainer| rows(trainer.losses(batch.clone()).swap_remove(0).1)[0];

@@ -30,7 +30,7 @@ const BASELINE_KEYS: &[&str] = &["world", "clip", "decoder", "data", "eval"];
 
 /// Sizes of a smoke run, under the file's own `[smoke]`.
 const SMOKE: &str = "
-data.n_pairs = 64
+data = { n_pairs = 64, n_validation = 16 }
 train = { steps = 20, batch_size = 16, checkpoint_every = 10, log_every = 5 }
 eval = { n_prompts = 8, n_noise = 2 }
 ";

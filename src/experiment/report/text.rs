@@ -6,6 +6,9 @@ use super::{Cell, MetricKey, Report, ReportError, ReportSpec, System, curve_file
 use crate::eval::{Interval, WinRate};
 use crate::experiment::convergence;
 
+/// More systems than this are counted, not listed, in a sentence.
+const MANY: usize = 4;
+
 impl Report {
     /// The table for a terminal, a column a system: mean and half the width of its interval.
     pub fn table(&self, spec: &ReportSpec) -> String {
@@ -100,12 +103,14 @@ impl Report {
         let listed: Vec<String> = systems
             .map(|s| format!("{} ({})", s.label, s.converged()))
             .collect();
-        (!listed.is_empty()).then(|| {
-            format!(
-                "Not known to have converged, so no order is claimed for them: {}.",
-                listed.join("; ")
-            )
-        })
+        let which = match listed.len() {
+            0 => return None,
+            n if n <= MANY => listed.join("; "),
+            n => format!("{n} of {} systems (column converged)", self.systems.len()),
+        };
+        Some(format!(
+            "Not known to have converged, so no order is claimed for them: {which}."
+        ))
     }
 
     /// What may be said of the reference and each other system, as a Markdown list; empty without a reference.

@@ -404,6 +404,10 @@ fn mistakes_are_answered_with_file_key_expected_and_found() {
              [report]\ncurve = { x = 'objective.lambda', series = 'world' }",
         ),
         (
+            "a curve of a typo",
+            "[report]\ncurve = { x = 'objective.lambda', only = { data.n_pair = 7 } }",
+        ),
+        (
             "a preference by nothing",
             "[report]\npreference = [{ tolerance = 0.1 }]",
         ),

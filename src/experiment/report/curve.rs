@@ -42,6 +42,14 @@ struct Place {
     series: String,
 }
 
+impl CurveSpec {
+    /// Whether a system with this configuration may be on the curve.
+    fn selects(&self, config: &Table) -> bool {
+        let mut wanted = self.only.iter();
+        wanted.all(|(key, value)| lookup(config, key) == Some(value))
+    }
+}
+
 impl Place {
     fn of(spec: &CurveSpec, axes: &[(String, String)], config: &Table) -> Self {
         let x = own_value(config, &spec.x).and_then(number);
@@ -88,6 +96,16 @@ pub(in crate::experiment) fn check(
     runs: &[Planned],
     origin: &str,
 ) -> Result<(), SpecError> {
+    let without_seed = |run: &Planned| {
+        let mut config: Table = run
+            .run()
+            .config()
+            .parse()
+            .expect("the configuration of a resolved run is TOML");
+        config.remove("seed");
+        config
+    };
+    let configs: Vec<Table> = runs.iter().map(without_seed).collect();
     for (i, spec) in curves.iter().enumerate() {
         let bad = |key: &str, expected: &str, found: String| {
             let at = if curves.len() > 1 {
@@ -103,12 +121,11 @@ pub(in crate::experiment) fn check(
             })
         };
         let mut met: BTreeMap<(String, String), String> = BTreeMap::new();
-        for run in runs {
-            let Ok(mut config) = run.run().config().parse::<Table>() else {
-                continue; // a resolved run is TOML
-            };
-            config.remove("seed");
-            let place = Place::of(spec, run.axes(), &config);
+        for (run, config) in runs.iter().zip(&configs) {
+            if !spec.selects(config) {
+                continue;
+            }
+            let place = Place::of(spec, run.axes(), config);
             let Some(x) = place.x else { continue };
             if spec.log && x < 0.0 {
                 return bad(
@@ -127,7 +144,12 @@ pub(in crate::experiment) fn check(
                 );
             }
         }
-        if met.is_empty() {
+        // Values may be gone with --set or --smoke: the curve is then left out. Keys may not.
+        let is_key = |key: &String| configs.iter().any(|config| lookup(config, key).is_some());
+        if let Some((key, _)) = spec.only.iter().find(|(key, _)| !is_key(key)) {
+            return bad("only", "keys of some run of this sweep", key.clone());
+        }
+        if met.is_empty() && spec.only.is_empty() {
             return bad(
                 "x",
                 "a key that is a number in some run of this sweep",
@@ -136,6 +158,14 @@ pub(in crate::experiment) fn check(
         }
     }
     Ok(())
+}
+
+/// As in `data.n_pairs = 1000`.
+fn only_text(only: &[(String, Value)]) -> String {
+    let pairs = only
+        .iter()
+        .map(|(key, value)| format!("{key} = {}", short(value)));
+    pairs.collect::<Vec<_>>().join(", ")
 }
 
 /// A line of one panel: `(x, value)` by ascending x.
@@ -154,6 +184,7 @@ pub(super) struct Panel {
 /// What one [`CurveSpec`] shows of a report.
 pub(super) struct Curves {
     x: String,
+    only: String,
     log: bool,
     /// Names of the lines.
     series: Vec<String>,
@@ -167,14 +198,19 @@ impl Curves {
     pub(super) fn of(report: &Report, spec: &CurveSpec, columns: &[String]) -> Option<Self> {
         let mut curves = Self {
             x: spec.x.clone(),
+            only: only_text(&spec.only),
             log: spec.log,
             series: Vec::new(),
             levels: Vec::new(),
             panels: Vec::new(),
         };
-        let places: Vec<(Option<f64>, usize)> = report
-            .systems
-            .iter()
+        let systems = || {
+            report
+                .systems
+                .iter()
+                .filter(|system| spec.selects(&system.config))
+        };
+        let places: Vec<(Option<f64>, usize)> = systems()
             .map(|system| {
                 let place = Place::of(spec, &system.axes, &system.config);
                 let (names, name) = match place.x {
@@ -196,7 +232,7 @@ impl Curves {
         for key in report.select(metrics) {
             let mut lines: Vec<Line> = Vec::new();
             let mut levels = Vec::new();
-            for (system, &(x, name)) in report.systems.iter().zip(&places) {
+            for (system, &(x, name)) in systems().zip(&places) {
                 let Some(cell) = system.cells.get(&key) else {
                     continue;
                 };
@@ -226,6 +262,11 @@ impl Curves {
     /// The key along the panels.
     pub(super) fn x(&self) -> &str {
         &self.x
+    }
+
+    /// The values that all of its systems have, as text; empty where all systems are on it.
+    pub(super) fn only(&self) -> String {
+        self.only.clone()
     }
 
     /// Names of lines and level lines, each with its mark as SVG.

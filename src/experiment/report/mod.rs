@@ -365,7 +365,11 @@ impl Report {
             parts.push(("preferences.csv".to_owned(), self.preferences_csv()?));
         }
         for (i, curves) in self.curves(spec).iter().enumerate() {
-            parts.push((curve_file(i), curves.sheet(&self.experiment)?));
+            let title = match curves.only() {
+                only if only.is_empty() => self.experiment.clone(),
+                only => format!("{}, {only}", self.experiment),
+            };
+            parts.push((curve_file(i), curves.sheet(&title)?));
         }
         let names: Vec<String> = parts.iter().map(|(name, _)| name.clone()).collect();
         parts.push(("index.html".to_owned(), self.page(spec, about, &names, &gallery)?));

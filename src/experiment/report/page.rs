@@ -1,11 +1,12 @@
 //! A report as one HTML page that needs nothing else: style, plots and pictures are inside.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use toml::{Table, Value};
+use toml::Table;
 
 use super::claims::{self, Claim, Claims, Order};
 use super::gallery::{Gallery, Shown};
 use super::preference::{self, Preference};
+use super::spec::flatten;
 use super::text::{interval_text, share_text};
 use super::{About, Cell, MetricKey, Report, ReportError, ReportSpec, plot};
 use crate::experiment::convergence;
@@ -104,11 +105,16 @@ impl Report {
         let dots = plot::score_panels(self, &keys)?;
         let mut curves = Vec::new();
         for curve in self.curves(spec) {
-            curves.push((curve.x().to_owned(), curve.legend()?, curve.panels()?));
+            curves.push((
+                curve.x().to_owned(),
+                curve.only(),
+                curve.legend()?,
+                curve.panels()?,
+            ));
         }
         Ok(html! {
-            @for (x, legend, drawn) in &curves {
-                h2 { "Over " code { (x) } }
+            @for (x, only, legend, drawn) in &curves {
+                h2 { "Over " code { (x) } @if !only.is_empty() { " at " code { (only) } } }
                 ul.legend {
                     @for (name, mark) in legend { li { (PreEscaped(mark)) (name) } }
                 }
@@ -220,7 +226,8 @@ fn baseline() -> (String, String) {
 
 /// The keys of a configuration that matter to it: a baseline has no size and no training.
 fn own_keys(config: &Table) -> Vec<(String, String)> {
-    let mut pairs = flatten(config);
+    let values = flatten(config).into_iter();
+    let mut pairs: Vec<(String, String)> = values.map(|(key, value)| (key, value.to_string())).collect();
     if pairs.contains(&baseline()) {
         pairs.retain(|(key, _)| !key.starts_with("model.") && !key.starts_with("train."));
     }
@@ -356,19 +363,4 @@ fn lines<'a>(pairs: impl Iterator<Item = &'a (String, String)>) -> Markup {
         .map(|(key, value)| format!("{key} = {value}\n"))
         .collect::<String>();
     html! { pre { (text) } }
-}
-
-/// Every value with its dotted key.
-fn flatten(table: &Table) -> Vec<(String, String)> {
-    let mut pairs = Vec::new();
-    for (key, value) in table {
-        match value {
-            Value::Table(inner) => {
-                let inner = flatten(inner).into_iter();
-                pairs.extend(inner.map(|(rest, value)| (format!("{key}.{rest}"), value)));
-            }
-            other => pairs.push((key.clone(), other.to_string())),
-        }
-    }
-    pairs
 }

@@ -34,6 +34,8 @@ pub struct CurveSpec {
     pub metrics: Vec<String>,
     /// Whether `x` is drawn by its logarithm; zero then stands at the left edge.
     pub log: bool,
+    /// Only systems whose configuration has these values, as in `only = { "data.n_pairs" = 1000 }`. Empty: all.
+    pub only: Vec<(String, Value)>,
 }
 
 /// `preference = { metric = "picture/clip_score@all", reference = "eclipse", round_robin = true }`.
@@ -74,12 +76,13 @@ impl ReportSpec {
 
 impl CurveSpec {
     fn read(origin: &str, path: String, value: Value) -> Result<Self, SpecError> {
-        let mut table = Keys::of(origin, path, value, &["x", "series", "metrics", "log"])?;
+        let mut table = Keys::of(origin, path, value, &["x", "series", "metrics", "log", "only"])?;
         Ok(Self {
             x: table.needed("x", "the key of a number, as in objective.lambda")?,
             series: table.text("series")?,
             metrics: table.texts("metrics")?,
             log: table.flag("log")?,
+            only: table.values("only")?,
         })
     }
 }
@@ -168,6 +171,15 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// A table of values under dotted keys.
+    fn values(&mut self, key: &str) -> Result<Vec<(String, Value)>, SpecError> {
+        match self.table.remove(key) {
+            None => Ok(Vec::new()),
+            Some(Value::Table(table)) => Ok(flatten(&table)),
+            Some(other) => Err(self.fail(key, "a table of keys and values", &other)),
+        }
+    }
+
     fn not_negative(&mut self, key: &str) -> Result<f64, SpecError> {
         let Some(value) = self.table.remove(key) else {
             return Ok(0.0);
@@ -196,6 +208,21 @@ impl<'a> Keys<'a> {
             Some(other) => Err(self.fail(key, "a table or a list of tables", &other)),
         }
     }
+}
+
+/// Every value with its dotted key.
+pub(super) fn flatten(table: &Table) -> Vec<(String, Value)> {
+    let mut pairs = Vec::new();
+    for (key, value) in table {
+        match value {
+            Value::Table(inner) => {
+                let inner = flatten(inner).into_iter();
+                pairs.extend(inner.map(|(rest, value)| (format!("{key}.{rest}"), value)));
+            }
+            other => pairs.push((key.clone(), other.clone())),
+        }
+    }
+    pairs
 }
 
 /// A whole or a real number.

@@ -6,11 +6,13 @@
 mod about;
 mod claims;
 pub(super) mod curve;
+mod finished;
 mod gallery;
 mod index;
 mod page;
 mod plot;
 mod preference;
+mod provenance;
 mod sheet;
 mod spec;
 mod text;
@@ -18,7 +20,7 @@ mod text;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use toml::{Table, Value};
+use toml::Table;
 
 pub use self::about::About;
 pub use self::claims::{Claim, Claims, Order};
@@ -27,15 +29,13 @@ pub use self::preference::{Meeting, Preference};
 pub use self::spec::{CurveSpec, PreferenceSpec, ReportSpec};
 
 use self::curve::Curves;
+use self::finished::Finished;
 use self::gallery::Gallery;
 use self::sheet::Sheet;
-use super::convergence::{Convergence, held_out_metrics};
+use super::convergence::Convergence;
 use super::error::RunDirError;
-use super::metrics::MetricsLog;
-use super::provenance::{Provenance, Session};
 use super::run_dir::RunDir;
-use super::spec::ScoredCheckpoint;
-use crate::eval::{Bootstrap, EvalError, EvalFile, Interval, Metric, Seeds};
+use crate::eval::{Bootstrap, EvalError, Interval, Metric, Seeds};
 use crate::files::{self, FileError};
 
 /// A report cannot be made.
@@ -155,16 +155,6 @@ pub struct Report {
     provenance: Vec<(&'static str, Vec<String>)>,
 }
 
-struct Finished {
-    dir: RunDir,
-    provenance: Provenance,
-    /// Without the seed.
-    config: Table,
-    /// `None` for a baseline.
-    convergence: Option<Convergence>,
-    scores: Vec<Metric>,
-}
-
 /// The runs of one system.
 struct Group<'a> {
     label: String,
@@ -275,9 +265,9 @@ impl Report {
             systems,
             metrics,
             missing,
-            made: made(&runs),
+            made: provenance::made(&runs),
             reference: spec.reference.clone(),
-            provenance: provenance(&runs),
+            provenance: provenance::of(&runs),
         })
     }
 
@@ -467,54 +457,6 @@ impl MetricKey {
     }
 }
 
-impl Finished {
-    fn read(path: &PathBuf) -> Result<Self, ReportError> {
-        let dir = RunDir::new(path);
-        let provenance = dir.provenance()?;
-        let mut scores = Vec::new();
-        for file in dir.eval_files()? {
-            let read = EvalFile::read(&file);
-            scores.extend(
-                read.map_err(|source| ReportError::Scores {
-                    dir: path.clone(),
-                    source,
-                })?
-                .metrics,
-            );
-        }
-        let config = config_of(&files::read_text(dir.config_path())?, &dir)?;
-        let convergence = if is_baseline(&config) {
-            None
-        } else {
-            let (rows, scored) = (MetricsLog::read(dir.metrics_path())?, scored_checkpoint(&config));
-            scores.extend(held_out_metrics(&rows, scored));
-            Some(Convergence::of(&rows, scored))
-        };
-        Ok(Self {
-            dir,
-            provenance,
-            config,
-            convergence,
-            scores,
-        })
-    }
-
-    /// `(axis, label)` without the seed.
-    fn axes(&self) -> impl Iterator<Item = &(String, String)> {
-        self.provenance.axes.iter().filter(|(key, _)| key != "seed")
-    }
-
-    /// The axis labels without the seed; the directory's name for a run without axes.
-    fn label(&self) -> String {
-        let label = label_of(self.axes());
-        let name = || {
-            let name = self.dir.path().file_name();
-            name.map_or_else(String::new, |n| n.to_string_lossy().into_owned())
-        };
-        if label.is_empty() { name() } else { label }
-    }
-}
-
 /// Axis labels in a row, without the seed.
 fn label_of<'a>(axes: impl Iterator<Item = &'a (String, String)>) -> String {
     let parts: Vec<String> = axes
@@ -525,34 +467,6 @@ fn label_of<'a>(axes: impl Iterator<Item = &'a (String, String)>) -> String {
         })
         .collect();
     parts.join(", ")
-}
-
-/// The configuration without its seed.
-fn config_of(config: &str, dir: &RunDir) -> Result<Table, ReportError> {
-    let mut table: Table = config
-        .parse()
-        .map_err(|e: toml::de::Error| RunDirError::Malformed {
-            path: dir.config_path(),
-            expected: "the TOML of a resolved run".into(),
-            found: e.message().to_owned(),
-        })?;
-    table.remove("seed");
-    Ok(table)
-}
-
-/// Whether a configuration is that of a system without a network.
-fn is_baseline(config: &Table) -> bool {
-    value_at(config, "objective", "kind").and_then(Value::as_str) == Some("baseline")
-}
-
-/// `eval.checkpoint` of a configuration, which leaves it out where it is the default.
-fn scored_checkpoint(config: &Table) -> ScoredCheckpoint {
-    let value = value_at(config, "eval", "checkpoint").cloned();
-    value.and_then(|v| v.try_into().ok()).unwrap_or_default()
-}
-
-fn value_at<'a>(config: &'a Table, table: &str, key: &str) -> Option<&'a Value> {
-    config.get(table)?.as_table()?.get(key)
 }
 
 /// Whether `other` differs from `own` in one axis only and is called `reference` there.
@@ -598,90 +512,6 @@ fn cell(key: &MetricKey, runs: &[&Finished], reference: &[&Finished]) -> Result<
         },
         difference,
     }))
-}
-
-fn sessions(runs: &[Finished]) -> impl Iterator<Item = &Session> {
-    runs.iter().flat_map(|r| &r.provenance.sessions)
-}
-
-fn commits(runs: &[Finished], digits: usize) -> Vec<String> {
-    let commit = |s: &Session| {
-        let sha = s
-            .git_sha
-            .as_deref()
-            .map_or("unknown", |sha| sha.get(..digits).unwrap_or(sha));
-        let changed = if s.git_dirty == Some(true) {
-            " (changed)"
-        } else {
-            ""
-        };
-        format!("{sha}{changed}")
-    };
-    distinct(sessions(runs).map(commit))
-}
-
-fn seconds(runs: &[Finished]) -> u64 {
-    let took = |s: &Session| duration(&s.start, s.end.as_deref()?);
-    sessions(runs).filter_map(took).sum()
-}
-
-/// One sentence on how the runs were made.
-fn made(runs: &[Finished]) -> String {
-    format!(
-        "{} finished runs; code {}; device {}; {} s of run time in all.",
-        runs.len(),
-        commits(runs, 10).join(", "),
-        distinct(sessions(runs).map(|s| s.device.clone())).join(", "),
-        seconds(runs)
-    )
-}
-
-/// All that is known about how the runs were made: what, and its values.
-fn provenance(runs: &[Finished]) -> Vec<(&'static str, Vec<String>)> {
-    let of = |value: &dyn Fn(&Provenance) -> String| distinct(runs.iter().map(|r| value(&r.provenance)));
-    let command = |s: &Session| {
-        let given = s.argv.iter().skip(1).map(String::as_str);
-        std::iter::once("eclipse")
-            .chain(given)
-            .collect::<Vec<_>>()
-            .join(" ")
-    };
-    let starts = distinct(sessions(runs).map(|s| s.start.clone()));
-    let ends = distinct(sessions(runs).filter_map(|s| s.end.clone()));
-    let when = starts.first().zip(ends.last());
-    let inputs = runs.iter().flat_map(|r| &r.provenance.inputs);
-    vec![
-        ("runs", vec![runs.len().to_string()]),
-        ("commands", distinct(sessions(runs).map(command))),
-        ("code", commits(runs, 40)),
-        ("program version", of(&|p| p.package_version.clone())),
-        ("SHA-256 of Cargo.lock", of(&|p| p.cargo_lock_sha256.clone())),
-        ("device", distinct(sessions(runs).map(|s| s.device.clone()))),
-        (
-            "time",
-            when.map(|(start, end)| format!("{start} to {end}, {} s of run time in all", seconds(runs)))
-                .into_iter()
-                .collect(),
-        ),
-        (
-            "SHA-256 of files read",
-            distinct(inputs.map(|(name, hash)| format!("{name} {hash}"))),
-        ),
-    ]
-}
-
-fn duration(start: &str, end: &str) -> Option<u64> {
-    let parse = |text| humantime::parse_rfc3339(text).ok();
-    parse(end)?
-        .duration_since(parse(start)?)
-        .ok()
-        .map(|d| d.as_secs())
-}
-
-/// Each value once, in order.
-fn distinct(values: impl Iterator<Item = String>) -> Vec<String> {
-    let set: std::collections::BTreeSet<String> = values.collect();
-    set.into_iter().collect()
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ pub enum Order {
     Below,
     /// The interval holds zero.
     NotToldApart,
-    /// Training of one of them had not converged: a difference is a statement about the length of training.
+    /// One of them is not at convergence: a difference is a statement about the length of training.
     NotClaimed,
 }
 
@@ -54,7 +54,7 @@ impl Order {
             Self::Above => "above",
             Self::Below => "below",
             Self::NotToldApart => "not told apart from",
-            Self::NotClaimed => "not claimed (training had not converged) against",
+            Self::NotClaimed => "not claimed (one is not at convergence) against",
         }
     }
 }

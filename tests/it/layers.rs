@@ -9,10 +9,19 @@ const FLOORS: &[&[&str]] = &[
     &["eval", "train"],
     &["data", "generate"],
     &["models", "objective"],
-    &["weights", "nn", "world", "diffusion", "device", "noise", "files"],
+    &[
+        "weights",
+        "nn",
+        "world",
+        "diffusion",
+        "image_file",
+        "device",
+        "noise",
+        "files",
+    ],
 ];
 
-/// Arrows within the lowest floor: the two that everything else stands on.
+/// Arrows within the lowest floor: those that everything else stands on.
 const SAME_FLOOR: &[&str] = &["files", "noise", "device"];
 
 /// Rooms that must also not know these.

@@ -7,7 +7,6 @@
 mod caption;
 mod coco;
 mod folder;
-mod guard;
 mod listed;
 mod npy;
 mod parquet;
@@ -22,7 +21,7 @@ use std::str::FromStr;
 
 use image::RgbImage;
 
-pub use picture::PictureLimits;
+pub use crate::image_file::PictureLimits;
 
 use crate::files::{self, FileError};
 

@@ -8,7 +8,7 @@ use parquet::record::reader::RowIter;
 use parquet::record::{Field, Row};
 
 use super::caption::usable;
-use super::guard;
+use crate::image_file::guarded as quiet;
 use super::{
     Item, Items, Picture, Reader, Record, Reject, RejectReason, SourceError, inside, names_and_sizes,
     threaded,
@@ -85,7 +85,7 @@ pub(super) fn open(path: &Path) -> Result<SerializedFileReader<File>, SourceErro
 
 /// Says why there is nothing where the crate gave up.
 fn guarded<T>(read: impl FnOnce() -> T) -> Result<T, String> {
-    guard::guarded(read).ok_or_else(|| "the file is damaged".to_owned())
+    quiet(read).ok_or_else(|| "the file is damaged".to_owned())
 }
 
 /// Calls `each` with every row of `path`, or with why there are no more; it says whether to go on.

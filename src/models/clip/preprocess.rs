@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use serde::Deserialize;
 
 use crate::files::{self, FileError};
+use crate::image_file::{self, PictureLimits};
 
 /// Pillow's code for bicubic, the only filter CLIP models use.
 const BICUBIC: u32 = 3;
@@ -271,18 +272,21 @@ impl Preprocess {
     }
 }
 
-/// Reads a picture (PNG, JPEG or WebP, whatever its name says). Gray and palette pictures become RGB; alpha is dropped.
+/// Reads an image file, upright and strictly, see [`image_file`].
 ///
 /// # Errors
-/// [`PreprocessError::File`], or [`PreprocessError::Picture`] for a file that is no picture or breaks off.
+/// [`PreprocessError::File`], or [`PreprocessError::Picture`] for a file that is no image, is incomplete, or has more pixels than allowed.
 pub fn read_picture(path: impl AsRef<Path>) -> Result<RgbImage, PreprocessError> {
     let path = path.as_ref();
     let bytes = files::read(path)?;
-    let picture = image::load_from_memory(&bytes).map_err(|e| PreprocessError::Picture {
+    let limits = PictureLimits {
+        min_side: 1,
+        ..PictureLimits::default()
+    };
+    image_file::decode(&bytes, &limits).map_err(|e| PreprocessError::Picture {
         path: path.to_path_buf(),
         reason: e.to_string(),
-    })?;
-    Ok(picture.to_rgb8())
+    })
 }
 
 /// Pillow's `resize((width, height), BICUBIC)` for 8-bit RGB: horizontal pass, rounding to 8 bits, vertical pass. A side that keeps its length is

@@ -18,11 +18,12 @@ const FLOORS: &[&[&str]] = &[
         "device",
         "noise",
         "files",
+        "limits",
     ],
 ];
 
 /// Arrows within the lowest floor: those that everything else stands on.
-const SAME_FLOOR: &[&str] = &["files", "noise", "device"];
+const SAME_FLOOR: &[&str] = &["files", "noise", "device", "limits"];
 
 /// Rooms that must also not know these.
 const BLIND: &[(&str, &[&str])] = &[("world", &["burn::"]), ("diffusion", &["crate::models"])];

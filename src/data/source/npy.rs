@@ -10,9 +10,10 @@ use half::f16;
 use npyz::{DType, NpyFile};
 
 use super::caption::usable;
-use super::parquet::{in_folder, rows, texts};
+use super::parquet::{captions as texts, rows};
+use super::place::files_at;
 use super::{
-    Item, Items, Picture, Reader, Record, Reject, RejectReason, SourceError, names_and_sizes, threaded,
+    Fault, Item, Items, Picture, Reader, Record, Reject, RejectReason, SourceError, names_and_sizes, threaded,
 };
 use crate::files::FileError;
 
@@ -31,7 +32,7 @@ impl Embedded {
     pub(super) fn open(path: &Path) -> Result<Self, SourceError> {
         let mut files = Vec::new();
         let mut n_rows = 0;
-        for file in in_folder(&path.join("img_emb"), "npy")? {
+        for file in files_at(&path.join("img_emb").to_string_lossy(), "npy")? {
             let stem = file
                 .file_stem()
                 .unwrap_or_default()
@@ -151,7 +152,7 @@ impl Reader for Embedded {
                         "{} has more rows than the {n} of the embeddings",
                         metadata.display()
                     );
-                    tell(Reject::item(id, place, RejectReason::Truncated, detail));
+                    tell(Item::Fault(Fault::new(&path, detail)));
                     return false;
                 };
                 told = number + 1;
@@ -163,9 +164,12 @@ impl Reader for Embedded {
                         "a value that is not finite",
                     ));
                 }
-                let captions = row
-                    .map_err(|e| (RejectReason::Truncated, e))
-                    .and_then(|row| usable(texts(&row)?.into_iter().map(|text| (None, text))));
+                let row = match row {
+                    Ok(row) => row,
+                    Err(e) => return tell(Item::Fault(Fault::new(&metadata, format!("row {number}: {e}")))),
+                };
+                let captions =
+                    texts(&row).and_then(|texts| usable(texts.into_iter().map(|text| (None, text))));
                 tell(match captions {
                     Ok(captions) => Item::Record(Record {
                         id,
@@ -179,12 +183,7 @@ impl Reader for Embedded {
             });
             if told < n && next().is_some() {
                 let detail = format!("{} has {told} rows for {n} embeddings", metadata.display());
-                tell(Reject::item(
-                    told.to_string(),
-                    path.display().to_string(),
-                    RejectReason::NoCaption,
-                    detail,
-                ));
+                tell(Item::Fault(Fault::new(&path, detail)));
             }
         }))
     }

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::files::{self, FileError};
 use crate::image_file::{self, PictureLimits};
+use crate::limits::MAX_SIDE;
 
 /// Pillow's code for bicubic, the only filter CLIP models use.
 const BICUBIC: u32 = 3;
@@ -164,6 +165,12 @@ impl Preprocess {
         };
         if shortest_side == Some(0) || crop.is_some_and(|(w, h)| w == 0 || h == 0) {
             return Err(wrong("keys `size` and `crop_size` must be at least 1".into()));
+        }
+        let sides = [shortest_side.unwrap_or(1), crop.map_or(1, |(w, h)| w.max(h))];
+        if let Some(side) = sides.into_iter().find(|side| *side as usize > MAX_SIDE) {
+            return Err(wrong(format!(
+                "keys `size` and `crop_size` must be at most {MAX_SIDE}, found {side}"
+            )));
         }
         if raw.do_normalize && raw.image_std.iter().any(|s| s.is_nan() || *s <= 0.0) {
             return Err(wrong(format!(

@@ -69,6 +69,9 @@ impl ImageFileError {
 /// Bytes of a pixel while it is decoded, at most: four channels of 16 bits.
 const PIXEL: u64 = 8;
 
+/// Zeros at the end of a WebP that no encoder writes.
+const UNWRITTEN: usize = 64;
+
 /// Decodes an image file's bytes, upright. Sizes are checked before anything is allocated.
 ///
 /// # Errors
@@ -99,6 +102,7 @@ fn decode_file(bytes: &[u8], limits: &PictureLimits) -> Result<RgbImage, ImageFi
             by_image_crate(decoder, limits, || png_exif(bytes))?
         }
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => {
+            check_webp_end(bytes)?;
             let decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(broken)?;
             by_image_crate(decoder, limits, || None)?
         }
@@ -218,6 +222,22 @@ fn to_rgb8(image: DynamicImage) -> RgbImage {
         _ => return image.into_rgb8(),
     };
     RgbImage::from_raw(width, height, pixels).unwrap_or_else(|| image.into_rgb8())
+}
+
+/// WebP has no checksums, and zeros are valid data: a file whose rest was never written would be accepted with a flat lower part.
+fn check_webp_end(bytes: &[u8]) -> Result<(), ImageFileError> {
+    let size = bytes
+        .get(4..8)
+        .and_then(|size| size.try_into().ok())
+        .map_or(0, u32::from_le_bytes);
+    let end = (size as usize).saturating_add(8).min(bytes.len());
+    let zeros = bytes[..end].iter().rev().take_while(|b| **b == 0).count();
+    match zeros > UNWRITTEN {
+        true => Err(broken(format!(
+            "the last {zeros} bytes are zero: they were never written"
+        ))),
+        false => Ok(()),
+    }
 }
 
 /// The eXIf chunk of a PNG, which may stand behind the pixels.

@@ -117,6 +117,19 @@ fn sixteen_bits_are_read_as_pillow_does() {
 }
 
 #[test]
+fn a_webp_that_was_never_written_to_its_end_is_refused() {
+    let webp = encoded(ImageFormat::WebP);
+    decode(&webp, &all()).expect("whole");
+    let half = webp.len() / 2;
+    let zeroed = [&webp[..half], &vec![0; webp.len() - half]].concat();
+    let said = decode(&zeroed, &all()).expect_err("refused").to_string();
+    assert!(
+        said.ends_with("bytes are zero: they were never written"),
+        "{said}"
+    );
+}
+
+#[test]
 fn what_is_no_image_is_told_by_its_first_bytes() {
     for (bytes, wanted) in [
         (&b""[..], "an empty file; JPEG, PNG and WebP are read"),

@@ -185,6 +185,9 @@ def spoiled_files():
     """Name, bytes: what Pillow reads in spite of the damage; a grey or shifted part is no picture, so these must be refused here."""
     data = saved(picture(905, size=(160, 120), mode="CMYK"), "JPEG", quality=85)
     yield "spoiled-cut-c-eoi.jpg", data[:-2]
+    for name, options in (("l", {"lossless": True}), ("y", {"quality": 80})):
+        data = saved(picture(912, size=(160, 120)), "WEBP", **options)
+        yield f"spoiled-zero-{name}.webp", data[: len(data) // 2] + bytes(len(data) - len(data) // 2)
     data = saved(picture(909, size=(160, 120)), "JPEG", quality=85)
     progressive = saved(picture(910, size=(160, 120)), "JPEG", quality=85, progressive=True)
     restart = saved(picture(911, size=(160, 120)), "JPEG", quality=85, restart_marker_rows=1)

@@ -432,6 +432,35 @@ fn links_to_folders_are_followed_once() {
 }
 
 #[test]
+fn one_lost_file_of_embeddings_is_told() {
+    let npy = |values: [f32; 2]| {
+        let mut header = String::from("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), }");
+        header.push_str(&" ".repeat(117 - header.len()));
+        header.push('\n');
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend((header.len() as u16).to_le_bytes());
+        bytes.extend(header.as_bytes());
+        bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+        bytes
+    };
+    let captions = parquet_file(
+        "message m { OPTIONAL BYTE_ARRAY caption (UTF8); }",
+        &[vec![b"one".to_vec()]],
+    );
+    let desk = folder(&[
+        ("e/img_emb/img_emb_0.npy", &npy([1.0, 2.0])),
+        ("e/metadata/metadata_0.parquet", &captions),
+        ("e/img_emb/img_emb_1.npy", &npy([3.0, 4.0])),
+    ]);
+    let told = read(&desk.path().join("e"), &SourceOptions::default()).expect("one is good");
+    assert_eq!(told[0], "0: one [1.0, 2.0]");
+    assert!(
+        told[1].starts_with("FAULT e/img_emb/img_emb_1.npy: no such file: "),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn an_image_downloaders_log_is_no_source() {
     let log = parquet_file(
         "message m { OPTIONAL BYTE_ARRAY url (UTF8); OPTIONAL BYTE_ARRAY key (UTF8); OPTIONAL BYTE_ARRAY status (UTF8); OPTIONAL BYTE_ARRAY caption (UTF8); }",

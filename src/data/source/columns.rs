@@ -120,7 +120,7 @@ pub(super) fn find<'a>(names: impl IntoIterator<Item = &'a str>, columns: &Colum
     }
     found
         .caption
-        .retain(|at| !found.image.first().is_some_and(|image| image == at));
+        .retain(|at| found.image.first().is_none_or(|image| image != at));
     Ok(found)
 }
 

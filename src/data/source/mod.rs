@@ -550,7 +550,9 @@ fn threaded(read: impl FnOnce(&mut dyn FnMut(Item) -> bool) + Send + 'static) ->
 /// The file that `name` means in `folder`: a relative path in it, or an absolute path to what is in it. `None` where it leads out.
 fn inside(folder: &Path, name: &str) -> Option<PathBuf> {
     use std::path::Component;
-    let path = Path::new(name);
+    // Tables that were written on Windows.
+    let name = name.replace('\\', "/");
+    let path = Path::new(&name);
     let is_plain = |path: &Path| {
         path.components()
             .all(|c| matches!(c, Component::Normal(_) | Component::CurDir))

@@ -25,12 +25,13 @@ const BRACKETS: usize = 16;
 /// The files, each a unit: embeddings and metadata.
 pub(super) struct Embedded {
     files: Vec<(PathBuf, PathBuf)>,
-    n_rows: usize,
+    n_rows: Option<usize>,
+    faults: Vec<(usize, Fault)>,
 }
 
 impl Embedded {
     pub(super) fn open(path: &Path) -> Result<Self, SourceError> {
-        let mut files = Vec::new();
+        let (mut files, mut faults, mut first_wrong) = (Vec::new(), Vec::new(), None);
         let mut n_rows = 0;
         for file in files_at(&path.join("img_emb").to_string_lossy(), "npy")? {
             let stem = file
@@ -40,13 +41,27 @@ impl Embedded {
                 .into_owned();
             let number = stem.rsplit('_').next().unwrap_or_default();
             let metadata = path.join("metadata").join(format!("metadata_{number}.parquet"));
-            if !metadata.is_file() {
-                return Err(FileError::Missing(metadata).into());
+            let rows = match metadata.is_file() {
+                true => open(&file).map(|(_, (n, _))| n),
+                false => Err(FileError::Missing(metadata.clone()).into()),
+            };
+            match rows {
+                Ok(n) => n_rows += n,
+                Err(wrong) => {
+                    faults.push((files.len(), Fault::new(&file, wrong.reason())));
+                    first_wrong.get_or_insert(wrong);
+                }
             }
-            n_rows += open(&file)?.1.0;
             files.push((file, metadata));
         }
-        Ok(Self { files, n_rows })
+        match first_wrong {
+            Some(wrong) if faults.len() == files.len() => Err(wrong),
+            _ => Ok(Self {
+                n_rows: faults.is_empty().then_some(n_rows),
+                files,
+                faults,
+            }),
+        }
     }
 }
 
@@ -136,7 +151,11 @@ impl Reader for Embedded {
     }
 
     fn n_records(&self) -> Option<usize> {
-        Some(self.n_rows)
+        self.n_rows
+    }
+
+    fn faults(&self) -> Vec<(usize, Fault)> {
+        self.faults.clone()
     }
 
     fn unit(&self, unit: usize) -> Result<Items<'_>, SourceError> {

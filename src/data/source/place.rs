@@ -298,6 +298,9 @@ fn braces(pattern: &str) -> Result<Vec<String>, String> {
     Ok(all)
 }
 
+/// The files that are read, and what is to be said of it.
+pub(super) type Chosen = (Vec<PathBuf>, Vec<String>);
+
 /// Splits that names of files and folders tell: train, validation, test.
 pub(super) struct Splits;
 
@@ -307,7 +310,7 @@ impl Splits {
         root: &Path,
         files: &[PathBuf],
         asked: Option<&str>,
-    ) -> Option<Result<(Vec<PathBuf>, Vec<String>), SourceError>> {
+    ) -> Option<Result<Chosen, SourceError>> {
         let told: Vec<Option<String>> = files.iter().map(|file| split_of(root, file)).collect();
         let names: BTreeSet<&String> = told.iter().flatten().collect();
         let list = || {

@@ -55,6 +55,23 @@ impl Tars {
         if let Some(chosen) = Splits::of(root, &files, options.split.as_deref()) {
             (files, notes) = chosen?;
         }
+        if path.is_dir() {
+            let is_packed = |f: &PathBuf| {
+                let name = f.to_string_lossy().to_lowercase();
+                [".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2"]
+                    .iter()
+                    .any(|e| name.ends_with(e))
+            };
+            let packed: Vec<PathBuf> = files::list(path)?.into_iter().filter(is_packed).collect();
+            if let Some(first) = packed.first() {
+                notes.push(format!(
+                    "{}: {} compressed tar(s) are not read, such as {}: unpack them first",
+                    path.display(),
+                    packed.len(),
+                    first.display()
+                ));
+            }
+        }
         let mut faults = Vec::new();
         for (unit, file) in files.iter().enumerate() {
             if let Some(reason) = not_a(Format::Webdataset, file) {

@@ -218,7 +218,11 @@ mod tests {
                 json!({"additional_special_tokens": ["<my-cat>"]}),
             ),
         ] {
-            assert_eq!(ids(&[side.clone()], "a <my-cat> a"), wanted, "{side:?}");
+            assert_eq!(
+                ids(std::slice::from_ref(&side), "a <my-cat> a"),
+                wanted,
+                "{side:?}"
+            );
         }
         assert_eq!(
             ids(&[], "a <my-cat> a").map(|ids| ids.len() > 6),

@@ -318,8 +318,8 @@ pub(super) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T
 }
 
 fn from_tokenizer_json(path: &Path) -> Result<tokenizers::Tokenizer, TokenizerError> {
-    let bytes = files::read(path)?;
-    tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| TokenizerError::Malformed {
+    let text = files::read_text(path)?;
+    tokenizers::Tokenizer::from_bytes(text).map_err(|e| TokenizerError::Malformed {
         path: path.to_path_buf(),
         reason: format!("no valid tokenizer: {e}"),
     })

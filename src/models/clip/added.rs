@@ -18,6 +18,8 @@ pub(super) struct AddedTokens {
     numbered: BTreeMap<u32, AddedToken>,
     /// Those that get the next free ids, where they are not in the vocabulary.
     special: Vec<AddedToken>,
+    /// Padding and unknown token: where they are in the vocabulary, a text that has them has their ids (`!` of some OpenCLIP models).
+    roles: Vec<AddedToken>,
 }
 
 impl AddedTokens {
@@ -27,6 +29,7 @@ impl AddedTokens {
     /// [`TokenizerError::Malformed`] naming file and key, also for a setting that would make other ids and is not supported.
     pub(super) fn read(folder: &Path, n_text: usize) -> Result<Self, TokenizerError> {
         let mut added = Self::default();
+        let mut roles: BTreeMap<&str, AddedToken> = BTreeMap::new();
         for name in ["tokenizer_config.json", "special_tokens_map.json"] {
             let path = folder.join(name);
             if !path.is_file() {
@@ -78,6 +81,12 @@ impl AddedTokens {
                     added.numbered.insert(id, token);
                 }
             }
+            for key in ["pad_token", "unk_token"] {
+                // The second file goes before the first.
+                if let Some(token) = config.get(key).and_then(|entry| token(entry, true)) {
+                    roles.insert(key, token);
+                }
+            }
             let special = config.get("additional_special_tokens").and_then(Value::as_array);
             added.special.extend(
                 special
@@ -86,6 +95,7 @@ impl AddedTokens {
                     .filter_map(|entry| token(entry, true)),
             );
         }
+        added.roles.extend(roles.into_values());
         let path = folder.join("added_tokens.json");
         if path.is_file() {
             let ids: BTreeMap<String, u32> = read_json(&path)?;
@@ -124,9 +134,12 @@ impl AddedTokens {
                 )));
             }
         }
-        let new: Vec<AddedToken> = self
-            .special
+        let roles = self
+            .roles
             .into_iter()
+            .filter(|token| tokenizer.token_to_id(&token.content).is_some());
+        let new: Vec<AddedToken> = roles
+            .chain(self.special)
             .filter(|token| {
                 !tokenizer
                     .get_added_vocabulary()
@@ -221,6 +234,26 @@ mod tests {
             assert_eq!(
                 ids(std::slice::from_ref(&side), "a <my-cat> a"),
                 wanted,
+                "{side:?}"
+            );
+        }
+        // Padding and unknown token are special wherever they stand, the other file's where both name one.
+        let pad = |token: &str| json!({"pad_token": token});
+        for (side, wanted) in [
+            (vec![("special_tokens_map.json", pad("b"))], 2),
+            (vec![("tokenizer_config.json", pad("b"))], 2),
+            (
+                vec![
+                    ("tokenizer_config.json", pad("b")),
+                    ("special_tokens_map.json", pad("<|endoftext|>")),
+                ],
+                3,
+            ),
+            (vec![("special_tokens_map.json", json!({"unk_token": "b"}))], 2),
+        ] {
+            assert_eq!(
+                ids(&side, "a b a"),
+                Ok(vec![start, 1, wanted, 1, end]),
                 "{side:?}"
             );
         }

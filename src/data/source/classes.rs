@@ -155,6 +155,7 @@ fn columns_are_found_or_named() {
         ("c.txt", b"image_name| comment_number| comment\nx.png| 0| a cat\n"),
         ("d.jsonl", b"{\"img_file\": \"x.png\", \"words\": \"a cat\"}\n"),
         ("e.jsonl", b"\xef\xbb\xbf{\"image\": \"x.png\", \"text\": null, \"caption\": \"a cat\"}\n{\"image\": \"x.png\", \"sentences\": [{\"raw\": \"b\"}]}\n"),
+        ("f.tsv", b"0.9\tx.png\ta cat\n0.8\tx.png\ta dog\n"),
         ("x.png", &png(1)),
     ]);
     let named = |image: &str, caption: &str| SourceOptions {
@@ -165,11 +166,25 @@ fn columns_are_found_or_named() {
         format: Some(Format::Folder),
         ..SourceOptions::default()
     };
+    // Without a header, by number.
+    let numbers = |image: &str, caption: &str| SourceOptions {
+        format: Some(Format::Tsv),
+        images: Some(desk.path().to_path_buf()),
+        ..named(image, caption)
+    };
     let plain = SourceOptions {
         format: Some(Format::Folder),
         ..SourceOptions::default()
     };
     let read = |name: &str, options: &SourceOptions| read(&desk.path().join(name), options);
+    assert_eq!(
+        read("f.tsv", &numbers("2", "3")),
+        Ok(vec!["0: a cat | a dog [1, 0, 9]".into()])
+    );
+    assert_eq!(
+        read("f.tsv", &numbers("2", "4")).expect_err("refused"),
+        "f.tsv: --image-column 2: no such column; found 0.9, x.png, a cat; columns of a table without a header are numbered from 1"
+    );
     let cat = vec!["x.png: a cat [1, 0, 9]".to_owned()];
     assert_eq!(
         read("a.csv", &plain).expect_err("refused"),

@@ -410,9 +410,6 @@ impl Layout {
                 found,
             });
         }
-        if options.columns != &Columns::default() {
-            columns::find(header.iter().map(String::as_str), options.columns).map_err(wrong)?;
-        }
         // The most frequent number of fields: the first row may be a bad one.
         let mut counts: HashMap<usize, usize> = HashMap::new();
         for row in &sample {
@@ -420,8 +417,24 @@ impl Layout {
         }
         let n_fields = counts
             .into_iter()
-            .max_by_key(|&(n, count)| (count, n))
+            .max_by_key(|&(n, count)| (count, n == 2, n))
             .map_or(0, |(n, _)| n);
+        if options.columns != &Columns::default() {
+            let found = numbered_columns(options.columns, n_fields)
+                .ok_or(())
+                .or_else(|()| columns::find(header.iter().map(String::as_str), options.columns));
+            let found = found.map_err(|e| {
+                wrong(format!(
+                    "{e}; columns of a table without a header are numbered from 1"
+                ))
+            })?;
+            return Ok(Self {
+                separator,
+                n_fields,
+                has_header,
+                found,
+            });
+        }
         let all = |i: usize| {
             let values = sample
                 .iter()
@@ -468,7 +481,21 @@ fn separator_of(first: &str, path: &Path, asked: &Columns) -> char {
         let known = if fields.len() > 1 { known } else { 0 };
         (known, separator == usual && fields.len() > 1, fields.len())
     };
-    SEPARATORS.into_iter().max_by_key(|&s| score(s)).unwrap_or(usual)
+    let best = SEPARATORS.into_iter().max_by_key(|&s| score(s));
+    best.filter(|&s| score(s).2 > 1).unwrap_or(usual)
+}
+
+/// Both columns by their numbers, from 1, where a user gives them so.
+fn numbered_columns(columns: &Columns, n_fields: usize) -> Option<Found> {
+    let number = |name: &Option<String>| -> Option<usize> {
+        let number = name.as_ref()?.parse::<usize>().ok()?;
+        (1..=n_fields).contains(&number).then(|| number - 1)
+    };
+    Some(Found {
+        image: vec![number(&columns.image)?],
+        caption: vec![number(&columns.caption)?],
+        numbered: vec![],
+    })
 }
 
 /// The first line that is not blank.

@@ -20,6 +20,10 @@ bench *ARGS:
 parity *ARGS:
     cargo build --release && python3 tests/python/parity.py {{ARGS}}
 
+# Image files here and in Python's Pillow: the same embeddings, or refused by both? Needs tests/python/requirements.txt
+images *ARGS:
+    cargo build --release && python3 tests/python/image_files.py {{ARGS}}
+
 # Format and lints
 check:
     cargo fmt --check && cargo clippy --release --all-targets -- -D warnings

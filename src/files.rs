@@ -58,13 +58,17 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<u8>, FileError> {
     std::fs::read(path).map_err(|e| FileError::io("read", path, e))
 }
 
-/// The text of `path`, which must be UTF-8.
+/// The text of `path`, which must be UTF-8. A byte-order mark before it, as some editors put it, is left out.
 ///
 /// # Errors
 /// Like [`read()`], and [`FileError::NotUtf8`] with the first bad byte.
 pub fn read_text(path: impl AsRef<Path>) -> Result<String, FileError> {
     let path = path.as_ref();
-    String::from_utf8(read(path)?).map_err(|e| {
+    let mut bytes = read(path)?;
+    if bytes.starts_with(b"\xEF\xBB\xBF") {
+        bytes.drain(..3);
+    }
+    String::from_utf8(bytes).map_err(|e| {
         let offset = e.utf8_error().valid_up_to();
         FileError::NotUtf8 {
             path: path.to_path_buf(),

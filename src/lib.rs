@@ -20,7 +20,7 @@
 //! eval         scores on embeddings, intervals, checker       train       burn-train sessions, optimisers, schedules
 //! data         sources, stores, pairs, prompt files           generate    prompt -> z_x_hat -> picture
 //! models       clip, prior, unet, movq, text_proj             objective   Eq. 1, 3, 4, 5, other forms; CLIP's own loss
-//! weights   nn   world   diffusion   device   noise   files
+//! weights   nn   world   diffusion   image_file   device   noise   files   limits
 //! ```
 //!
 //! A caption walks tokenizer -> `models::clip` -> `data` -> `train` -> `objective` and back; a prompt walks `models::clip` -> `generate`
@@ -61,6 +61,8 @@ pub mod eval;
 pub mod experiment;
 pub mod files;
 pub mod generate;
+pub mod image_file;
+pub mod limits;
 pub mod models;
 pub mod nn;
 pub mod noise;

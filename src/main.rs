@@ -1,7 +1,8 @@
-//! The `eclipse` program: parse, dispatch, exit code (0 success, 1 failure, 2 usage).
+//! The `eclipse` program: parse, dispatch, exit code (0 success, 1 failure, 2 usage, 3 files of a source that cannot be read).
 
 mod cli;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -13,12 +14,13 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .init();
     match cli.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::from(if cli::is_usage(&error) { 2 } else { 1 })
+            ExitCode::from(cli::exit_code(&error))
         }
     }
 }

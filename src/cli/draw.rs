@@ -16,10 +16,11 @@ use eclipse_t2i::generate::render::RenderOptions;
 use eclipse_t2i::generate::request::{
     DecoderChoice, LatentsChoice, Options, Request, SUPER_RES_STEPS, Subject,
 };
+use eclipse_t2i::limits::{MAX_AREA, MAX_SIDE};
 use eclipse_t2i::models::clip::preprocess::read_picture;
 
 use super::progress::Stages;
-use super::{PrecisionArgs, Usage};
+use super::{PrecisionArgs, Usage, check_output};
 
 /// Pictures at once, and pictures for which the networks are loaded once: on a GPU, where a picture takes about as long as loading does,
 const GPU: (usize, usize) = (4, 64);
@@ -40,10 +41,16 @@ impl FromStr for SizeArg {
             Ok(n) => Ok(n),
         };
         let (width, height) = text.split_once('x').unwrap_or((text, text));
-        Ok(Self(Size {
+        let size = Size {
             width: side(width)?,
             height: side(height)?,
-        }))
+        };
+        if size.width.max(size.height) > MAX_SIDE || size.width * size.height > MAX_AREA {
+            return Err(format!(
+                "expected at most {MAX_SIDE} pixels a side and {MAX_AREA} (2048 x 2048) together, found {size}"
+            ));
+        }
+        Ok(Self(size))
     }
 }
 
@@ -205,6 +212,9 @@ pub fn usage(error: RenderError) -> anyhow::Error {
 
 /// Carries `plan` out.
 pub fn draw(plan: &Plan, out: &OutArgs, device: DeviceSpec) -> anyhow::Result<()> {
+    if let Some(sheet) = &out.sheet {
+        check_output("--sheet", sheet)?;
+    }
     if let (Some(asked), Some(first)) = (plan.asked, plan.pictures.first()) {
         tracing::warn!(
             "{asked} pixels were rounded up to {}: the decoder draws whole multiples only",

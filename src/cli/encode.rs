@@ -1,19 +1,20 @@
 //! `eclipse encode` and `eclipse merge`.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use eclipse_t2i::data::encode::FrozenClip;
-use eclipse_t2i::data::pipeline::{EncodeOptions, Estimate, Pipeline, Progress};
-use eclipse_t2i::data::source::{Format, PictureLimits, Source, SourceOptions};
+use eclipse_t2i::data::pipeline::{EncodeOptions, Estimate, Pipeline, PipelineError, Progress};
+use eclipse_t2i::data::source::{Columns, Fault, Format, PictureLimits, Source, SourceOptions, UNREADABLE};
 use eclipse_t2i::data::store::{self, Hidden, Manifest, StoreDtype, Target, Writer};
 use eclipse_t2i::device::DeviceSpec;
+use eclipse_t2i::limits;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::Usage;
+use super::{Unreadable, Usage};
 
 /// Where pairs are read from.
 #[derive(Debug, Args)]
@@ -25,8 +26,32 @@ pub struct SourceArgs {
     #[arg(long)]
     format: Option<Format>,
     /// Pictures of more pixels are rejected before they are decoded.
-    #[arg(long, value_name = "N", default_value_t = PictureLimits::default().max_pixels)]
+    #[arg(long, value_name = "N", default_value_t = PictureLimits::default().max_pixels, value_parser = clap::value_parser!(u64).range(1..=limits::MAX_PIXELS))]
     max_pixels: u64,
+    /// The column, or key, with the image: its file, its URL or the image itself. [default: told by its name]
+    #[arg(long, value_name = "NAME")]
+    image_column: Option<String>,
+    /// The column, or key, with the caption. [default: told by its name]
+    #[arg(long, value_name = "NAME")]
+    caption_column: Option<String>,
+    /// What separates the columns of a table: a character, or tab. [default: told by the first line]
+    #[arg(long, value_name = "CHAR", value_parser = separator)]
+    separator: Option<char>,
+    /// The one split to read where names of files or folders tell several: train, validation or test.
+    #[arg(long, value_name = "NAME")]
+    split: Option<String>,
+    /// Row i of a table has the image with number i (000000000.jpg), whatever the row names: for images that were downloaded in the table's order.
+    #[arg(long)]
+    by_position: bool,
+}
+
+fn separator(text: &str) -> Result<char, String> {
+    let mut chars = text.chars();
+    match (text, chars.next(), chars.next()) {
+        ("tab" | "\\t", ..) => Ok('\t'),
+        (_, Some(c), None) if c != '"' && c != '\n' => Ok(c),
+        _ => Err("expected one character, or tab".into()),
+    }
 }
 
 impl SourceArgs {
@@ -38,6 +63,13 @@ impl SourceArgs {
                 max_pixels: self.max_pixels,
                 ..PictureLimits::default()
             },
+            columns: Columns {
+                image: self.image_column.clone(),
+                caption: self.caption_column.clone(),
+            },
+            separator: self.separator,
+            split: self.split.clone(),
+            by_position: self.by_position,
         }
     }
 }
@@ -66,8 +98,8 @@ pub struct EncodeArgs {
     /// The CLIP: a folder with both towers, or a pipeline's.
     #[arg(long, value_name = "DIR")]
     clip: PathBuf,
-    /// The pairs: webdataset tars (file, folder or pattern), COCO captions, a TSV, a folder of pictures, parquet, clip-retrieval's output, or a
-    /// built-in world such as world:emoji?n=1000.
+    /// The pairs: webdataset tars, COCO captions, a table, JSON lines, a folder of pictures, parquet (a file, a folder or a pattern such as
+    /// 'cc3m/{00000..00331}.tar'), clip-retrieval's output, or a built-in world such as world:emoji?n=1000.
     #[arg(long, value_name = "SOURCE")]
     pairs: String,
     #[command(flatten)]
@@ -79,7 +111,7 @@ pub struct EncodeArgs {
     #[arg(long, value_name = "I/N", value_parser = shard, default_value = "0/1")]
     shard: (usize, usize),
     /// Records of a shard file at most: what is made again after a crash, and what is held in memory.
-    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=limits::MAX_CHUNK as i64))]
     chunk: u32,
     /// Keep the text tower's hidden states, or run the text tower again while training. They are most of a store.
     #[arg(long, value_enum, default_value = "stored")]
@@ -91,11 +123,14 @@ pub struct EncodeArgs {
     #[arg(long, value_enum, default_value = "raw")]
     target: TargetArg,
     /// Threads that decode pictures. [default: one a core]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    workers: usize,
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u16).range(..=limits::MAX_WORKERS as i64))]
+    workers: u16,
     /// Pictures, and captions, of a forward pass.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,
+    /// Encode the rest where files of the source are lost or cannot be read; they are named, and the exit code is 3.
+    #[arg(long)]
+    keep_going: bool,
     /// Say how large the store will be and stop.
     #[arg(long)]
     dry_run: bool,
@@ -119,6 +154,18 @@ pub fn run(args: &EncodeArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let source_options = args.source.options();
     let limits = source_options.limits.clone();
     let source = Source::open(&args.pairs, &source_options)?;
+    for note in source.notes() {
+        tracing::warn!("{note}");
+    }
+    let faults: Vec<&Fault> = source.faults().collect();
+    if let Some(first) = faults.first().filter(|_| !args.keep_going) {
+        let more = match faults.len() {
+            1 => String::new(),
+            n => format!(" (and {} more files)", n - 1),
+        };
+        let hint = "--keep-going encodes the rest and names what is lost";
+        return Err(Unreadable(format!("{first}{more}; {hint}")).into());
+    }
     let (part, n_parts) = args.shard;
     if n_parts > 1 && n_parts > source.n_units() {
         // Also for the parts that would have something to do: they could never be merged.
@@ -145,9 +192,10 @@ pub fn run(args: &EncodeArgs, device: DeviceSpec) -> anyhow::Result<()> {
         },
         chunk: args.chunk as usize,
         part: (part, n_parts),
-        n_workers: args.workers,
+        n_workers: usize::from(args.workers),
         batch: usize::from(args.batch),
         limits,
+        keep_going: args.keep_going,
     };
     let pipeline = Pipeline::new(&clip, &args.clip, &source, &args.pairs, options)?;
     let estimate = pipeline.estimate()?;
@@ -190,7 +238,32 @@ pub fn run(args: &EncodeArgs, device: DeviceSpec) -> anyhow::Result<()> {
         Progress::Shard => {}
     });
     bar.finish_and_clear();
-    report(args, &manifest?, made, start.elapsed())
+    let manifest = match manifest {
+        Err(PipelineError::Unreadable { fault, has_records }) if !has_records && source.n_units() == 1 => {
+            anyhow::bail!("{fault}; not one record of {} can be used", args.pairs)
+        }
+        Err(error @ PipelineError::Unreadable { .. }) => {
+            return Err(Unreadable(error.to_string()).into());
+        }
+        other => other?,
+    };
+    report(args, &manifest, made, start.elapsed())?;
+    told_unreadable(&manifest, &args.pairs, &out)
+}
+
+/// An error that names the list of files which could not be read, if there are any.
+fn told_unreadable(manifest: &Manifest, of: &str, store: &Path) -> anyhow::Result<()> {
+    match manifest.rejects.get(UNREADABLE) {
+        None => Ok(()),
+        Some(n) => {
+            let list = store.join("rejects.jsonl");
+            let message = format!(
+                "{n} file(s) of {of} could not be read, see {UNREADABLE} in {}",
+                list.display()
+            );
+            Err(Unreadable(message).into())
+        }
+    }
 }
 
 fn told(estimate: &Estimate, source: &Source) -> String {
@@ -303,13 +376,14 @@ pub fn merge(args: &MergeArgs) -> anyhow::Result<()> {
     let merged = store::merge(&args.store)?;
     let manifest = &merged.manifest;
     if args.json {
-        return super::print_json(&json!({
+        super::print_json(&json!({
             "store": args.store,
             "parts": merged.n_parts,
             "pictures": manifest.n_pictures,
             "captions": manifest.n_captions,
             "rejects": manifest.rejects,
-        }));
+        }))?;
+        return told_unreadable(manifest, &manifest.settings.source, &args.store);
     }
     super::print(&format!(
         "{}: {} parts, {} pictures, {} captions\n",
@@ -317,5 +391,6 @@ pub fn merge(args: &MergeArgs) -> anyhow::Result<()> {
         merged.n_parts,
         manifest.n_pictures,
         manifest.n_captions
-    ))
+    ))?;
+    told_unreadable(manifest, &manifest.settings.source, &args.store)
 }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use clap::{Args, Subcommand};
 use eclipse_t2i::eval::checker::{Accuracy, Damage, Share, WRONG, accuracy};
+use eclipse_t2i::limits;
 use eclipse_t2i::world::checker::Checker;
 use eclipse_t2i::world::{VariantKind, World};
 use serde_json::json;
@@ -45,6 +46,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
     if args.n == 0 {
         return Err(Usage("--n 0: expected at least 1".into()).into());
     }
+    limits::check("--n", args.n, limits::MAX_PICTURES).map_err(Usage)?;
     let checker = Checker::new(args.world);
     let steps = super::progress::Steps::new();
     let mut rows = Vec::new();

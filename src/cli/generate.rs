@@ -8,6 +8,7 @@ use eclipse_t2i::device::DeviceSpec;
 use eclipse_t2i::generate::embeddings::embedding_origins;
 use eclipse_t2i::generate::plan::Plan;
 use eclipse_t2i::generate::recipe::{Origin, Recipe};
+use eclipse_t2i::limits;
 
 use super::Usage;
 use super::draw::{ModelArgs, OutArgs, SampleArgs, draw, usage};
@@ -71,6 +72,7 @@ pub fn run(args: &GenerateArgs, device: DeviceSpec) -> anyhow::Result<()> {
         return Err(Usage("nothing to draw: give --prompt, --prompts or --embeddings".into()).into());
     }
     let n = usize::from(args.images);
+    limits::check("pictures of a call", origins.len() * n, limits::MAX_PICTURES).map_err(Usage)?;
     let origins = origins
         .into_iter()
         .flat_map(|o| std::iter::repeat_n(o, n))

@@ -22,6 +22,7 @@ use std::io::{ErrorKind, Write};
 
 use burn::tensor::Device;
 use clap::{Args, Parser, Subcommand};
+use eclipse_t2i::data::source::SourceError;
 use eclipse_t2i::device::{DeviceError, DeviceSpec, Precision};
 use eclipse_t2i::experiment::{PriorExecutor, Setting, SpecError};
 use eclipse_t2i::world::World;
@@ -140,11 +141,50 @@ impl PrecisionArgs {
 #[error("{0}")]
 pub struct Usage(String);
 
+/// A part of what was to be read is lost; the exit code is 3.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unreadable(String);
+
+/// The program's exit code after `error`: 1 for a failure, 2 for the caller's mistake, 3 where files of a source cannot be read.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    match error {
+        _ if is_usage(error) => 2,
+        _ if error.chain().any(|e| e.is::<Unreadable>()) => 3,
+        _ => 1,
+    }
+}
+
+/// Refuses a file that could not be written later: before the work, not after it.
+fn check_output(option: &str, path: &std::path::Path) -> Result<(), Usage> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => std::path::Path::new("."),
+    };
+    let refuse = |reason: String| Err(Usage(format!("{option} {}: {reason}", path.display())));
+    if path.is_dir() {
+        return refuse("is a folder, expected the name of a file".into());
+    }
+    if !parent.is_dir() {
+        return refuse(format!("no such folder: {}", parent.display()));
+    }
+    match tempfile::Builder::new().prefix(".tmp-").tempfile_in(parent) {
+        Ok(_) => Ok(()),
+        Err(e) => refuse(format!("cannot write in {}: {}", parent.display(), e.kind())),
+    }
+}
+
 /// Whether `error` is the caller's to fix in arguments or specification, rather than a failure.
-pub fn is_usage(error: &anyhow::Error) -> bool {
+fn is_usage(error: &anyhow::Error) -> bool {
     error
         .chain()
-        .any(|e| e.is::<SpecError>() || e.is::<DeviceError>() || e.is::<Usage>())
+        .any(|e| e.is::<SpecError>() || e.is::<DeviceError>() || e.is::<Usage>() || is_wrong_world(e))
+}
+
+/// Whether the query of a built-in world makes no sense: it is all argument.
+fn is_wrong_world(error: &(dyn std::error::Error + 'static)) -> bool {
+    let place = error.downcast_ref::<SourceError>();
+    matches!(place, Some(SourceError::Place { place, .. }) if place.starts_with("world:"))
 }
 
 /// The world of this name, as an argument's value.

@@ -10,6 +10,7 @@ use eclipse_t2i::device::DeviceSpec;
 use eclipse_t2i::files;
 use eclipse_t2i::generate::pipeline::{Predictions, PriorPipeline, Request};
 use eclipse_t2i::generate::prior::PriorSettings;
+use eclipse_t2i::limits;
 use eclipse_t2i::noise::Noise;
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -64,6 +65,8 @@ pub fn run(args: &PriorArgs, device: DeviceSpec) -> anyhow::Result<()> {
     if args.best_of == 0 {
         return Err(Usage("best-of must be at least 1, found 0".into()).into());
     }
+    limits::check("best-of", args.best_of, limits::MAX_BEST_OF).map_err(Usage)?;
+    super::check_output("--out", &args.out)?;
     let prompts = read_prompts(&args.prompts)?;
     let pipeline = PriorPipeline::load(&args.prior, &args.text, &args.precision.device(device)?)?;
     let request = Request {

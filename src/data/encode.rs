@@ -230,12 +230,20 @@ pub fn clip_files(dir: &Path) -> Result<BTreeMap<String, String>, WeightsError> 
 /// Folders of the towers in a pipeline.
 const TOWERS: [&str; 2] = ["text_encoder", "image_encoder"];
 /// Where tokenizer and preprocessing may be, from a tower's folder.
-const BESIDE: [&str; 4] = [".", "../tokenizer", "../feature_extractor", "../image_processor"];
+const BESIDE: [&str; 6] = [
+    ".",
+    "../tokenizer",
+    "../feature_extractor",
+    "../image_processor",
+    "../prior_tokenizer",
+    "../prior_image_processor",
+];
 /// Their files.
-const BESIDE_FILES: [&str; 4] = [
+const BESIDE_FILES: [&str; 5] = [
     "tokenizer.json",
     "vocab.json",
     "merges.txt",
+    "added_tokens.json",
     "preprocessor_config.json",
 ];
 

@@ -8,11 +8,13 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use image::RgbImage;
 use rayon::ThreadPool;
 use rayon::prelude::*;
+use sha2::{Digest, Sha256};
 
 use super::encode::{EncodeError, FrozenClip, clip_hash};
-use super::source::{Item, Picture, PictureLimits, Reject, RejectReason, Source, SourceError};
+use super::source::{Fault, Item, Picture, PictureLimits, Reject, RejectReason, Source, SourceError};
 use super::store::{
-    Caption, Chunk, Encoder, Hidden, Manifest, Rejected, Settings, StoreDtype, StoreError, Target, Writer,
+    Caption, Chunk, Encoder, Hidden, ImageHash, Manifest, Rejected, Settings, StoreDtype, StoreError, Target,
+    Writer,
 };
 use crate::models::clip::ClipError;
 use crate::models::clip::tokenizer::Tokens;
@@ -65,6 +67,14 @@ pub enum PipelineError {
         /// The caption.
         caption: String,
     },
+    /// A file of the source that cannot be read.
+    #[error("{fault}; --keep-going encodes the rest and names what is lost")]
+    Unreadable {
+        /// The file and why.
+        fault: Fault,
+        /// Whether there were records before it.
+        has_records: bool,
+    },
     /// A thread pool could not be made.
     #[error("cannot start {0} worker threads")]
     Threads(usize),
@@ -95,6 +105,8 @@ pub struct EncodeOptions {
     pub batch: usize,
     /// What a picture may be.
     pub limits: PictureLimits,
+    /// A file that cannot be read is a reject, and the rest is encoded.
+    pub keep_going: bool,
 }
 
 /// What an encoding tells while it works.
@@ -310,11 +322,13 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    fn decoded(&self, item: Item) -> Result<Decoded, Rejected> {
+    fn decoded(&self, item: Item) -> Result<Decoded, Lost> {
         let record = match item {
             Item::Record(record) => record,
-            Item::Reject(reject) => return Err(rejected(reject)),
+            Item::Reject(reject) => return Err(Lost::Record(rejected(reject))),
+            Item::Fault(fault) => return Err(Lost::File(fault)),
         };
+        let is_drawn = matches!(record.picture, Picture::Ready(_));
         let reject = |reason: RejectReason, detail: String| {
             rejected(Reject {
                 id: record.id.clone(),
@@ -323,17 +337,25 @@ impl<'a> Pipeline<'a> {
                 detail,
             })
         };
-        let image = match record.picture {
-            Picture::Embedding(values) => Image::Embedding(values),
+        let (image, hash) = match record.picture {
+            Picture::Embedding(values) => {
+                let hash = content_hash(&[], values.iter().flat_map(|v| v.to_le_bytes()).collect());
+                (Image::Embedding(values), hash)
+            }
             picture => {
                 let picture: RgbImage = picture
                     .decode(&self.options.limits)
-                    .map_err(|(r, d)| reject(r, d))?;
+                    .map_err(|(r, d)| Lost::Record(reject(r, d)))?;
                 let pixels = self.clip.image().preprocess().apply(&picture);
-                Image::Pixels(pixels.map_err(|e| reject(RejectReason::TooSmall, e.to_string()))?)
+                let pixels =
+                    pixels.map_err(|e| Lost::Record(reject(RejectReason::TooSmall, e.to_string())))?;
+                let (w, h) = picture.dimensions();
+                (Image::Pixels(pixels), content_hash(&[w, h], picture.into_raw()))
             }
         };
         Ok(Decoded {
+            hash,
+            is_drawn,
             dropped: record
                 .dropped
                 .into_iter()
@@ -361,7 +383,7 @@ impl<'a> Pipeline<'a> {
             match message {
                 Message::Batch(batch) => {
                     let n = batch.len();
-                    self.gather(unit, batch, &mut gathered)?;
+                    self.gather((unit, chunk), batch, &mut gathered)?;
                     tell(Progress::Records(n));
                 }
                 Message::EndOfChunk { last } => {
@@ -369,6 +391,7 @@ impl<'a> Pipeline<'a> {
                         records,
                         z_x,
                         rejects,
+                        ..
                     } = std::mem::take(&mut gathered);
                     writer.write(unit, chunk, last, rejects, &self.chunk(records, z_x)?)?;
                     tell(Progress::Shard);
@@ -381,8 +404,8 @@ impl<'a> Pipeline<'a> {
 
     fn gather(
         &self,
-        unit: usize,
-        batch: Vec<Result<Decoded, Rejected>>,
+        (unit, chunk): (usize, usize),
+        batch: Vec<Result<Decoded, Lost>>,
         gathered: &mut Gathered,
     ) -> Result<(), PipelineError> {
         let d = self.settings.encoder.d_clip;
@@ -391,11 +414,36 @@ impl<'a> Pipeline<'a> {
         for decoded in batch {
             let decoded = match decoded {
                 Ok(decoded) => decoded,
-                Err(reject) => {
+                Err(Lost::Record(reject)) => {
                     gathered.rejects.push(reject);
                     continue;
                 }
+                Err(Lost::File(fault)) if self.options.keep_going => {
+                    gathered.rejects.push(Rejected {
+                        id: String::new(),
+                        place: fault.path.display().to_string(),
+                        reason: RejectReason::UnreadableFile.to_string(),
+                        detail: fault.reason,
+                    });
+                    continue;
+                }
+                Err(Lost::File(fault)) => {
+                    return Err(PipelineError::Unreadable {
+                        fault,
+                        has_records: unit > 0 || chunk > 0 || !gathered.records.is_empty(),
+                    });
+                }
             };
+            gathered.rejects.extend(decoded.dropped);
+            if !decoded.is_drawn {
+                // The same image again is another caption of it.
+                let next = gathered.records.len();
+                let first = *gathered.places.entry(decoded.hash).or_insert(next);
+                if first < next {
+                    gathered.records[first].captions.extend(decoded.captions);
+                    continue;
+                }
+            }
             match decoded.image {
                 Image::Pixels(values) => pixels.extend(values),
                 Image::Embedding(values) => {
@@ -410,8 +458,11 @@ impl<'a> Pipeline<'a> {
                     ready.extend(values);
                 }
             }
-            gathered.rejects.extend(decoded.dropped);
-            gathered.records.push((decoded.id, decoded.captions));
+            gathered.records.push(Gather {
+                id: decoded.id,
+                captions: decoded.captions,
+                hash: decoded.hash,
+            });
         }
         let unit_length = |n: &f64| (n - 1.0).abs() < UNIT;
         if self.options.target == Target::Raw && !norms.is_empty() && norms.iter().all(unit_length) {
@@ -444,8 +495,8 @@ impl<'a> Pipeline<'a> {
     fn chunk(&self, records: Vec<Gather>, z_x: Vec<f32>) -> Result<Chunk, PipelineError> {
         let mut numbers: HashMap<&str, usize> = HashMap::new();
         let mut unique: Vec<&str> = Vec::new();
-        for (_, captions) in &records {
-            for (_, text) in captions {
+        for record in &records {
+            for (_, text) in &record.captions {
                 numbers.entry(text).or_insert_with(|| {
                     unique.push(text);
                     unique.len() - 1
@@ -465,10 +516,10 @@ impl<'a> Pipeline<'a> {
         };
         let has_ids = records
             .iter()
-            .flat_map(|(_, captions)| captions)
+            .flat_map(|record| &record.captions)
             .any(|(id, _)| id.is_some());
-        for (id, captions) in &records {
-            for (caption_id, text) in captions {
+        for record in &records {
+            for (caption_id, text) in &record.captions {
                 let caption = &encoded[numbers[text.as_str()]];
                 chunk.z_y.extend_from_slice(&caption.z_y);
                 chunk.ids.extend_from_slice(&caption.ids);
@@ -480,7 +531,8 @@ impl<'a> Pipeline<'a> {
                 }
             }
             chunk.caption_ends.push(chunk.id_ends.len());
-            chunk.picture_ids.push(id.clone());
+            chunk.picture_ids.push(record.id.clone());
+            chunk.picture_hashes.push(record.hash);
         }
         Ok(chunk)
     }
@@ -524,23 +576,39 @@ impl<'a> Pipeline<'a> {
     }
 }
 
-/// A record's id, and its captions with theirs.
-type Gather = (String, Vec<(Option<String>, String)>);
+/// An image that is ready.
+struct Gather {
+    id: String,
+    /// With their ids.
+    captions: Vec<(Option<String>, String)>,
+    hash: ImageHash,
+}
 
 /// What a chunk has so far.
 #[derive(Default)]
 struct Gathered {
     records: Vec<Gather>,
+    /// Which record has an image.
+    places: HashMap<ImageHash, usize>,
     z_x: Vec<f32>,
     rejects: Vec<Rejected>,
 }
 
 enum Message {
-    Batch(Vec<Result<Decoded, Rejected>>),
+    Batch(Vec<Result<Decoded, Lost>>),
     EndOfChunk { last: bool },
 }
 
+/// Nothing was decoded.
+enum Lost {
+    Record(Rejected),
+    File(Fault),
+}
+
 struct Decoded {
+    hash: ImageHash,
+    /// Drawn for this record alone: a world's pictures may be equal by chance, and stay apart.
+    is_drawn: bool,
     id: String,
     place: String,
     captions: Vec<(Option<String>, String)>,
@@ -552,6 +620,17 @@ enum Image {
     /// Preprocessed, `[3, side, side]`.
     Pixels(Vec<f32>),
     Embedding(Vec<f32>),
+}
+
+/// What tells an image from others: the first half of a SHA-256 over its size and pixels.
+fn content_hash(size: &[u32], content: Vec<u8>) -> ImageHash {
+    let mut hasher = Sha256::new();
+    size.iter().for_each(|side| hasher.update(side.to_le_bytes()));
+    hasher.update(&content);
+    let digest = hasher.finalize();
+    let mut half = ImageHash::default();
+    half.copy_from_slice(&digest[..size_of::<ImageHash>()]);
+    half
 }
 
 fn rejected(reject: Reject) -> Rejected {

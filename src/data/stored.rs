@@ -1,6 +1,8 @@
 //! A store of embeddings as what a prior is trained on.
 
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::prelude::*;
@@ -33,6 +35,8 @@ pub struct StoredPairs {
     show: Show,
     /// Picture and first caption of each example.
     examples: Vec<(u32, u32)>,
+    /// Of images that are there several times, by their first picture: the other pictures, whose captions are theirs too.
+    repeats: HashMap<u32, Vec<u32>>,
     order: Order,
     /// Makes the hidden states that the store has not.
     texts: Option<Arc<TextEncoder>>,
@@ -44,9 +48,9 @@ impl std::fmt::Debug for StoredPairs {
     }
 }
 
-/// The pictures of a store that are held out: `n_held_out` of `n`, evenly spread.
-fn is_held_out(picture: usize, n: usize, n_held_out: usize) -> bool {
-    (picture + 1) * n_held_out / n > picture * n_held_out / n
+/// The images of a store that are held out: `n_held_out` of `n`, evenly spread.
+fn is_held_out(image: usize, n: usize, n_held_out: usize) -> bool {
+    (image + 1) * n_held_out / n > image * n_held_out / n
 }
 
 impl StoredPairs {
@@ -58,7 +62,8 @@ impl StoredPairs {
         Self::of(store, show, texts, |_| true)
     }
 
-    /// All pairs of `store` but those of `n_held_out` pictures, and these, each with one caption.
+    /// All pairs of `store` but those of `n_held_out` images, and these, each with one caption. An image that the store has several times is one: its
+    /// pictures are on the same side.
     ///
     /// # Panics
     /// As [`StoredPairs::new`]; also if none are held out, or all.
@@ -68,16 +73,31 @@ impl StoredPairs {
         texts: Option<Arc<TextEncoder>>,
         n_held_out: usize,
     ) -> (Self, Self) {
-        let n = store.n_pictures();
-        assert!(
-            n_held_out > 0 && n_held_out < n,
-            "{n_held_out} of {n} pictures held out"
-        );
+        // Number of each picture's image, in the order in which images first appear.
+        let mut images: Vec<usize> = Vec::with_capacity(store.n_pictures());
+        let mut n = 0;
+        for (picture, &first) in store.first_of_image().iter().enumerate() {
+            if first as usize == picture {
+                images.push(n);
+                n += 1;
+            } else {
+                images.push(images[first as usize]);
+            }
+        }
+        assert!(n_held_out > 0 && n > 1, "{n_held_out} of {n} images held out");
+        let n_held_out = match n_held_out {
+            some if some < n => some,
+            all => {
+                tracing::warn!(
+                    "{all} pictures cannot be held out: the store has {n} images, several times each; one is trained on"
+                );
+                n - 1
+            }
+        };
+        let held_out = |picture: usize| is_held_out(images[picture], n, n_held_out);
         (
-            Self::of(store.clone(), show, texts.clone(), |i| {
-                !is_held_out(i, n, n_held_out)
-            }),
-            Self::of(store, Show::OneCaption, texts, |i| is_held_out(i, n, n_held_out)),
+            Self::of(store.clone(), show, texts.clone(), |i| !held_out(i)),
+            Self::of(store, Show::OneCaption, texts, held_out),
         )
     }
 
@@ -91,10 +111,20 @@ impl StoredPairs {
             texts.is_some() || store.manifest().hidden_stored(),
             "nothing has hidden states"
         );
+        let mut repeats: HashMap<u32, Vec<u32>> = HashMap::new();
+        if show == Show::OneCaption {
+            for (picture, &first) in (0..).zip(store.first_of_image()) {
+                if picture != first {
+                    repeats.entry(first).or_default().push(picture);
+                }
+            }
+        }
+        let is_repeat =
+            |picture: usize| show == Show::OneCaption && store.first_of_image()[picture] as usize != picture;
         let (mut examples, mut shards, mut first) = (Vec::new(), Vec::new(), 0);
         for shard in store.shards() {
             let before = examples.len();
-            for picture in (first..first + shard.n_pictures).filter(|picture| has(*picture)) {
+            for picture in (first..first + shard.n_pictures).filter(|p| has(*p) && !is_repeat(*p)) {
                 let captions = store.captions_of(picture);
                 let shown = match show {
                     Show::EachCaption => captions,
@@ -112,6 +142,7 @@ impl StoredPairs {
             store,
             show,
             examples,
+            repeats,
             texts,
         }
     }
@@ -196,10 +227,20 @@ impl Examples for StoredPairs {
         let (picture, caption) = self.examples[number];
         let (picture, mut caption) = (picture as usize, caption as usize);
         if self.show == Show::OneCaption {
-            let captions = self.store.captions_of(picture);
-            if captions.len() > 1 {
+            let own = self.store.captions_of(picture);
+            let others = self.repeats.get(&(picture as u32)).into_iter().flatten();
+            let others: Vec<Range<usize>> = others.map(|&p| self.store.captions_of(p as usize)).collect();
+            let n = own.len() + others.iter().map(ExactSizeIterator::len).sum::<usize>();
+            if n > 1 {
                 let stream = CAPTION_STREAM + ((pass as u64) << 32) + picture as u64;
-                caption = Noise::stream(seed, stream).rng().random_range(captions);
+                let mut chosen: usize = Noise::stream(seed, stream).rng().random_range(0..n);
+                for captions in std::iter::once(own).chain(others) {
+                    if chosen < captions.len() {
+                        caption = captions.start + chosen;
+                        break;
+                    }
+                    chosen -= captions.len();
+                }
             }
         }
         Example { picture, caption }

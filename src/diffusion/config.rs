@@ -188,7 +188,10 @@ impl SchedulerConfig {
     ///
     /// # Errors
     /// [`DiffusionError`] that names the file and the key: a missing file, no JSON, an unknown class, prediction type, variance type, spacing or
-    /// beta schedule, a value of the wrong type, an unknown key. Keys that start with `_` are ignored.
+    /// beta schedule, a value of the wrong type.
+    ///
+    /// Keys that the class does not have are ignored, as diffusers ignores them: its `from_config` leaves those of a compatible class in the file. A key
+    /// that no scheduler has is told in a warning. Keys named in `_use_default_values` get the default of the class that is read.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, DiffusionError> {
         let mut path = path.as_ref().to_path_buf();
         if path.is_dir() {
@@ -214,9 +217,16 @@ impl SchedulerConfig {
                 reason,
             });
         };
+        let defaulted = map.get("_use_default_values").and_then(Value::as_array);
+        let is_default = |key: &String| defaulted.is_some_and(|keys| keys.iter().any(|k| k == key.as_str()));
+        let map: Map<String, Value> = map
+            .iter()
+            .filter(|(key, _)| !is_default(key))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
         let mut keys = Keys {
             path,
-            map,
+            map: &map,
             class: "",
             read: Vec::new(),
         };
@@ -261,7 +271,7 @@ impl SchedulerConfig {
                 keys.gaussian(SchedulerKind::Ddim { set_alpha_to_one })?
             }
         };
-        keys.finish()?;
+        keys.finish();
         Ok(config)
     }
 
@@ -501,31 +511,56 @@ impl Keys<'_> {
         })
     }
 
-    fn finish(self) -> Result<(), DiffusionError> {
-        match self
-            .map
-            .keys()
-            .find(|k| !k.starts_with('_') && !self.read.contains(&k.as_str()))
-        {
-            None => Ok(()),
-            Some(key) => {
-                let mut known: Vec<_> = self
-                    .read
-                    .iter()
-                    .filter(|k| !k.starts_with('_'))
-                    .copied()
-                    .collect();
-                known.sort_unstable();
-                Err(DiffusionError::UnknownKey {
-                    path: self.path.to_path_buf(),
-                    key: key.clone(),
-                    class: self.class,
-                    known: known.join(", "),
-                })
+    /// Tells keys that nothing reads.
+    fn finish(self) {
+        for key in self.map.keys() {
+            let is_read = key.starts_with('_') || self.read.contains(&key.as_str());
+            if !is_read && !OF_OTHERS.contains(&key.as_str()) {
+                tracing::warn!(
+                    "{}: `{key}` is no key of {} and is ignored",
+                    self.path.display(),
+                    self.class
+                );
             }
         }
     }
 }
+
+/// Keys of diffusers' other schedulers, which `from_config` leaves in files of a class that has no use for them.
+const OF_OTHERS: [&str; 32] = [
+    "algorithm_type",
+    "beta_end",
+    "beta_schedule",
+    "beta_start",
+    "clip_sample",
+    "clip_sample_range",
+    "dynamic_thresholding_ratio",
+    "euler_at_final",
+    "final_sigmas_type",
+    "flow_shift",
+    "interpolation_type",
+    "lambda_min_clipped",
+    "lower_order_final",
+    "prediction_type",
+    "rescale_betas_zero_snr",
+    "sample_max_value",
+    "set_alpha_to_one",
+    "sigma_max",
+    "sigma_min",
+    "skip_prk_steps",
+    "solver_order",
+    "solver_type",
+    "steps_offset",
+    "thresholding",
+    "timestep_spacing",
+    "timestep_type",
+    "trained_betas",
+    "use_beta_sigmas",
+    "use_exponential_sigmas",
+    "use_flow_sigmas",
+    "use_karras_sigmas",
+    "variance_type",
+];
 
 #[cfg(test)]
 mod tests {
@@ -579,6 +614,36 @@ mod tests {
         assert_eq!(ddim.sampled_by(Sampler::Ddpm).kind, lost);
     }
 
+    /// diffusers writes such files itself when a scheduler is made from the configuration of another class.
+    #[test]
+    fn keys_of_other_classes_are_ignored() {
+        for (class, extra) in [
+            (
+                "DDIMScheduler",
+                json!({"variance_type": "learned_range", "set_alpha_to_one": true}),
+            ),
+            (
+                "DDPMScheduler",
+                json!({"use_karras_sigmas": false, "set_alpha_to_one": false, "algorithm_type": "dpmsolver++"}),
+            ),
+            (
+                "UnCLIPScheduler",
+                json!({"timestep_spacing": "trailing", "steps_offset": 1, "beta_start": 0.1, "trained_betas": [0.5]}),
+            ),
+        ] {
+            let bare = json!({"_class_name": class, "prediction_type": "sample", "clip_sample_range": 3.0});
+            let mut with_extra = bare.clone();
+            with_extra
+                .as_object_mut()
+                .expect("a map")
+                .extend(extra.as_object().expect("a map").clone());
+            assert_eq!(parse(with_extra), parse(bare.clone()), "{class}");
+        }
+        // What diffusers marks as a default of another class is the default of this one.
+        let marked = json!({"_class_name": "DDPMScheduler", "timestep_spacing": "linspace", "_use_default_values": ["timestep_spacing"]});
+        assert_eq!(parse(marked), parse(json!({"_class_name": "DDPMScheduler"})));
+    }
+
     #[test]
     fn messages_name_the_key() {
         let cases = [
@@ -605,10 +670,6 @@ mod tests {
             (
                 json!({"_class_name": "DDIMScheduler", "steps_offset": "one"}),
                 "`steps_offset`: expected an integer of at least 0, found \"one\"",
-            ),
-            (
-                json!({"_class_name": "UnCLIPScheduler", "beta_start": 0.1}),
-                "unknown key `beta_start` for UnCLIPScheduler",
             ),
             (
                 json!({"_class_name": "DDPMScheduler", "rescale_betas_zero_snr": true}),

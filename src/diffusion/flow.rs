@@ -132,14 +132,11 @@ impl FlowConfig {
                     | "time_shift_type",
                     _,
                 ) => (),
-                _ => {
-                    return Err(DiffusionError::UnknownKey {
-                        path: PathBuf::from(path),
-                        key: key.clone(),
-                        class: Self::CLASS,
-                        known: "num_train_timesteps, prediction_type, shift".into(),
-                    });
-                }
+                _ => tracing::warn!(
+                    "{}: `{key}` is no key of {} and is ignored",
+                    path.display(),
+                    Self::CLASS
+                ),
             }
         }
         Ok(config)
@@ -257,14 +254,12 @@ mod tests {
             refused("use_dynamic_shifting", true.into()),
             refused("num_train_timesteps", 0.into()),
             refused("prediction_type", "epsilon".into()),
-            refused("beta_start", 0.1.into()),
         ];
         insta::assert_snapshot!(answers.join("\n"), @r#"
         x/scheduler_config.json: key `shift`: expected 1 (shifted timesteps are not supported), found 3.0
         x/scheduler_config.json: key `use_dynamic_shifting`: expected false, found true
         x/scheduler_config.json: key `num_train_timesteps`: expected an integer of at least 1, found 0
         x/scheduler_config.json: key `prediction_type`: expected one of velocity, sample, found "epsilon"
-        x/scheduler_config.json: unknown key `beta_start` for FlowMatchEulerDiscreteScheduler (known: num_train_timesteps, prediction_type, shift)
         "#);
         assert!(FlowConfig::sigmas(0).is_err());
         assert_eq!(FlowConfig::sigmas(4).expect("four"), [1.0, 0.75, 0.5, 0.25, 0.0]);

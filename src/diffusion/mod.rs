@@ -55,18 +55,6 @@ pub enum DiffusionError {
         /// What stands there.
         found: String,
     },
-    /// Keys that no scheduler of this class has.
-    #[error("{path}: unknown key `{key}` for {class} (known: {known})")]
-    UnknownKey {
-        /// The file.
-        path: PathBuf,
-        /// The key.
-        key: String,
-        /// The scheduler's class.
-        class: &'static str,
-        /// The keys of that class.
-        known: String,
-    },
     /// A number of sampling steps that the schedule cannot give.
     #[error("cannot sample in {n_steps} steps: {reason}")]
     Steps {

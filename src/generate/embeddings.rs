@@ -26,7 +26,13 @@ pub(super) fn embedding(path: &Path, row: usize, d_clip: usize) -> Result<Vec<f3
             "`{EMBEDDINGS}`: expected row {row}, found {rows} rows"
         )));
     }
-    Ok(values[row * d..(row + 1) * d].to_vec())
+    let values = values[row * d..(row + 1) * d].to_vec();
+    match values.iter().filter(|v| !v.is_finite()).count() {
+        0 => Ok(values),
+        n => Err(wrong(format!(
+            "`{EMBEDDINGS}`: expected finite numbers, found {n} others in row {row}"
+        ))),
+    }
 }
 
 /// The tensor that `eclipse prior` writes.

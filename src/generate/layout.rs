@@ -93,6 +93,14 @@ pub enum LayoutError {
          (such as kandinsky22_prior/ and kandinsky22_decoder/)"
     )]
     NoPipeline(PathBuf),
+    /// A folder of the Hugging Face cache, whose files are in a folder of it.
+    #[error("{dir} is a folder of the Hugging Face cache: give {snapshot}")]
+    CacheRoot {
+        /// The folder.
+        dir: PathBuf,
+        /// Where the files are.
+        snapshot: PathBuf,
+    },
     /// The folder holds both stacks.
     #[error("{0} holds pipelines of Karlo and of Kandinsky 2.2: name one of them")]
     BothStacks(PathBuf),
@@ -194,6 +202,19 @@ const KANDINSKY22_DECODER: &[Entry] = &[
     entry("pixel_space", Some(Part::PixelSpace), &["PixelSpace"]),
 ];
 
+/// Prior and decoder in one folder.
+const KANDINSKY22_COMBINED: &[Entry] = &[
+    entry("prior_text_encoder", Some(Part::TextEncoder), TEXT.classes),
+    entry("prior_tokenizer", None, TOKENIZER.classes),
+    entry("prior_prior", Some(Part::Prior), PRIOR.classes),
+    entry("prior_image_encoder", Some(Part::ImageEncoder), VISION.classes),
+    entry("prior_image_processor", None, PROCESSORS),
+    entry("prior_scheduler", None, SCHEDULERS),
+    entry("unet", Some(Part::Decoder), CONDITIONED),
+    entry("scheduler", Some(Part::DecoderScheduler), SCHEDULERS),
+    entry("movq", Some(Part::Movq), &["VQModel"]),
+];
+
 /// Pipelines by class name.
 const CLASSES: &[(&str, Stack, &[Entry])] = &[
     ("UnCLIPPipeline", Stack::Karlo, KARLO),
@@ -205,6 +226,16 @@ const CLASSES: &[(&str, Stack, &[Entry])] = &[
         KANDINSKY22_DECODER,
     ),
     ("KandinskyV22PriorPipeline", Stack::Kandinsky22, KANDINSKY22_PRIOR),
+    (
+        "KandinskyV22CombinedPipeline",
+        Stack::Kandinsky22,
+        KANDINSKY22_COMBINED,
+    ),
+    (
+        "KandinskyV22Img2ImgCombinedPipeline",
+        Stack::Kandinsky22,
+        KANDINSKY22_COMBINED,
+    ),
 ];
 
 /// Which folder holds which part.
@@ -303,6 +334,21 @@ fn pipelines(dir: &Path) -> Result<Vec<PathBuf>, LayoutError> {
         .filter(|p| p.join(INDEX).is_file())
         .collect();
     found.sort();
+    if found.is_empty() {
+        let snapshots = std::fs::read_dir(dir.join("snapshots"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let newest = snapshots
+            .filter(|e| e.path().is_dir())
+            .max_by_key(|e| e.metadata().and_then(|m| m.modified()).ok());
+        if let Some(snapshot) = newest {
+            return Err(LayoutError::CacheRoot {
+                dir: dir.into(),
+                snapshot: snapshot.path(),
+            });
+        }
+    }
     match found.is_empty() {
         true => Err(LayoutError::NoPipeline(dir.into())),
         false => Ok(found),

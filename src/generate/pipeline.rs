@@ -71,7 +71,7 @@ impl PriorPipeline {
     /// Predicts an image embedding for each prompt. The noise is drawn batch by batch, so a prompt's result depends on its place.
     ///
     /// # Errors
-    /// [`PipelineError`] for settings out of range or a prompt that cannot be tokenized.
+    /// [`PipelineError`] for settings out of range, a prompt that cannot be tokenized or an embedding that is not finite.
     pub fn predict(
         &self,
         request: &Request,
@@ -93,7 +93,15 @@ impl PriorPipeline {
             let z_x_hat = self
                 .prior
                 .sample_best_of(n, &text, &away, request.settings, noise)?;
-            out.z_x_hat.extend(z_x_hat.into_data().iter::<f32>());
+            let z_x_hat: Vec<f32> = z_x_hat.into_data().iter::<f32>().collect();
+            for (prompt, row) in prompts.iter().zip(z_x_hat.chunks_exact(d_clip)) {
+                let n = row.iter().filter(|v| !v.is_finite()).count();
+                if n > 0 {
+                    let prompt = prompt.clone();
+                    return Err(PriorError::NotFinite { prompt, n }.into());
+                }
+            }
+            out.z_x_hat.extend(z_x_hat);
             out.n_words_cut.extend(cut);
         }
         Ok(out)

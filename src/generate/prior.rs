@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::diffusion::{
     DiffusionError, DrawNoise, FlowConfig, SampleOptions, Scheduler, guide_halves, sample, sample_flow,
 };
+use crate::limits::MAX_STEPS;
 use crate::models::clip::ClipTextConfig;
 use crate::models::prior::{DiffusionPrior, Prior, PriorConfig, TextCondition};
 use crate::objective::eclipse::normalize;
@@ -43,6 +44,16 @@ pub enum PriorError {
         dir: PathBuf,
         /// What it reads.
         prior: String,
+    },
+    /// The network gave no numbers.
+    #[error(
+        "the prior's embedding of {prompt:?} has {n} values that are not finite: are its weights damaged? Another dtype or device may help too"
+    )]
+    NotFinite {
+        /// The prompt.
+        prompt: String,
+        /// How many.
+        n: usize,
     },
     /// A number out of range.
     #[error("{name} must be {expected}, found {found}")]
@@ -103,6 +114,9 @@ impl PriorSettings {
         };
         if self.n_steps == 0 {
             return refuse("steps", "at least 1", "0".into());
+        }
+        if self.n_steps > MAX_STEPS {
+            return refuse("steps", "at most 10000", self.n_steps.to_string());
         }
         if !(self.guidance >= 0.0 && self.guidance.is_finite()) {
             return refuse("guidance", "at least 0 and finite", self.guidance.to_string());

@@ -12,6 +12,7 @@ use super::prior::{PriorError, PriorSettings, scheduler_of};
 use super::recipe::{Init, PriorRecord, SamplerRecord, Size};
 use super::request::{DecoderChoice, Request, SUPER_RES_STEPS};
 use crate::diffusion::{DiffusionError, Scheduler, SchedulerConfig, SchedulerKind, Visit};
+use crate::limits::{MAX_AREA, MAX_SIDE};
 use crate::models::prior::PriorConfig;
 use crate::models::text_proj::TextProjConfig;
 use crate::models::unet::{Conditioning, UNetConfig};
@@ -238,6 +239,14 @@ fn kandinsky_side(
         height: own,
     });
     for (name, side) in [("width", asked.width), ("height", asked.height)] {
+        if side > MAX_SIDE || asked.width.saturating_mul(asked.height) > MAX_AREA {
+            return Err(PriorError::Setting {
+                name,
+                expected: "at most 4096, and width times height at most 2048 x 2048",
+                found: asked.to_string(),
+            }
+            .into());
+        }
         if side == 0 {
             return Err(PriorError::Setting {
                 name,

@@ -50,6 +50,27 @@ pub struct Checkpoint {
     metadata: BTreeMap<String, String>,
 }
 
+/// What there is of weights that are not read, and what helps.
+fn hint(dir: &Path) -> String {
+    let names = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut names: Vec<String> = names
+        .map(|e| e.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    let of = |endings: &[&str]| {
+        names
+            .iter()
+            .find(|name| endings.iter().any(|e| name.ends_with(e)))
+    };
+    if let Some(name) = of(&[".bin", ".bin.index.json", ".pt", ".pth", ".ckpt"]) {
+        return format!("; {name} is there, but pytorch files are not read: convert it with safetensors");
+    }
+    match of(&[".safetensors"]) {
+        Some(name) => format!("; {name} is there: rename it if it is the one"),
+        None => String::new(),
+    }
+}
+
 #[derive(Deserialize)]
 struct ShardIndex {
     weight_map: BTreeMap<String, String>,
@@ -57,7 +78,7 @@ struct ShardIndex {
 
 impl Checkpoint {
     /// Opens a model directory (`model.safetensors` or `diffusion_pytorch_model.safetensors`, whole, `.fp16`, or sharded with
-    /// `.safetensors.index.json`) or a single safetensors file.
+    /// `.safetensors.index.json`, or `.fp16` or `.bf16` in one of these names) or a single safetensors file.
     ///
     /// # Errors
     /// [`WeightsError::NoWeights`] with the names looked for; [`WeightsError::Broken`] for a file that is cut short or no safetensors;
@@ -74,6 +95,7 @@ impl Checkpoint {
             return Ok(checkpoint);
         }
         let mut expected = Vec::new();
+        // Whole, half precision, sharded; diffusers has written the names of sharded variants in two ways.
         for stem in STEMS {
             for name in [format!("{stem}.safetensors"), format!("{stem}.fp16.safetensors")] {
                 let file = path.join(&name);
@@ -83,15 +105,28 @@ impl Checkpoint {
                 expected.push(name);
             }
             let name = format!("{stem}.safetensors.index.json");
-            let index = path.join(&name);
-            if index.is_file() {
-                return Self::open_shards(path, &index);
+            for name in [
+                name.clone(),
+                format!("{stem}.safetensors.index.fp16.json"),
+                format!("{stem}.safetensors.fp16.index.json"),
+                format!("{stem}.safetensors.index.bf16.json"),
+                format!("{stem}.safetensors.bf16.index.json"),
+            ] {
+                let index = path.join(&name);
+                if index.is_file() {
+                    return Self::open_shards(path, &index);
+                }
+            }
+            let bf16 = path.join(format!("{stem}.bf16.safetensors"));
+            if bf16.is_file() {
+                return Self::open(bf16);
             }
             expected.push(name);
         }
         Err(WeightsError::NoWeights {
             dir: path.into(),
             expected,
+            hint: hint(path),
         })
     }
 

@@ -60,12 +60,14 @@ pub enum WeightsError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The directory holds no weights under any name we know.
-    #[error("no weights in {dir}: expected {}", .expected.join(" or "))]
+    #[error("no weights in {dir}: expected {}{hint}", .expected.join(" or "))]
     NoWeights {
         /// The directory.
         dir: PathBuf,
         /// The file names looked for.
         expected: Vec<String>,
+        /// What is there in their place.
+        hint: String,
     },
     /// The file is not safetensors, or is cut short.
     #[error("{path} is not a whole safetensors file: {reason}")]

@@ -9,11 +9,21 @@ const FLOORS: &[&[&str]] = &[
     &["eval", "train"],
     &["data", "generate"],
     &["models", "objective"],
-    &["weights", "nn", "world", "diffusion", "device", "noise", "files"],
+    &[
+        "weights",
+        "nn",
+        "world",
+        "diffusion",
+        "image_file",
+        "device",
+        "noise",
+        "files",
+        "limits",
+    ],
 ];
 
-/// Arrows within the lowest floor: the two that everything else stands on.
-const SAME_FLOOR: &[&str] = &["files", "noise", "device"];
+/// Arrows within the lowest floor: those that everything else stands on.
+const SAME_FLOOR: &[&str] = &["files", "noise", "device", "limits"];
 
 /// Rooms that must also not know these.
 const BLIND: &[(&str, &[&str])] = &[("world", &["burn::"]), ("diffusion", &["crate::models"])];

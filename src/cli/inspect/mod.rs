@@ -39,29 +39,32 @@ pub struct InspectArgs {
 
 /// Says what is at the path.
 pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
-    let found = found(args)?;
+    let (found, error) = found(args)?;
     if args.json {
-        super::print_json(&found)
+        super::print_json(&found)?;
     } else {
-        super::print(&lines(&found, 0))
+        super::print(&lines(&found, 0))?;
     }
+    error.map_or(Ok(()), Err)
 }
 
-fn found(args: &InspectArgs) -> anyhow::Result<Value> {
+/// What is there, and what has to be said of a source that can be used in part only, or not at all.
+fn found(args: &InspectArgs) -> anyhow::Result<(Value, Option<anyhow::Error>)> {
+    let whole = |found: anyhow::Result<Value>| Ok((found?, None));
     let path = &args.path;
     let place = path.to_string_lossy();
     let is_world = place.starts_with("world:");
-    let is_pattern = place.contains(['*', '{']);
+    let is_pattern = place.contains(['*', '{', '?', '[']);
     if !path.exists() && !is_world && !is_pattern {
         return Err(Usage(format!("no such file or folder: {}", path.display())).into());
     }
     let run = RunDir::new(path);
     if run.config_path().is_file() {
-        return look_at_run(&run);
+        return whole(look_at_run(&run));
     }
     let has_parts = path.is_dir() && !store::parts(path)?.is_empty();
     if path.join(MANIFEST).is_file() || path.join(SETTINGS).is_file() || has_parts {
-        return look_at_store(path, args.verify);
+        return whole(look_at_store(path, args.verify));
     }
     let is_model = path.extension().is_some_and(|e| e == "safetensors")
         || has_weights(path)
@@ -71,7 +74,7 @@ fn found(args: &InspectArgs) -> anyhow::Result<Value> {
             .flatten()
             .any(|e| has_weights(&e.path()));
     if is_model {
-        return look(path, args.tensors);
+        return whole(look(path, args.tensors));
     }
     source::look(&place, &args.source.options(), args.sample)
 }
@@ -166,7 +169,9 @@ fn has_weights(folder: &Path) -> bool {
         .map(|e| e.file_name().to_string_lossy().into_owned())
         .any(|name| {
             let stem = name.starts_with("model") || name.starts_with("diffusion_pytorch_model");
-            stem && (name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json"))
+            let is_index = name.contains(".index.") && name.ends_with(".json");
+            // Weights of pytorch are not read, which the reader says.
+            stem && (name.ends_with(".safetensors") || is_index || name.ends_with(".bin"))
         })
 }
 

@@ -7,6 +7,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use eclipse_t2i::data::source::{Item, Picture, Source, SourceOptions};
 use serde_json::{Value, json};
 
+use crate::cli::Unreadable;
+
 /// Pictures whose shorter side is less than CLIP's own are blown up before they are encoded.
 const SMALL: u32 = 224;
 /// Records that are shown.
@@ -15,7 +17,14 @@ const N_SHOWN: usize = 3;
 const N_REJECTS: usize = 5;
 
 /// Reads `sample` records (0: all) of the source at `place`.
-pub(super) fn look(place: &str, options: &SourceOptions, sample: usize) -> anyhow::Result<Value> {
+///
+/// # Errors
+/// What cannot be opened. Files that cannot be read are in the second value, and what is said where nothing can be used.
+pub(super) fn look(
+    place: &str,
+    options: &SourceOptions,
+    sample: usize,
+) -> anyhow::Result<(Value, Option<anyhow::Error>)> {
     let source = Source::open(place, options)?;
     let mut seen = Seen::default();
     let limit = if sample == 0 { usize::MAX } else { sample };
@@ -27,8 +36,36 @@ pub(super) fn look(place: &str, options: &SourceOptions, sample: usize) -> anyho
             seen.add(item, options);
         }
     }
-    let warnings = seen.warnings();
-    Ok(json!({
+    let notes = source.notes();
+    let warnings = [notes, seen.warnings()].concat();
+    for fault in source.faults() {
+        // Also of units that the sample did not come to.
+        let fault = fault.to_string();
+        if !seen.faults.contains(&fault) {
+            seen.faults.push(fault);
+        }
+    }
+    let n_rejects: usize = seen.rejects.values().sum();
+    let error = match seen.faults.first() {
+        _ if seen.n_usable == 0 && (seen.n > 0 || !seen.faults.is_empty()) => {
+            let why = seen.faults.first().or(seen.first_rejects.first());
+            let why = why.map_or_else(String::new, |why| format!("; {why}"));
+            Some(anyhow::anyhow!(
+                "{place}: not one of {} records can be used ({n_rejects} rejected){why}",
+                seen.n
+            ))
+        }
+        Some(first) => Some(
+            Unreadable(format!(
+                "{} file(s) of {place} cannot be read: {first}",
+                seen.faults.len()
+            ))
+            .into(),
+        ),
+        None if seen.n == 0 => Some(anyhow::anyhow!("{place}: not one record")),
+        None => None,
+    };
+    let found = json!({
         "source": place,
         "format": source.format().to_string(),
         "units": source.n_units(),
@@ -38,13 +75,17 @@ pub(super) fn look(place: &str, options: &SourceOptions, sample: usize) -> anyho
         "rejects": seen.rejects,
         "first rejects": seen.first_rejects,
         "samples": seen.samples,
+        "unreadable files": (!seen.faults.is_empty()).then_some(seen.faults),
         "warnings": warnings,
-    }))
+    });
+    Ok((found, error))
 }
 
 #[derive(Default)]
 struct Seen {
     n: usize,
+    n_usable: usize,
+    faults: Vec<String>,
     n_captions: usize,
     rejects: BTreeMap<String, usize>,
     first_rejects: Vec<String>,
@@ -59,6 +100,10 @@ struct Seen {
 
 impl Seen {
     fn add(&mut self, item: Item, options: &SourceOptions) {
+        if let Item::Fault(fault) = item {
+            self.faults.push(fault.to_string());
+            return;
+        }
         self.n += 1;
         let (id, place, captions, dropped, decoded) = match item {
             Item::Record(record) => {
@@ -72,6 +117,7 @@ impl Seen {
                 self.reject(&reject.reason.to_string(), &reject.place, &reject.detail);
                 return;
             }
+            Item::Fault(_) => return,
         };
         let (size, hash) = match &decoded {
             Ok(Ok(picture)) => {
@@ -87,6 +133,7 @@ impl Seen {
                 return;
             }
         };
+        self.n_usable += 1;
         match self.pictures.entry(hash) {
             Entry::Occupied(first) => {
                 self.n_same_pictures += 1;

@@ -1,69 +1,111 @@
-//! COCO's captions: `{"images": [{"id", "file_name"}], "annotations": [{"image_id", "id", "caption"}]}`.
+//! COCO's captions: `{"images": [{"id", "file_name"}], "annotations": [{"image_id", "id", "caption"}]}`. Whatever is wrong with an image or an
+//! annotation is a reject; only a file without the two lists is no source.
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::SourceError;
+use super::folder::entries_of_values;
 use super::listed::{Entry, Listed, Texts};
+use super::{RejectReason, SourceError, SourceOptions, without_mark};
 use crate::files;
 
 #[derive(Deserialize)]
 struct Captions {
-    images: Vec<Image>,
-    annotations: Vec<Annotation>,
+    images: Vec<Value>,
+    annotations: Vec<Value>,
 }
 
-#[derive(Deserialize)]
-struct Image {
-    id: u64,
-    file_name: String,
+/// An id as text: numbers and strings are ids.
+fn id_of(value: &Value, key: &str) -> Option<String> {
+    match value.get(key)? {
+        Value::String(id) => Some(id.clone()),
+        Value::Number(id) => Some(id.to_string()),
+        _ => None,
+    }
 }
 
-#[derive(Deserialize)]
-struct Annotation {
-    id: u64,
-    image_id: u64,
-    caption: String,
-}
-
-/// A record is an image with all its captions, in the order of the file; captions of no image come last, as rejects.
-pub(super) fn open(path: &Path, images: &Path) -> Result<Listed, SourceError> {
+/// A record is an image with all its captions, in the order of the file; captions of no image come last, as rejects. A JSON array of objects with
+/// an image and a caption each is read too.
+pub(super) fn open(path: &Path, images: &Path, options: &SourceOptions) -> Result<Listed, SourceError> {
     let bytes = files::read(path)?;
-    let captions: Captions = serde_json::from_slice(&bytes).map_err(|e| {
+    let text = without_mark(&bytes);
+    let identity = files::sha256(&bytes);
+    if text.trim_ascii_start().starts_with(b"[") {
+        let values: Vec<Value> = serde_json::from_slice(text)
+            .map_err(|e| SourceError::content(path, format!("no valid JSON: {e}")))?;
+        let entries = entries_of_values(path, values, &options.columns)?;
+        return Ok(Listed::new(path, images, entries, identity));
+    }
+    let captions: Captions = serde_json::from_slice(text).map_err(|e| {
         SourceError::content(path, format!("expected COCO's `images` and `annotations`: {e}"))
     })?;
-    let mut of: HashMap<u64, Vec<(Option<String>, String)>> =
-        captions.images.iter().map(|image| (image.id, vec![])).collect();
-    let mut lost = Vec::new();
-    for Annotation {
-        id,
-        image_id,
-        caption,
-    } in captions.annotations
-    {
-        match of.get_mut(&image_id) {
-            Some(texts) => texts.push((Some(id.to_string()), caption)),
-            None => lost.push(Entry {
-                id: id.to_string(),
-                file: String::new(),
-                texts: Texts::OfNothing(format!(
-                    "annotation {id} is of image {image_id}, which `images` has not"
-                )),
-            }),
+    let mut entries = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for (i, image) in captions.images.iter().enumerate() {
+        let Some(id) = id_of(image, "id") else {
+            let detail = format!("`images` entry {i} has no `id`");
+            entries.push(Entry::wrong(
+                format!("images {i}"),
+                RejectReason::BadRecord,
+                detail,
+            ));
+            continue;
+        };
+        let file = image
+            .get("file_name")
+            .and_then(Value::as_str)
+            .filter(|file| !file.is_empty());
+        match file {
+            _ if places.contains_key(&id) => {
+                let detail = format!("`images` has {id} twice");
+                entries.push(Entry::wrong(id, RejectReason::DuplicateKey, detail));
+            }
+            Some(file) => {
+                places.insert(id.clone(), entries.len());
+                entries.push(Entry {
+                    id,
+                    file: file.to_owned(),
+                    texts: Texts::Known(vec![]),
+                });
+            }
+            None => {
+                let detail = format!("image {id} has no `file_name`");
+                places.insert(id.clone(), entries.len());
+                entries.push(Entry::wrong(id, RejectReason::NoPicture, detail));
+            }
         }
     }
-    let with_texts = |image: Image| Entry {
-        id: image.id.to_string(),
-        texts: Texts::Known(of.remove(&image.id).unwrap_or_default()),
-        file: image.file_name,
-    };
-    let entries = captions.images.into_iter().map(with_texts).chain(lost).collect();
-    Ok(Listed {
-        index: path.to_path_buf(),
-        images: images.to_path_buf(),
-        entries,
-        identity: files::sha256(&bytes),
-    })
+    for (i, annotation) in captions.annotations.iter().enumerate() {
+        let id = id_of(annotation, "id");
+        let name = id.clone().unwrap_or_else(|| format!("number {i}"));
+        let of = id_of(annotation, "image_id");
+        let caption = match annotation.get("caption") {
+            Some(Value::String(caption)) => Ok(caption.clone()),
+            Some(Value::Null) | None => Err((RejectReason::NoCaption, "no caption".to_owned())),
+            Some(other) => Err((RejectReason::BadRecord, format!("`caption` is {other}"))),
+        };
+        let place = of.as_ref().and_then(|of| places.get(of)).copied();
+        match (place, caption) {
+            (Some(place), caption) => match (&mut entries[place].texts, caption) {
+                (Texts::Known(texts), Ok(caption)) => texts.push((id, caption)),
+                // An empty caption is dropped with its id and the reason.
+                (Texts::Known(texts), Err((RejectReason::NoCaption, _))) => {
+                    texts.push((Some(name), String::new()))
+                }
+                (_, Err((reason, why))) => {
+                    entries.push(Entry::wrong(&name, reason, format!("annotation {name}: {why}")));
+                }
+                _ => {}
+            },
+            (None, _) => {
+                let of = of.unwrap_or_else(|| "nothing".into());
+                let detail = format!("annotation {name} is of image {of}, which `images` has not");
+                entries.push(Entry::wrong(name, RejectReason::NoPicture, detail));
+            }
+        }
+    }
+    Ok(Listed::new(path, images, entries, identity))
 }

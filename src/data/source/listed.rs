@@ -1,22 +1,23 @@
-//! Sources whose index is small enough to be in memory: a list of pictures with what is known of each.
+//! Sources whose index is small enough to be in memory: a list of images with what is known of each.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::caption::{Cleaned, usable};
 use super::{Item, Items, Picture, Reader, Record, Reject, RejectReason, SourceError, UNIT, inside};
 use crate::files;
 
-/// Where a picture's captions are.
+/// Where an image's captions are.
 pub(super) enum Texts {
     /// Here, with their ids.
     Known(Vec<(Option<String>, String)>),
     /// In a text file.
     File(PathBuf),
-    /// Here, but of no picture; why.
-    OfNothing(String),
+    /// Nowhere: this is no record, and why.
+    Wrong(RejectReason, String),
 }
 
-/// A picture of the list.
+/// An image of the list.
 pub(super) struct Entry {
     pub(super) id: String,
     /// Its file's name, as the index has it.
@@ -24,25 +25,78 @@ pub(super) struct Entry {
     pub(super) texts: Texts,
 }
 
+impl Entry {
+    /// Something that cannot be used.
+    pub(super) fn wrong(id: impl Into<String>, reason: RejectReason, detail: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            file: String::new(),
+            texts: Texts::Wrong(reason, detail.into()),
+        }
+    }
+}
+
 /// The list.
 pub(super) struct Listed {
     /// What it was made from, for messages.
-    pub(super) index: PathBuf,
-    pub(super) images: PathBuf,
-    pub(super) entries: Vec<Entry>,
+    index: PathBuf,
+    images: PathBuf,
+    entries: Vec<Entry>,
     /// Hash of the index's content.
-    pub(super) identity: String,
+    identity: String,
 }
 
 impl Listed {
+    /// Entries of one file become one, with the captions of all.
+    pub(super) fn new(index: &Path, images: &Path, entries: Vec<Entry>, identity: String) -> Self {
+        let mut places: HashMap<String, usize> = HashMap::new();
+        let mut kept: Vec<Entry> = Vec::new();
+        for entry in entries {
+            let Entry {
+                file,
+                texts: Texts::Known(texts),
+                ..
+            } = &entry
+            else {
+                kept.push(entry);
+                continue;
+            };
+            if texts.is_empty() {
+                kept.push(entry);
+                continue;
+            }
+            let file = file.trim_start_matches("./").to_owned();
+            let first = places.get(&file).and_then(|&at| kept.get_mut(at));
+            if let Some(Entry {
+                texts: Texts::Known(first),
+                ..
+            }) = first
+            {
+                first.extend(texts.iter().cloned());
+                continue;
+            }
+            places.insert(file, kept.len());
+            kept.push(entry);
+        }
+        Self {
+            index: index.to_path_buf(),
+            images: images.to_path_buf(),
+            entries: kept,
+            identity,
+        }
+    }
+
     fn item(&self, entry: &Entry) -> Item {
-        let place = format!("{}: {}", self.index.display(), entry.file);
+        let place = match entry.file.is_empty() {
+            true => format!("{}: {}", self.index.display(), entry.id),
+            false => format!("{}: {}", self.index.display(), entry.file),
+        };
         let reject =
             |(reason, detail): (RejectReason, String)| Reject::item(&entry.id, &place, reason, detail);
         let captions = match &entry.texts {
             Texts::Known(texts) => usable(texts.iter().map(|(id, text)| (id.clone(), text))),
             Texts::File(path) => from_file(path),
-            Texts::OfNothing(why) => Err((RejectReason::NoPicture, why.clone())),
+            Texts::Wrong(reason, why) => Err((*reason, why.clone())),
         };
         let captions = match captions {
             Ok(captions) => captions,
@@ -62,8 +116,26 @@ impl Listed {
     }
 }
 
-/// Every line of a text file is a caption.
+/// A text file is a caption.
 fn from_file(path: &Path) -> Result<Cleaned, (RejectReason, String)> {
+    match std::fs::metadata(path) {
+        Ok(m) if !m.is_file() => {
+            return Err((
+                RejectReason::NoCaption,
+                format!("{}: not a regular file", path.display()),
+            ));
+        }
+        Ok(m) if m.len() > super::TEXT => {
+            let detail = format!(
+                "{} of {} bytes, at most {} are read",
+                path.display(),
+                m.len(),
+                super::TEXT
+            );
+            return Err((RejectReason::CaptionTooLong, detail));
+        }
+        _ => {}
+    }
     let bytes = match files::read(path) {
         Ok(bytes) => bytes,
         Err(e) => return Err((RejectReason::NoCaption, e.to_string())),
@@ -80,7 +152,7 @@ impl Reader for Listed {
     }
 
     fn unit_name(&self, unit: usize) -> String {
-        format!("{}, pictures from {}", self.index.display(), unit * UNIT)
+        format!("{}, images from {}", self.index.display(), unit * UNIT)
     }
 
     fn n_records(&self) -> Option<usize> {

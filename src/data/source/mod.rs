@@ -6,28 +6,38 @@
 
 mod caption;
 mod coco;
+mod columns;
+mod delimited;
 mod folder;
-mod guard;
+mod joined;
 mod listed;
 mod npy;
 mod parquet;
 mod picture;
+mod place;
 mod table;
 mod tars;
 mod world;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use image::RgbImage;
 
-pub use picture::PictureLimits;
+pub use columns::Columns;
+
+pub use crate::image_file::PictureLimits;
 
 use crate::files::{self, FileError};
 
 /// Records of a unit where the format has no files of its own.
 const UNIT: usize = 10_000;
+/// What image files are called.
+const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
+/// Bytes of a text or JSON file of one image, at most.
+const TEXT: u64 = 1 << 20;
 /// Items that a reader in a thread of its own is ahead.
 const AHEAD: usize = 32;
 
@@ -67,6 +77,14 @@ impl SourceError {
         Self::Place {
             place: place.to_owned(),
             reason: reason.to_string(),
+        }
+    }
+
+    /// What is wrong, without the file's name.
+    fn reason(&self) -> String {
+        match self {
+            Self::Content { reason, .. } => reason.clone(),
+            other => other.to_string(),
         }
     }
 }
@@ -130,6 +148,14 @@ pub struct SourceOptions {
     pub images: Option<PathBuf>,
     /// What a picture may be.
     pub limits: PictureLimits,
+    /// Columns that names do not tell.
+    pub columns: Columns,
+    /// What separates the columns of a table, where its first line does not tell.
+    pub separator: Option<char>,
+    /// The one split to read, of several.
+    pub split: Option<String>,
+    /// Row i of a table has the image with number i, whatever it names.
+    pub by_position: bool,
 }
 
 /// An item of a unit: a record, or why there is none at this place.
@@ -139,6 +165,32 @@ pub enum Item {
     Record(Record),
     /// Something that cannot be used.
     Reject(Reject),
+    /// The rest of the unit cannot be read.
+    Fault(Fault),
+}
+
+/// A file of a source that cannot be read, or not to its end: unlike with a record that cannot be used, nobody knows what is lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The file.
+    pub path: PathBuf,
+    /// Why.
+    pub reason: String,
+}
+
+impl Fault {
+    fn new(path: &Path, reason: impl fmt::Display) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            reason: reason.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.reason)
+    }
 }
 
 /// A picture with its captions, of which there is at least one.
@@ -226,8 +278,8 @@ pub enum RejectReason {
     TooSmall,
     /// A name that leads out of its folder.
     UnsafePath,
-    /// A file that ends early.
-    Truncated,
+    /// A file of the source that cannot be read, or not to its end.
+    UnreadableFile,
     /// A key that was there before.
     DuplicateKey,
     /// A line, or a row, that is not what the format asks for.
@@ -247,13 +299,16 @@ impl fmt::Display for RejectReason {
             Self::TooLarge => "too-large",
             Self::TooSmall => "too-small",
             Self::UnsafePath => "unsafe-path",
-            Self::Truncated => "truncated",
+            Self::UnreadableFile => UNREADABLE,
             Self::DuplicateKey => "duplicate-key",
             Self::BadRecord => "bad-record",
             Self::NotDownloaded => "not-downloaded",
         })
     }
 }
+
+/// The reason of rejects that stand for files which cannot be read.
+pub const UNREADABLE: &str = "unreadable-file";
 
 /// Items of a unit, in order.
 type Items<'a> = Box<dyn Iterator<Item = Item> + Send + 'a>;
@@ -268,6 +323,14 @@ trait Reader: Send + Sync {
     fn about(&self) -> Option<usize> {
         None
     }
+    /// Units that are known to be unreadable before they are read.
+    fn faults(&self) -> Vec<(usize, Fault)> {
+        vec![]
+    }
+    /// What a user should know of how the source is read.
+    fn notes(&self) -> Vec<String> {
+        vec![]
+    }
     fn unit(&self, unit: usize) -> Result<Items<'_>, SourceError>;
     /// What tells the source from another one: names, sizes, contents of an index.
     fn identity(&self) -> Result<String, SourceError>;
@@ -277,6 +340,7 @@ trait Reader: Send + Sync {
 pub struct Source {
     format: Format,
     reader: Box<dyn Reader>,
+    faults: BTreeMap<usize, Fault>,
 }
 
 impl fmt::Debug for Source {
@@ -286,14 +350,14 @@ impl fmt::Debug for Source {
 }
 
 impl Source {
-    /// Opens a file, a folder, a pattern of tars (`*`, `{00000..00012}`) or a world (`world:emoji?n=1000`).
+    /// Opens a file, a folder, a pattern of files (`*`, `{00000..00012}`) or a world (`world:emoji?n=1000`).
     ///
     /// # Errors
     /// [`SourceError`] where nothing, or nothing readable, is there.
     pub fn open(place: &str, options: &SourceOptions) -> Result<Self, SourceError> {
         let format = match options.format {
             Some(format) => format,
-            None => detect(place)?,
+            None => place::detect(place)?,
         };
         let path = Path::new(place);
         let images = || {
@@ -304,12 +368,62 @@ impl Source {
                 )
             })
         };
+        let has_splits = matches!(format, Format::Webdataset | Format::Parquet)
+            || (format == Format::Folder && path.is_dir())
+            || (is_one_file(format) && place::is_pattern(place));
+        if let Some(split) = options.split.as_ref().filter(|_| !has_splits) {
+            let reason = format!("--split {split}: a {format} source of one file has no splits");
+            return Err(SourceError::place(place, reason));
+        }
         let reader: Box<dyn Reader> = match format {
-            Format::Webdataset => Box::new(tars::Tars::open(place, &options.limits)?),
-            Format::Coco => Box::new(coco::open(path, &images()?)?),
-            Format::Tsv => Box::new(table::Table::open(path, images()?)?),
-            Format::Folder => Box::new(folder::open(path, options.images.as_deref())?),
-            Format::Parquet => Box::new(parquet::Parquet::open(path, options.images.clone())?),
+            Format::Coco | Format::Tsv | Format::Folder if place::is_pattern(place) => {
+                let (mut files, mut notes) = (place::files_at(place, "")?, vec![]);
+                if let Some(chosen) = place::Splits::of(Path::new(""), &files, options.split.as_deref()) {
+                    (files, notes) = chosen?;
+                }
+                let options = SourceOptions {
+                    format: Some(format),
+                    split: None,
+                    ..options.clone()
+                };
+                let readers = files
+                    .iter()
+                    .map(|file| Ok(Self::open(&file.to_string_lossy(), &options)?.reader));
+                Box::new(joined::Joined::new(
+                    readers.collect::<Result<_, SourceError>>()?,
+                    notes,
+                ))
+            }
+            Format::Webdataset => Box::new(tars::Tars::open(place, options)?),
+            Format::Coco => {
+                check_text(path)?;
+                // An array may have its images beside it.
+                let beside = path.parent().map(Path::to_path_buf);
+                let is_array = place::start(path)?.trim_ascii_start().starts_with(b"[");
+                let images = if is_array {
+                    images().or_else(|e| beside.ok_or(e))
+                } else {
+                    images()
+                };
+                Box::new(coco::open(path, &images?, options)?)
+            }
+            Format::Tsv => {
+                check_text(path)?;
+                let table = table::TableOptions {
+                    columns: &options.columns,
+                    separator: options.separator,
+                    by_position: options.by_position,
+                    named_ids: false,
+                };
+                Box::new(table::Table::open(path, images()?, &table)?)
+            }
+            Format::Folder => {
+                if !path.is_dir() {
+                    check_text(path)?;
+                }
+                folder::open(path, options)?
+            }
+            Format::Parquet => Box::new(parquet::Parquet::open(place, options)?),
             Format::ClipRetrieval => Box::new(npy::Embedded::open(path)?),
             Format::World => Box::new(world::WorldSource::open(place)?),
         };
@@ -319,7 +433,22 @@ impl Source {
                 format!("a {format} source without a single record"),
             ));
         }
-        Ok(Self { format, reader })
+        let faults = reader.faults().into_iter().collect();
+        Ok(Self {
+            format,
+            reader,
+            faults,
+        })
+    }
+
+    /// Files that are known to be unreadable before anything is read, by unit.
+    pub fn faults(&self) -> impl Iterator<Item = &Fault> {
+        self.faults.values()
+    }
+
+    /// What a user should know of how the source is read: splits that are mixed, images found by position.
+    pub fn notes(&self) -> Vec<String> {
+        self.reader.notes()
     }
 
     /// Its format.
@@ -350,9 +479,12 @@ impl Source {
     /// The items of a unit.
     ///
     /// # Errors
-    /// [`SourceError`] when its file cannot be opened.
+    /// [`SourceError`] when its file cannot be opened. One that cannot be read is an [`Item::Fault`].
     pub fn unit(&self, unit: usize) -> Result<Box<dyn Iterator<Item = Item> + Send + '_>, SourceError> {
-        self.reader.unit(unit)
+        match self.faults.get(&unit) {
+            Some(fault) => Ok(Box::new(std::iter::once(Item::Fault(fault.clone())))),
+            None => self.reader.unit(unit),
+        }
     }
 
     /// A hash of what tells the source from another one, so that a resumed or parted encoding sees the same.
@@ -364,55 +496,45 @@ impl Source {
     }
 }
 
-/// What the place looks like.
-fn detect(place: &str) -> Result<Format, SourceError> {
-    if place.starts_with("world:") {
-        return Ok(Format::World);
+/// Whether a format keeps its index in one file.
+fn is_one_file(format: Format) -> bool {
+    matches!(format, Format::Coco | Format::Tsv | Format::Folder)
+}
+
+/// Refuses a file that is plainly no text.
+fn check_text(path: &Path) -> Result<(), SourceError> {
+    match place::alien(&place::start(path)?) {
+        Some(alien) => Err(SourceError::content(path, alien)),
+        None => Ok(()),
     }
-    let path = Path::new(place);
-    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-    if path.is_dir() {
-        let has = |name: &str| path.join(name).is_dir();
-        let any = |wanted: &str| -> Result<bool, SourceError> {
-            let files = files::list(path)?;
-            Ok(files
-                .iter()
-                .any(|f| f.extension().is_some_and(|e| e.eq_ignore_ascii_case(wanted))))
-        };
-        return Ok(match () {
-            () if has("img_emb") => Format::ClipRetrieval,
-            () if any("tar")? => Format::Webdataset,
-            () if any("parquet")? => Format::Parquet,
-            () => Format::Folder,
-        });
-    }
-    match extension.as_deref() {
-        Some("tar") => Ok(Format::Webdataset),
-        _ if place.contains(['*', '{']) => Ok(Format::Webdataset),
-        _ if !path.exists() => Err(FileError::Missing(path.to_path_buf()).into()),
-        Some("json") => Ok(Format::Coco),
-        Some("tsv") => Ok(Format::Tsv),
-        Some("jsonl" | "csv") => Ok(Format::Folder),
-        Some("parquet") => Ok(Format::Parquet),
-        _ => Err(SourceError::place(
-            place,
-            "expected .tar, .json (COCO captions), .tsv, .csv, .jsonl, .parquet, a folder, or --format",
-        )),
-    }
+}
+
+/// Without the byte-order mark that some editors put before UTF-8.
+fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes)
 }
 
 /// Names and sizes of files, for an identity.
 fn names_and_sizes(paths: &[PathBuf]) -> Result<String, SourceError> {
     let mut text = String::new();
     for path in paths {
-        let size = std::fs::metadata(path)
-            .map_err(|source| FileError::Io {
-                action: "read",
-                path: path.clone(),
-                source,
-            })?
-            .len();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let size = match std::fs::metadata(path) {
+            Ok(metadata) => metadata.len(),
+            // A lost file is one of the source's faults.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                text.push_str(&format!("{name} lost\n"));
+                continue;
+            }
+            Err(source) => {
+                return Err(FileError::Io {
+                    action: "read",
+                    path: path.clone(),
+                    source,
+                }
+                .into());
+            }
+        };
         text.push_str(&format!("{name} {size}\n"));
     }
     Ok(text)
@@ -425,15 +547,32 @@ fn threaded(read: impl FnOnce(&mut dyn FnMut(Item) -> bool) + Send + 'static) ->
     Box::new(receive.into_iter())
 }
 
-/// The file that `name` means in `folder`; `None` where it leads out of it.
+/// The file that `name` means in `folder`: a relative path in it, or an absolute path to what is in it. `None` where it leads out.
 fn inside(folder: &Path, name: &str) -> Option<PathBuf> {
     use std::path::Component;
-    let path = Path::new(name);
-    let plain = path
-        .components()
-        .all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
-    (plain && !name.is_empty()).then(|| folder.join(path))
+    // Tables that were written on Windows.
+    let name = name.replace('\\', "/");
+    let path = Path::new(&name);
+    let is_plain = |path: &Path| {
+        path.components()
+            .all(|c| matches!(c, Component::Normal(_) | Component::CurDir))
+    };
+    if path.is_absolute() {
+        let real = folder.canonicalize().ok()?;
+        let below = path
+            .strip_prefix(folder)
+            .or_else(|_| path.strip_prefix(&real))
+            .ok();
+        if let Some(below) = below.filter(|below| is_plain(below)) {
+            return Some(folder.join(below));
+        }
+        // By way of links.
+        return path.canonicalize().ok().filter(|file| file.starts_with(&real));
+    }
+    (is_plain(path) && !name.is_empty()).then(|| folder.join(path))
 }
 
+#[cfg(test)]
+mod classes;
 #[cfg(test)]
 mod tests;

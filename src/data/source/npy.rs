@@ -10,9 +10,10 @@ use half::f16;
 use npyz::{DType, NpyFile};
 
 use super::caption::usable;
-use super::parquet::{in_folder, rows, texts};
+use super::parquet::{captions as texts, rows};
+use super::place::files_at;
 use super::{
-    Item, Items, Picture, Reader, Record, Reject, RejectReason, SourceError, names_and_sizes, threaded,
+    Fault, Item, Items, Picture, Reader, Record, Reject, RejectReason, SourceError, names_and_sizes, threaded,
 };
 use crate::files::FileError;
 
@@ -24,14 +25,15 @@ const BRACKETS: usize = 16;
 /// The files, each a unit: embeddings and metadata.
 pub(super) struct Embedded {
     files: Vec<(PathBuf, PathBuf)>,
-    n_rows: usize,
+    n_rows: Option<usize>,
+    faults: Vec<(usize, Fault)>,
 }
 
 impl Embedded {
     pub(super) fn open(path: &Path) -> Result<Self, SourceError> {
-        let mut files = Vec::new();
+        let (mut files, mut faults, mut first_wrong) = (Vec::new(), Vec::new(), None);
         let mut n_rows = 0;
-        for file in in_folder(&path.join("img_emb"), "npy")? {
+        for file in files_at(&path.join("img_emb").to_string_lossy(), "npy")? {
             let stem = file
                 .file_stem()
                 .unwrap_or_default()
@@ -39,13 +41,27 @@ impl Embedded {
                 .into_owned();
             let number = stem.rsplit('_').next().unwrap_or_default();
             let metadata = path.join("metadata").join(format!("metadata_{number}.parquet"));
-            if !metadata.is_file() {
-                return Err(FileError::Missing(metadata).into());
+            let rows = match metadata.is_file() {
+                true => open(&file).map(|(_, (n, _))| n),
+                false => Err(FileError::Missing(metadata.clone()).into()),
+            };
+            match rows {
+                Ok(n) => n_rows += n,
+                Err(wrong) => {
+                    faults.push((files.len(), Fault::new(&file, wrong.reason())));
+                    first_wrong.get_or_insert(wrong);
+                }
             }
-            n_rows += open(&file)?.1.0;
             files.push((file, metadata));
         }
-        Ok(Self { files, n_rows })
+        match first_wrong {
+            Some(wrong) if faults.len() == files.len() => Err(wrong),
+            _ => Ok(Self {
+                n_rows: faults.is_empty().then_some(n_rows),
+                files,
+                faults,
+            }),
+        }
     }
 }
 
@@ -135,7 +151,11 @@ impl Reader for Embedded {
     }
 
     fn n_records(&self) -> Option<usize> {
-        Some(self.n_rows)
+        self.n_rows
+    }
+
+    fn faults(&self) -> Vec<(usize, Fault)> {
+        self.faults.clone()
     }
 
     fn unit(&self, unit: usize) -> Result<Items<'_>, SourceError> {
@@ -151,7 +171,7 @@ impl Reader for Embedded {
                         "{} has more rows than the {n} of the embeddings",
                         metadata.display()
                     );
-                    tell(Reject::item(id, place, RejectReason::Truncated, detail));
+                    tell(Item::Fault(Fault::new(&path, detail)));
                     return false;
                 };
                 told = number + 1;
@@ -163,9 +183,12 @@ impl Reader for Embedded {
                         "a value that is not finite",
                     ));
                 }
-                let captions = row
-                    .map_err(|e| (RejectReason::Truncated, e))
-                    .and_then(|row| usable(texts(&row)?.into_iter().map(|text| (None, text))));
+                let row = match row {
+                    Ok(row) => row,
+                    Err(e) => return tell(Item::Fault(Fault::new(&metadata, format!("row {number}: {e}")))),
+                };
+                let captions =
+                    texts(&row).and_then(|texts| usable(texts.into_iter().map(|text| (None, text))));
                 tell(match captions {
                     Ok(captions) => Item::Record(Record {
                         id,
@@ -179,12 +202,7 @@ impl Reader for Embedded {
             });
             if told < n && next().is_some() {
                 let detail = format!("{} has {told} rows for {n} embeddings", metadata.display());
-                tell(Reject::item(
-                    told.to_string(),
-                    path.display().to_string(),
-                    RejectReason::NoCaption,
-                    detail,
-                ));
+                tell(Item::Fault(Fault::new(&path, detail)));
             }
         }))
     }

@@ -3,73 +3,123 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use parquet::basic::Compression;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::reader::RowIter;
 use parquet::record::{Field, Row};
 
 use super::caption::usable;
-use super::guard;
+use super::columns::{self, Columns, Found};
+use super::place::{Splits, files_at, not_a};
 use super::{
-    Item, Items, Picture, Reader, Record, Reject, RejectReason, SourceError, inside, names_and_sizes,
-    threaded,
+    Fault, Format, Item, Items, Picture, Reader, Record, Reject, RejectReason, SourceError, SourceOptions,
+    inside, names_and_sizes, threaded,
 };
-use crate::files::{self, FileError};
+use crate::files::FileError;
+use crate::image_file::guarded as quiet;
 
-/// What columns are called.
-const IMAGES: [&str; 4] = ["image", "jpg", "png", "image_path"];
-pub(super) const CAPTIONS: [&str; 5] = ["caption", "text", "captions", "sentences", "txt"];
+/// What ids are called.
 const IDS: [&str; 4] = ["id", "key", "image_id", "__key__"];
+/// Columns of the log that img2dataset writes beside its images, none of which is an image.
+const LOG: [&str; 3] = ["url", "key", "status"];
 
 /// The files, each a unit.
 pub(super) struct Parquet {
     files: Vec<PathBuf>,
     /// Where paths lead.
     images: PathBuf,
-    n_rows: usize,
+    columns: Columns,
+    n_rows: Option<usize>,
+    faults: Vec<(usize, Fault)>,
+    notes: Vec<String>,
 }
 
 impl Parquet {
-    pub(super) fn open(path: &Path, images: Option<PathBuf>) -> Result<Self, SourceError> {
-        let files = in_folder(path, "parquet")?;
-        let mut n_rows = 0;
-        for file in &files {
-            let reader = open(file)?;
-            let schema = reader.metadata().file_metadata().schema_descr();
-            let names: Vec<&str> = schema
-                .root_schema()
-                .get_fields()
-                .iter()
-                .map(|f| f.name())
-                .collect();
-            for wanted in [&IMAGES[..], &CAPTIONS[..]] {
-                if !names.iter().any(|name| wanted.contains(name)) {
-                    let reason = format!(
-                        "expected a column {}, found {}",
-                        wanted.join(" or "),
-                        names.join(", ")
-                    );
-                    return Err(SourceError::content(file, reason));
+    pub(super) fn open(place: &str, options: &SourceOptions) -> Result<Self, SourceError> {
+        let path = Path::new(place);
+        let (mut files, mut notes) = (files_at(place, "parquet")?, Vec::new());
+        let root = if path.is_dir() { path } else { Path::new("") };
+        if let Some(chosen) = Splits::of(root, &files, options.split.as_deref()) {
+            (files, notes) = chosen?;
+        }
+        let (mut n_rows, mut faults, mut first_wrong) = (0, Vec::new(), None);
+        for (unit, file) in files.iter().enumerate() {
+            match checked(file, &options.columns) {
+                Ok(n) => n_rows += n,
+                Err(wrong) => {
+                    let fault = Fault::new(file, wrong.reason());
+                    first_wrong.get_or_insert(wrong);
+                    faults.push((unit, fault));
                 }
             }
-            n_rows += usize::try_from(reader.metadata().file_metadata().num_rows()).unwrap_or(0);
         }
-        let folder = if path.is_dir() { Some(path) } else { path.parent() };
-        let images = images.unwrap_or_else(|| folder.unwrap_or(Path::new(".")).to_path_buf());
+        if faults.len() == files.len()
+            && let Some(wrong) = first_wrong
+        {
+            return Err(wrong);
+        }
+        let folder = if path.is_dir() {
+            Some(path)
+        } else {
+            path.parent().filter(|p| !p.as_os_str().is_empty())
+        };
+        let images = options.images.clone();
         Ok(Self {
+            images: images.unwrap_or_else(|| folder.unwrap_or(Path::new(".")).to_path_buf()),
+            n_rows: faults.is_empty().then_some(n_rows),
             files,
-            images,
-            n_rows,
+            columns: options.columns.clone(),
+            faults,
+            notes,
         })
     }
 }
 
-/// `path`, or the files of this kind in it.
-pub(super) fn in_folder(path: &Path, extension: &str) -> Result<Vec<PathBuf>, SourceError> {
-    if !path.is_dir() {
-        return Ok(vec![path.to_path_buf()]);
+/// The rows of a file whose columns can be read.
+fn checked(file: &Path, columns: &Columns) -> Result<usize, SourceError> {
+    if let Some(wrong) = not_a(Format::Parquet, file) {
+        return Err(SourceError::content(file, wrong));
     }
-    let is_one = |f: &PathBuf| f.extension().is_some_and(|e| e.eq_ignore_ascii_case(extension));
-    Ok(files::list(path)?.into_iter().filter(is_one).collect())
+    let reader = open(file)?;
+    let names = names(&reader);
+    let found = columns::find(names.iter().map(String::as_str), columns)
+        .map_err(|e| SourceError::content(file, e))?;
+    for (what, is_there) in [
+        ("image", !found.image.is_empty()),
+        ("caption", found.has_caption()),
+    ] {
+        if !is_there {
+            return Err(SourceError::content(file, columns::missing(what, &names)));
+        }
+    }
+    for group in reader.metadata().row_groups() {
+        for column in group.columns() {
+            let name = match column.compression() {
+                Compression::LZ4 | Compression::LZ4_RAW => "LZ4",
+                Compression::BROTLI(_) => "Brotli",
+                Compression::LZO => "LZO",
+                _ => continue,
+            };
+            let reason =
+                format!("is compressed by {name}, which is not read: write it with snappy, zstd or gzip");
+            return Err(SourceError::content(file, reason));
+        }
+    }
+    Ok(usize::try_from(reader.metadata().file_metadata().num_rows()).unwrap_or(0))
+}
+
+fn names(reader: &SerializedFileReader<File>) -> Vec<String> {
+    let schema = reader.metadata().file_metadata().schema_descr();
+    let fields = schema.root_schema().get_fields().iter();
+    fields.map(|f| f.name().to_owned()).collect()
+}
+
+/// Whether a file is the log of an image downloader, without an image in it.
+pub(super) fn is_log(file: &Path) -> bool {
+    open(file).is_ok_and(|reader| {
+        let names = names(&reader);
+        LOG.iter().all(|wanted| names.iter().any(|name| name == wanted))
+    })
 }
 
 pub(super) fn open(path: &Path) -> Result<SerializedFileReader<File>, SourceError> {
@@ -85,7 +135,7 @@ pub(super) fn open(path: &Path) -> Result<SerializedFileReader<File>, SourceErro
 
 /// Says why there is nothing where the crate gave up.
 fn guarded<T>(read: impl FnOnce() -> T) -> Result<T, String> {
-    guard::guarded(read).ok_or_else(|| "the file is damaged".to_owned())
+    quiet(read).ok_or_else(|| "the file is damaged".to_owned())
 }
 
 /// Calls `each` with every row of `path`, or with why there are no more; it says whether to go on.
@@ -122,23 +172,34 @@ impl Reader for Parquet {
     }
 
     fn n_records(&self) -> Option<usize> {
-        Some(self.n_rows)
+        self.n_rows
+    }
+
+    fn faults(&self) -> Vec<(usize, Fault)> {
+        self.faults.clone()
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.notes.clone()
     }
 
     fn unit(&self, unit: usize) -> Result<Items<'_>, SourceError> {
-        let (path, images) = (self.files[unit].clone(), self.images.clone());
-        open(&path)?;
+        let (path, images, columns) = (
+            self.files[unit].clone(),
+            self.images.clone(),
+            self.columns.clone(),
+        );
+        let found = {
+            let names = names(&open(&path)?);
+            columns::find(names.iter().map(String::as_str), &columns)
+                .map_err(|e| SourceError::content(&path, e))?
+        };
         Ok(threaded(move |tell| {
             rows(&path, |number, row| {
                 let place = format!("{} row {number}", path.display());
                 match row {
-                    Ok(row) => tell(item(number, place, &row, &images)),
-                    Err(e) => tell(Reject::item(
-                        number.to_string(),
-                        place,
-                        RejectReason::Truncated,
-                        e,
-                    )),
+                    Ok(row) => tell(item(number, place, &row, &found, &images)),
+                    Err(e) => tell(Item::Fault(Fault::new(&path, format!("row {number}: {e}")))),
                 }
             });
         }))
@@ -149,17 +210,17 @@ impl Reader for Parquet {
     }
 }
 
-fn item(number: usize, place: String, row: &Row, images: &Path) -> Item {
+fn item(number: usize, place: String, row: &Row, found: &Found, images: &Path) -> Item {
     let id = match column(row, &IDS) {
         Some(Field::Str(id)) => id.clone(),
         Some(Field::Long(id)) => id.to_string(),
         Some(Field::Int(id)) => id.to_string(),
         _ => number.to_string(),
     };
-    let found = texts(row)
+    let record = texts(row, found)
         .and_then(|texts| usable(texts.into_iter().map(|text| (None, text))))
-        .and_then(|captions| Ok((captions, picture(row, images)?)));
-    match found {
+        .and_then(|captions| Ok((captions, picture(row, found, images)?)));
+    match record {
         Ok((captions, picture)) => Item::Record(Record {
             id,
             place,
@@ -172,56 +233,98 @@ fn item(number: usize, place: String, row: &Row, images: &Path) -> Item {
 }
 
 fn column<'a>(row: &'a Row, names: &[&str]) -> Option<&'a Field> {
-    let named = |wanted: &&str| row.get_column_iter().find(|(name, _)| name.as_str() == *wanted);
+    let named = |wanted: &&str| {
+        row.get_column_iter()
+            .find(|(name, _)| columns::plain(name) == *wanted)
+    };
     names.iter().find_map(named).map(|(_, field)| field)
 }
 
-fn text(field: &Field) -> Result<Option<String>, (RejectReason, String)> {
-    match field {
-        Field::Str(text) => Ok(Some(text.clone())),
-        Field::Bytes(bytes) => String::from_utf8(bytes.data().to_vec())
-            .map(Some)
-            .map_err(|e| (RejectReason::NotUtf8, e.to_string())),
-        _ => Ok(None),
-    }
+/// The columns with these numbers.
+fn at<'a>(row: &'a Row, numbers: &'a [usize]) -> impl Iterator<Item = &'a Field> + 'a {
+    numbers
+        .iter()
+        .filter_map(|&i| row.get_column_iter().nth(i))
+        .map(|(_, field)| field)
 }
 
-/// The captions of a row.
-pub(super) fn texts(row: &Row) -> Result<Vec<String>, (RejectReason, String)> {
-    let Some(field) = column(row, &CAPTIONS) else {
-        return Ok(vec![]);
-    };
-    match field {
+/// The texts of a field: a text, texts in a list, or groups with `raw`, `caption` or `text`.
+fn texts_of(field: &Field) -> Result<Vec<String>, (RejectReason, String)> {
+    Ok(match field {
+        Field::Str(text) if !text.trim().is_empty() => vec![text.clone()],
+        Field::Bytes(bytes) => {
+            let text = String::from_utf8(bytes.data().to_vec());
+            vec![text.map_err(|e| (RejectReason::NotUtf8, e.to_string()))?]
+        }
         Field::ListInternal(list) => {
-            let each = list.elements().iter().map(text);
-            Ok(each
-                .collect::<Result<Vec<_>, _>>()?
+            let each = list.elements().iter().map(texts_of);
+            each.collect::<Result<Vec<_>, _>>()?
                 .into_iter()
                 .flatten()
-                .collect())
+                .collect()
         }
-        field => Ok(text(field)?.into_iter().collect()),
-    }
+        Field::Group(group) => match column(group, &["raw", "caption", "text"]) {
+            Some(field) => texts_of(field)?,
+            None => vec![],
+        },
+        _ => vec![],
+    })
 }
 
-fn picture(row: &Row, images: &Path) -> Result<Picture, (RejectReason, String)> {
-    let none = || (RejectReason::NoPicture, "neither bytes nor a path".to_owned());
-    let at = |name: &str| {
-        inside(images, name).map(Picture::File).ok_or_else(|| {
-            (
-                RejectReason::UnsafePath,
-                format!("{name:?} leads out of {}", images.display()),
-            )
-        })
-    };
-    match column(row, &IMAGES).ok_or_else(none)? {
-        Field::Bytes(bytes) => Ok(Picture::Encoded(bytes.data().to_vec())),
-        Field::Str(name) => at(name),
-        Field::Group(group) => match (column(group, &["bytes"]), column(group, &["path"])) {
-            (Some(Field::Bytes(bytes)), _) => Ok(Picture::Encoded(bytes.data().to_vec())),
-            (_, Some(Field::Str(name))) => at(name),
-            _ => Err(none()),
-        },
-        _ => Err(none()),
+/// The captions of a row: the first column that has any.
+fn texts(row: &Row, found: &Found) -> Result<Vec<String>, (RejectReason, String)> {
+    for field in at(row, &found.caption) {
+        let texts = texts_of(field)?;
+        if !texts.is_empty() {
+            return Ok(texts);
+        }
     }
+    let numbered = at(row, &found.numbered)
+        .map(texts_of)
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(numbered.concat())
+}
+
+/// The captions of a row of metadata.
+pub(super) fn captions(row: &Row) -> Result<Vec<String>, (RejectReason, String)> {
+    let names: Vec<&String> = row.get_column_iter().map(|(name, _)| name).collect();
+    let found = columns::find(names.iter().map(|n| n.as_str()), &Columns::default()).unwrap_or_default();
+    texts(row, &found)
+}
+
+fn picture(row: &Row, found: &Found, images: &Path) -> Result<Picture, (RejectReason, String)> {
+    let mut why = (RejectReason::NoPicture, "neither bytes nor a path".to_owned());
+    let mut named = |name: &str| match inside(images, name) {
+        Some(file) if file.is_file() => Some(Picture::File(file)),
+        Some(_) => {
+            why = (
+                RejectReason::NoPicture,
+                format!("no {name} in {}", images.display()),
+            );
+            None
+        }
+        None => {
+            let detail = format!("{name:?} leads out of {}", images.display());
+            why = (RejectReason::UnsafePath, detail);
+            None
+        }
+    };
+    for field in at(row, &found.image) {
+        let picture = match field {
+            Field::Bytes(bytes) if !bytes.data().is_empty() => Some(Picture::Encoded(bytes.data().to_vec())),
+            Field::Str(name) => named(name),
+            Field::Group(group) => match (column(group, &["bytes"]), column(group, &["path"])) {
+                (Some(Field::Bytes(bytes)), _) if !bytes.data().is_empty() => {
+                    Some(Picture::Encoded(bytes.data().to_vec()))
+                }
+                (_, Some(Field::Str(name))) => named(name),
+                _ => None,
+            },
+            _ => None,
+        };
+        if let Some(picture) = picture {
+            return Ok(picture);
+        }
+    }
+    Err(why)
 }

@@ -9,17 +9,17 @@ use std::io::{BufReader, Read};
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::caption::{Cleaned, usable};
+use super::folder::texts_of;
 use super::picture::too_many_bytes;
+use super::place::{Splits, files_at, is_hidden, not_a};
 use super::{
-    Item, Items, Picture, PictureLimits, Reader, Record, Reject, RejectReason, SourceError, names_and_sizes,
-    threaded,
+    EXTENSIONS, Fault, Format, Item, Items, Picture, PictureLimits, Reader, Record, Reject, RejectReason,
+    SourceError, SourceOptions, TEXT, names_and_sizes, threaded, without_mark,
 };
 use crate::files::{self, FileError};
-
-/// Bytes of a text or JSON file in a tar, at most.
-const TEXT: u64 = 1 << 20;
 
 /// What a tar is made of.
 const BLOCK: u64 = 512;
@@ -42,68 +42,54 @@ impl<R: Read> Read for Counted<'_, R> {
 pub(super) struct Tars {
     files: Vec<PathBuf>,
     limits: PictureLimits,
+    faults: Vec<(usize, Fault)>,
+    notes: Vec<String>,
 }
 
 impl Tars {
     /// A tar, a folder of tars, or a pattern.
-    pub(super) fn open(place: &str, limits: &PictureLimits) -> Result<Self, SourceError> {
+    pub(super) fn open(place: &str, options: &SourceOptions) -> Result<Self, SourceError> {
         let path = Path::new(place);
-        let mut found = if path.is_dir() {
-            let is_tar = |f: &PathBuf| f.extension().is_some_and(|e| e.eq_ignore_ascii_case("tar"));
-            files::list(path)?.into_iter().filter(is_tar).collect()
-        } else if path.is_file() {
-            vec![path.to_path_buf()]
-        } else {
-            expand(place)?
-        };
-        found.sort();
-        found.dedup();
-        if found.is_empty() {
-            return Err(SourceError::place(place, "no tar file matches"));
+        let (mut files, mut notes) = (files_at(place, "tar")?, Vec::new());
+        let root = if path.is_dir() { path } else { Path::new("") };
+        if let Some(chosen) = Splits::of(root, &files, options.split.as_deref()) {
+            (files, notes) = chosen?;
+        }
+        if path.is_dir() {
+            let is_packed = |f: &PathBuf| {
+                let name = f.to_string_lossy().to_lowercase();
+                [".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2"]
+                    .iter()
+                    .any(|e| name.ends_with(e))
+            };
+            let packed: Vec<PathBuf> = files::list(path)?.into_iter().filter(is_packed).collect();
+            if let Some(first) = packed.first() {
+                notes.push(format!(
+                    "{}: {} compressed tar(s) are not read, such as {}: unpack them first",
+                    path.display(),
+                    packed.len(),
+                    first.display()
+                ));
+            }
+        }
+        let mut faults = Vec::new();
+        for (unit, file) in files.iter().enumerate() {
+            if let Some(reason) = not_a(Format::Webdataset, file) {
+                faults.push((unit, Fault::new(file, reason)));
+            }
+        }
+        if faults.len() == files.len()
+            && let Some((_, fault)) = faults.first()
+        {
+            return Err(SourceError::content(&fault.path, &fault.reason));
         }
         Ok(Self {
-            files: found,
-            limits: limits.clone(),
+            files,
+            limits: options.limits.clone(),
+            faults,
+            notes,
         })
     }
-}
-
-/// The files of a pattern with `*` and `?`, and ranges such as `{00000..00012}`.
-fn expand(place: &str) -> Result<Vec<PathBuf>, SourceError> {
-    let mut found = Vec::new();
-    for pattern in braces(place).map_err(|reason| SourceError::place(place, reason))? {
-        if !pattern.contains(['*', '?', '[']) {
-            if !Path::new(&pattern).is_file() {
-                return Err(FileError::Missing(pattern.into()).into());
-            }
-            found.push(pattern.into());
-            continue;
-        }
-        let matches = glob::glob(&pattern).map_err(|e| SourceError::place(place, e))?;
-        found.extend(matches.flatten());
-    }
-    Ok(found)
-}
-
-/// `a{03..05}b` is `a03b`, `a04b`, `a05b`.
-fn braces(pattern: &str) -> Result<Vec<String>, String> {
-    let Some((before, rest)) = pattern.split_once('{') else {
-        return Ok(vec![pattern.to_owned()]);
-    };
-    let bad = || format!("expected a range such as {{00000..00012}}, found {{{rest}");
-    let (range, after) = rest.split_once('}').ok_or_else(bad)?;
-    let (from, to) = range.split_once("..").ok_or_else(bad)?;
-    let number = |text: &str| text.parse::<u32>().map_err(|_| bad());
-    let (first, last) = (number(from)?, number(to)?);
-    if last < first || last - first > 1_000_000 {
-        return Err(bad());
-    }
-    let mut all = Vec::new();
-    for tail in braces(after)? {
-        all.extend((first..=last).map(|i| format!("{before}{i:0width$}{tail}", width = from.len())));
-    }
-    all.sort();
-    Ok(all)
 }
 
 impl Reader for Tars {
@@ -127,6 +113,14 @@ impl Reader for Tars {
         Some((n * all as f64 / size(first).max(1) as f64) as usize).filter(|n| *n > 0)
     }
 
+    fn faults(&self) -> Vec<(usize, Fault)> {
+        self.faults.clone()
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.notes.clone()
+    }
+
     fn unit(&self, unit: usize) -> Result<Items<'_>, SourceError> {
         let path = self.files[unit].clone();
         let file = File::open(&path).map_err(|source| FileError::Io {
@@ -137,7 +131,7 @@ impl Reader for Tars {
         let limits = self.limits.clone();
         Ok(threaded(move |tell| {
             Samples {
-                tar: path.display().to_string(),
+                tar: path,
                 limits,
                 seen: HashSet::new(),
                 open: None,
@@ -172,8 +166,9 @@ fn samples(tar: &Path) -> std::io::Result<usize> {
     let mut archive = tar::Archive::new(BufReader::new(File::open(tar)?));
     let (mut n, mut last) = (0, None);
     for entry in archive.entries_with_seek()?.map_while(Result::ok) {
-        let key = Some(parted(&String::from_utf8_lossy(&entry.path_bytes())).0);
-        if entry.header().entry_type().is_file() && key != last {
+        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let key = Some(parted(&path).0);
+        if !is_hidden(Path::new(&path)) && entry.header().entry_type().is_file() && key != last {
             n += 1;
             last = key;
         }
@@ -181,19 +176,22 @@ fn samples(tar: &Path) -> std::io::Result<usize> {
     Ok(n)
 }
 
-/// What img2dataset says of a sample.
-#[derive(Deserialize)]
+/// What img2dataset says of a sample; a value of another kind is none.
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Info {
-    caption: Option<Captions>,
+    caption: Option<Value>,
+    #[serde(deserialize_with = "text_or_none")]
     status: Option<String>,
+    #[serde(deserialize_with = "text_or_none")]
     error_message: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Captions {
-    One(String),
-    Many(Vec<String>),
+fn text_or_none<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
+    Ok(match Value::deserialize(value)? {
+        Value::String(text) => Some(text),
+        _ => None,
+    })
 }
 
 /// A sample whose files are being gathered.
@@ -205,10 +203,13 @@ struct Sample {
     info: Option<Vec<u8>>,
     /// What is wrong with it.
     wrong: Option<(RejectReason, String)>,
+    /// The first extension that has a dot and ends in one that is known, and how many there are.
+    cut: Option<String>,
+    n_cut: usize,
 }
 
 struct Samples<'a> {
-    tar: String,
+    tar: PathBuf,
     limits: PictureLimits,
     seen: HashSet<String>,
     open: Option<Sample>,
@@ -235,7 +236,8 @@ impl Samples<'_> {
             end = entry.raw_file_position() + entry.size();
             let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             let kind = entry.header().entry_type();
-            if kind.is_dir() || matches!(kind, tar::EntryType::XGlobalHeader) {
+            let is_litter = || Path::new(&path).components().any(|c| is_hidden(Path::new(&c)));
+            if kind.is_dir() || matches!(kind, tar::EntryType::XGlobalHeader) || is_litter() {
                 continue;
             }
             let plain = |c: Component<'_>| matches!(c, Component::Normal(_) | Component::CurDir);
@@ -258,12 +260,9 @@ impl Samples<'_> {
                 return;
             }
             if let Err(e) = self.add(&extension, entry.size(), &mut entry) {
-                let sample = self.open.take();
-                let key = sample.map(|s| s.key).unwrap_or_default();
-                let place = self.place(&path);
-                let detail = format!("the tar ends early, near byte {end}: {e}");
-                (self.tell)(Reject::item(key, place, RejectReason::Truncated, detail));
-                return;
+                // What there is of the sample is not known to be whole.
+                self.open = None;
+                return self.truncated(end, &e);
             }
         }
         if self.close() && n_read.get() < end.next_multiple_of(BLOCK) + BLOCK {
@@ -276,17 +275,12 @@ impl Samples<'_> {
     }
 
     fn place(&self, entry: &str) -> String {
-        format!("{}: {entry}", self.tar)
+        format!("{}: {entry}", self.tar.display())
     }
 
     fn truncated(&mut self, end: u64, error: &std::io::Error) {
-        let detail = format!("the tar ends early, near byte {end}: {error}");
-        (self.tell)(Reject::item(
-            "",
-            self.tar.clone(),
-            RejectReason::Truncated,
-            detail,
-        ));
+        let reason = format!("the tar ends early, near byte {end}: {error}");
+        (self.tell)(Item::Fault(Fault::new(&self.tar, reason)));
     }
 
     /// Begins the sample `key` after the one that is open. False where nobody listens any more.
@@ -308,10 +302,17 @@ impl Samples<'_> {
             return Ok(());
         };
         let (slot, limit) = match extension {
-            "jpg" | "jpeg" | "png" | "webp" => (&mut sample.picture, self.limits.max_bytes),
+            _ if EXTENSIONS.contains(&extension) => (&mut sample.picture, self.limits.max_bytes),
             "txt" => (&mut sample.text, TEXT),
             "json" => (&mut sample.info, TEXT),
-            _ => return Ok(()),
+            _ => {
+                let last = extension.rsplit('.').next().unwrap_or_default();
+                if last != extension && (EXTENSIONS.contains(&last) || matches!(last, "txt" | "json")) {
+                    sample.cut.get_or_insert_with(|| extension.to_owned());
+                    sample.n_cut += 1;
+                }
+                return Ok(());
+            }
         };
         if slot.is_some() {
             let why = (RejectReason::DuplicateKey, format!("two .{extension} files"));
@@ -360,31 +361,57 @@ impl Sample {
         if let Some(wrong) = self.wrong {
             return Err(wrong);
         }
-        let info: Option<Info> = match &self.info {
-            Some(bytes) => Some(
-                serde_json::from_slice(bytes)
-                    .map_err(|e| (RejectReason::BadRecord, format!("its .json: {e}")))?,
-            ),
-            None => None,
+        let cut = self.cut.map(|extension| {
+            let name = self.key.rsplit('/').next().unwrap_or_default();
+            format!(
+                "; {} of its names are cut at the first dot, as webdataset does: `{name}` + `{extension}`",
+                self.n_cut
+            )
+        });
+        let cut = |detail: &str| detail.to_owned() + cut.as_deref().unwrap_or_default();
+        // Only for what the text does not say, and for what became of the download.
+        let info: Result<Info, String> = match &self.info {
+            Some(bytes) => serde_json::from_slice(without_mark(bytes)).map_err(|e| e.to_string()),
+            None => Ok(Info::default()),
         };
-        if let Some(info) = &info
+        if let Ok(info) = &info
             && info.status.as_deref().is_some_and(|status| status != "success")
         {
             let why = info.error_message.clone().unwrap_or_default();
             return Err((RejectReason::NotDownloaded, why));
         }
-        let texts: Vec<String> = match (self.text, info.and_then(|info| info.caption)) {
-            (Some(text), _) => {
-                vec![String::from_utf8(text).map_err(|e| (RejectReason::NotUtf8, e.to_string()))?]
-            }
-            (None, Some(Captions::One(text))) => vec![text],
-            (None, Some(Captions::Many(texts))) => texts,
-            (None, None) => vec![],
+        let text = match self.text {
+            Some(text) => String::from_utf8(text)
+                .map(Some)
+                .map_err(|e| (RejectReason::NotUtf8, e.to_string())),
+            None => Ok(None),
         };
+        let is_full = |text: &String| {
+            !text
+                .trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
+                .is_empty()
+        };
+        let texts = match (text, info) {
+            (Ok(Some(text)), _) if is_full(&text) => vec![text],
+            (text, Ok(info)) => {
+                let texts = info.caption.map(|value| texts_of(&value)).unwrap_or_default();
+                match (text, texts.is_empty()) {
+                    (Err(why), true) => return Err(why),
+                    (Ok(Some(empty)), true) => vec![empty],
+                    _ => texts,
+                }
+            }
+            (Ok(None), Err(e)) => return Err((RejectReason::BadRecord, format!("its .json: {e}"))),
+            (Ok(Some(empty)), Err(_)) => vec![empty],
+            (Err(why), Err(_)) => return Err(why),
+        };
+        if texts.is_empty() {
+            return Err((RejectReason::NoCaption, cut("no caption")));
+        }
         let captions = usable(texts.into_iter().map(|text| (None, text)))?;
         let picture = self
             .picture
-            .ok_or((RejectReason::NoPicture, "no .jpg, .png or .webp".to_owned()))?;
+            .ok_or_else(|| (RejectReason::NoPicture, cut("no .jpg, .png or .webp")))?;
         Ok((captions, Picture::Encoded(picture)))
     }
 }
@@ -405,19 +432,6 @@ fn parted(path: &str) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn patterns_are_expanded() {
-        assert_eq!(
-            braces("a{08..10}.tar"),
-            Ok(vec!["a08.tar".into(), "a09.tar".into(), "a10.tar".into()])
-        );
-        assert_eq!(
-            braces("{0..1}{3..4}"),
-            Ok(vec!["03".into(), "04".into(), "13".into(), "14".into()])
-        );
-        assert!(braces("{5..4}").is_err() && braces("{a..b}").is_err() && braces("{1").is_err());
-    }
 
     #[test]
     fn names_are_cut_at_the_first_dot() {

@@ -40,8 +40,10 @@ impl WorldSource {
                     n = value
                         .parse()
                         .ok()
-                        .filter(|n| *n > 0)
-                        .ok_or_else(|| bad("a number above 0"))?
+                        .filter(|n| (1..=crate::limits::MAX_WORLD_PAIRS).contains(n))
+                        .ok_or_else(|| {
+                            bad(&format!("a number from 1 to {}", crate::limits::MAX_WORLD_PAIRS))
+                        })?
                 }
                 "seed" => seed = value.parse().map_err(|_| bad("a whole number, 0 or above"))?,
                 "holes" => options.holes = value.parse().map_err(|_| bad("true or false"))?,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The version of the format that this code writes and reads.
-pub(super) const VERSION: u32 = 1;
+/// The version of the format that this code writes. It reads version 1 too, which has no hashes of images.
+pub(super) const VERSION: u32 = 2;
 
 /// How values are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

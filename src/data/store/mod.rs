@@ -7,6 +7,9 @@
 //!       rejects.jsonl                   pairs that could not be used, and why
 //! ```
 //!
+//! An image that its source has several times is one picture of a shard, with the captions of all; `picture_hashes` `[pictures, 16]` tell the images
+//! that are equal across shards.
+//!
 //! A shard holds `z_x` `[pictures, d_clip]`, `z_y` `[captions, d_clip]`, the captions' token `ids` end to end without padding, and, if they are
 //! stored, the text tower's `hidden` states `[tokens, d_clip]` in the same order; captions lie by picture. `*_offsets` say where each begins and
 //! ends. Values are f16 or f32, never normalised unless the manifest says so.
@@ -24,7 +27,7 @@ pub use lock::Lock;
 pub use manifest::{Encoder, Hidden, Manifest, Rejected, Settings, ShardInfo, StoreDtype, Target};
 pub use merge::{Merged, merge, part_dir, parts};
 pub use read::{Caption, Store};
-pub use shard::{Chunk, ShardHeader};
+pub use shard::{Chunk, ImageHash, ShardHeader};
 pub use write::{Writer, bytes_there};
 
 use crate::files::FileError;
@@ -94,6 +97,14 @@ pub enum StoreError {
         found: String,
         /// Where the store's CLIP was.
         name: String,
+    },
+    /// There would be nothing in it.
+    #[error("{dir}: not one record could be used{rejects}")]
+    Nothing {
+        /// The folder.
+        dir: PathBuf,
+        /// Why, by reason.
+        rejects: String,
     },
     /// Parts do not make a whole.
     #[error("{dir}: {reason}")]

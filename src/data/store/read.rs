@@ -1,10 +1,12 @@
 //! Reading a finished store.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::manifest::VERSION;
-use super::shard::Shard;
+use super::shard::{ImageHash, Shard};
 use super::{EMPTY, MANIFEST, Manifest, SETTINGS, ShardInfo, StoreError};
 use crate::files;
 use crate::weights::read_json;
@@ -28,6 +30,7 @@ pub struct Store {
     shards: Vec<Shard>,
     /// Where each shard's pictures and captions begin.
     first: Vec<(usize, usize)>,
+    first_of_image: OnceLock<Vec<u32>>,
     empty: Caption,
 }
 
@@ -43,8 +46,13 @@ impl Store {
         }
         let manifest: Manifest = read_json(&path)?;
         let (d, version) = (manifest.d_clip(), manifest.settings.version);
-        if version != VERSION {
-            return Err(StoreError::content(&path, "version", VERSION, version));
+        if !(1..=VERSION).contains(&version) {
+            return Err(StoreError::content(
+                &path,
+                "version",
+                format!("1 to {VERSION}"),
+                version,
+            ));
         }
         for (key, n) in [("mean", manifest.mean.len()), ("std", manifest.std.len())] {
             if n != d || d == 0 {
@@ -98,6 +106,7 @@ impl Store {
             manifest,
             shards,
             first,
+            first_of_image: OnceLock::new(),
             empty,
         })
     }
@@ -170,6 +179,22 @@ impl Store {
     pub fn z_x(&self, picture: usize, out: &mut Vec<f32>) {
         let (shard, picture, _) = self.picture(picture);
         shard.z_x(picture, out);
+    }
+
+    /// The first picture with the same image, for each picture: itself for all but repeated ones. Images are compared by their hashes, in stores that have
+    /// none by their embeddings.
+    pub fn first_of_image(&self) -> &[u32] {
+        self.first_of_image.get_or_init(|| {
+            let mut seen: HashMap<ImageHash, u32> = HashMap::new();
+            let mut firsts = Vec::with_capacity(self.n_pictures());
+            for shard in &self.shards {
+                for picture in 0..shard.n_pictures {
+                    let number = firsts.len() as u32;
+                    firsts.push(*seen.entry(shard.image_hash(picture)).or_insert(number));
+                }
+            }
+            firsts
+        })
     }
 
     /// The id that a picture has in its source.

@@ -8,6 +8,7 @@ use half::f16;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::{Rejected, StoreDtype, StoreError};
 use crate::files;
@@ -15,6 +16,9 @@ use crate::weights::{Checkpoint, StoredTensor};
 
 /// The key of a [`ShardHeader`] in a file's metadata.
 const HEADER: &str = "eclipse";
+
+/// What tells an image from others.
+pub type ImageHash = [u8; 16];
 
 /// What a shard's file says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +56,8 @@ pub struct Chunk {
     pub n_cut: usize,
     /// Ids of the pictures.
     pub picture_ids: Vec<String>,
+    /// What the pictures show, one each.
+    pub picture_hashes: Vec<ImageHash>,
     /// Ids of the captions; empty where the source has none.
     pub caption_ids: Vec<String>,
 }
@@ -126,6 +132,12 @@ impl Chunk {
                 offsets(&self.caption_ends),
             ),
         ];
+        tensors.push((
+            "picture_hashes",
+            Dtype::U8,
+            vec![self.picture_hashes.len(), size_of::<ImageHash>()],
+            self.picture_hashes.concat(),
+        ));
         if !self.hidden.is_empty() {
             tensors.push(("hidden", kind, vec![self.ids.len(), d], float(&self.hidden)));
         }
@@ -161,6 +173,8 @@ pub(super) struct Shard {
     id_offsets: StoredTensor,
     caption_offsets: StoredTensor,
     picture_ids: (StoredTensor, StoredTensor),
+    /// Absent in stores of version 1.
+    picture_hashes: Option<StoredTensor>,
     pub(super) n_pictures: usize,
     pub(super) n_captions: usize,
     pub(super) n_tokens: usize,
@@ -220,6 +234,14 @@ impl Shard {
             true => Some(shaped("hidden", &floats, &[n_tokens, d])?),
             false => None,
         };
+        let picture_hashes = match file.tensors().contains_key("picture_hashes") {
+            true => Some(shaped(
+                "picture_hashes",
+                &[Dtype::U8],
+                &[n_pictures, size_of::<ImageHash>()],
+            )?),
+            false => None,
+        };
         let n_bytes = rows("picture_ids")?;
         let shard = Self {
             d,
@@ -227,6 +249,7 @@ impl Shard {
             z_y: shaped("z_y", &floats, &[n_captions, d])?,
             ids: shaped("ids", &[Dtype::U16], &[n_tokens])?,
             hidden,
+            picture_hashes,
             id_offsets: offsets("id_offsets", n_captions, n_tokens)?,
             caption_offsets: offsets("caption_offsets", n_pictures, n_captions)?,
             picture_ids: (
@@ -279,6 +302,19 @@ impl Shard {
             None => return false,
         }
         true
+    }
+
+    /// What the picture shows: its hash, or one of its embedding.
+    pub(super) fn image_hash(&self, picture: usize) -> ImageHash {
+        const N: usize = size_of::<ImageHash>();
+        let hash = match &self.picture_hashes {
+            Some(hashes) => hashes.bytes()[picture * N..][..N].to_vec(),
+            None => {
+                let row = self.d * self.z_x.bytes().len() / (self.d * self.n_pictures).max(1);
+                Sha256::digest(&self.z_x.bytes()[picture * row..][..row])[..N].to_vec()
+            }
+        };
+        hash.try_into().unwrap_or_default()
     }
 
     pub(super) fn picture_id(&self, picture: usize) -> String {

@@ -155,6 +155,7 @@ impl Writer {
             n_cut: 0,
             z_x: vec![0.0; self.settings.encoder.d_clip], // a shard's captions belong to pictures
             picture_ids: vec![String::new()],
+            picture_hashes: vec![[0; 16]],
             caption_ids: vec![],
         };
         let header = ShardHeader {
@@ -229,6 +230,20 @@ pub(super) fn write_manifest(
         .map(|line| line + "\n")
         .collect();
     files::write_atomic(dir.join(REJECTS), lines.as_bytes())?;
+    let is_whole = settings.part.1 == 1;
+    if is_whole && infos.iter().all(|info| info.n_pictures == 0) {
+        let reasons: Vec<String> = counts.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
+        let first = rejects
+            .first()
+            .map_or_else(String::new, |r| format!("; {}: {}", r.place, r.detail));
+        return Err(StoreError::Nothing {
+            dir: dir.to_path_buf(),
+            rejects: match reasons.is_empty() {
+                true => ": the source has none".into(),
+                false => format!(", see {REJECTS}: {}{first}", reasons.join(", ")),
+            },
+        });
+    }
     let (mean, std, norm_x, norm_y) = sums.statistics();
     let manifest = Manifest {
         settings: settings.clone(),

@@ -88,7 +88,11 @@ impl TextEncoder {
         let inner = dir.join("text_encoder");
         let tower_dir = if inner.is_dir() { inner } else { dir.to_path_buf() };
         let (config, tower) = ClipText::load(&tower_dir, device)?;
-        let looked = vec![tower_dir.clone(), tower_dir.join("../tokenizer")];
+        let looked = vec![
+            tower_dir.clone(),
+            tower_dir.join("../tokenizer"),
+            tower_dir.join("../prior_tokenizer"),
+        ];
         let holds = |d: &&PathBuf| d.join("tokenizer.json").is_file() || d.join("vocab.json").is_file();
         let Some(found) = looked.iter().find(holds) else {
             return Err(ClipError::Absent {
@@ -191,6 +195,7 @@ impl ImageEncoder {
             tower_dir.clone(),
             tower_dir.join("../feature_extractor"),
             tower_dir.join("../image_processor"),
+            tower_dir.join("../prior_image_processor"),
         ];
         let what = "preprocessor_config.json";
         let Some(found) = looked.iter().find(|d| d.join(what).is_file()) else {

@@ -3,6 +3,7 @@
 //! Both read a folder with `config.json` and weights: a single tower (as the published pipelines hold) or a full `CLIPModel`, whose other
 //! tower is then skipped. Embeddings are the projected, pooled outputs, **not** normalised: `z_y` for captions, `z_x` for pictures.
 
+mod added;
 mod config;
 mod encode;
 mod encoder;

@@ -11,6 +11,8 @@ use rayon::prelude::*;
 use serde::Deserialize;
 
 use crate::files::{self, FileError};
+use crate::image_file::{self, PictureLimits};
+use crate::limits::MAX_SIDE;
 
 /// Pillow's code for bicubic, the only filter CLIP models use.
 const BICUBIC: u32 = 3;
@@ -164,6 +166,12 @@ impl Preprocess {
         if shortest_side == Some(0) || crop.is_some_and(|(w, h)| w == 0 || h == 0) {
             return Err(wrong("keys `size` and `crop_size` must be at least 1".into()));
         }
+        let sides = [shortest_side.unwrap_or(1), crop.map_or(1, |(w, h)| w.max(h))];
+        if let Some(side) = sides.into_iter().find(|side| *side as usize > MAX_SIDE) {
+            return Err(wrong(format!(
+                "keys `size` and `crop_size` must be at most {MAX_SIDE}, found {side}"
+            )));
+        }
         if raw.do_normalize && raw.image_std.iter().any(|s| s.is_nan() || *s <= 0.0) {
             return Err(wrong(format!(
                 "key `image_std`: expected numbers above 0, found {:?}",
@@ -271,18 +279,21 @@ impl Preprocess {
     }
 }
 
-/// Reads a picture (PNG, JPEG or WebP, whatever its name says). Gray and palette pictures become RGB; alpha is dropped.
+/// Reads an image file, upright and strictly, see [`image_file`].
 ///
 /// # Errors
-/// [`PreprocessError::File`], or [`PreprocessError::Picture`] for a file that is no picture or breaks off.
+/// [`PreprocessError::File`], or [`PreprocessError::Picture`] for a file that is no image, is incomplete, or has more pixels than allowed.
 pub fn read_picture(path: impl AsRef<Path>) -> Result<RgbImage, PreprocessError> {
     let path = path.as_ref();
     let bytes = files::read(path)?;
-    let picture = image::load_from_memory(&bytes).map_err(|e| PreprocessError::Picture {
+    let limits = PictureLimits {
+        min_side: 1,
+        ..PictureLimits::default()
+    };
+    image_file::decode(&bytes, &limits).map_err(|e| PreprocessError::Picture {
         path: path.to_path_buf(),
         reason: e.to_string(),
-    })?;
-    Ok(picture.to_rgb8())
+    })
 }
 
 /// Pillow's `resize((width, height), BICUBIC)` for 8-bit RGB: horizontal pass, rounding to 8 bits, vertical pass. A side that keeps its length is

@@ -5,7 +5,9 @@
 //! transformers' slow tokenizer differ on HTML entities, smart quotes, full-width letters and the like.
 //!
 //! A folder holds `tokenizer.json`, or, as the published ones do, `vocab.json` and `merges.txt`. The padding token is what
-//! `special_tokens_map.json` or `tokenizer_config.json` says (`<|endoftext|>` for OpenAI's models, `!` for some OpenCLIP ones).
+//! `special_tokens_map.json` or `tokenizer_config.json` says (`<|endoftext|>` for OpenAI's models, `!` for some OpenCLIP ones). Tokens that were added
+//! (`added_tokens.json`, `added_tokens_decoder`, `additional_special_tokens`, as textual inversion does it) are tokens here too; settings that would make
+//! other ids than these rules are refused.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -20,6 +22,7 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::{AddedToken, SplitDelimiterBehavior};
 
+use super::added::AddedTokens;
 use crate::files::{self, FileError};
 
 /// How CLIP parts a text into words (openai/CLIP `simple_tokenizer.py`).
@@ -131,6 +134,7 @@ impl Tokenizer {
             path: file.clone(),
             reason,
         };
+        AddedTokens::read(path, n_text)?.add_to(&mut inner, path)?;
         let own_pad = inner.get_padding().map(|p| p.pad_token.clone());
         inner.with_padding(None);
         inner
@@ -305,7 +309,7 @@ impl Specials {
     }
 }
 
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, TokenizerError> {
+pub(super) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, TokenizerError> {
     let text = files::read_text(path)?;
     serde_json::from_str(&text).map_err(|e| TokenizerError::Malformed {
         path: path.to_path_buf(),
@@ -314,8 +318,8 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Tokenizer
 }
 
 fn from_tokenizer_json(path: &Path) -> Result<tokenizers::Tokenizer, TokenizerError> {
-    let bytes = files::read(path)?;
-    tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| TokenizerError::Malformed {
+    let text = files::read_text(path)?;
+    tokenizers::Tokenizer::from_bytes(text).map_err(|e| TokenizerError::Malformed {
         path: path.to_path_buf(),
         reason: format!("no valid tokenizer: {e}"),
     })

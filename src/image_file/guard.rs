@@ -11,7 +11,7 @@ thread_local! {
 static HOOK: Once = Once::new();
 
 /// What `read` returns; `None` if it panics, of which nothing is printed.
-pub(super) fn guarded<T>(read: impl FnOnce() -> T) -> Option<T> {
+pub(crate) fn guarded<T>(read: impl FnOnce() -> T) -> Option<T> {
     HOOK.call_once(|| {
         let before = take_hook();
         set_hook(Box::new(move |info| {

@@ -66,7 +66,7 @@ impl StoredPairs {
     /// pictures are on the same side.
     ///
     /// # Panics
-    /// As [`StoredPairs::new`]; also if none are held out, or all.
+    /// As [`StoredPairs::new`]; also if none are held out, or all ([`Store::n_images`]).
     pub fn parted(
         store: Arc<Store>,
         show: Show,
@@ -84,16 +84,10 @@ impl StoredPairs {
                 images.push(images[first as usize]);
             }
         }
-        assert!(n_held_out > 0 && n > 1, "{n_held_out} of {n} images held out");
-        let n_held_out = match n_held_out {
-            some if some < n => some,
-            all => {
-                tracing::warn!(
-                    "{all} pictures cannot be held out: the store has {n} images, several times each; one is trained on"
-                );
-                n - 1
-            }
-        };
+        assert!(
+            (1..n).contains(&n_held_out),
+            "{n_held_out} of {n} images held out"
+        );
         let held_out = |picture: usize| is_held_out(images[picture], n, n_held_out);
         (
             Self::of(store.clone(), show, texts.clone(), |i| !held_out(i)),

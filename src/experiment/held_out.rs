@@ -47,7 +47,7 @@ pub(super) fn material(run: &Run, device: &Device) -> Result<Material, Failure> 
         }
         (None, 0) => (StoredPairs::new(store.clone(), show, texts), None),
         (None, n) => {
-            let n_pictures = store.n_pictures();
+            let n_pictures = store.n_images();
             if n >= n_pictures {
                 return Err(format!(
                     "`data.n_validation`: expected less than the {n_pictures} pictures of {}, found {n}",

@@ -94,7 +94,7 @@ fn a_held_out_image_is_never_trained_on() {
     for (show, n_held_out) in [
         (Show::EachCaption, 3),
         (Show::OneCaption, 5),
-        (Show::OneCaption, 40),
+        (Show::OneCaption, 11),
     ] {
         let (trained, held_out) = StoredPairs::parted(store.clone(), show, None, n_held_out);
         let images = |pairs: &StoredPairs| -> BTreeSet<u32> {
@@ -107,7 +107,7 @@ fn a_held_out_image_is_never_trained_on() {
         };
         let (trained, validated) = (images(&trained), images(&held_out));
         assert!(trained.is_disjoint(&validated), "{trained:?} and {validated:?}");
-        assert_eq!(validated.len(), n_held_out.min(11));
+        assert_eq!(validated.len(), n_held_out);
         assert_eq!(trained.len() + validated.len(), 12);
         // Each of them once, whatever it is repeated.
         assert_eq!(held_out.order().n_examples(), validated.len());
@@ -121,6 +121,13 @@ fn a_held_out_image_is_never_trained_on() {
     let run = "[data]\nstore = \"store\"\nn_validation = 3\n[model]\nn_heads = 2\nd_head = 8\nn_layers = 1\n[train]\nsteps = 4\nbatch_size = 4\ncheckpoint_every = 2\n[eval]\nn_noise = 1\n";
     std::fs::write(at("run.toml"), run).expect("written");
     good(desk.path(), "train --config run.toml --out run");
+    // Images count, not how often the store has them.
+    let (code, said) = refused(
+        desk.path(),
+        "train --config run.toml --out all --set data.n_validation=12",
+    );
+    let wanted = "`data.n_validation`: expected less than the 12 pictures of store, found 12";
+    assert_eq!((code, said.as_str()), (1, wanted));
 }
 
 #[test]

@@ -197,6 +197,12 @@ impl Store {
         })
     }
 
+    /// Different images.
+    pub fn n_images(&self) -> usize {
+        let firsts = (0..).zip(self.first_of_image());
+        firsts.filter(|(picture, first)| picture == *first).count()
+    }
+
     /// The id that a picture has in its source.
     pub fn picture_id(&self, picture: usize) -> String {
         let (shard, picture, _) = self.picture(picture);

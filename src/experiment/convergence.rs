@@ -89,10 +89,10 @@ pub fn held_out_metrics(rows: &[MetricRow], scored: ScoredCheckpoint) -> Vec<Met
         of_loss.filter_map(|row| Some((row.step, row.value?)))
     };
     let scored = match scored {
-        ScoredCheckpoint::Last => losses().last(),
+        ScoredCheckpoint::Last => losses().next_back(),
         ScoredCheckpoint::Best => losses().min_by(|a, b| a.1.total_cmp(&b.1)),
     };
-    let (Some((scored, _)), Some((last, _))) = (scored, losses().last()) else {
+    let (Some((scored, _)), Some((last, _))) = (scored, losses().next_back()) else {
         return vec![];
     };
     let n = losses().count();

@@ -13,6 +13,7 @@ mod clip;
 pub mod fixture;
 mod lr_schedule;
 mod movq;
+mod noise_augmentation;
 mod pipeline;
 mod prior;
 mod scheduler;
@@ -69,6 +70,8 @@ const FAMILIES: &[(&str, Family)] = &[
     ("timestep_embedding", timestep_embedding::run),
     ("lr_schedule", lr_schedule::run),
     ("k22_unet", unet::kandinsky22),
+    ("noise_level_unet", unet::noise_level),
+    ("noise_augmentation", noise_augmentation::run),
     ("karlo_decoder_unet", unet::karlo_decoder),
     ("karlo_decode", pipeline::karlo_decode),
     ("karlo_super_res_", unet::karlo_super_res),

@@ -1,4 +1,4 @@
-//! `k22_unet`, `karlo_decoder_unet`, `karlo_super_res_*`: one forward pass of each UNet.
+//! `k22_unet`, `noise_level_unet`, `karlo_decoder_unet`, `karlo_super_res_*`: one forward pass of each UNet.
 
 use burn::prelude::*;
 
@@ -22,6 +22,17 @@ pub(super) fn kandinsky22(context: &Context) -> Outcome {
     let (x, t) = noisy(context)?;
     let z_x = Condition::Image(context.float("in.image_embeds")?);
     Ok(vec![sample("out.sample", &unet, (x, &t), z_x)])
+}
+
+pub(super) fn noise_level(context: &Context) -> Outcome {
+    let (_, unet) = UNet::load(&context.folder_named("noise_level_unet")?, context.device())?;
+    let (x, t) = noisy(context)?;
+    let levels = context.whole_numbers("in.noise_level")?;
+    let condition = Condition::NoisyImage {
+        z_x: context.float("in.image_embeds")?,
+        levels: levels.into_iter().map(|level| level as f64).collect(),
+    };
+    Ok(vec![sample("out.sample", &unet, (x, &t), condition)])
 }
 
 pub(super) fn karlo_decoder(context: &Context) -> Outcome {

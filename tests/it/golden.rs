@@ -93,6 +93,8 @@ const FIXTURES: &[(&str, &[&[&str]])] = &[
         "kandinsky22-micro-s0",
         &[&[
             "k22_unet",
+            "noise_level_unet",
+            "noise_augmentation",
             "movq",
             "pipeline_k22_decoder",
             "pipeline_k22_decoder_ddim",

@@ -43,6 +43,8 @@ from diffusers.pipelines.deprecated.unclip import pipeline_unclip_image_variatio
 from diffusers.pipelines.deprecated.unclip.text_proj import UnCLIPTextProjModel
 from diffusers.pipelines.kandinsky2_2 import pipeline_kandinsky2_2 as k22_module
 from diffusers.pipelines.kandinsky2_2 import pipeline_kandinsky2_2_img2img as img2img_module
+from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
+from diffusers.pipelines.stable_diffusion.pipeline_stable_unclip import StableUnCLIPPipeline
 from diffusers.schedulers import scheduling_ddim, scheduling_ddpm, scheduling_unclip
 from PIL import Image
 from safetensors.torch import save_file
@@ -333,7 +335,53 @@ def kandinsky22(out, seed):
             note="noise.000 is added to MoVQ's latents of the picture (before quantisation) at the first of the last int(steps * strength) timesteps",
         )  # fmt: skip
     interpolation(f)
+    noise_augmentation(f)
     f.close()
+
+
+def noise_augmentation(f):
+    """unCLIP's: StableUnCLIP's noise on embeddings, and a UNet that is told its level. Kandinsky's UNet with `class_embed_type: timestep`."""
+    unet = f.model(
+        UNet2DConditionModel(
+            **UNET,
+            sample_size=8,
+            in_channels=4,
+            out_channels=4,
+            addition_embed_type="image",
+            addition_embed_type_num_heads=64,
+            encoder_hid_dim=D_CLIP,
+            encoder_hid_dim_type="image_proj",
+            class_embed_type="timestep",
+        ),
+        "noise_augmented/noise_level_unet",
+    )
+
+    def predict(unet, x):
+        condition = {"image_embeds": x["image_embeds"]}
+        rest = dict(class_labels=x["noise_level"], encoder_hidden_states=None, added_cond_kwargs=condition)
+        return dict(sample=unet(x["sample"], x["timestep"], **rest).sample)
+
+    inputs = dict(sample=f.normal(3, 4, 8, 12), timestep=torch.tensor([907, 31, 500]), image_embeds=f.normal(3, D_CLIP))
+    f.network("noise_level_unet", unet, predict, inputs | dict(noise_level=torch.tensor([0, 1, 600])))
+
+    normalizer = StableUnCLIPImageNormalizer(D_CLIP)
+    normalizer.mean.data, normalizer.std.data = 3 * f.normal(1, D_CLIP), 0.5 + f.normal(1, D_CLIP).abs()
+    normalizer.save_pretrained(f.root / "noise_augmented/image_normalizer")
+    schedule = DDPMScheduler(beta_schedule="squaredcos_cap_v2", num_train_timesteps=1000)
+    schedule.save_pretrained(f.root / "noise_augmented/image_noising_scheduler")
+
+    class Pipeline:
+        image_normalizer, image_noising_scheduler = normalizer, schedule
+
+    def augment(_, x):
+        rows = []
+        for level, row, noise in zip(x["noise_level"].tolist(), x["image_embeds"], x["eps"]):
+            both = StableUnCLIPPipeline.noise_image_embeddings(Pipeline, row[None], level, noise=noise[None])
+            rows.append(both[:, :D_CLIP])  # the level's sinusoids follow
+        return dict(image_embeds=torch.cat(rows))
+
+    inputs = dict(image_embeds=f.normal(4, D_CLIP), eps=f.normal(4, D_CLIP), noise_level=torch.tensor([1, 250, 600, 999]))
+    f.network("noise_augmentation", normalizer, augment, inputs, note="our level 0 adds nothing")
 
 
 def interpolation(f):

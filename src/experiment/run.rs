@@ -255,21 +255,16 @@ fn check_sizes(spec: &RunSpec) -> Result<(), Bad> {
         at_most("train.schedule.t_0", limits::MAX_TRAIN_STEPS, s.t_0)?;
         at_most("train.schedule.t_mult", limits::MAX_REPEATS, s.t_mult)?;
     }
-    at_most("train.steps", limits::MAX_TRAIN_STEPS, train.steps)?;
     at_most("train.batch_size", limits::MAX_BATCH, train.batch_size)?;
     at_most("train.accumulate", limits::MAX_REPEATS, train.accumulate)?;
-    at_most(
-        "train.keep_checkpoints",
-        limits::MAX_TRAIN_STEPS,
-        train.keep_checkpoints,
-    )?;
-    at_most(
-        "train.checkpoint_every",
-        limits::MAX_TRAIN_STEPS,
-        train.checkpoint_every,
-    )?;
-    at_most("train.log_every", limits::MAX_TRAIN_STEPS, train.log_every)?;
-    at_most("train.patience", limits::MAX_TRAIN_STEPS, train.patience)
+    let counts = [
+        ("train.steps", train.steps),
+        ("train.keep_checkpoints", train.keep_checkpoints),
+        ("train.checkpoint_every", train.checkpoint_every),
+        ("train.log_every", train.log_every),
+        ("train.patience", train.patience),
+    ];
+    (counts.into_iter()).try_for_each(|(key, found)| at_most(key, limits::MAX_TRAIN_STEPS, found))
 }
 
 fn check(spec: &RunSpec) -> Result<(), Bad> {

@@ -123,13 +123,25 @@ impl RunDir {
 
     /// Whether the run is finished: it says so, and everything that it recorded is there.
     pub fn is_done(&self) -> bool {
-        self.path.join(DONE).is_file() && self.lost().is_none()
+        self.path.join(DONE).is_file() && self.lost(|_| true).is_none()
     }
 
-    /// A file that a run which says that it is finished lacks. Runs of earlier versions recorded nothing: they lack scores where they should have some.
-    fn lost(&self) -> Option<PathBuf> {
+    /// Whether the run is finished as far as a report is concerned, which reads no weights: they may have been removed to save space.
+    pub fn is_reportable(&self) -> bool {
+        let is_read = |name: &str| !name.starts_with("prior/") && !name.starts_with("prior_best/");
+        self.path.join(DONE).is_file() && self.lost(is_read).is_none()
+    }
+
+    /// A file that a run which says that it is finished lacks, of those that are `needed`. Runs of earlier versions recorded nothing: they lack scores
+    /// where they should have some.
+    fn lost(&self, needed: impl Fn(&str) -> bool) -> Option<PathBuf> {
         match Sums::read(&self.path) {
-            Ok(Some(sums)) => sums.missing(),
+            Ok(Some(sums)) => {
+                let names = sums.names("").filter(|name| needed(name));
+                names
+                    .map(|name| self.path.join(name))
+                    .find(|file| !file.is_file())
+            }
             Ok(None) => {
                 let scores = self.path.join("eval");
                 let has_scores = files::list(&scores).is_ok_and(|files| !files.is_empty());
@@ -316,7 +328,7 @@ impl RunDir {
         if !self.path.join(DONE).is_file() {
             return Ok(());
         }
-        if let Some(lost) = self.lost() {
+        if let Some(lost) = self.lost(|_| true) {
             tracing::warn!(
                 "{}: not finished, {} is gone or unreadable",
                 self.path.display(),

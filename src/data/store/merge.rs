@@ -105,6 +105,15 @@ pub fn merge(dir: &Path) -> Result<Merged, StoreError> {
             settings.n_units
         )));
     }
+    // Made again from the same parts, a manifest of an earlier version stays as it is: runs that were trained on the store name it by its hash.
+    if let Ok(there) = Store::open(dir) {
+        let own = there.shards().iter().map(|s| (s.file.clone(), s.info()));
+        if there.manifest().settings == settings && own.eq(shards.iter().map(|s| (s.2.clone(), s.3.clone())))
+        {
+            let manifest = there.manifest().clone();
+            return Ok(Merged { manifest, n_parts: n });
+        }
+    }
     let empty = files::read(part_dir(dir, 0, n).join(EMPTY))?;
     files::write_atomic(dir.join(EMPTY), &empty)?;
     // A manifest that is there is replaced as a whole, or stays: it names its own shards, with their hashes.

@@ -13,7 +13,7 @@ use super::read::read_manifest;
 use super::shard::Shard;
 use super::{
     Caption, Chunk, EMPTY, FileInfo, Lock, MANIFEST, Manifest, RECORDS, REJECTS, Rejected, SETTINGS, SHARDS,
-    Settings, ShardHeader, ShardInfo, SourceFile, StoreError,
+    Settings, ShardHeader, ShardInfo, SourceFile, Store, StoreError,
 };
 use crate::files::{self, FileError};
 use crate::weights::{read_json, write_json};
@@ -328,21 +328,22 @@ impl Writer {
         Ok(manifest)
     }
 
-    /// The manifest that is there, if its files beside the shards are what it says.
+    /// The manifest that is there, if its files beside the shards are what it says. One of an earlier version, which had no hashes of them, stays as it
+    /// is where they can be read: runs that were trained on the store name it by its hash.
     fn whole(&self) -> Option<Manifest> {
         let manifest = read_manifest(&self.dir.join(MANIFEST)).ok()?;
-        // Of an earlier version, which had no hashes of them.
-        let is_old = manifest.files.is_empty();
+        if manifest.files.is_empty() && !self.dir.join(REJECTS).is_file() {
+            return None;
+        }
         let mut files = manifest.files.iter();
-        let is_whole = !is_old
-            && files.all(|(name, info)| match info.check(&self.dir.join(name)) {
-                Ok(()) => true,
-                Err(error) => {
-                    tracing::warn!("{error}; it is made again");
-                    false
-                }
-            });
-        is_whole.then_some(manifest)
+        let checked = files.try_for_each(|(name, info)| info.check(&self.dir.join(name)));
+        match checked.and_then(|()| Store::open(&self.dir)) {
+            Ok(_) => Some(manifest),
+            Err(error) => {
+                tracing::warn!("{error}; it is made again");
+                None
+            }
+        }
     }
 }
 

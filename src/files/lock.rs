@@ -3,12 +3,16 @@
 //! The operating system holds the lock and lets go of it when the file is dropped or its process dies, so there are no stale locks. What the file
 //! says (process and host) is for messages only.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Error, ErrorKind, Read, Result, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Bytes of a lock file: it is always written in full, so that nothing has to be cut off.
 const LENGTH: usize = 128;
+/// How often a lock that is held is tried again, and how long after.
+const TRIES: usize = 10;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A lock file that this process holds, until it is dropped.
 #[derive(Debug)]
@@ -36,10 +40,10 @@ pub fn lock(path: &Path) -> Result<std::result::Result<LockFile, String>> {
         let mut options = File::options();
         options.create(true).read(true).write(true).truncate(false);
         let mut file = open(path, &mut options)?;
-        match file.try_lock() {
+        match patiently(|| file.try_lock()) {
             Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => return Ok(Err(holder(&file))),
-            Err(std::fs::TryLockError::Error(source)) => return Err(source),
+            Err(TryLockError::WouldBlock) => return Ok(Err(holder(&file))),
+            Err(TryLockError::Error(source)) => return Err(source),
         }
         if !is_at(&file, path) {
             // Its last holder has removed it after it was opened here.
@@ -65,11 +69,25 @@ pub fn lock_holder(path: &Path) -> Result<Option<String>> {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
-    match file.try_lock_shared() {
+    match patiently(|| file.try_lock_shared()) {
         Ok(()) => Ok(None),
-        Err(std::fs::TryLockError::WouldBlock) => Ok(Some(holder(&file))),
-        Err(std::fs::TryLockError::Error(source)) => Err(source),
+        Err(TryLockError::WouldBlock) => Ok(Some(holder(&file))),
+        Err(TryLockError::Error(source)) => Err(source),
     }
+}
+
+/// Tries a few times: a program that is being started (`git`, say) has the open files of its parent for a moment, and their locks, though the parent has
+/// let go of them or was killed.
+fn patiently(
+    attempt: impl Fn() -> std::result::Result<(), TryLockError>,
+) -> std::result::Result<(), TryLockError> {
+    for _ in 0..TRIES {
+        match attempt() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+            other => return other,
+        }
+    }
+    attempt()
 }
 
 /// Opens without following a link, and without waiting for the other end of a pipe.

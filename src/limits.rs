@@ -19,6 +19,31 @@ pub const MAX_CHUNK: usize = 1 << 20;
 /// Pixels of a picture that is read.
 pub const MAX_PIXELS: u64 = 1 << 30;
 
+/// Bytes of a file that is read whole.
+pub const MAX_FILE: u64 = 4 << 30;
+/// Bytes of a pipe or a device, which may have no end.
+pub const MAX_STREAM: u64 = 64 << 20;
+/// Bytes of a configuration, a side file, prompts: text that is read whole.
+pub const MAX_TEXT: u64 = 256 << 20;
+/// Bytes of an index that is read whole: COCO's captions, JSON lines, JSON arrays. Those of COCO 2017 have 92 MB.
+pub const MAX_INDEX: u64 = 512 << 20;
+/// Layers of a prior.
+pub const MAX_LAYERS: usize = 1024;
+/// Heads of a prior, and values of a head.
+pub const MAX_HEADS: usize = 1024;
+/// Width of a prior: heads times values of a head.
+pub const MAX_WIDTH: usize = 1 << 16;
+/// Optimiser steps of a run.
+pub const MAX_TRAIN_STEPS: usize = 100_000_000;
+/// Examples of a forward pass, or of a queue of negatives.
+pub const MAX_BATCH: usize = 1 << 20;
+/// Parts of a step, devices that a step is simulated for, checkpoints that are kept, draws of noise a prompt.
+pub const MAX_REPEATS: usize = 1024;
+/// Train timesteps of a diffusion.
+pub const MAX_TIMESTEPS: usize = 1_000_000;
+/// Bytes that decoded images and captions may take while they wait for the encoder.
+pub const MAX_IN_FLIGHT: usize = 1 << 30;
+
 /// Refuses a number outside `1..=most`; `name` is what the user calls it.
 ///
 /// # Errors

@@ -1,5 +1,6 @@
 //! Training pairs and prompts.
 
+mod budget;
 pub mod encode;
 pub mod examples;
 pub mod order;

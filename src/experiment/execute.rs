@@ -14,6 +14,7 @@ use super::provenance::Origin;
 use super::run::Run;
 use super::run_dir::RunDir;
 use super::sweep::Planned;
+use crate::data::store::Damage;
 
 /// Why a run failed.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -121,8 +122,12 @@ pub fn execute(
     let _entered = span.enter();
     let start = Instant::now();
     // A tensor of the wrong shape panics in Burn: that ends this run, not the sweep.
-    catch_unwind(AssertUnwindSafe(|| executor.execute(planned.run(), claim.dir())))
-        .unwrap_or_else(|panic| Err(panic_message(panic.as_ref()).into()))?;
+    catch_unwind(AssertUnwindSafe(|| executor.execute(planned.run(), claim.dir()))).unwrap_or_else(
+        |panic| match Damage::of(panic) {
+            Ok(damaged) => Err(damaged.into()),
+            Err(panic) => Err(panic_message(panic.as_ref()).into()),
+        },
+    )?;
     let resumed = claim.resumed();
     claim.finish()?;
     Ok(Outcome::Done {

@@ -38,6 +38,16 @@ pub(super) fn material(run: &Run, device: &Device) -> Result<Material, Failure> 
         (Some(other), _) => {
             let other_store = Arc::new(Store::open(other)?);
             other_store.expect_clip(&store.manifest().settings.encoder.clip)?;
+            let n = store.n_in_common(&other_store);
+            if n > 0 {
+                return Err(format!(
+                    "`data.validation`: {n} images of {} are in {} too, which the run trains on: expected none; encode a validation set of other \
+                     images, or hold some out with data.n_validation",
+                    other.display(),
+                    dir.display()
+                )
+                .into());
+            }
             let other_texts = match other_store.manifest().hidden_stored() {
                 true => None,
                 false => text_encoder(run, other, &other_store, device)?,

@@ -1,7 +1,7 @@
 //! `metrics.jsonl`: one value a line, appended while training.
 //!
-//! A killed process may leave half a line at the end. Readers stop there; a resumed run cuts it off, with every line of
-//! a step after its checkpoint, so that no step is recorded twice.
+//! A killed process may leave half a line at the end. A resumed run cuts it off, with every line of a step after its checkpoint, so that no step is
+//! recorded twice. A line that is damaged is passed over: it is lost, and the others are not.
 
 use std::fs::File;
 use std::io::Write;
@@ -102,12 +102,12 @@ fn text(path: &Path) -> Result<String, FileError> {
     }
 }
 
-/// Complete lines up to the first that is no row.
+/// Complete lines that are rows.
 fn parse(text: &str) -> impl Iterator<Item = (&str, MetricRow)> {
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     whole
         .lines()
-        .map_while(|line| Some((line, serde_json::from_str(line).ok()?)))
+        .filter_map(|line| Some((line, serde_json::from_str(line).ok()?)))
 }
 
 fn line(row: &MetricRow) -> String {
@@ -145,7 +145,16 @@ mod tests {
         drop(log);
         let mut torn = std::fs::read(&path).expect("readable");
         torn.truncate(torn.len() - 7);
-        std::fs::write(&path, torn).expect("written");
+        std::fs::write(&path, &torn).expect("written");
+        let mut damaged = torn.clone();
+        damaged[20] = 0xFF;
+        let other = temp.path().join("damaged.jsonl");
+        std::fs::write(&other, damaged).expect("written");
+        assert_eq!(
+            MetricsLog::read(&other).expect("readable").len(),
+            8,
+            "one line is lost"
+        );
         assert_eq!(
             MetricsLog::read(&path).expect("readable").len(),
             9,

@@ -8,6 +8,7 @@ use super::spec::{
     SamplerSpec, ScheduleSpec, SchedulerKind, ScoredCheckpoint, Tau, TrainSpec,
 };
 use crate::files;
+use crate::limits;
 use crate::models::noise_augmentation::N_LEVELS;
 use crate::objective::contrastive::ContrastiveForm;
 use crate::objective::eclipse::{Direction, Reduction};
@@ -218,7 +219,56 @@ fn share(key: &'static str, found: f64) -> Result<(), Bad> {
     )
 }
 
+fn at_most(key: &'static str, most: usize, found: usize) -> Result<(), Bad> {
+    demand(key, found <= most, format!("at most {most}"), found)
+}
+
+/// Sizes that memory is asked for, against [`limits`].
+fn check_sizes(spec: &RunSpec) -> Result<(), Bad> {
+    let (data, model, train, eval) = (&spec.data, &spec.model, &spec.train, &spec.eval);
+    at_most("data.n_pairs", limits::MAX_WORLD_PAIRS, data.n_pairs)?;
+    at_most("data.n_validation", limits::MAX_WORLD_PAIRS, data.n_validation)?;
+    at_most("model.n_layers", limits::MAX_LAYERS, model.n_layers)?;
+    at_most("model.n_heads", limits::MAX_HEADS, model.n_heads)?;
+    at_most(
+        "model.d_head",
+        limits::MAX_WIDTH / model.n_heads.max(1),
+        model.d_head,
+    )?;
+    at_most("eval.n_noise", limits::MAX_REPEATS, eval.n_noise)?;
+    at_most("eval.n_prompts", limits::MAX_PICTURES, eval.n_prompts)?;
+    at_most("eval.n_pictures", limits::MAX_PICTURES, eval.n_pictures)?;
+    at_most("eval.decoder_steps", limits::MAX_STEPS, eval.decoder_steps)?;
+    match &spec.objective {
+        ObjectiveSpec::Diffusion(o) => {
+            at_most("objective.train_steps", limits::MAX_TIMESTEPS, o.train_steps)?;
+            at_most("objective.sampler.steps", limits::MAX_STEPS, o.sampler.steps)?;
+        }
+        ObjectiveSpec::Flow(o) => at_most("objective.sampler.steps", limits::MAX_STEPS, o.sampler.steps)?,
+        ObjectiveSpec::Eclipse(o) => {
+            at_most("objective.queue", limits::MAX_BATCH, o.queue)?;
+            at_most("objective.devices", limits::MAX_REPEATS, o.devices)?;
+        }
+        ObjectiveSpec::Projection(_) | ObjectiveSpec::Baseline(_) => {}
+    }
+    if let ScheduleSpec::Sgdr(s) = &train.schedule {
+        at_most("train.schedule.t_0", limits::MAX_TRAIN_STEPS, s.t_0)?;
+        at_most("train.schedule.t_mult", limits::MAX_REPEATS, s.t_mult)?;
+    }
+    at_most("train.batch_size", limits::MAX_BATCH, train.batch_size)?;
+    at_most("train.accumulate", limits::MAX_REPEATS, train.accumulate)?;
+    let counts = [
+        ("train.steps", train.steps),
+        ("train.keep_checkpoints", train.keep_checkpoints),
+        ("train.checkpoint_every", train.checkpoint_every),
+        ("train.log_every", train.log_every),
+        ("train.patience", train.patience),
+    ];
+    (counts.into_iter()).try_for_each(|(key, found)| at_most(key, limits::MAX_TRAIN_STEPS, found))
+}
+
 fn check(spec: &RunSpec) -> Result<(), Bad> {
+    check_sizes(spec)?;
     demand(
         "world",
         World::named(&spec.world).is_some(),

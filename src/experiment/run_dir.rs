@@ -11,7 +11,6 @@
 //! Everything but `metrics.jsonl` is written under another name and renamed, so a process may die at any moment. `LOCK`
 //! is held through the operating system, which lets go of it when its process dies: there are no stale locks.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -22,13 +21,25 @@ use super::error::RunDirError;
 use super::provenance::{Origin, Provenance, Session, now};
 use super::resolve::short;
 use super::run::Run;
-use crate::files::{self, FileError};
+use crate::files::{self, FileError, LockFile, Sums};
 
 const CONFIG: &str = "config.toml";
 const SPEC: &str = "spec.toml";
 const PROVENANCE: &str = "provenance.json";
 const LOCK: &str = "LOCK";
 const DONE: &str = "DONE";
+/// What a finished run records the hashes of.
+const RESULTS: [&str; 8] = [
+    CONFIG,
+    SPEC,
+    PROVENANCE,
+    METRICS,
+    "eval",
+    "prior",
+    "prior_best",
+    "pictures",
+];
+const METRICS: &str = "metrics.jsonl";
 /// What unfinished writes of [`files::write_atomic`] are called.
 const TEMPORARY: &str = ".tmp-";
 
@@ -72,7 +83,7 @@ impl RunDir {
 
     /// `metrics.jsonl`, for [`MetricsLog`](super::MetricsLog).
     pub fn metrics_path(&self) -> PathBuf {
-        self.path.join("metrics.jsonl")
+        self.path.join(METRICS)
     }
 
     /// `checkpoint/`: the trainer's own. Not made here.
@@ -110,9 +121,56 @@ impl RunDir {
         Ok(paths)
     }
 
-    /// Whether the run is finished.
+    /// Whether the run is finished: it says so, and everything that it recorded is there.
     pub fn is_done(&self) -> bool {
-        self.path.join(DONE).is_file()
+        self.path.join(DONE).is_file() && self.lost(|_| true).is_none()
+    }
+
+    /// Whether the run is finished as far as a report is concerned, which reads no weights: they may have been removed to save space.
+    pub fn is_reportable(&self) -> bool {
+        let is_read = |name: &str| !name.starts_with("prior/") && !name.starts_with("prior_best/");
+        self.path.join(DONE).is_file() && self.lost(is_read).is_none()
+    }
+
+    /// A file that a run which says that it is finished lacks, of those that are `needed`. Runs of earlier versions recorded nothing: they lack scores
+    /// where they should have some.
+    fn lost(&self, needed: impl Fn(&str) -> bool) -> Option<PathBuf> {
+        match Sums::read(&self.path) {
+            Ok(Some(sums)) => {
+                let names = sums.names("").filter(|name| needed(name));
+                names
+                    .map(|name| self.path.join(name))
+                    .find(|file| !file.is_file())
+            }
+            Ok(None) => {
+                let scores = self.path.join("eval");
+                let has_scores = files::list(&scores).is_ok_and(|files| !files.is_empty());
+                (!has_scores && self.is_scored()).then_some(scores)
+            }
+            Err(_) => Some(self.path.join(files::SUMS)),
+        }
+    }
+
+    /// Whether the run's configuration asks for scores: all do, but those on a store that hold nothing out.
+    fn is_scored(&self) -> bool {
+        let config = files::read_text(self.config_path()).unwrap_or_default();
+        let config: Table = config.parse().unwrap_or_default();
+        let data = config.get("data").and_then(Value::as_table);
+        let has = |key: &str| data.is_some_and(|data| data.contains_key(key));
+        let n = data
+            .and_then(|data| data.get("n_validation"))
+            .and_then(Value::as_integer);
+        !has("store") || has("validation") || n.unwrap_or_default() > 0
+    }
+
+    /// Compares what the run recorded when it finished with what is there: the files whose names begin with `prefix`, as in `eval/`. Runs of earlier
+    /// versions recorded nothing, and pass.
+    ///
+    /// # Errors
+    /// [`RunDirError::File`], naming the first file that differs.
+    pub fn check(&self, prefix: &str) -> Result<(), RunDirError> {
+        let sums = self.file(Sums::read(&self.path))?;
+        self.file(sums.map_or(Ok(()), |sums| sums.check(prefix)))
     }
 
     /// `provenance.json`.
@@ -177,13 +235,14 @@ impl RunDir {
         // Another process may have finished between the look and the lock.
         let state = match self.state_under_lock(run)? {
             State::Done => {
-                let _ = std::fs::remove_file(self.path.join(LOCK));
+                lock.remove();
                 self.same_inputs(&self.provenance()?, origin)?;
                 return Ok(None);
             }
             state => state,
         };
         self.sweep_temporaries();
+        self.reopen()?;
         let path = self.path.join(PROVENANCE);
         let mut provenance = match state {
             State::Resumable if path.exists() => self.provenance()?,
@@ -201,7 +260,7 @@ impl RunDir {
         Ok(Some(Claim {
             dir: self.clone(),
             provenance,
-            _lock: lock,
+            lock,
         }))
     }
 
@@ -263,6 +322,35 @@ impl RunDir {
         Ok(())
     }
 
+    /// Makes a run unfinished that says to be finished and is not: what it lacks is made again, and trained priors that are not what was recorded are
+    /// trained again.
+    fn reopen(&self) -> Result<(), RunDirError> {
+        if !self.path.join(DONE).is_file() {
+            return Ok(());
+        }
+        if let Some(lost) = self.lost(|_| true) {
+            tracing::warn!(
+                "{}: not finished, {} is gone or unreadable",
+                self.path.display(),
+                lost.display()
+            );
+        }
+        let _ = std::fs::remove_file(self.path.join(DONE));
+        for (prefix, folder) in [
+            ("prior/", self.prior_dir()),
+            ("prior_best/", self.best_prior_dir()),
+        ] {
+            if let Err(error) = self.check(prefix) {
+                tracing::warn!("{error}: {}; it is trained again", source_of(&error));
+                // Without it, a prior counts as not trained.
+                let _ = std::fs::remove_file(self.prior_dir().join("config.json"));
+                let _ = std::fs::remove_dir_all(folder);
+            }
+        }
+        let _ = std::fs::remove_file(self.path.join(files::SUMS));
+        Ok(())
+    }
+
     /// Something in the directory that an unfinished start of ours would not leave.
     fn stranger(&self) -> Result<Option<String>, RunDirError> {
         let unreadable = |source| RunDirError::File {
@@ -293,7 +381,7 @@ impl RunDir {
         files::lock_holder(&path).map_err(|source| RunDirError::Lock { path, source })
     }
 
-    fn lock(&self) -> Result<File, RunDirError> {
+    fn lock(&self) -> Result<LockFile, RunDirError> {
         let path = self.path.join(LOCK);
         let held = files::lock(&path).map_err(|source| RunDirError::Lock { path, source })?;
         held.map_err(|pid| RunDirError::Running {
@@ -333,12 +421,17 @@ impl RunDir {
     }
 }
 
+/// Why, in words.
+fn source_of(error: &RunDirError) -> String {
+    std::error::Error::source(error).map_or_else(String::new, ToString::to_string)
+}
+
 /// A run directory that this process works on. Dropping it lets go of the lock; the run is then resumable.
 #[derive(Debug)]
 pub struct Claim {
     dir: RunDir,
     provenance: Provenance,
-    _lock: File,
+    lock: LockFile,
 }
 
 impl Claim {
@@ -362,12 +455,14 @@ impl Claim {
         }
         let dir = &self.dir;
         dir.write_json(&dir.path.join(PROVENANCE), &self.provenance)?;
+        let sums = Sums::of(&dir.path, &RESULTS);
+        dir.file(sums.and_then(|sums| sums.write()))?;
         dir.file(files::write_atomic(
             dir.path.join(DONE),
             format!("{}\n", now()).as_bytes(),
         ))?;
-        // A process that already waits with this file open will look for DONE first.
-        let _ = std::fs::remove_file(dir.path.join(LOCK));
+        // A process that already waits with this file open takes a new one, and looks for DONE first.
+        self.lock.remove();
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Trained priors that runs have in common.
 //!
 //! Runs that differ in their evaluation only (steps of the decoder), or in how a diffusion prior is sampled (its steps, guidance, eta), train the same
-//! prior. The first of them trains and leaves it here, the others take it: as hard links where the file system has them. A run that differs from a
+//! prior. The first of them trains and leaves it here, the others take a copy, whose hashes are compared. A run that differs from a
 //! shorter one in nothing but `train.steps` continues from the last checkpoint of that one, so a learning curve over `train.steps` costs its longest run.
 
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::execute::Failure;
 use super::run_dir::RunDir;
-use crate::files::{self, FileError};
+use crate::files::{self, FileError, Sums};
 use crate::train::checkpoint::{self, last_complete};
 
 /// What decides a trained prior.
@@ -42,6 +42,17 @@ pub(super) fn is_whole(dir: &Path) -> bool {
     dir.join("config.json").is_file()
 }
 
+/// Whether what is kept is what was recorded of it; those of earlier versions recorded nothing, and pass.
+fn is_intact(kept: &RunDir) -> bool {
+    match Sums::read(kept.path()).and_then(|sums| sums.map_or(Ok(()), |sums| sums.check(""))) {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!("{error}; the kept prior is trained again");
+            false
+        }
+    }
+}
+
 impl TrainedPriors {
     pub(super) fn new(folder: PathBuf) -> Self {
         Self {
@@ -65,7 +76,7 @@ impl TrainedPriors {
         };
         let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = RunDir::new(self.folder.join(&name));
-        if is_whole(&kept.prior_dir()) {
+        if is_whole(&kept.prior_dir()) && is_intact(&kept) {
             tracing::info!(
                 "takes the prior that another run trained: {}",
                 kept.path().display()
@@ -83,6 +94,14 @@ impl TrainedPriors {
         let new = RunDir::new(self.folder.join(format!("{name}.tmp-{}", std::process::id())));
         copy_checkpoints(dir, &new)?;
         copy(dir, &new)?;
+        let sums = Sums::of(
+            new.path(),
+            &["metrics.jsonl", "checkpoint", "prior", "prior_best"],
+        );
+        sums.and_then(|sums| sums.write())?;
+        if !(is_whole(&kept.prior_dir()) && is_intact(&kept)) {
+            let _ = std::fs::remove_dir_all(kept.path());
+        }
         // Where another process was first there is nothing to do.
         let _ = std::fs::rename(new.path(), kept.path());
         let _ = std::fs::remove_dir_all(new.path());
@@ -101,7 +120,7 @@ impl TrainedPriors {
             (steps < key.steps && ends_at_checkpoint).then_some(steps)
         });
         let dir = |steps| RunDir::new(self.folder.join(key.name(steps)));
-        let whole = steps.filter(|&steps| is_whole(&dir(steps).prior_dir()));
+        let whole = steps.filter(|&steps| is_whole(&dir(steps).prior_dir()) && is_intact(&dir(steps)));
         whole.max().map(dir)
     }
 }
@@ -111,7 +130,7 @@ fn copy_checkpoints(from: &RunDir, to: &RunDir) -> Result<(), FileError> {
     let (from, to) = (from.checkpoint_dir(), to.checkpoint_dir());
     for file in checkpoint::needed_to_continue(&from) {
         files::create_dir(&to)?;
-        link(&file, &to)?;
+        copy_file(&file, &to)?;
     }
     Ok(())
 }
@@ -138,17 +157,12 @@ fn copy_folder(from: &Path, to: &Path) -> Result<(), FileError> {
     files::create_dir(to)?;
     let mut parts = files::list(from)?;
     parts.sort_by_key(|file| file.ends_with("config.json"));
-    parts.iter().try_for_each(|file| link(file, to))
+    parts.iter().try_for_each(|file| copy_file(file, to))
 }
 
-/// `file` in the folder `to` as well: a hard link where the file system has them.
-fn link(file: &Path, to: &Path) -> Result<(), FileError> {
-    let there = to.join(file.file_name().unwrap_or_default());
-    let _ = std::fs::remove_file(&there);
-    if std::fs::hard_link(file, &there).is_err() {
-        files::write_atomic(there, &files::read(file)?)?;
-    }
-    Ok(())
+/// `file` in the folder `to` as well: a file of its own, so that damage to one is not damage to the other.
+fn copy_file(file: &Path, to: &Path) -> Result<(), FileError> {
+    files::copy(file, to.join(file.file_name().unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -250,5 +264,16 @@ mod tests {
             .get(&key("c", 10), &run("five"), || train("five", "again"))
             .expect("trained");
         assert_eq!(says("five"), "again");
+        // One that is damaged is replaced; the run that it was taken from is not touched by what happens to it.
+        let weights = dir.path().join("shared/c-10/prior/model.safetensors");
+        std::fs::write(&weights, "agaim").expect("written");
+        assert_eq!(says("five"), "again");
+        shared
+            .get(&key("c", 10), &run("six"), || train("six", "anew"))
+            .expect("trained");
+        assert_eq!(
+            (says("six"), files::read_text(&weights).expect("kept")),
+            ("anew".into(), "anew".into())
+        );
     }
 }

@@ -21,7 +21,7 @@ use crate::files;
 use crate::models::prior::{DiffusionPrior, Prior, PriorConfig};
 use crate::nn::torch_default;
 use crate::noise::Noise;
-use crate::train::checkpoint::Best;
+use crate::train::checkpoint::{Best, set_damaged_aside};
 use crate::train::negatives::NegativeOptions;
 use crate::train::parts::{Parts, Share};
 use crate::train::prior::{
@@ -296,6 +296,7 @@ impl Training<'_> {
             keep: train.keep_checkpoints,
             patience: train.patience,
         };
+        set_damaged_aside(&checkpoints(self.dir.path()))?;
         Ok(Session {
             dir: self.dir.path(),
             options,

@@ -75,6 +75,14 @@ pub enum RenderError {
         /// In this call.
         here: String,
     },
+    /// Another call draws into the folder.
+    #[error("{out} is being written by process {holder}; wait for it, or give another folder")]
+    Busy {
+        /// The folder.
+        out: PathBuf,
+        /// The process.
+        holder: String,
+    },
     /// A picture without a side file has the name.
     #[error("{0} exists, without a side file that says how it was made; give another folder, or --overwrite")]
     Occupied(PathBuf),

@@ -51,6 +51,7 @@ pub struct Plan {
     pub(super) recorded: Option<Arc<Recorded>>,
     pub(super) out: PathBuf,
     pub(super) dtype: String,
+    overwrite: bool,
 }
 
 impl Plan {
@@ -147,8 +148,21 @@ impl Plan {
             recorded,
             out: options.out.clone(),
             dtype: options.dtype.clone(),
+            overwrite: options.overwrite,
             layout,
         })
+    }
+
+    /// Whether `picture` stands on disk by now: another call may have written since this one was planned.
+    ///
+    /// # Errors
+    /// [`RenderError::OtherCall`], [`RenderError::Occupied`]: what is there is another call's, and may not be replaced.
+    pub(super) fn is_drawn(&self, picture: &Planned) -> Result<bool, RenderError> {
+        is_done(
+            &picture.recipe,
+            &self.out.join(&picture.subject.name),
+            self.overwrite,
+        )
     }
 
     /// Plans the picture of a side file again, under `name`, from the folders and files that it records.
@@ -310,7 +324,8 @@ fn weights_record(layout: &Layout, part: Part) -> Result<WeightsRecord, RenderEr
 fn is_done(recipe: &Recipe, stem: &Path, overwrite: bool) -> Result<bool, RenderError> {
     let with = |extension: &str| PathBuf::from(format!("{}.{extension}", stem.display()));
     let (picture, side) = (with("png"), with("json"));
-    if !picture.exists() {
+    // One of zero bytes is what a power cut has left: no image of anybody's.
+    if std::fs::metadata(&picture).map_or(true, |m| m.is_file() && m.len() == 0) {
         return Ok(false);
     }
     // A side file that does not read is as good as none.

@@ -81,6 +81,24 @@ pub fn decode(bytes: &[u8], limits: &PictureLimits) -> Result<RgbImage, ImageFil
         .unwrap_or_else(|| Err(ImageFileError::Broken("the decoder gave up on it".to_owned())))
 }
 
+/// Width and height that an image file says to have, from its header; `None` where it says nothing.
+pub fn dimensions(bytes: &[u8]) -> Option<(u32, u32)> {
+    guarded(|| match bytes {
+        [0xFF, 0xD8, ..] => jpeg::dimensions(bytes).ok(),
+        [0x89, b'P', b'N', b'G', ..] => {
+            // The first chunk of a PNG has its size.
+            let side = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+            Some((side(16)?, side(20)?))
+        }
+        [b'R', b'I', b'F', b'F', ..] => {
+            let decoder = WebPDecoder::new(Cursor::new(bytes)).ok()?;
+            Some(decoder.dimensions())
+        }
+        _ => None,
+    })
+    .flatten()
+}
+
 fn broken(error: impl std::fmt::Display) -> ImageFileError {
     ImageFileError::Broken(error.to_string())
 }

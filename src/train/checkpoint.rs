@@ -1,20 +1,22 @@
 //! Checkpoints that appear whole or not at all.
 //!
 //! burn-train writes three records an epoch: model, optimiser, scheduler. Each goes to a temporary name and is renamed, and only an epoch
-//! with all three counts, so a run that was killed while writing resumes from the one before.
+//! with all three counts, so a run that was killed while writing resumes from the one before. So does one whose last records were damaged: each file
+//! ends in a hash of what is before it.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::module::Module;
 use burn::store::ModuleRecord;
+use burn::tensor::Bytes;
 use burn::train::checkpoint::{
     Checkpoint, Checkpointer, CheckpointerError, CheckpointingAction, CheckpointingStrategy,
 };
 use burn::train::metric::store::EventStoreClient;
 use serde::{Deserialize, Serialize};
 
-use crate::files;
+use crate::files::{self, FileError};
 
 /// The records of one epoch.
 pub const PARTS: [&str; 3] = ["model", "optim", "scheduler"];
@@ -45,7 +47,12 @@ impl<R: Checkpoint> Checkpointer<R> for AtomicCheckpointer {
         let bytes = record
             .checkpoint_into_bytes()
             .map_err(CheckpointerError::Record)?;
-        files::write_atomic(self.path(epoch), &bytes).map_err(|e| CheckpointerError::Unknown(chain(&e)))
+        let seal = [SEAL, files::sha256(&bytes).as_bytes()].concat();
+        files::write_atomic_with(self.path(epoch), |file| {
+            file.write_all(&bytes)?;
+            file.write_all(&seal)
+        })
+        .map_err(|e| CheckpointerError::Unknown(chain(&e)))
     }
 
     fn delete(&self, epoch: usize) -> Result<(), CheckpointerError> {
@@ -56,7 +63,81 @@ impl<R: Checkpoint> Checkpointer<R> for AtomicCheckpointer {
     }
 
     fn restore(&self, epoch: usize) -> Result<R, CheckpointerError> {
-        R::load(self.path(epoch))
+        let path = self.path(epoch);
+        match unsealed(&path) {
+            // Of an earlier version.
+            Ok(None) => R::load(path),
+            Ok(Some(bytes)) => {
+                R::checkpoint_from_bytes(Bytes::from_bytes_vec(bytes)).map_err(CheckpointerError::Record)
+            }
+            Err(error) => Err(CheckpointerError::Unknown(chain(&error))),
+        }
+    }
+}
+
+/// What stands before the hash at the end of a record's file.
+const SEAL: &[u8] = b"\nsha256 ";
+/// Bytes of the seal, with 64 hexadecimal digits.
+const SEALED: usize = SEAL.len() + 64;
+
+/// The record in the file at `path`; `None` for one without a seal, as earlier versions wrote them.
+fn unsealed(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+    let mut bytes = files::read_at_most(path, u64::MAX - 1, "a checkpoint")?;
+    let Some(at) = bytes.len().checked_sub(SEALED) else {
+        return Ok(None);
+    };
+    let (record, seal) = bytes.split_at(at);
+    let Some(expected) = seal.strip_prefix(SEAL) else {
+        return Ok(None);
+    };
+    let found = files::sha256(record);
+    if found.as_bytes() != expected {
+        return Err(FileError::Changed {
+            path: path.to_path_buf(),
+            expected: format!("sha256 {}", String::from_utf8_lossy(expected)),
+            found,
+        });
+    }
+    bytes.truncate(at);
+    Ok(Some(bytes))
+}
+
+/// Why the records of a complete epoch cannot be used, if they cannot: one that was cut off has lost its seal, which the others have.
+fn damage(dir: &Path, epoch: usize) -> Option<String> {
+    let paths = PARTS.map(|part| dir.join(format!("{part}-{epoch}.bpk")));
+    let mut sealed = Vec::new();
+    for path in &paths {
+        match unsealed(path) {
+            Ok(bytes) => sealed.push(bytes.is_some()),
+            Err(error) => return Some(chain(&error)),
+        }
+    }
+    let cut = sealed.iter().position(|is_sealed| !is_sealed)?;
+    sealed
+        .contains(&true)
+        .then(|| format!("{} is cut off or damaged", paths[cut].display()))
+}
+
+/// Sets the newest epochs aside whose records are damaged, naming them, so that a run continues from the one before as if it had been killed there.
+///
+/// # Errors
+/// The system's, where a damaged record cannot be renamed; a damaged best record that is older than the newest whole epoch, which nothing makes again.
+pub fn set_damaged_aside(dir: &Path) -> Result<(), FileError> {
+    while let Some(epoch) = last_complete(dir) {
+        let Some(why) = damage(dir, epoch) else { break };
+        tracing::warn!("{why}; the run continues from the checkpoint before");
+        for part in PARTS {
+            let path = dir.join(format!("{part}-{epoch}.bpk"));
+            std::fs::rename(&path, path.with_extension("bpk.damaged")).map_err(|source| FileError::Io {
+                action: "rename",
+                path,
+                source,
+            })?;
+        }
+    }
+    match Best::read(dir).filter(|best| last_complete(dir).is_some_and(|last| best.epoch < last)) {
+        Some(best) => unsealed(&dir.join(format!("model-{}.bpk", best.epoch))).map(|_| ()),
+        None => Ok(()),
     }
 }
 
@@ -242,6 +323,29 @@ mod tests {
         assert_eq!(last_complete(dir.path()), Some(1));
         std::fs::write(dir.path().join("scheduler-2.bpk"), "x").expect("writable");
         assert_eq!(last_complete(dir.path()), Some(2));
+    }
+
+    #[test]
+    fn damaged_records_are_set_aside() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let at = |part: &str, epoch: usize| dir.path().join(format!("{part}-{epoch}.bpk"));
+        let sealed = |text: &str| [text.as_bytes(), SEAL, files::sha256(text.as_bytes()).as_bytes()].concat();
+        for epoch in 1..=4 {
+            for part in PARTS {
+                std::fs::write(at(part, epoch), sealed(part)).expect("writable");
+            }
+        }
+        set_damaged_aside(dir.path()).expect("whole");
+        assert_eq!(last_complete(dir.path()), Some(4));
+        // A bit of the newest, the end of the one before.
+        let mut bytes = sealed("optim");
+        bytes[2] ^= 1;
+        std::fs::write(at("optim", 4), bytes).expect("writable");
+        std::fs::write(at("scheduler", 3), &sealed("scheduler")[..20]).expect("writable");
+        set_damaged_aside(dir.path()).expect("one is whole");
+        assert_eq!(last_complete(dir.path()), Some(2));
+        assert!(dir.path().join("optim-4.bpk.damaged").is_file());
+        assert_eq!(unsealed(&at("model", 2)).expect("whole"), Some(b"model".to_vec()));
     }
 
     #[test]

@@ -31,6 +31,7 @@ use burn::train::{
 
 use super::checkpoint::{AtomicCheckpointer, Keep, Scores, last_complete};
 use super::parts::{Share, Values};
+use crate::data::store::Damage;
 use crate::files::{self, FileError};
 
 /// What a step reports: its number and named values.
@@ -367,9 +368,14 @@ impl<B> Steps<B> {
     }
 }
 
+/// A batch, or the error of a damaged shard that it would have been made of.
+fn made<B>(make: impl FnOnce() -> B) -> Result<B, DatasetError> {
+    Damage::catch(make).map_err(DatasetError::new)
+}
+
 /// Batches, made on a thread of their own.
 struct StepsOfEpoch<B> {
-    batches: Receiver<B>,
+    batches: Receiver<Result<B, DatasetError>>,
     maker: Option<JoinHandle<()>>,
     first: usize,
     next: usize,
@@ -385,7 +391,7 @@ impl<B> Iterator for StepsOfEpoch<B> {
         }
         self.next += 1;
         match (self.batches.recv(), &mut self.maker) {
-            (Ok(batch), _) => Some(Ok(batch)),
+            (Ok(batch), _) => Some(batch),
             (Err(_), maker) => match maker.take().map(JoinHandle::join) {
                 Some(Err(panic)) => std::panic::resume_unwind(panic),
                 _ => None,
@@ -413,7 +419,9 @@ impl<B: Send + 'static> DataLoader<B> for Steps<B> {
         let maker = thread::spawn(move || {
             for step in first + 1..=end {
                 // Nobody is there any more when the run was stopped.
-                if sender.send(batch(step, share, &device)).is_err() {
+                let made = made(|| batch(step, share, &device));
+                let is_over = made.is_err();
+                if sender.send(made).is_err() || is_over {
                     break;
                 }
             }
@@ -464,7 +472,7 @@ impl<V> Iterator for Batches<'_, V> {
         let validation = self.held_out.validation.as_ref()?;
         let i = self.next;
         self.next += 1;
-        (i < validation.n_batches).then(|| Ok((validation.batch)(i, &self.held_out.device)))
+        (i < validation.n_batches).then(|| made(|| (validation.batch)(i, &self.held_out.device)))
     }
 }
 

@@ -15,7 +15,7 @@ use super::{Mapping, WeightsError, parameters};
 /// diffusers and transformers load the file. The file appears whole or not at all.
 ///
 /// # Errors
-/// [`WeightsError::File`] when the disk refuses, [`WeightsError::Broken`] for another dtype.
+/// [`WeightsError::File`] when the disk refuses, [`WeightsError::Broken`] for another dtype, or a value that is not finite in it.
 pub fn save<M: Module>(module: &M, path: &Path, mapping: &Mapping, dtype: DType) -> Result<(), WeightsError> {
     let broken = |reason: String| WeightsError::Broken {
         path: path.to_path_buf(),
@@ -39,6 +39,11 @@ pub fn save<M: Module>(module: &M, path: &Path, mapping: &Mapping, dtype: DType)
     for (path, tensor) in paths.zip(adapted) {
         let Some(name) = names.get(&path) else { continue };
         let data = bridge::into_data(tensor).map_err(|e| broken(e.to_string()))?;
+        if let Some(value) = data.iter::<f32>().find(|v| !v.is_finite()) {
+            return Err(broken(format!(
+                "`{name}` would hold {value}: expected numbers that {dtype:?} holds"
+            )));
+        }
         tensors.push((name.clone(), data.shape().to_vec(), data.into_bytes()));
     }
     let views: Result<Vec<_>, _> = tensors

@@ -189,6 +189,10 @@ fn what_cannot_be_exported() {
     tiny::alter(&at("hidden/prior").join(DIFFUSERS), |t| {
         drop(t.remove("prd_embedding"))
     });
+    // As runs of earlier versions are, which recorded no hashes: what is wrong with the files is found without them.
+    for run in ["hidden", "flow"] {
+        std::fs::remove_file(at(run).join("SHA256SUMS")).expect("recorded");
+    }
     let mut said = String::new();
     for args in [
         &["nope", "--to", "out"][..],

@@ -799,6 +799,9 @@ proptest! {
         std::fs::create_dir(dir.path().join("shards")).expect("a folder");
         let mut manifest: serde_json::Value = serde_json::from_slice(&manifest).expect("JSON");
         manifest["shards"][0]["bytes"] = shard.len().into();
+        // The hashes are right, so that the damage is seen by what reads the values.
+        manifest["shards"][0]["sha256"] = eclipse_t2i::files::sha256(&shard).into();
+        manifest["sha256"] = "".into();
         for (name, bytes) in FILES.iter().zip([manifest.to_string().into_bytes(), shard, empty]) {
             std::fs::write(dir.path().join(name), bytes).expect("written");
         }

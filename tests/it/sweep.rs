@@ -568,11 +568,14 @@ fn a_page_holds_everything_and_asks_for_nothing() {
     for part in ["<script", "src=\"http", "url(", "@import", "<b>red", "<tags>"] {
         assert!(!page.contains(part), "the page has {part}");
     }
-    let picture = out
-        .join("../../runs/toy")
-        .join(bench.planned[0].name())
-        .join("pictures/seen.png");
-    std::fs::remove_file(&picture).expect("removed");
+    let run = out.join("../../runs/toy").join(bench.planned[0].name());
+    std::fs::remove_file(run.join("pictures/seen.png")).expect("removed");
+    assert!(
+        !RunDir::new(&run).is_reportable(),
+        "what it recorded is not all there"
+    );
+    // A run of an earlier version recorded nothing.
+    std::fs::remove_file(run.join("SHA256SUMS")).expect("recorded");
     let report = Report::read("toy", &bench.runs(), &bench.dirs(), bench.spec.report()).expect("readable");
     let error = report
         .write(&out, bench.spec.report(), &About::default())
@@ -597,6 +600,13 @@ fn a_damaged_run_directory_is_named() {
     let eval = dir.eval_path("embedding");
     let good = files::read(&eval).expect("written");
     files::write_atomic(&eval, &good[..good.len() / 2]).expect("writable");
+    let said = report("cut");
+    assert!(
+        said.contains("RUN/eval/embedding.json was changed or damaged: expected sha256 "),
+        "{said}"
+    );
+    // Runs of earlier versions have no recorded hashes: what cannot be read is still named.
+    std::fs::remove_file(dir.path().join("SHA256SUMS")).expect("recorded");
     assert!(
         report("cut")
             .starts_with("cannot use the scores of RUN: RUN/eval/embedding.json is no evaluation file")

@@ -11,6 +11,7 @@ use super::folder::entries_of_values;
 use super::listed::{Entry, Listed, Texts};
 use super::{RejectReason, SourceError, SourceOptions, without_mark};
 use crate::files;
+use crate::limits::MAX_INDEX;
 
 #[derive(Deserialize)]
 struct Captions {
@@ -30,7 +31,7 @@ fn id_of(value: &Value, key: &str) -> Option<String> {
 /// A record is an image with all its captions, in the order of the file; captions of no image come last, as rejects. A JSON array of objects with
 /// an image and a caption each is read too.
 pub(super) fn open(path: &Path, images: &Path, options: &SourceOptions) -> Result<Listed, SourceError> {
-    let bytes = files::read(path)?;
+    let bytes = files::read_at_most(path, MAX_INDEX, "an index in JSON (split it)")?;
     let text = without_mark(&bytes);
     let identity = files::sha256(&bytes);
     if text.trim_ascii_start().starts_with(b"[") {

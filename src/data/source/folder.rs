@@ -12,6 +12,7 @@ use super::place::{self, Splits};
 use super::table::{Table, TableOptions};
 use super::{EXTENSIONS, Reader, RejectReason, SourceError, SourceOptions, without_mark};
 use crate::files;
+use crate::limits::MAX_INDEX;
 
 /// `path`: a folder, or the index in it.
 pub(super) fn open(path: &Path, options: &SourceOptions) -> Result<Box<dyn Reader>, SourceError> {
@@ -73,7 +74,7 @@ fn index(path: &Path, options: &SourceOptions) -> Result<Box<dyn Reader>, Source
         Ok(without_mark(&start).trim_ascii_start().starts_with(b"{"))
     };
     if is_json(extension) || (!is_table && begins_with_brace()?) {
-        let bytes = files::read(path)?;
+        let bytes = files::read_at_most(path, MAX_INDEX, "an index of JSON lines (split it)")?;
         let entries = jsonl(path, without_mark(&bytes), &options.columns)?;
         return Ok(Box::new(Listed::new(
             path,

@@ -1,5 +1,7 @@
 //! Several sources of one kind, one after the other.
 
+use std::path::PathBuf;
+
 use super::{Items, Reader, SourceError};
 
 pub(super) struct Joined {
@@ -49,6 +51,11 @@ impl Reader for Joined {
             Some((reader, unit)) => reader.unit(unit),
             None => Ok(Box::new(std::iter::empty())),
         }
+    }
+
+    fn files(&self, unit: usize) -> Vec<PathBuf> {
+        self.at(unit)
+            .map_or_else(Vec::new, |(reader, unit)| reader.files(unit))
     }
 
     fn identity(&self) -> Result<String, SourceError> {

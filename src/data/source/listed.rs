@@ -111,6 +111,10 @@ impl Listed {
             place,
             captions: captions.captions,
             dropped: captions.dropped,
+            caption_file: match &entry.texts {
+                Texts::File(path) => Some(path.clone()),
+                _ => None,
+            },
             picture: Picture::File(file),
         })
     }
@@ -165,6 +169,11 @@ impl Reader for Listed {
         Ok(Box::new(
             self.entries[first..last].iter().map(|entry| self.item(entry)),
         ))
+    }
+
+    fn files(&self, _unit: usize) -> Vec<PathBuf> {
+        let index = self.index.clone();
+        if index.is_file() { vec![index] } else { vec![] }
     }
 
     fn identity(&self) -> Result<String, SourceError> {

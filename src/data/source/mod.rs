@@ -30,6 +30,7 @@ pub use columns::Columns;
 
 pub use crate::image_file::PictureLimits;
 
+use super::budget::Budget;
 use crate::files::{self, FileError};
 
 /// Records of a unit where the format has no files of its own.
@@ -40,6 +41,8 @@ const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 const TEXT: u64 = 1 << 20;
 /// Items that a reader in a thread of its own is ahead.
 const AHEAD: usize = 32;
+/// Bytes of these items; a larger one is alone.
+const AHEAD_BYTES: usize = 64 << 20;
 
 /// A source that cannot be used at all.
 #[derive(Debug, thiserror::Error)]
@@ -204,8 +207,25 @@ pub struct Record {
     pub captions: Vec<Caption>,
     /// Captions that cannot be used, and why: the others still can.
     pub dropped: Vec<(RejectReason, String)>,
+    /// The text file that the captions are from, where they have one of their own.
+    pub caption_file: Option<PathBuf>,
     /// The picture.
     pub picture: Picture,
+}
+
+impl Item {
+    /// Bytes that it holds in memory, about.
+    pub(super) fn bytes(&self) -> usize {
+        let Self::Record(record) = self else { return 0 };
+        let captions = record.captions.iter().map(|caption| caption.text.len());
+        let picture = match &record.picture {
+            Picture::Encoded(bytes) => bytes.len(),
+            Picture::File(_) => 0,
+            Picture::Ready(image) => image.as_raw().len(),
+            Picture::Embedding(values) => size_of_val(values.as_slice()),
+        };
+        captions.sum::<usize>() + picture
+    }
 }
 
 /// A caption.
@@ -332,6 +352,10 @@ trait Reader: Send + Sync {
         vec![]
     }
     fn unit(&self, unit: usize) -> Result<Items<'_>, SourceError>;
+    /// The files that a unit is read from as a whole.
+    fn files(&self, _unit: usize) -> Vec<PathBuf> {
+        vec![]
+    }
     /// What tells the source from another one: names, sizes, contents of an index.
     fn identity(&self) -> Result<String, SourceError>;
 }
@@ -341,6 +365,8 @@ pub struct Source {
     format: Format,
     reader: Box<dyn Reader>,
     faults: BTreeMap<usize, Fault>,
+    /// Where its files are: its images, and itself.
+    roots: Vec<PathBuf>,
 }
 
 impl fmt::Debug for Source {
@@ -434,11 +460,38 @@ impl Source {
             ));
         }
         let faults = reader.faults().into_iter().collect();
+        let own = match path.is_dir() {
+            true => Some(path.to_path_buf()),
+            false => path.parent().map(Path::to_path_buf),
+        };
         Ok(Self {
             format,
             reader,
             faults,
+            roots: options.images.iter().cloned().chain(own).collect(),
         })
+    }
+
+    /// The files that a unit is read from as a whole: its tar, its parquet file, its table.
+    pub fn files_of(&self, unit: usize) -> Vec<PathBuf> {
+        match self.faults.contains_key(&unit) {
+            true => vec![],
+            false => self.reader.files(unit),
+        }
+    }
+
+    /// What a file of the source is called wherever the source lies.
+    pub fn name_of(&self, file: &Path) -> String {
+        let name = self.roots.iter().find_map(|root| file.strip_prefix(root).ok());
+        name.unwrap_or(file).to_string_lossy().into_owned()
+    }
+
+    /// Where the file that [`Source::name_of`] calls `name` is now.
+    pub fn path_of(&self, name: &str) -> PathBuf {
+        let mut places = self.roots.iter().map(|root| root.join(name));
+        places
+            .find(|file| file.exists())
+            .unwrap_or_else(|| PathBuf::from(name))
     }
 
     /// Files that are known to be unreadable before anything is read, by unit.
@@ -543,8 +596,14 @@ fn names_and_sizes(paths: &[PathBuf]) -> Result<String, SourceError> {
 /// Items that `read` finds, in a thread of its own, a little ahead. It stops where nobody listens any more.
 fn threaded(read: impl FnOnce(&mut dyn FnMut(Item) -> bool) + Send + 'static) -> Items<'static> {
     let (send, receive) = std::sync::mpsc::sync_channel(AHEAD);
-    std::thread::spawn(move || read(&mut |item| send.send(item).is_ok()));
-    Box::new(receive.into_iter())
+    let budget = Budget::new(AHEAD_BYTES);
+    std::thread::spawn(move || {
+        read(&mut |item| {
+            let permit = budget.take(item.bytes());
+            send.send((item, permit)).is_ok()
+        });
+    });
+    Box::new(receive.into_iter().map(|(item, _)| item))
 }
 
 /// The file that `name` means in `folder`: a relative path in it, or an absolute path to what is in it. `None` where it leads out.

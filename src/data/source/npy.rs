@@ -195,6 +195,7 @@ impl Reader for Embedded {
                         place,
                         captions: captions.captions,
                         dropped: captions.dropped,
+                        caption_file: None,
                         picture: Picture::Embedding(values),
                     }),
                     Err((reason, detail)) => Reject::item(id, place, reason, detail),
@@ -205,6 +206,11 @@ impl Reader for Embedded {
                 tell(Item::Fault(Fault::new(&path, detail)));
             }
         }))
+    }
+
+    fn files(&self, unit: usize) -> Vec<PathBuf> {
+        let (embeddings, metadata) = self.files[unit].clone();
+        vec![embeddings, metadata]
     }
 
     fn identity(&self) -> Result<String, SourceError> {

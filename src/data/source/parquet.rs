@@ -205,6 +205,10 @@ impl Reader for Parquet {
         }))
     }
 
+    fn files(&self, unit: usize) -> Vec<PathBuf> {
+        vec![self.files[unit].clone()]
+    }
+
     fn identity(&self) -> Result<String, SourceError> {
         names_and_sizes(&self.files)
     }
@@ -226,6 +230,7 @@ fn item(number: usize, place: String, row: &Row, found: &Found, images: &Path) -
             place,
             captions: captions.captions,
             dropped: captions.dropped,
+            caption_file: None,
             picture,
         }),
         Err((reason, detail)) => Reject::item(id, place, reason, detail),

@@ -8,6 +8,17 @@ use super::{Picture, RejectReason};
 use crate::image_file::{self, ImageFileError, PictureLimits};
 
 impl Picture {
+    /// The bytes of an image file in its place: [`Picture::Encoded`]. What is no file stays.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn load(self, limits: &PictureLimits) -> Result<Self, (RejectReason, String)> {
+        match self {
+            Self::File(path) => Ok(Self::Encoded(read(&path, limits)?)),
+            other => Ok(other),
+        }
+    }
+
     /// Pixels, upright, see [`image_file`].
     ///
     /// # Errors

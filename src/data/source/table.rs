@@ -289,6 +289,7 @@ impl Table {
                 place,
                 captions: captions.captions,
                 dropped: captions.dropped,
+                caption_file: None,
                 picture: Picture::File(file),
             }),
             Err((reason, detail)) => Reject::item(id, place, reason, detail),
@@ -601,6 +602,10 @@ impl Reader for Table {
                 Item::Fault(Fault::new(&self.path, e))
             }))
         })))
+    }
+
+    fn files(&self, _unit: usize) -> Vec<PathBuf> {
+        vec![self.path.clone()]
     }
 
     fn identity(&self) -> Result<String, SourceError> {

@@ -141,6 +141,10 @@ impl Reader for Tars {
         }))
     }
 
+    fn files(&self, unit: usize) -> Vec<PathBuf> {
+        vec![self.files[unit].clone()]
+    }
+
     fn identity(&self) -> Result<String, SourceError> {
         names_and_sizes(&self.files)
     }
@@ -348,6 +352,7 @@ impl Samples<'_> {
                 place,
                 captions: captions.captions,
                 dropped: captions.dropped,
+                caption_file: None,
                 picture,
             }),
             Err((reason, detail)) => Reject::item(key, place, reason, detail),

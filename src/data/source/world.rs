@@ -94,6 +94,7 @@ impl Reader for WorldSource {
                     text: pair.caption.clone(),
                 }],
                 dropped: vec![],
+                caption_file: None,
                 picture: Picture::Ready(picture(&pair.scene)),
             })
         })))

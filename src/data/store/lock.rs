@@ -1,14 +1,13 @@
 //! One writer at a time.
 
-use std::fs::File;
 use std::path::Path;
 
 use super::StoreError;
-use crate::files::{self, FileError};
+use crate::files::{self, FileError, LockFile};
 
 /// Held while a folder is written to.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "what it holds is held by being there")] File);
+pub struct Lock(#[expect(dead_code, reason = "what it holds is held by being there")] LockFile);
 
 impl Lock {
     /// Takes the folder `dir`.

@@ -1,8 +1,12 @@
 //! What a store says of itself.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use crate::files;
 
 /// The version of the format that this code writes. It reads version 1 too, which has no hashes of images.
 pub(super) const VERSION: u32 = 2;
@@ -146,6 +150,16 @@ pub struct ShardInfo {
     pub sha256: String,
 }
 
+impl ShardInfo {
+    /// Size and hash.
+    pub(super) fn info(&self) -> FileInfo {
+        FileInfo {
+            bytes: self.bytes,
+            sha256: self.sha256.clone(),
+        }
+    }
+}
+
 /// A pair that could not be used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejected {
@@ -185,6 +199,81 @@ pub struct Manifest {
     pub norm_y: f64,
     /// In the order in which pictures and captions are numbered.
     pub shards: Vec<ShardInfo>,
+    /// The other files of the store, by name. Absent in stores of earlier versions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, FileInfo>,
+    /// SHA-256 of the manifest with 64 zeros in this place. Absent in stores of earlier versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub sha256: String,
+}
+
+/// What is recorded of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileInfo {
+    /// Its size.
+    pub bytes: u64,
+    /// Its hash.
+    pub sha256: String,
+}
+
+impl FileInfo {
+    /// That of `bytes`.
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        Self {
+            bytes: bytes.len() as u64,
+            sha256: files::sha256(bytes),
+        }
+    }
+
+    /// Whether the file at `path` is the one that was recorded.
+    ///
+    /// # Errors
+    /// [`StoreError::Content`] where it is not, [`StoreError::File`] where it cannot be read.
+    pub(super) fn check(&self, path: &Path) -> Result<(), StoreError> {
+        let found = std::fs::metadata(path).map(|m| m.len()).ok();
+        if found != Some(self.bytes) {
+            let found = found.map_or_else(|| "no such file".into(), |n| format!("{n} bytes"));
+            let expected = format!("{} bytes", self.bytes);
+            return Err(StoreError::content(path, "size", expected, found));
+        }
+        let found = files::sha256_file(path)?;
+        match found == self.sha256 {
+            true => Ok(()),
+            false => Err(StoreError::content(path, "sha256", &self.sha256, found)),
+        }
+    }
+}
+
+/// How the last entry of a manifest begins.
+const SEAL: &str = "\n  \"sha256\": \"";
+/// Hexadecimal digits of a hash.
+const DIGITS: usize = 64;
+
+impl Manifest {
+    /// The manifest's text, with its own hash.
+    pub(super) fn sealed(&self) -> Result<String, serde_json::Error> {
+        let zeros = Self {
+            sha256: "0".repeat(DIGITS),
+            ..self.clone()
+        };
+        let mut text = serde_json::to_string_pretty(&zeros)?;
+        text.push('\n');
+        if let Some(at) = text.rfind(SEAL) {
+            let hash = files::sha256(text.as_bytes());
+            text.replace_range(at + SEAL.len()..at + SEAL.len() + DIGITS, &hash);
+        }
+        Ok(text)
+    }
+
+    /// The hash that the text of a manifest should have in it, where it has one.
+    pub(super) fn seal_of(text: &str) -> Option<String> {
+        let at = text.rfind(SEAL)? + SEAL.len();
+        text.get(at..at + DIGITS)?;
+        let mut text = text.to_owned();
+        text.replace_range(at..at + DIGITS, &"0".repeat(DIGITS));
+        Some(files::sha256(text.as_bytes()))
+    }
 }
 
 impl Manifest {

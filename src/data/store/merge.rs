@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::write::write_manifest;
-use super::{EMPTY, Lock, MANIFEST, Manifest, Settings, Store, StoreError};
+use super::{EMPTY, FileInfo, Lock, Manifest, Settings, Store, StoreError};
 use crate::files;
 
 /// The folder of part `i` (from 0) of `n` in a store's folder.
@@ -79,7 +79,7 @@ pub fn merge(dir: &Path) -> Result<Merged, StoreError> {
         }
         part.verify()?;
     }
-    let mut shards: Vec<(usize, usize, String)> = Vec::new();
+    let mut shards: Vec<(usize, usize, String, FileInfo)> = Vec::new();
     for (i, part) in parts.iter().enumerate() {
         let folder = part_dir(dir, i, n);
         let name = folder
@@ -90,10 +90,10 @@ pub fn merge(dir: &Path) -> Result<Merged, StoreError> {
         shards.extend(
             part.shards()
                 .iter()
-                .map(|s| (s.unit, s.chunk, format!("{name}/{}", s.file))),
+                .map(|s| (s.unit, s.chunk, format!("{name}/{}", s.file), s.info())),
         );
     }
-    shards.sort();
+    shards.sort_by(|a, b| (a.0, a.1, &a.2).cmp(&(b.0, b.1, &b.2)));
     let units = shards
         .iter()
         .map(|s| s.0)
@@ -105,15 +105,18 @@ pub fn merge(dir: &Path) -> Result<Merged, StoreError> {
             settings.n_units
         )));
     }
-    files::write_atomic(dir.join(EMPTY), &files::read(part_dir(dir, 0, n).join(EMPTY))?)?;
-    if dir.join(MANIFEST).is_file() {
-        // Made again from the same parts it is the same; made from others it must not survive a failure.
-        std::fs::remove_file(dir.join(MANIFEST)).map_err(|source| crate::files::FileError::Io {
-            action: "remove",
-            path: dir.join(MANIFEST),
-            source,
-        })?;
+    // Made again from the same parts, a manifest of an earlier version stays as it is: runs that were trained on the store name it by its hash.
+    if let Ok(there) = Store::open(dir) {
+        let own = there.shards().iter().map(|s| (s.file.clone(), s.info()));
+        if there.manifest().settings == settings && own.eq(shards.iter().map(|s| (s.2.clone(), s.3.clone())))
+        {
+            let manifest = there.manifest().clone();
+            return Ok(Merged { manifest, n_parts: n });
+        }
     }
-    let manifest = write_manifest(dir, &settings, shards)?;
+    let empty = files::read(part_dir(dir, 0, n).join(EMPTY))?;
+    files::write_atomic(dir.join(EMPTY), &empty)?;
+    // A manifest that is there is replaced as a whole, or stays: it names its own shards, with their hashes.
+    let manifest = write_manifest(dir, &settings, shards, [(EMPTY, FileInfo::of(&empty))])?;
     Ok(Merged { manifest, n_parts: n })
 }

@@ -5,7 +5,12 @@
 //!       shards/00007-002.safetensors    the third chunk of the source's unit 7
 //!       empty.safetensors               the caption "", which stands for no condition
 //!       rejects.jsonl                   pairs that could not be used, and why
+//!       encode.json                     what the encoding was asked for
+//!       shards.jsonl                    size and hash of every shard that was written, until there is a store.json
 //! ```
+//!
+//! Hashes are those of what was written, never of what lies there: a file that is not what was recorded is an error of whoever reads it, and made again
+//! by the encoding that wrote it.
 //!
 //! An image that its source has several times is one picture of a shard, with the captions of all; `picture_hashes` `[pictures, 16]` tell the images
 //! that are equal across shards.
@@ -24,10 +29,10 @@ mod write;
 use std::path::{Path, PathBuf};
 
 pub use lock::Lock;
-pub use manifest::{Encoder, Hidden, Manifest, Rejected, Settings, ShardInfo, StoreDtype, Target};
+pub use manifest::{Encoder, FileInfo, Hidden, Manifest, Rejected, Settings, ShardInfo, StoreDtype, Target};
 pub use merge::{Merged, merge, part_dir, parts};
-pub use read::{Caption, Store};
-pub use shard::{Chunk, ImageHash, ShardHeader};
+pub use read::{Caption, Damage, Store};
+pub use shard::{Chunk, ImageHash, ShardHeader, SourceFile};
 pub use write::{Writer, bytes_there};
 
 use crate::files::FileError;
@@ -75,6 +80,16 @@ pub enum StoreError {
         there: String,
         /// Its value now.
         here: String,
+    },
+    /// A file of the source was edited.
+    #[error(
+        "{file} was changed after it was encoded: {what}; encode into another folder, or remove this one, so that the store is of one source"
+    )]
+    SourceChanged {
+        /// The file.
+        file: PathBuf,
+        /// In what.
+        what: String,
     },
     /// Another process writes.
     #[error("{dir} is being written by process {pid}")]
@@ -131,11 +146,11 @@ impl StoreError {
 pub const MANIFEST: &str = "store.json";
 /// Name of the settings of an encoding that is not finished.
 pub const SETTINGS: &str = "encode.json";
+/// Records of the shards of an encoding that is not finished.
+const RECORDS: &str = "shards.jsonl";
 /// Folder of the shards.
 const SHARDS: &str = "shards";
 /// The caption "".
 const EMPTY: &str = "empty.safetensors";
 /// Pairs that could not be used.
 const REJECTS: &str = "rejects.jsonl";
-/// How temporary files begin, see [`crate::files`].
-const TEMPORARY: &str = ".tmp-";

@@ -1,7 +1,9 @@
 //! Reading a finished store.
 
-use std::collections::HashMap;
+use std::any::Any;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -32,10 +34,54 @@ pub struct Store {
     first: Vec<(usize, usize)>,
     first_of_image: OnceLock<Vec<u32>>,
     empty: Caption,
+    /// Set for shards whose hash was compared.
+    checked: Vec<OnceLock<()>>,
+}
+
+/// A shard that is not what its store recorded, found while its values were read.
+///
+/// Values are read by functions that cannot fail, deep inside of training: this unwinds to whoever called [`Damage::catch`], without the words of a
+/// panic.
+#[derive(Debug)]
+pub struct Damage(StoreError);
+
+impl Damage {
+    fn unwind(error: StoreError) -> ! {
+        resume_unwind(Box::new(Self(error)))
+    }
+
+    /// What `read` returns.
+    ///
+    /// # Errors
+    /// That of the shard which was found damaged. A panic goes on.
+    pub fn catch<T>(read: impl FnOnce() -> T) -> Result<T, StoreError> {
+        catch_unwind(AssertUnwindSafe(read))
+            .map_err(|panic| Self::of(panic).unwrap_or_else(|panic| resume_unwind(panic)))
+    }
+
+    /// The error, of what was caught.
+    ///
+    /// # Errors
+    /// What was caught, where it is something else.
+    pub fn of(panic: Box<dyn Any + Send>) -> Result<StoreError, Box<dyn Any + Send>> {
+        panic.downcast::<Self>().map(|damage| damage.0)
+    }
+}
+
+/// A manifest whose own hash is right.
+pub(super) fn read_manifest(path: &Path) -> Result<Manifest, StoreError> {
+    let manifest: Manifest = read_json(path)?;
+    let expected = Manifest::seal_of(&files::read_text(path)?);
+    match expected {
+        Some(expected) if !manifest.sha256.is_empty() && expected != manifest.sha256 => {
+            Err(StoreError::content(path, "sha256", expected, manifest.sha256))
+        }
+        _ => Ok(manifest),
+    }
 }
 
 impl Store {
-    /// Opens a store: its manifest, and every shard's size and offsets. Hashes are for [`Store::verify`].
+    /// Opens a store: its manifest, and every shard's size and offsets. The hash of a shard is compared when it is first read from, see [`Damage`].
     ///
     /// # Errors
     /// [`StoreError`], naming file and key.
@@ -44,7 +90,7 @@ impl Store {
         if !path.is_file() {
             return Err(not_finished(dir));
         }
-        let manifest: Manifest = read_json(&path)?;
+        let manifest = read_manifest(&path)?;
         let (d, version) = (manifest.d_clip(), manifest.settings.version);
         if !(1..=VERSION).contains(&version) {
             return Err(StoreError::content(
@@ -58,6 +104,13 @@ impl Store {
             if n != d || d == 0 {
                 return Err(StoreError::content(&path, key, format!("{d} values, above 0"), n));
             }
+        }
+        let numbers = manifest.mean.iter().chain(&manifest.std);
+        if let Some(value) = numbers.into_iter().find(|v| !v.is_finite()) {
+            return Err(StoreError::content(&path, "mean, std", "finite numbers", value));
+        }
+        for (name, info) in &manifest.files {
+            info.check(&dir.join(name))?;
         }
         let (mut shards, mut first, mut end) = (Vec::new(), Vec::new(), (0, 0));
         for info in &manifest.shards {
@@ -101,6 +154,7 @@ impl Store {
             ));
         }
         let empty = read_empty(dir, &manifest)?;
+        let checked = shards.iter().map(|_| OnceLock::new()).collect();
         Ok(Self {
             dir: dir.to_path_buf(),
             manifest,
@@ -108,6 +162,7 @@ impl Store {
             first,
             first_of_image: OnceLock::new(),
             empty,
+            checked,
         })
     }
 
@@ -116,14 +171,26 @@ impl Store {
     /// # Errors
     /// [`StoreError::Content`] with the first shard that differs.
     pub fn verify(&self) -> Result<(), StoreError> {
-        for info in &self.manifest.shards {
-            let file = self.dir.join(&info.file);
-            let found = files::sha256_file(&file)?;
-            if found != info.sha256 {
-                return Err(StoreError::content(&file, "sha256", &info.sha256, found));
-            }
+        (0..self.shards.len()).try_for_each(|i| self.check_shard(i))
+    }
+
+    /// Compares the hash of a shard, once.
+    fn check_shard(&self, i: usize) -> Result<(), StoreError> {
+        let (checked, info) = (&self.checked[i], &self.manifest.shards[i]);
+        if checked.get().is_none() {
+            info.info().check(&self.dir.join(&info.file))?;
+            // Where two threads have read it, both have found the same.
+            let _ = checked.set(());
         }
         Ok(())
+    }
+
+    /// Shard `i`, which is what its store recorded.
+    fn shard(&self, i: usize) -> &Shard {
+        if let Err(error) = self.check_shard(i) {
+            Damage::unwind(error);
+        }
+        &self.shards[i]
     }
 
     /// Whether the store's embeddings are those of the CLIP with this hash.
@@ -187,7 +254,10 @@ impl Store {
         self.first_of_image.get_or_init(|| {
             let mut seen: HashMap<ImageHash, u32> = HashMap::new();
             let mut firsts = Vec::with_capacity(self.n_pictures());
-            for shard in &self.shards {
+            for (i, shard) in self.shards.iter().enumerate() {
+                if shard.n_pictures > 0 {
+                    self.shard(i);
+                }
                 for picture in 0..shard.n_pictures {
                     let number = firsts.len() as u32;
                     firsts.push(*seen.entry(shard.image_hash(picture)).or_insert(number));
@@ -195,6 +265,18 @@ impl Store {
             }
             firsts
         })
+    }
+
+    /// How many different images are in `other` too.
+    pub fn n_in_common(&self, other: &Self) -> usize {
+        let images = |store: &Self| -> HashSet<ImageHash> {
+            let shards = (0..store.shards.len()).filter(|&i| store.shards[i].n_pictures > 0);
+            shards
+                .map(|i| store.shard(i))
+                .flat_map(|shard| (0..shard.n_pictures).map(|picture| shard.image_hash(picture)))
+                .collect()
+        };
+        images(self).intersection(&images(other)).count()
     }
 
     /// Different images.
@@ -236,12 +318,12 @@ impl Store {
     /// The shard of a picture, its number there, and the first caption of the shard.
     fn picture(&self, picture: usize) -> (&Shard, usize, usize) {
         let i = self.first.partition_point(|first| first.0 <= picture) - 1;
-        (&self.shards[i], picture - self.first[i].0, self.first[i].1)
+        (self.shard(i), picture - self.first[i].0, self.first[i].1)
     }
 
     fn caption(&self, caption: usize) -> (&Shard, usize) {
         let i = self.first.partition_point(|first| first.1 <= caption) - 1;
-        (&self.shards[i], caption - self.first[i].1)
+        (self.shard(i), caption - self.first[i].1)
     }
 }
 

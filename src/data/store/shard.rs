@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{Rejected, StoreDtype, StoreError};
-use crate::files;
 use crate::weights::{Checkpoint, StoredTensor};
 
 /// The key of a [`ShardHeader`] in a file's metadata.
@@ -35,6 +34,22 @@ pub struct ShardHeader {
     pub n_cut: usize,
     /// Records of the chunk that could not be used, and captions of others.
     pub rejects: Vec<Rejected>,
+    /// The files of the source that the chunk was made of, as they were then. Absent in shards of earlier versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<SourceFile>,
+}
+
+/// A file of a source, as it was when it was read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SourceFile {
+    /// Its name from the source's folder.
+    pub name: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// When it was last changed, in nanoseconds since 1970.
+    pub changed: i64,
+    /// SHA-256 of its bytes.
+    pub sha256: String,
 }
 
 /// The values of a shard, on the way to its file.
@@ -63,14 +78,14 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    /// Writes the shard to `path`, whole or not at all.
-    pub(super) fn write(
+    /// The shard's file, for `path`.
+    pub(super) fn file(
         &self,
         path: &Path,
         d: usize,
         dtype: StoreDtype,
         header: &ShardHeader,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<u8>, StoreError> {
         for (name, values) in [("z_x", &self.z_x), ("z_y", &self.z_y), ("hidden", &self.hidden)] {
             let kept = |v: f32| match dtype {
                 StoreDtype::F16 => f16::from_f32(v).to_f32(),
@@ -157,8 +172,7 @@ impl Chunk {
             .map_err(|e| broken(&e))?;
         let header = serde_json::to_string(header).map_err(|e| broken(&e))?;
         let metadata = HashMap::from([(HEADER.to_owned(), header)]);
-        let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| broken(&e))?;
-        Ok(files::write_atomic(path, &bytes)?)
+        safetensors::serialize(views, Some(metadata)).map_err(|e| broken(&e))
     }
 }
 

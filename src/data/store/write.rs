@@ -1,15 +1,21 @@
 //! Writing a store, shard by shard.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
 
 use super::manifest::VERSION;
+use super::read::read_manifest;
 use super::shard::Shard;
 use super::{
-    Caption, Chunk, EMPTY, Lock, MANIFEST, Manifest, REJECTS, Rejected, SETTINGS, SHARDS, Settings,
-    ShardHeader, ShardInfo, StoreError, TEMPORARY,
+    Caption, Chunk, EMPTY, FileInfo, Lock, MANIFEST, Manifest, RECORDS, REJECTS, Rejected, SETTINGS, SHARDS,
+    Settings, ShardHeader, ShardInfo, SourceFile, Store, StoreError,
 };
-use crate::files;
+use crate::files::{self, FileError};
 use crate::weights::{read_json, write_json};
 
 /// A store, or a part of one, that this process writes.
@@ -18,7 +24,81 @@ pub struct Writer {
     dir: PathBuf,
     settings: Settings,
     hash: String,
+    records: Mutex<Records>,
     _lock: Lock,
+}
+
+/// What is known of the shards that lie there.
+#[derive(Debug)]
+struct Records {
+    /// `shards.jsonl`.
+    log: File,
+    /// What was written, by file.
+    written: BTreeMap<String, FileInfo>,
+    /// Files whose hash was compared, or that this process has written.
+    checked: BTreeSet<String>,
+    /// Whether this process has written a shard.
+    changed: bool,
+}
+
+/// A line of `shards.jsonl`.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    file: String,
+    #[serde(flatten)]
+    info: FileInfoLine,
+}
+
+/// [`FileInfo`] without its refusal of unknown keys, which serde cannot flatten.
+#[derive(Debug, Serialize, Deserialize)]
+struct FileInfoLine {
+    bytes: u64,
+    sha256: String,
+}
+
+impl Records {
+    /// What the manifest of a finished store says, and the log of one that is not.
+    fn open(dir: &Path) -> Result<Self, StoreError> {
+        let mut written = BTreeMap::new();
+        match read_manifest(&dir.join(MANIFEST)) {
+            Ok(manifest) => written.extend(manifest.shards.into_iter().map(|s| (s.file.clone(), s.info()))),
+            Err(StoreError::Weights(crate::weights::WeightsError::File(FileError::Missing(_)))) => {}
+            Err(error) => {
+                tracing::warn!("{error}; the manifest is made again, with the shards that it alone knows")
+            }
+        }
+        let path = dir.join(RECORDS);
+        let text = match files::read(&path) {
+            Err(FileError::Missing(_)) => String::new(),
+            bytes => String::from_utf8_lossy(&bytes?).into_owned(),
+        };
+        // A line that was cut off, or is damaged, is a shard that nobody knows: it is made again.
+        for line in text.lines() {
+            if let Ok(record) = serde_json::from_str::<Record>(line) {
+                let FileInfoLine { bytes, sha256 } = record.info;
+                written.insert(record.file, FileInfo { bytes, sha256 });
+            }
+        }
+        let fail = |source| FileError::Io {
+            action: "write",
+            path: path.clone(),
+            source,
+        };
+        let mut log = File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(fail)?;
+        if !text.is_empty() && !text.ends_with('\n') {
+            log.write_all(b"\n").map_err(fail)?;
+        }
+        Ok(Self {
+            log,
+            written,
+            checked: BTreeSet::new(),
+            changed: false,
+        })
+    }
 }
 
 impl Writer {
@@ -47,19 +127,9 @@ impl Writer {
         } else {
             write_json(&path, &settings)?;
         }
-        for folder in [dir.to_path_buf(), dir.join(SHARDS)] {
-            for file in files::list(&folder)? {
-                if file
-                    .file_name()
-                    .is_some_and(|n| n.to_string_lossy().starts_with(TEMPORARY))
-                {
-                    // Only litter of a process that was killed.
-                    let _ = std::fs::remove_file(file);
-                }
-            }
-        }
         let text = serde_json::to_vec(&settings.without_places()).unwrap_or_default();
         Ok(Self {
+            records: Mutex::new(Records::open(dir)?),
             dir: dir.to_path_buf(),
             hash: files::sha256(&text),
             settings,
@@ -72,20 +142,67 @@ impl Writer {
         self.dir.join(MANIFEST).is_file()
     }
 
-    fn path(&self, unit: usize, chunk: usize) -> PathBuf {
-        self.dir
-            .join(SHARDS)
-            .join(format!("{unit:05}-{chunk:03}.safetensors"))
+    fn name(unit: usize, chunk: usize) -> String {
+        format!("{SHARDS}/{unit:05}-{chunk:03}.safetensors")
     }
 
-    /// The header of a shard that is there.
+    fn records(&self) -> std::sync::MutexGuard<'_, Records> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many chunks a unit has, as far as there are files or records of them.
+    pub fn n_chunks(&self, unit: usize) -> Result<usize, StoreError> {
+        let prefix = format!("{unit:05}-");
+        let there = files::list(self.dir.join(SHARDS))?;
+        let there = there.iter().filter_map(|file| file.file_name()?.to_str());
+        let records = self.records();
+        let known = records
+            .written
+            .keys()
+            .filter_map(|name| name.split('/').next_back());
+        let chunk = |name: &str| -> Option<usize> {
+            name.strip_prefix(&prefix)?
+                .strip_suffix(".safetensors")?
+                .parse()
+                .ok()
+        };
+        Ok(there
+            .chain(known)
+            .filter_map(chunk)
+            .map(|n| n + 1)
+            .max()
+            .unwrap_or(0))
+    }
+
+    /// The header of a shard that is there, and is what was written. One that is not is told, and is none: it has to be made again.
     ///
     /// # Errors
-    /// [`StoreError`] where the file is something else.
+    /// [`StoreError`] where the file cannot be read, or belongs to other settings.
     pub fn existing(&self, unit: usize, chunk: usize) -> Result<Option<ShardHeader>, StoreError> {
-        let path = self.path(unit, chunk);
+        let name = Self::name(unit, chunk);
+        let path = self.dir.join(&name);
         if !path.is_file() {
             return Ok(None);
+        }
+        let (record, is_checked) = {
+            let records = self.records();
+            (
+                records.written.get(&name).cloned(),
+                records.checked.contains(&name),
+            )
+        };
+        if !is_checked {
+            let reason = match record.map(|record| record.check(&path)) {
+                Some(Ok(())) => None,
+                Some(Err(error @ StoreError::Content { .. })) => Some(error.to_string()),
+                Some(Err(error)) => return Err(error),
+                None => Some(format!("{}: nothing was recorded of it", path.display())),
+            };
+            if let Some(reason) = reason {
+                tracing::warn!("{reason}; this shard is made again");
+                return Ok(None);
+            }
+            self.records().checked.insert(name);
         }
         let header = Shard::header(&path)?;
         if header.settings != self.hash {
@@ -99,16 +216,16 @@ impl Writer {
         Ok(Some(header))
     }
 
-    /// Writes a shard.
+    /// Writes a shard that was made of `files`.
     ///
     /// # Errors
     /// [`StoreError::File`]; nothing is there then.
     pub fn write(
         &self,
-        unit: usize,
-        chunk: usize,
+        (unit, chunk): (usize, usize),
         last: bool,
         rejects: Vec<Rejected>,
+        files: Vec<SourceFile>,
         values: &Chunk,
     ) -> Result<(), StoreError> {
         let header = ShardHeader {
@@ -118,12 +235,41 @@ impl Writer {
             settings: self.hash.clone(),
             n_cut: values.n_cut,
             rejects,
+            files,
         };
         let (d, dtype) = (self.settings.encoder.d_clip, self.settings.dtype);
-        values.write(&self.path(unit, chunk), d, dtype, &header)
+        let name = Self::name(unit, chunk);
+        let path = self.dir.join(&name);
+        let bytes = values.file(&path, d, dtype, &header)?;
+        let info = FileInfo::of(&bytes);
+        let record = Record {
+            file: name.clone(),
+            info: FileInfoLine {
+                bytes: info.bytes,
+                sha256: info.sha256.clone(),
+            },
+        };
+        let mut line = serde_json::to_string(&record).unwrap_or_default();
+        line.push('\n');
+        let mut records = self.records();
+        // Before the shard: where there is a shard, there is a record of it.
+        records
+            .log
+            .write_all(line.as_bytes())
+            .and_then(|()| records.log.sync_data())
+            .map_err(|source| FileError::Io {
+                action: "write",
+                path: self.dir.join(RECORDS),
+                source,
+            })?;
+        files::write_atomic(&path, &bytes)?;
+        records.checked.insert(name.clone());
+        records.written.insert(name, info);
+        records.changed = true;
+        Ok(())
     }
 
-    /// Writes what remains, the manifest last: from now on there is a store.
+    /// Writes what remains, the manifest last: from now on there is a store. One that is there and whole stays as it is.
     ///
     /// # Errors
     /// [`StoreError`], also where a shard is missing.
@@ -132,19 +278,23 @@ impl Writer {
         let mut shards = Vec::new();
         for unit in (part..self.settings.n_units).step_by(of) {
             for chunk in 0.. {
-                let Some(header) = self.existing(unit, chunk)? else {
-                    return Err(StoreError::content(
-                        &self.path(unit, chunk),
-                        "shard",
-                        "a file",
-                        "none",
-                    ));
+                let (name, header) = (Self::name(unit, chunk), self.existing(unit, chunk)?);
+                let record = self.records().written.get(&name).cloned();
+                let (Some(header), Some(record)) = (header, record) else {
+                    let path = self.dir.join(name);
+                    return Err(StoreError::content(&path, "shard", "a whole file", "none"));
                 };
-                shards.push((unit, chunk));
+                shards.push((unit, chunk, name, record));
                 if header.last {
                     break;
                 }
             }
+        }
+        if !self.records().changed
+            && let Some(manifest) = self.whole()
+        {
+            let _ = std::fs::remove_file(self.dir.join(RECORDS));
+            return Ok(manifest);
         }
         let alone = Chunk {
             z_y: empty.z_y.clone(),
@@ -165,18 +315,35 @@ impl Writer {
             settings: self.hash.clone(),
             n_cut: 0,
             rejects: vec![],
+            files: vec![],
         };
-        alone.write(
-            &self.dir.join(EMPTY),
-            self.settings.encoder.d_clip,
-            self.settings.dtype,
-            &header,
-        )?;
-        let files = shards.into_iter().map(|(unit, chunk)| {
-            let file = format!("{SHARDS}/{unit:05}-{chunk:03}.safetensors");
-            (unit, chunk, file)
-        });
-        write_manifest(&self.dir, &self.settings, files)
+        let path = self.dir.join(EMPTY);
+        let bytes = alone.file(&path, self.settings.encoder.d_clip, self.settings.dtype, &header)?;
+        files::write_atomic(&path, &bytes)?;
+        let settings = FileInfo::of(&files::read(self.dir.join(SETTINGS))?);
+        let others = [(EMPTY, FileInfo::of(&bytes)), (SETTINGS, settings)];
+        let manifest = write_manifest(&self.dir, &self.settings, shards, others)?;
+        // All of it is in the manifest now.
+        let _ = std::fs::remove_file(self.dir.join(RECORDS));
+        Ok(manifest)
+    }
+
+    /// The manifest that is there, if its files beside the shards are what it says. One of an earlier version, which had no hashes of them, stays as it
+    /// is where they can be read: runs that were trained on the store name it by its hash.
+    fn whole(&self) -> Option<Manifest> {
+        let manifest = read_manifest(&self.dir.join(MANIFEST)).ok()?;
+        if manifest.files.is_empty() && !self.dir.join(REJECTS).is_file() {
+            return None;
+        }
+        let mut files = manifest.files.iter();
+        let checked = files.try_for_each(|(name, info)| info.check(&self.dir.join(name)));
+        match checked.and_then(|()| Store::open(&self.dir)) {
+            Ok(_) => Some(manifest),
+            Err(error) => {
+                tracing::warn!("{error}; it is made again");
+                None
+            }
+        }
     }
 }
 
@@ -193,20 +360,21 @@ pub fn bytes_there(dir: &Path) -> Result<u64, StoreError> {
     Ok(files::list(shards)?.iter().map(size).sum())
 }
 
-/// Looks at every shard and writes `rejects.jsonl` and `store.json`.
-pub(super) fn write_manifest(
+/// Looks at every shard, whose hash was compared, and writes `rejects.jsonl` and `store.json`. `others` are the other files of the store.
+pub(super) fn write_manifest<const N: usize>(
     dir: &Path,
     settings: &Settings,
-    shards: impl IntoIterator<Item = (usize, usize, String)>,
+    shards: impl IntoIterator<Item = (usize, usize, String, FileInfo)>,
+    others: [(&str, FileInfo); N],
 ) -> Result<Manifest, StoreError> {
     let d = settings.encoder.d_clip;
     let mut sums = Sums::new(d);
     let mut infos = Vec::new();
     let (mut rejects, mut n_cut) = (Vec::new(), 0);
-    for (unit, chunk, file) in shards {
+    for (unit, chunk, file, info) in shards {
         let path = dir.join(&file);
         let (header, shard) = Shard::open(&path, d)?;
-        sums.add(&shard);
+        sums.add(&shard, &path)?;
         rejects.extend(header.rejects);
         n_cut += header.n_cut;
         infos.push(ShardInfo {
@@ -215,8 +383,8 @@ pub(super) fn write_manifest(
             n_pictures: shard.n_pictures,
             n_captions: shard.n_captions,
             n_tokens: shard.n_tokens,
-            bytes: std::fs::metadata(&path).map(|m| m.len()).unwrap_or_default(),
-            sha256: files::sha256_file(&path)?,
+            bytes: info.bytes,
+            sha256: info.sha256,
             file,
         });
     }
@@ -244,6 +412,11 @@ pub(super) fn write_manifest(
             },
         });
     }
+    let mut others: BTreeMap<String, FileInfo> = others
+        .into_iter()
+        .map(|(name, info)| (name.to_owned(), info))
+        .collect();
+    others.insert(REJECTS.to_owned(), FileInfo::of(lines.as_bytes()));
     let (mean, std, norm_x, norm_y) = sums.statistics();
     let manifest = Manifest {
         settings: settings.clone(),
@@ -257,9 +430,22 @@ pub(super) fn write_manifest(
         norm_x,
         norm_y,
         shards: infos,
+        files: others,
+        sha256: String::new(),
     };
-    write_json(&dir.join(MANIFEST), &manifest)?;
-    Ok(manifest)
+    let path = dir.join(MANIFEST);
+    let text = manifest
+        .sealed()
+        .map_err(|e| StoreError::content(&path, "manifest", "values that JSON can hold", e))?;
+    files::write_atomic(&path, text.as_bytes())?;
+    read_manifest(&path)
+}
+
+fn finite(row: &[f32], key: &str, path: &Path) -> Result<(), StoreError> {
+    match row.iter().find(|v| !v.is_finite()) {
+        Some(value) => Err(StoreError::content(path, key, "finite numbers", value)),
+        None => Ok(()),
+    }
 }
 
 /// Sums over all pictures and captions, in f64.
@@ -282,12 +468,14 @@ impl Sums {
         }
     }
 
-    fn add(&mut self, shard: &Shard) {
+    /// Adds the rows of the shard at `path`. One number that is not finite would spoil the mean of all.
+    fn add(&mut self, shard: &Shard, path: &Path) -> Result<(), StoreError> {
         let mut row = Vec::with_capacity(self.d);
         let norm = |row: &[f32]| row.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
         for picture in 0..shard.n_pictures {
             row.clear();
             shard.z_x(picture, &mut row);
+            finite(&row, "z_x", path)?;
             self.norms.0 += norm(&row);
             for ((sum, square), &v) in self.sum.iter_mut().zip(&mut self.square).zip(&row) {
                 *sum += f64::from(v);
@@ -297,9 +485,11 @@ impl Sums {
         for caption in 0..shard.n_captions {
             row.clear();
             shard.z_y(caption, &mut row);
+            finite(&row, "z_y", path)?;
             self.norms.1 += norm(&row);
         }
         self.n = (self.n.0 + shard.n_pictures, self.n.1 + shard.n_captions);
+        Ok(())
     }
 
     /// Mean and deviation of z_x, mean norms of z_x and z_y.

@@ -183,6 +183,9 @@ fn open(path: &Path) -> Result<Source, ExportError> {
             dir: path.to_path_buf(),
         });
     }
+    for read in ["config.toml", "provenance.json", "prior/"] {
+        dir.check(read)?;
+    }
     let provenance = dir.provenance()?;
     Ok(Source {
         prior: dir.prior_dir(),

@@ -32,6 +32,15 @@ impl Finished {
     /// [`ReportError`], naming the directory.
     pub(super) fn read(path: &PathBuf) -> Result<Self, ReportError> {
         let dir = RunDir::new(path);
+        for read in [
+            "config.toml",
+            "provenance.json",
+            "metrics.jsonl",
+            "eval/",
+            "pictures/",
+        ] {
+            dir.check(read)?;
+        }
         let provenance = dir.provenance()?;
         let mut scores = Vec::new();
         for file in dir.eval_files()? {

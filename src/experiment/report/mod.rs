@@ -217,7 +217,8 @@ impl Report {
         dirs: &[PathBuf],
         spec: &ReportSpec,
     ) -> Result<Self, ReportError> {
-        let (done, missing): (Vec<_>, Vec<_>) = dirs.iter().cloned().partition(|d| RunDir::new(d).is_done());
+        let (done, missing): (Vec<_>, Vec<_>) =
+            dirs.iter().cloned().partition(|d| RunDir::new(d).is_reportable());
         if done.is_empty() {
             return Err(ReportError::Empty {
                 folder: folder.to_path_buf(),

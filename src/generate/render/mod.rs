@@ -21,7 +21,7 @@ use super::layout::{Part, Stack};
 use super::picture::write_png;
 use super::plan::{Plan, Planned};
 use super::sides::Finish;
-use crate::files;
+use crate::files::{self, FileError, LockFile};
 
 /// How to carry a plan out; none of it changes the pictures beyond rounding.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -73,10 +73,39 @@ impl Plan {
         on_event: &mut dyn FnMut(Event),
     ) -> Result<(), RenderError> {
         files::create_dir(&self.out)?;
-        for done in self.pictures.iter().filter(|p| p.done) {
-            on_event(Event::Skipped(&self.file(done, "png")));
+        let lock = self.lock()?;
+        let rendered = self.render_locked(device, options, on_event);
+        lock.remove();
+        rendered
+    }
+
+    /// Keeps other calls out of the folder.
+    fn lock(&self) -> Result<LockFile, RenderError> {
+        let path = self.out.join(".lock");
+        let held = files::lock(&path).map_err(|source| FileError::Io {
+            action: "lock",
+            path,
+            source,
+        })?;
+        held.map_err(|holder| RenderError::Busy {
+            out: self.out.clone(),
+            holder,
+        })
+    }
+
+    fn render_locked(
+        &self,
+        device: &Device,
+        options: RenderOptions,
+        on_event: &mut dyn FnMut(Event),
+    ) -> Result<(), RenderError> {
+        let mut left: Vec<&Planned> = Vec::new();
+        for picture in &self.pictures {
+            match picture.done || self.is_drawn(picture)? {
+                true => on_event(Event::Skipped(&self.file(picture, "png"))),
+                false => left.push(picture),
+            }
         }
-        let left: Vec<&Planned> = self.pictures.iter().filter(|p| !p.done).collect();
         for pictures in left.chunks(options.wave.max(1)) {
             let wave = Wave {
                 plan: self,

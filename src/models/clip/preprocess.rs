@@ -4,6 +4,7 @@
 //! to 8 bits between the passes; centre crop; scaled to 0..1; mean and deviation. The `image` crate's filters differ at the level of several grey
 //! values. Newer Pillow may go vertical first (up to 5 levels apart); transformers 5 lays transparent pictures on white, this drops alpha.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
@@ -208,31 +209,34 @@ impl Preprocess {
         })
     }
 
-    /// The picture scaled so that its shortest side is [`Preprocess::shortest_side`].
-    pub fn resize(&self, picture: &RgbImage) -> RgbImage {
+    /// Width and height after scaling.
+    fn scaled(&self, (w, h): (u32, u32)) -> (u32, u32) {
         let Some(side) = self.shortest_side else {
-            return picture.clone();
+            return (w, h);
         };
-        let (w, h) = picture.dimensions();
         let longer = |long: u32, short: u32| {
             // Python's int(size * long / short), in f64.
             (f64::from(side) * f64::from(long) / f64::from(short)) as u32
         };
-        let (new_w, new_h) = if w <= h {
-            (side, longer(h, w))
-        } else {
-            (longer(w, h), side)
-        };
-        resize_bicubic(picture, new_w, new_h)
+        match w <= h {
+            true => (side, longer(h, w)),
+            false => (longer(w, h), side),
+        }
     }
 
-    /// One picture to `[3, height, width]` values, channel first.
+    /// The picture scaled so that its shortest side is [`Preprocess::shortest_side`].
+    pub fn resize(&self, picture: &RgbImage) -> RgbImage {
+        let (width, height) = self.scaled(picture.dimensions());
+        resize_bicubic(picture, width, height)
+    }
+
+    /// One picture to `[3, height, width]` values, channel first. Of a scaled picture only what is cut out of it is computed: that of a picture of
+    /// 16,384 x 8 would have 458,752 x 224 pixels.
     ///
     /// # Errors
     /// [`PreprocessError::TooSmall`] where pictures are cut but not scaled.
     pub fn apply(&self, picture: &RgbImage) -> Result<Vec<f32>, PreprocessError> {
-        let picture = self.resize(picture);
-        let (width, height) = picture.dimensions();
+        let (width, height) = self.scaled(picture.dimensions());
         let (crop_width, crop_height) = self.crop.unwrap_or((width, height));
         if crop_width > width || crop_height > height {
             return Err(PreprocessError::TooSmall {
@@ -243,6 +247,17 @@ impl Preprocess {
             });
         }
         let (left, top) = ((width - crop_width) / 2, (height - crop_height) / 2);
+        let (w, h) = picture.dimensions();
+        let axis = |from: u32, to: u32, first: u32, n: u32| Axis {
+            part: f64::from(from),
+            to: to as usize,
+            cut: first as usize..(first + n) as usize,
+        };
+        let picture = resize_part(
+            picture,
+            &axis(w, width, left, crop_width),
+            &axis(h, height, top, crop_height),
+        );
         let plane = (crop_width * crop_height) as usize;
         let mut out = vec![0.0; 3 * plane];
         for channel in 0..3 {
@@ -258,7 +273,7 @@ impl Preprocess {
             let rows = out[channel * plane..(channel + 1) * plane].chunks_exact_mut(crop_width as usize);
             for (y, row) in rows.enumerate() {
                 for (x, value) in row.iter_mut().enumerate() {
-                    *value = table[picture.get_pixel(left + x as u32, top + y as u32).0[channel] as usize];
+                    *value = table[picture.get_pixel(x as u32, y as u32).0[channel] as usize];
                 }
             }
         }
@@ -285,11 +300,11 @@ impl Preprocess {
 /// [`PreprocessError::File`], or [`PreprocessError::Picture`] for a file that is no image, is incomplete, or has more pixels than allowed.
 pub fn read_picture(path: impl AsRef<Path>) -> Result<RgbImage, PreprocessError> {
     let path = path.as_ref();
-    let bytes = files::read(path)?;
     let limits = PictureLimits {
         min_side: 1,
         ..PictureLimits::default()
     };
+    let bytes = files::read_at_most(path, limits.max_bytes, "an image file")?;
     image_file::decode(&bytes, &limits).map_err(|e| PreprocessError::Picture {
         path: path.to_path_buf(),
         reason: e.to_string(),
@@ -303,7 +318,11 @@ pub fn read_picture(path: impl AsRef<Path>) -> Result<RgbImage, PreprocessError>
 /// If a side is 0.
 pub fn resize_bicubic(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
     let (w, h) = picture.dimensions();
-    resize_part(picture, [f64::from(w), f64::from(h)], width, height)
+    resize_part(
+        picture,
+        &Axis::whole(f64::from(w), width),
+        &Axis::whole(f64::from(h), height),
+    )
 }
 
 /// [`resize_bicubic`] with Pillow's `reducing_gap=1`: a picture at least twice as large as wanted is first averaged over boxes of whole factors.
@@ -318,8 +337,9 @@ pub fn resize_bicubic_reducing(picture: &RgbImage, width: u32, height: u32) -> R
         return resize_bicubic(picture, width, height);
     }
     // The last box of a row or column may be cut off; the part of the reduced picture that stands for the whole is then not a whole number of pixels.
-    let part = [f64::from(w) / f64::from(fx), f64::from(h) / f64::from(fy)];
-    resize_part(&reduce(picture, fx, fy), part, width, height)
+    let across = Axis::whole(f64::from(w) / f64::from(fx), width);
+    let down = Axis::whole(f64::from(h) / f64::from(fy), height);
+    resize_part(&reduce(picture, fx, fy), &across, &down)
 }
 
 /// Averages over boxes of `fx` by `fy` pixels, those at the right and lower edge over what there is (Pillow's `reduce`).
@@ -342,21 +362,41 @@ fn reduce(picture: &RgbImage, fx: u32, fy: u32) -> RgbImage {
     })
 }
 
-/// Resizes the upper left `part` (width and height, perhaps not whole) of the picture.
-fn resize_part(picture: &RgbImage, part: [f64; 2], width: u32, height: u32) -> RgbImage {
+/// How an axis is resized: the first `part` of its pixels, perhaps not a whole number of them, becomes `to` pixels, of which those of `cut` are computed.
+struct Axis {
+    part: f64,
+    to: usize,
+    cut: Range<usize>,
+}
+
+impl Axis {
+    fn whole(part: f64, to: u32) -> Self {
+        let to = to as usize;
+        Self { part, to, cut: 0..to }
+    }
+
+    /// Whether nothing is done to an axis of `n` pixels.
+    fn keeps(&self, n: usize) -> bool {
+        self.part == self.to as f64 && self.to == n && self.cut == (0..n)
+    }
+}
+
+/// Resizes a picture, its upper left part, and cuts.
+fn resize_part(picture: &RgbImage, across: &Axis, down: &Axis) -> RgbImage {
     let (w, h) = picture.dimensions();
     assert!(
-        w > 0 && h > 0 && width > 0 && height > 0,
+        w > 0 && h > 0 && !across.cut.is_empty() && !down.cut.is_empty(),
         "sides must be at least 1"
     );
-    let (w, h, new_w, new_h) = (w as usize, h as usize, width as usize, height as usize);
+    let (w, h) = (w as usize, h as usize);
     let source = picture.as_raw();
-    let wide = if part[0] == new_w as f64 && new_w == w {
+    let stride = across.cut.len() * 3;
+    let wide = if across.keeps(w) {
         source.clone()
     } else {
-        let taps = taps(w, part[0], new_w);
-        let mut wide = vec![0u8; h * new_w * 3];
-        for (row, line) in wide.chunks_exact_mut(new_w * 3).zip(source.chunks_exact(w * 3)) {
+        let taps = taps(w, across);
+        let mut wide = vec![0u8; h * stride];
+        for (row, line) in wide.chunks_exact_mut(stride).zip(source.chunks_exact(w * 3)) {
             for (pixel, tap) in row.chunks_exact_mut(3).zip(&taps) {
                 for (c, value) in pixel.iter_mut().enumerate() {
                     *value = tap.weigh(|i| line[i * 3 + c]);
@@ -365,19 +405,19 @@ fn resize_part(picture: &RgbImage, part: [f64; 2], width: u32, height: u32) -> R
         }
         wide
     };
-    let tall = if part[1] == new_h as f64 && new_h == h {
+    let tall = if down.keeps(h) {
         wide
     } else {
-        let stride = new_w * 3;
-        let mut tall = vec![0u8; new_h * stride];
-        for (row, tap) in tall.chunks_exact_mut(stride).zip(taps(h, part[1], new_h)) {
+        let mut tall = vec![0u8; down.cut.len() * stride];
+        for (row, tap) in tall.chunks_exact_mut(stride).zip(taps(h, down)) {
             for (x, value) in row.iter_mut().enumerate() {
                 *value = tap.weigh(|i| wide[i * stride + x]);
             }
         }
         tall
     };
-    RgbImage::from_raw(width, height, tall).expect("the buffer was made for this size")
+    RgbImage::from_raw(across.cut.len() as u32, down.cut.len() as u32, tall)
+        .expect("the buffer was made for this size")
 }
 
 /// The source pixels that one target pixel is made of.
@@ -397,14 +437,22 @@ impl Tap {
     }
 }
 
-/// Pillow's `precompute_coeffs` and `normalize_coeffs_8bpc` (src/libImaging/Resample.c), for the first `part` of `from` pixels.
-fn taps(from: usize, part: f64, to: usize) -> Vec<Tap> {
+/// Pillow's `precompute_coeffs` and `normalize_coeffs_8bpc` (src/libImaging/Resample.c), for an axis of `from` pixels. One that is cut only is copied.
+fn taps(from: usize, axis: &Axis) -> Vec<Tap> {
     const SUPPORT: f64 = 2.0;
-    let scale = part / to as f64;
+    if axis.part == axis.to as f64 && axis.to == from {
+        let one = |first| Tap {
+            first,
+            weights: vec![1 << PRECISION_BITS],
+        };
+        return axis.cut.clone().map(one).collect();
+    }
+    let scale = axis.part / axis.to as f64;
     let filter_scale = scale.max(1.0);
     let shrink = 1.0 / filter_scale;
     let support = SUPPORT * filter_scale;
-    (0..to)
+    axis.cut
+        .clone()
         .map(|x| {
             let center = (x as f64 + 0.5) * scale;
             let first = (center - support + 0.5).max(0.0) as usize;

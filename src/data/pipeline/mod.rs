@@ -1,21 +1,28 @@
-//! From a source of pairs to a store: pictures are decoded on worker threads ahead of the encoder, shards appear whole, and what is there already is
-//! not made again.
+//! From a source of pairs to a store: pictures are decoded on worker threads ahead of the encoder, shards appear whole, and what is there already, and
+//! is what was written, is not made again.
+//!
+//! Beside the networks and the chunk in hand, memory is bounded by bytes, whatever the files hold: [`MAX_IN_FLIGHT`] for images that are being decoded
+//! (a larger one is decoded alone), as much for preprocessed images that wait, and [`crate::data::source`]'s own for records that were read ahead.
 
-use std::collections::HashMap;
+mod decode;
+mod files;
+
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 
-use image::RgbImage;
 use rayon::ThreadPool;
-use rayon::prelude::*;
-use sha2::{Digest, Sha256};
 
+use self::decode::{Image, Lost, Message, Read};
+use self::files::ReadFiles;
+use super::budget::Budget;
 use super::encode::{EncodeError, FrozenClip, clip_hash};
-use super::source::{Fault, Item, Picture, PictureLimits, Reject, RejectReason, Source, SourceError};
+use super::source::{Fault, Item, PictureLimits, RejectReason, Source, SourceError};
 use super::store::{
-    Caption, Chunk, Encoder, Hidden, ImageHash, Manifest, Rejected, Settings, StoreDtype, StoreError, Target,
-    Writer,
+    Caption, Chunk, Encoder, Hidden, ImageHash, Manifest, Rejected, Settings, SourceFile, StoreDtype,
+    StoreError, Target, Writer,
 };
+use crate::limits::MAX_IN_FLIGHT;
 use crate::models::clip::ClipError;
 use crate::models::clip::tokenizer::Tokens;
 
@@ -66,6 +73,14 @@ pub enum PipelineError {
         id: u32,
         /// The caption.
         caption: String,
+    },
+    /// More images at once than fit into the memory that they may take.
+    #[error("--batch: expected at most {most} for this CLIP's images, found {found}")]
+    Batch {
+        /// The limit.
+        most: usize,
+        /// What was asked for.
+        found: usize,
     },
     /// A file of the source that cannot be read.
     #[error("{fault}; --keep-going encodes the rest and names what is lost")]
@@ -148,6 +163,9 @@ pub struct Pipeline<'a> {
     source: &'a Source,
     options: EncodeOptions,
     settings: Settings,
+    files: ReadFiles,
+    /// For images that are being decoded.
+    budget: Budget,
 }
 
 impl<'a> Pipeline<'a> {
@@ -181,12 +199,28 @@ impl<'a> Pipeline<'a> {
             max_pixels: options.limits.max_pixels,
             part: options.part,
         };
-        Ok(Self {
+        let pipeline = Self {
             clip,
             source,
             options,
             settings,
-        })
+            files: ReadFiles::default(),
+            budget: Budget::new(MAX_IN_FLIGHT),
+        };
+        let most = MAX_IN_FLIGHT / ((AHEAD + 2) * pipeline.bytes_of_pixels()).max(1);
+        match pipeline.options.batch > most.max(1) {
+            true => Err(PipelineError::Batch {
+                most: most.max(1),
+                found: pipeline.options.batch,
+            }),
+            false => Ok(pipeline),
+        }
+    }
+
+    /// Bytes of a preprocessed image.
+    fn bytes_of_pixels(&self) -> usize {
+        let side = self.clip.image().config().image_size;
+        3 * side * side * size_of::<f32>()
     }
 
     /// What the store will say of how it was made.
@@ -266,7 +300,7 @@ impl<'a> Pipeline<'a> {
         Ok(rows.swap_remove(0))
     }
 
-    /// Every chunk of a unit.
+    /// Every chunk of a unit that is not there, or is not what was written.
     fn unit(
         &self,
         unit: usize,
@@ -274,97 +308,28 @@ impl<'a> Pipeline<'a> {
         pool: &ThreadPool,
         tell: &mut dyn FnMut(Progress),
     ) -> Result<(), PipelineError> {
-        let (mut there, mut whole) = (0, false);
-        while let Some(header) = writer.existing(unit, there)? {
-            there += 1;
-            whole = header.last;
-            if whole {
-                break;
+        let mut good = BTreeSet::new();
+        let mut is_whole = false;
+        for chunk in 0..writer.n_chunks(unit)? {
+            if let Some(header) = writer.existing(unit, chunk)? {
+                for file in &header.files {
+                    self.files.expect_same(self.source, file)?;
+                }
+                is_whole |= header.last;
+                good.insert(chunk);
             }
         }
-        if whole {
+        if is_whole && good.iter().copied().eq(0..good.len()) {
             // Its last chunk may be shorter; nobody counts it for this.
-            tell(Progress::There(there * self.options.chunk));
+            tell(Progress::There(good.len() * self.options.chunk));
             return Ok(());
         }
-        let mut items = self.source.unit(unit)?;
-        let skipped = items.by_ref().take(there * self.options.chunk).count();
-        tell(Progress::There(skipped));
+        let read_whole = self.files.of_unit(self.source, unit);
+        let items = self.source.unit(unit)?;
         std::thread::scope(|scope| {
             let (send, receive) = sync_channel(AHEAD);
-            scope.spawn(move || self.decode(items, pool, &send));
-            self.encode(unit, there, &receive, writer, tell)
-        })
-    }
-
-    /// Decodes the items of a unit and hands them on, batch by batch, chunk by chunk. Ends early where nobody listens any more.
-    fn decode(
-        &self,
-        items: Box<dyn Iterator<Item = Item> + Send + '_>,
-        pool: &ThreadPool,
-        send: &SyncSender<Message>,
-    ) {
-        let mut items = items.peekable();
-        loop {
-            let mut left = self.options.chunk;
-            while left > 0 && items.peek().is_some() {
-                let group: Vec<Item> = items.by_ref().take(left.min(self.options.batch)).collect();
-                left -= group.len();
-                let decoded = pool.install(|| group.into_par_iter().map(|item| self.decoded(item)).collect());
-                if send.send(Message::Batch(decoded)).is_err() {
-                    return;
-                }
-            }
-            let last = items.peek().is_none();
-            if send.send(Message::EndOfChunk { last }).is_err() || last {
-                return;
-            }
-        }
-    }
-
-    fn decoded(&self, item: Item) -> Result<Decoded, Lost> {
-        let record = match item {
-            Item::Record(record) => record,
-            Item::Reject(reject) => return Err(Lost::Record(rejected(reject))),
-            Item::Fault(fault) => return Err(Lost::File(fault)),
-        };
-        let is_drawn = matches!(record.picture, Picture::Ready(_));
-        let reject = |reason: RejectReason, detail: String| {
-            rejected(Reject {
-                id: record.id.clone(),
-                place: record.place.clone(),
-                reason,
-                detail,
-            })
-        };
-        let (image, hash) = match record.picture {
-            Picture::Embedding(values) => {
-                let hash = content_hash(&[], values.iter().flat_map(|v| v.to_le_bytes()).collect());
-                (Image::Embedding(values), hash)
-            }
-            picture => {
-                let picture: RgbImage = picture
-                    .decode(&self.options.limits)
-                    .map_err(|(r, d)| Lost::Record(reject(r, d)))?;
-                let pixels = self.clip.image().preprocess().apply(&picture);
-                let pixels =
-                    pixels.map_err(|e| Lost::Record(reject(RejectReason::TooSmall, e.to_string())))?;
-                let (w, h) = picture.dimensions();
-                (Image::Pixels(pixels), content_hash(&[w, h], picture.into_raw()))
-            }
-        };
-        Ok(Decoded {
-            hash,
-            is_drawn,
-            dropped: record
-                .dropped
-                .into_iter()
-                .map(|(reason, detail)| reject(reason, detail))
-                .collect(),
-            captions: record.captions.into_iter().map(|c| (c.id, c.text)).collect(),
-            id: record.id.clone(),
-            place: record.place.clone(),
-            image,
+            scope.spawn(move || self.decode(items, &good, pool, &send));
+            self.encode(unit, &read_whole, &receive, writer, tell)
         })
     }
 
@@ -372,12 +337,12 @@ impl<'a> Pipeline<'a> {
     fn encode(
         &self,
         unit: usize,
-        first: usize,
+        read_whole: &[SourceFile],
         receive: &Receiver<Message>,
         writer: &Writer,
         tell: &mut dyn FnMut(Progress),
     ) -> Result<(), PipelineError> {
-        let mut chunk = first;
+        let mut chunk = 0;
         let mut gathered = Gathered::default();
         for message in receive {
             match message {
@@ -386,14 +351,21 @@ impl<'a> Pipeline<'a> {
                     self.gather((unit, chunk), batch, &mut gathered)?;
                     tell(Progress::Records(n));
                 }
+                Message::There(n) => {
+                    tell(Progress::There(n));
+                    chunk += 1;
+                }
                 Message::EndOfChunk { last } => {
                     let Gathered {
                         records,
                         z_x,
                         rejects,
+                        mut files,
                         ..
                     } = std::mem::take(&mut gathered);
-                    writer.write(unit, chunk, last, rejects, &self.chunk(records, z_x)?)?;
+                    files.extend(read_whole.iter().cloned());
+                    let files = files.into_iter().collect();
+                    writer.write((unit, chunk), last, rejects, files, &self.chunk(records, z_x)?)?;
                     tell(Progress::Shard);
                     chunk += 1;
                 }
@@ -405,13 +377,14 @@ impl<'a> Pipeline<'a> {
     fn gather(
         &self,
         (unit, chunk): (usize, usize),
-        batch: Vec<Result<Decoded, Lost>>,
+        batch: Vec<Read>,
         gathered: &mut Gathered,
     ) -> Result<(), PipelineError> {
         let d = self.settings.encoder.d_clip;
         let mut pixels = Vec::new();
         let (mut ready, mut norms) = (Vec::new(), Vec::new());
-        for decoded in batch {
+        for Read { files, decoded } in batch {
+            gathered.files.extend(files);
             let decoded = match decoded {
                 Ok(decoded) => decoded,
                 Err(Lost::Record(reject)) => {
@@ -592,54 +565,8 @@ struct Gathered {
     places: HashMap<ImageHash, usize>,
     z_x: Vec<f32>,
     rejects: Vec<Rejected>,
-}
-
-enum Message {
-    Batch(Vec<Result<Decoded, Lost>>),
-    EndOfChunk { last: bool },
-}
-
-/// Nothing was decoded.
-enum Lost {
-    Record(Rejected),
-    File(Fault),
-}
-
-struct Decoded {
-    hash: ImageHash,
-    /// Drawn for this record alone: a world's pictures may be equal by chance, and stay apart.
-    is_drawn: bool,
-    id: String,
-    place: String,
-    captions: Vec<(Option<String>, String)>,
-    dropped: Vec<Rejected>,
-    image: Image,
-}
-
-enum Image {
-    /// Preprocessed, `[3, side, side]`.
-    Pixels(Vec<f32>),
-    Embedding(Vec<f32>),
-}
-
-/// What tells an image from others: the first half of a SHA-256 over its size and pixels.
-fn content_hash(size: &[u32], content: Vec<u8>) -> ImageHash {
-    let mut hasher = Sha256::new();
-    size.iter().for_each(|side| hasher.update(side.to_le_bytes()));
-    hasher.update(&content);
-    let digest = hasher.finalize();
-    let mut half = ImageHash::default();
-    half.copy_from_slice(&digest[..size_of::<ImageHash>()]);
-    half
-}
-
-fn rejected(reject: Reject) -> Rejected {
-    Rejected {
-        id: reject.id,
-        place: reject.place,
-        reason: reject.reason.to_string(),
-        detail: reject.detail,
-    }
+    /// What was read for it.
+    files: BTreeSet<SourceFile>,
 }
 
 fn norm(values: &[f32]) -> f64 {

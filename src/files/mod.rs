@@ -1,11 +1,21 @@
 //! Reading and writing files so that nothing half-written is ever seen.
 //!
-//! Every file the project writes goes to a temporary name in the same folder and is renamed when it is complete.
+//! Every file the project writes goes to a temporary name in the same folder and is renamed when it is complete. What a killed process has left of
+//! such files is removed by the next one that writes in the folder.
+
+mod lock;
+mod sums;
+mod temporary;
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+
+pub use lock::{LockFile, lock, lock_holder};
+pub use sums::{SUMS, Sums, expect_sha256};
+
+use crate::limits::{MAX_FILE, MAX_STREAM, MAX_TEXT};
 
 /// A file could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +44,26 @@ pub enum FileError {
         /// That byte.
         byte: u8,
     },
+    /// A file has more bytes than are read.
+    #[error("{path} has more than {most} bytes, and no more are read of {what}")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit.
+        most: u64,
+        /// What kind of file it is.
+        what: &'static str,
+    },
+    /// A file is not what was recorded of it.
+    #[error("{path} was changed or damaged: expected {expected}, found {found}")]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// What was recorded.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
 }
 
 impl FileError {
@@ -49,13 +79,43 @@ impl FileError {
     }
 }
 
-/// All bytes of `path`.
+/// All bytes of `path`. Pipes and devices, which may have no end, are read too, up to [`MAX_STREAM`].
 ///
 /// # Errors
-/// [`FileError::Missing`] or [`FileError::Io`], naming the path.
+/// [`FileError::Missing`], [`FileError::Io`] or [`FileError::TooLarge`], naming the path.
 pub fn read(path: impl AsRef<Path>) -> Result<Vec<u8>, FileError> {
+    read_at_most(path, MAX_FILE, "a file")
+}
+
+/// All bytes of `path`, which is `what` and may have `most`.
+///
+/// # Errors
+/// Like [`read()`].
+pub fn read_at_most(path: impl AsRef<Path>, most: u64, what: &'static str) -> Result<Vec<u8>, FileError> {
     let path = path.as_ref();
-    std::fs::read(path).map_err(|e| FileError::io("read", path, e))
+    let fail = |e| FileError::io("read", path, e);
+    let file = std::fs::File::open(path).map_err(fail)?;
+    let metadata = file.metadata().map_err(fail)?;
+    let (most, what) = match metadata.is_file() {
+        true => (most, what),
+        false => (most.min(MAX_STREAM), "a pipe or a device"),
+    };
+    let too_large = || FileError::TooLarge {
+        path: path.to_path_buf(),
+        most,
+        what,
+    };
+    if metadata.len() > most {
+        return Err(too_large());
+    }
+    let mut bytes = Vec::with_capacity(metadata.len() as usize + 1);
+    file.take(most.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(fail)?;
+    match bytes.len() as u64 > most {
+        true => Err(too_large()),
+        false => Ok(bytes),
+    }
 }
 
 /// The text of `path`, which must be UTF-8. A byte-order mark before it, as some editors put it, is left out.
@@ -64,7 +124,7 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<u8>, FileError> {
 /// Like [`read()`], and [`FileError::NotUtf8`] with the first bad byte.
 pub fn read_text(path: impl AsRef<Path>) -> Result<String, FileError> {
     let path = path.as_ref();
-    let mut bytes = read(path)?;
+    let mut bytes = read_at_most(path, MAX_TEXT, "a text")?;
     if bytes.starts_with(b"\xEF\xBB\xBF") {
         bytes.drain(..3);
     }
@@ -134,19 +194,35 @@ pub fn write_atomic_with(
 ) -> Result<(), FileError> {
     let path = path.as_ref();
     let fail = |e| FileError::io("write", path, e);
-    let folder = match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::Builder::new()
-        .prefix(".tmp-")
-        .tempfile_in(folder)
-        .map_err(|e| fail(without_path(e)))?;
+    let folder = folder_of(path);
+    let mut file = temporary::file(folder).map_err(|e| fail(without_path(e)))?;
     {
         let mut buffered = std::io::BufWriter::new(file.as_file_mut());
         fill(&mut buffered).map_err(fail)?;
         buffered.flush().map_err(fail)?;
     }
+    persist(file, path)
+}
+
+/// Copies the file `from` to `to` as [`write_atomic`] writes: a file of its own, never another name of the same one. File systems that can let both
+/// share their blocks until one is written to.
+///
+/// # Errors
+/// [`FileError`], naming the file that could not be read or written.
+pub fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<(), FileError> {
+    let (from, to) = (from.as_ref(), to.as_ref());
+    if !from.is_file() {
+        return Err(FileError::Missing(from.to_path_buf()));
+    }
+    let fail = |e| FileError::io("write", to, e);
+    let file = temporary::file(folder_of(to)).map_err(|e| fail(without_path(e)))?;
+    std::fs::copy(from, file.path()).map_err(fail)?;
+    persist(file, to)
+}
+
+/// Puts a complete temporary file in its place.
+fn persist(file: tempfile::NamedTempFile, path: &Path) -> Result<(), FileError> {
+    let fail = |e| FileError::io("write", path, e);
     file.as_file().sync_all().map_err(fail)?;
     #[cfg(unix)]
     {
@@ -155,6 +231,36 @@ pub fn write_atomic_with(
         file.as_file().set_permissions(mode).map_err(fail)?;
     }
     file.persist(path).map_err(|e| fail(e.error))?;
+    sync_folder(folder_of(path)).map_err(fail)
+}
+
+/// The folder that `path` lies in.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        _ => Path::new("."),
+    }
+}
+
+/// Writes a folder's entries to disk: without it, a power cut may undo a rename.
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        match std::fs::File::open(folder).and_then(|folder| folder.sync_all()) {
+            // File systems that do not sync folders say so in this way, and folders that may not be read cannot be synced.
+            Err(e)
+                if !matches!(
+                    e.kind(),
+                    std::io::ErrorKind::InvalidInput
+                        | std::io::ErrorKind::Unsupported
+                        | std::io::ErrorKind::PermissionDenied
+                ) =>
+            {
+                return Err(e);
+            }
+            _ => {}
+        }
+    }
     Ok(())
 }
 
@@ -168,15 +274,9 @@ pub fn write_dir_atomic<E: From<FileError>>(
 ) -> Result<(), E> {
     let path = path.as_ref();
     let fail = |e| FileError::io("create", path, e);
-    let parent = match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    };
+    let parent = folder_of(path);
     create_dir(parent)?;
-    let folder = tempfile::Builder::new()
-        .prefix(".tmp-")
-        .tempdir_in(parent)
-        .map_err(|e| fail(without_path(e)))?;
+    let (folder, _lock) = temporary::folder(parent).map_err(|e| fail(without_path(e)))?;
     fill(folder.path())?;
     #[cfg(unix)]
     {
@@ -192,7 +292,7 @@ pub fn write_dir_atomic<E: From<FileError>>(
     std::fs::rename(folder.path(), path).map_err(fail)?;
     // It is not there any more.
     let _ = folder.keep();
-    Ok(())
+    Ok(sync_folder(parent).map_err(fail)?)
 }
 
 /// tempfile adds the temporary name to the system's reason; a reader of the message has no use for it.
@@ -206,54 +306,6 @@ fn without_path(error: std::io::Error) -> std::io::Error {
         | Kind::StorageFull
         | Kind::QuotaExceeded) => kind.into(),
         _ => error,
-    }
-}
-
-/// Takes the lock file `path`, made if need be, and writes this process's id into it; else says which process holds it. The operating system lets go of
-/// it when the file is dropped or the process dies: there are no stale locks.
-///
-/// # Errors
-/// The system's, where the file can be neither taken nor read.
-pub fn lock(path: &Path) -> std::io::Result<Result<std::fs::File, String>> {
-    let mut options = std::fs::File::options();
-    let mut file = options
-        .create(true)
-        .read(true)
-        .write(true)
-        .truncate(false)
-        .open(path)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(std::fs::TryLockError::WouldBlock) => return Ok(Err(read_pid(&file))),
-        Err(std::fs::TryLockError::Error(source)) => return Err(source),
-    }
-    file.set_len(0)?;
-    write!(file, "{}", std::process::id())?;
-    Ok(Ok(file))
-}
-
-/// The process that holds the lock file `path`, if any does.
-///
-/// # Errors
-/// The system's.
-pub fn lock_holder(path: &Path) -> std::io::Result<Option<String>> {
-    let file = match std::fs::File::open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(source),
-    };
-    match file.try_lock_shared() {
-        Ok(()) => Ok(None),
-        Err(std::fs::TryLockError::WouldBlock) => Ok(Some(read_pid(&file))),
-        Err(std::fs::TryLockError::Error(source)) => Err(source),
-    }
-}
-
-fn read_pid(mut file: &std::fs::File) -> String {
-    let mut text = String::new();
-    match file.read_to_string(&mut text) {
-        Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
-        _ => "?".into(),
     }
 }
 

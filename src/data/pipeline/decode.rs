@@ -1,0 +1,199 @@
+//! The first half of an encoding: items of a source to preprocessed images, on worker threads.
+
+use std::collections::BTreeSet;
+use std::sync::mpsc::SyncSender;
+
+use image::RgbImage;
+use rayon::ThreadPool;
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use super::Pipeline;
+use crate::data::source::{Fault, Item, Picture, Record, Reject, RejectReason};
+use crate::data::store::{ImageHash, Rejected, SourceFile};
+use crate::image_file;
+use crate::limits::MAX_IN_FLIGHT;
+
+/// Bytes of a pixel while an image is decoded and turned upright, at most: coefficients of a progressive JPEG and two copies in RGB, or 16-bit RGBA and
+/// one.
+const PIXEL: usize = 12;
+/// Bytes of the records of a batch that is decoded at once; a batch of more ends early.
+const MAX_GROUP: usize = MAX_IN_FLIGHT / 4;
+
+/// What the decoding half hands on.
+pub(super) enum Message {
+    Batch(Vec<Read>),
+    /// A chunk of so many items that is there already.
+    There(usize),
+    EndOfChunk {
+        last: bool,
+    },
+}
+
+/// An item, with the files that were read for it.
+pub(super) struct Read {
+    pub(super) files: Vec<SourceFile>,
+    pub(super) decoded: Result<Decoded, Lost>,
+}
+
+/// Nothing was decoded.
+pub(super) enum Lost {
+    Record(Rejected),
+    File(Fault),
+}
+
+pub(super) struct Decoded {
+    pub(super) hash: ImageHash,
+    /// Drawn for this record alone: a world's pictures may be equal by chance, and stay apart.
+    pub(super) is_drawn: bool,
+    pub(super) id: String,
+    pub(super) place: String,
+    pub(super) captions: Vec<(Option<String>, String)>,
+    pub(super) dropped: Vec<Rejected>,
+    pub(super) image: Image,
+}
+
+pub(super) enum Image {
+    /// Preprocessed, `[3, side, side]`.
+    Pixels(Vec<f32>),
+    Embedding(Vec<f32>),
+}
+
+impl Pipeline<'_> {
+    /// Decodes the items of a unit and hands them on, batch by batch, chunk by chunk, without those of the chunks in `good`. Ends early where nobody
+    /// listens any more.
+    pub(super) fn decode(
+        &self,
+        items: Box<dyn Iterator<Item = Item> + Send + '_>,
+        good: &BTreeSet<usize>,
+        pool: &ThreadPool,
+        send: &SyncSender<Message>,
+    ) {
+        let mut items = items.peekable();
+        for chunk in 0.. {
+            let mut left = self.options.chunk;
+            if good.contains(&chunk) {
+                let n = items.by_ref().take(left).count();
+                if send.send(Message::There(n)).is_err() || items.peek().is_none() {
+                    return;
+                }
+                continue;
+            }
+            while left > 0 && items.peek().is_some() {
+                let (mut group, mut bytes) = (Vec::new(), 0);
+                while group.len() < left.min(self.options.batch) && bytes < MAX_GROUP {
+                    let Some(item) = items.next() else { break };
+                    bytes += item.bytes();
+                    group.push(item);
+                }
+                left -= group.len();
+                let decoded = pool.install(|| group.into_par_iter().map(|item| self.read(item)).collect());
+                if send.send(Message::Batch(decoded)).is_err() {
+                    return;
+                }
+            }
+            let last = items.peek().is_none();
+            if send.send(Message::EndOfChunk { last }).is_err() || last {
+                return;
+            }
+        }
+    }
+
+    fn read(&self, item: Item) -> Read {
+        let record = match item {
+            Item::Record(record) => record,
+            Item::Reject(reject) => return lost(Lost::Record(rejected(reject))),
+            Item::Fault(fault) => return lost(Lost::File(fault)),
+        };
+        let mut files = Vec::new();
+        if let Some(text) = &record.caption_file {
+            files.extend(self.files.record(self.source, text, None));
+        }
+        let decoded = self.decoded(record, &mut files);
+        Read { files, decoded }
+    }
+
+    fn decoded(&self, record: Record, files: &mut Vec<SourceFile>) -> Result<Decoded, Lost> {
+        let is_drawn = matches!(record.picture, Picture::Ready(_));
+        let reject = |(reason, detail): (RejectReason, String)| {
+            rejected(Reject {
+                id: record.id.clone(),
+                place: record.place.clone(),
+                reason,
+                detail,
+            })
+        };
+        let limits = &self.options.limits;
+        let (image, hash) = match record.picture {
+            Picture::Embedding(values) => {
+                let hash = content_hash(&[], values.iter().flat_map(|v| v.to_le_bytes()).collect());
+                (Image::Embedding(values), hash)
+            }
+            picture => {
+                let file = match &picture {
+                    Picture::File(path) => Some(path.clone()),
+                    _ => None,
+                };
+                let picture = picture.load(limits).map_err(|why| Lost::Record(reject(why)))?;
+                if let (Some(path), Picture::Encoded(bytes)) = (&file, &picture) {
+                    files.extend(self.files.record(self.source, path, Some(bytes)));
+                }
+                let _permit = self.budget.take(memory_of(&picture));
+                let picture: RgbImage = picture.decode(limits).map_err(|why| Lost::Record(reject(why)))?;
+                let pixels = self.clip.image().preprocess().apply(&picture);
+                let pixels =
+                    pixels.map_err(|e| Lost::Record(reject((RejectReason::TooSmall, e.to_string()))))?;
+                let (w, h) = picture.dimensions();
+                (Image::Pixels(pixels), content_hash(&[w, h], picture.into_raw()))
+            }
+        };
+        Ok(Decoded {
+            hash,
+            is_drawn,
+            dropped: record.dropped.into_iter().map(reject).collect(),
+            captions: record.captions.into_iter().map(|c| (c.id, c.text)).collect(),
+            id: record.id.clone(),
+            place: record.place.clone(),
+            image,
+        })
+    }
+}
+
+fn lost(lost: Lost) -> Read {
+    Read {
+        files: vec![],
+        decoded: Err(lost),
+    }
+}
+
+/// Bytes that decoding takes, by the size that an image says to have.
+fn memory_of(picture: &Picture) -> usize {
+    match picture {
+        Picture::Encoded(bytes) => {
+            let (width, height) = image_file::dimensions(bytes).unwrap_or((0, 0));
+            let pixels = (width as usize).saturating_mul(height as usize);
+            bytes.len().saturating_add(pixels.saturating_mul(PIXEL))
+        }
+        _ => 0,
+    }
+}
+
+/// What tells an image from others: the first half of a SHA-256 over its size and pixels.
+fn content_hash(size: &[u32], content: Vec<u8>) -> ImageHash {
+    let mut hasher = Sha256::new();
+    size.iter().for_each(|side| hasher.update(side.to_le_bytes()));
+    hasher.update(&content);
+    let digest = hasher.finalize();
+    let mut half = ImageHash::default();
+    half.copy_from_slice(&digest[..size_of::<ImageHash>()]);
+    half
+}
+
+fn rejected(reject: Reject) -> Rejected {
+    Rejected {
+        id: reject.id,
+        place: reject.place,
+        reason: reject.reason.to_string(),
+        detail: reject.detail,
+    }
+}

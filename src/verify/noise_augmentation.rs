@@ -14,5 +14,9 @@ pub(super) fn run(context: &Context) -> Outcome {
         .collect::<Result<_, _>>()?;
     let augmentation = NoiseAugmentation::load(pipeline, z_x.dims()[1])?;
     let noisy = augmentation.add(z_x, context.float("in.eps")?, &levels);
-    Ok(vec![Computed::tensor("out.image_embeds", noisy, Tolerance::Float)])
+    Ok(vec![Computed::tensor(
+        "out.image_embeds",
+        noisy,
+        Tolerance::Float,
+    )])
 }

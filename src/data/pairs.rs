@@ -9,6 +9,7 @@ use burn::prelude::*;
 
 use super::examples::{Example, Examples};
 use super::order::Order;
+use crate::models::noise_augmentation::mean_and_std;
 use crate::models::prior::TextCondition;
 use crate::nn::TokenMask;
 
@@ -192,12 +193,7 @@ impl Examples for Pairs {
     }
 
     fn statistics(&self) -> (Vec<f32>, Vec<f32>) {
-        let (n, d) = (self.len() as f64, self.d_clip());
-        let column = |j: usize| self.z_x.iter().skip(j).step_by(d).map(|&v| f64::from(v));
-        let mean: Vec<f64> = (0..d).map(|j| column(j).sum::<f64>() / n).collect();
-        let variance = |j: usize| column(j).map(|v| (v - mean[j]).powi(2)).sum::<f64>() / n;
-        let std = (0..d).map(|j| variance(j).sqrt().max(1e-6) as f32).collect();
-        (mean.iter().map(|&m| m as f32).collect(), std)
+        mean_and_std(&self.z_x, self.d_clip())
     }
 }
 

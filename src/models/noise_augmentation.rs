@@ -23,6 +23,20 @@ pub const NOISING_SCHEDULER: &str = "image_noising_scheduler";
 /// Noise levels, 0 among them.
 pub const N_LEVELS: usize = 1000;
 
+/// Mean and standard deviation of embeddings, `[n, d_clip]` row by row, by column: `[d_clip]` each. A deviation is 1e-6 at least, to divide by.
+///
+/// # Panics
+/// If there are none, or `values` is no matrix of this width.
+pub fn mean_and_std(values: &[f32], d_clip: usize) -> (Vec<f32>, Vec<f32>) {
+    assert!(!values.is_empty() && values.len().is_multiple_of(d_clip));
+    let n = (values.len() / d_clip) as f64;
+    let column = |j: usize| values.iter().skip(j).step_by(d_clip).map(|&v| f64::from(v));
+    let mean: Vec<f64> = (0..d_clip).map(|j| column(j).sum::<f64>() / n).collect();
+    let variance = |j: usize| column(j).map(|v| (v - mean[j]).powi(2)).sum::<f64>() / n;
+    let std = (0..d_clip).map(|j| variance(j).sqrt().max(1e-6) as f32).collect();
+    (mean.iter().map(|&m| m as f32).collect(), std)
+}
+
 /// What adds noise to embeddings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NoiseAugmentation {
@@ -35,17 +49,10 @@ impl NoiseAugmentation {
     /// From embeddings, `[n, d_clip]` row by row: their mean and standard deviation by column.
     ///
     /// # Panics
-    /// If there are none, or `values` is no matrix of this width.
+    /// Like [`mean_and_std`].
     pub fn of(values: &[f32], d_clip: usize) -> Self {
-        assert!(!values.is_empty() && values.len().is_multiple_of(d_clip));
-        let n = (values.len() / d_clip) as f64;
-        let column = |j: usize| values.iter().skip(j).step_by(d_clip).map(|&v| f64::from(v));
-        let mean: Vec<f64> = (0..d_clip).map(|j| column(j).sum::<f64>() / n).collect();
-        let variance = |j: usize| column(j).map(|v| (v - mean[j]).powi(2)).sum::<f64>() / n;
-        Self::new(
-            mean.iter().map(|&m| m as f32).collect(),
-            (0..d_clip).map(|j| variance(j).sqrt().max(1e-6) as f32).collect(),
-        )
+        let (mean, std) = mean_and_std(values, d_clip);
+        Self::new(mean, std)
     }
 
     fn new(mean: Vec<f32>, std: Vec<f32>) -> Self {

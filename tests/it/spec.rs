@@ -423,6 +423,18 @@ fn mistakes_are_answered_with_file_key_expected_and_found() {
         ("missing base", "extends = 'nothing.toml'"),
         ("circle", "extends = 'sweep.toml'"),
         ("no TOML", "seed == 1"),
+        ("pairs beyond any memory", "[data]\nn_pairs = 100000000000"),
+        ("layers beyond any memory", "[model]\nn_layers = 100000"),
+        (
+            "width beyond any memory",
+            "[model]\nn_heads = 1024\nd_head = 1024",
+        ),
+        (
+            "batch beyond any memory",
+            "[data]\nn_pairs = 10000000\n[train]\nbatch_size = 9000000",
+        ),
+        ("steps without end", "[train]\nsteps = 1000000000000"),
+        ("queue beyond any memory", "[objective]\nqueue = 100000000"),
     ];
     let mut answers = String::new();
     for (what, text) in cases {

@@ -53,6 +53,7 @@
 //! With published weights, [`generate::pipeline::PriorPipeline`] goes from prompts to embeddings, and a [`generate::plan::Plan`] to pictures.
 #![warn(missing_docs, unreachable_pub)]
 #![deny(unsafe_code)]
+#![deny(clippy::print_stderr, clippy::print_stdout)] // what is told goes through `tracing`, or back to the caller
 
 pub mod data;
 pub mod device;

@@ -1,5 +1,7 @@
 //! The `eclipse` program: parse, dispatch, exit code (0 success, 1 failure, 2 usage, 3 files of a source that cannot be read).
 
+#![deny(clippy::print_stderr, clippy::print_stdout)] // `cli::print` and `cli::note` survive that nobody reads
+
 mod cli;
 
 use std::io::IsTerminal;
@@ -14,12 +16,14 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Without a reader there is nobody to tell; the default panics then.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .init();
     match cli.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            cli::note(format!("error: {error:#}"));
             ExitCode::from(cli::exit_code(&error))
         }
     }

@@ -199,7 +199,7 @@ pub fn run(args: &EncodeArgs, device: DeviceSpec) -> anyhow::Result<()> {
     };
     let pipeline = Pipeline::new(&clip, &args.clip, &source, &args.pairs, options)?;
     let estimate = pipeline.estimate()?;
-    eprintln!("{}: {}", args.pairs, told(&estimate, &source));
+    super::note(format!("{}: {}", args.pairs, told(&estimate, &source)));
     if args.dry_run {
         return Ok(());
     }
@@ -350,10 +350,10 @@ fn report(args: &EncodeArgs, manifest: &Manifest, made: usize, took: Duration) -
         ));
     }
     if made > 0 {
-        eprintln!(
+        super::note(format!(
             "{made} records in {:.1} s: {per_second:.0} a second",
             took.as_secs_f64()
-        );
+        ));
     }
     super::print(&text)
 }

@@ -91,7 +91,7 @@ impl Cli {
             Command::Generate(args) => generate::run(&args, device),
             Command::Vary(args) => vary::run(&args, device),
             Command::Interpolate(args) => interpolate::run(&args, device),
-            Command::Eval(args) => eval::run(&args),
+            Command::Eval(args) => eval::run(&args, device),
             Command::Verify(args) => verify::run(&args, device),
             Command::Pretrain(args) => pretrain::run(&args, device),
             Command::Devices(args) => devices::run(&args),
@@ -206,11 +206,36 @@ fn executor(device: DeviceSpec, show_steps: bool) -> anyhow::Result<PriorExecuto
 /// Writes data to stdout. A reader that closed the pipe has seen enough.
 fn print(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out
+        .write_all(printable(text).as_bytes())
+        .and_then(|()| out.flush())
+    {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => {
             Err(anyhow::Error::new(e).context("cannot write to stdout"))
         }
         _ => Ok(()),
+    }
+}
+
+/// Writes a line to stderr, whoever reads it: a closed pipe, a full device or a terminal that is gone do not end the work.
+pub fn note(line: impl std::fmt::Display) {
+    // In one piece, so that lines of several threads do not mix.
+    let _ = std::io::stderr().write_all(format!("{}\n", printable(&line.to_string())).as_bytes());
+}
+
+/// `text` with its control characters escaped, but for line ends and tabs: names of files are other people's text, and must not command a terminal.
+fn printable(text: &str) -> std::borrow::Cow<'_, str> {
+    let commands = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    match text.contains(commands) {
+        false => text.into(),
+        true => text
+            .chars()
+            .map(|c| match commands(c) {
+                true => c.escape_default().to_string(),
+                false => c.to_string(),
+            })
+            .collect::<String>()
+            .into(),
     }
 }
 

@@ -91,7 +91,7 @@ impl Stages {
             Event::Picture(path) | Event::Skipped(path) => {
                 if let (Some(bar), true) = (&self.bar, counted.0 > 0) {
                     bar.set_message(self.told());
-                    bar.suspend(|| eprintln!("{}", path.display()));
+                    bar.suspend(|| super::note(path.display()));
                 }
             }
         }

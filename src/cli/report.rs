@@ -49,7 +49,10 @@ pub struct Destination {
 /// Reports an experiment, or a folder of runs.
 pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
     let Some(experiment) = &args.experiment else {
-        eprintln!("wrote {}", write_index(Path::new("experiments"))?.display());
+        super::note(format!(
+            "wrote {}",
+            write_index(Path::new("experiments"))?.display()
+        ));
         return Ok(());
     };
     let spec = match SweepSpec::read(experiment, &args.spec.settings(), args.smoke) {
@@ -143,7 +146,7 @@ fn write(
     as_json: bool,
 ) -> anyhow::Result<()> {
     for path in report.write(out, spec, about)? {
-        eprintln!("wrote {}", path.display());
+        super::note(format!("wrote {}", path.display()));
     }
     if as_json {
         super::print_json(&as_values(report))

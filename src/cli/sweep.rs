@@ -67,7 +67,13 @@ pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
             total,
         } => {
             bar.set_position(finished as u64);
-            bar.suspend(|| eprintln!("[{finished:>3}/{total}] {:<24} {}", told(outcome), planned.name()));
+            bar.suspend(|| {
+                super::note(format!(
+                    "[{finished:>3}/{total}] {:<24} {}",
+                    told(outcome),
+                    planned.name()
+                ))
+            });
         }
     });
     bar.finish_and_clear();
@@ -77,7 +83,7 @@ pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
     if left > 0 {
         for (run, outcome) in planned.iter().zip(&outcomes) {
             if let Outcome::Failed(failure) = outcome {
-                eprintln!("failed: {}: {}", run.name(), chain(failure.as_ref()));
+                super::note(format!("failed: {}: {}", run.name(), chain(failure.as_ref())));
             }
         }
         anyhow::bail!(

@@ -110,8 +110,8 @@ pub fn run(args: &TrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let outcome =
         execute::execute(&planned, &dir, "train", &names, &executor).map_err(anyhow::Error::from_boxed)?;
     match outcome {
-        Outcome::Skipped => eprintln!("already finished: {}", out.display()),
-        _ => eprintln!("finished: {}", out.display()),
+        Outcome::Skipped => super::note(format!("already finished: {}", out.display())),
+        _ => super::note(format!("finished: {}", out.display())),
     }
     Ok(())
 }

@@ -7,8 +7,9 @@ use burn::prelude::*;
 use image::RgbImage;
 
 use super::pairs::{Pairs, Texts};
+use super::store::ClipHash;
 use crate::files::{self, FileError};
-use crate::models::clip::{ClipError, ImageEncoder, TextEncoder};
+use crate::models::clip::{ClipError, ImageEncoder, TextEncoder, logit_scale};
 use crate::weights::{Checkpoint, WeightsError};
 use crate::world::{Pair, Scene};
 
@@ -80,13 +81,7 @@ impl FrozenClip {
             });
         }
         // A pipeline has its towers in folders of their own, and no temperature.
-        let logit_scale = match Checkpoint::open(dir) {
-            Ok(checkpoint) if checkpoint.tensors().contains_key("logit_scale") => {
-                checkpoint.read("logit_scale")?.iter::<f64>().next()
-            }
-            Ok(_) | Err(WeightsError::NoWeights { .. }) => None,
-            Err(error) => return Err(error.into()),
-        };
+        let logit_scale = logit_scale(dir)?;
         Ok(Self {
             text,
             image,
@@ -205,12 +200,7 @@ pub fn clip_files(dir: &Path) -> Result<BTreeMap<String, String>, WeightsError> 
             return Err(FileError::Missing(config).into());
         }
         let mut found = BTreeSet::from([config]);
-        found.extend(
-            Checkpoint::open(&folder)?
-                .tensors()
-                .values()
-                .map(|t| t.file.clone()),
-        );
+        found.extend(Checkpoint::open(&folder)?.files());
         let beside = BESIDE
             .iter()
             .flat_map(|place| BESIDE_FILES.map(|name| folder.join(place).join(name)));
@@ -239,25 +229,45 @@ const BESIDE: [&str; 6] = [
     "../prior_image_processor",
 ];
 /// Their files.
-const BESIDE_FILES: [&str; 5] = [
+const BESIDE_FILES: [&str; 7] = [
     "tokenizer.json",
     "vocab.json",
     "merges.txt",
     "added_tokens.json",
     "preprocessor_config.json",
+    TOKENIZER_FILES[0],
+    TOKENIZER_FILES[1],
 ];
 
-/// One hash over the files of a CLIP: two folders with the same hash make the same embeddings.
+/// Files of tokenizers that earlier versions did not hash; their runs and stores have no record of them.
+const TOKENIZER_FILES: [&str; 2] = ["special_tokens_map.json", "tokenizer_config.json"];
+
+/// Whether earlier versions left this file of [`clip_files`] out.
+pub fn is_new_input(name: &str) -> bool {
+    TOKENIZER_FILES
+        .iter()
+        .any(|file| name.rsplit('/').next() == Some(file))
+}
+
+/// Hashes the files of a CLIP.
 ///
 /// # Errors
 /// [`WeightsError`], naming the file.
-pub fn clip_hash(dir: &Path) -> Result<String, WeightsError> {
-    let files = clip_files(dir)?;
-    let text: String = files
-        .iter()
-        .map(|(name, hash)| format!("{name} {hash}\n"))
-        .collect();
-    Ok(files::sha256(text.as_bytes()))
+pub fn clip_hash(dir: &Path) -> Result<ClipHash, WeightsError> {
+    let (mut clip, mut tokenizer) = (String::new(), String::new());
+    for (name, hash) in clip_files(dir)? {
+        let text = if is_new_input(&name) {
+            &mut tokenizer
+        } else {
+            &mut clip
+        };
+        text.push_str(&format!("{name} {hash}\n"));
+    }
+    let hash = |text: String| files::sha256(text.as_bytes());
+    Ok(ClipHash {
+        clip: hash(clip),
+        tokenizer: Some(hash(tokenizer)),
+    })
 }
 
 /// The rendered scene as a picture for the preprocessing.

@@ -37,7 +37,7 @@ pub(super) fn material(run: &Run, device: &Device) -> Result<Material, Failure> 
     let (examples, held_out) = match (&data.validation, data.n_validation) {
         (Some(other), _) => {
             let other_store = Arc::new(Store::open(other)?);
-            other_store.expect_clip(&store.manifest().settings.encoder.clip)?;
+            other_store.expect_clip(&store.manifest().settings.encoder.hash())?;
             let n = store.n_in_common(&other_store);
             if n > 0 {
                 return Err(format!(

@@ -21,6 +21,7 @@ use super::error::RunDirError;
 use super::provenance::{Origin, Provenance, Session, now};
 use super::resolve::short;
 use super::run::Run;
+use crate::data::encode::is_new_input;
 use crate::files::{self, FileError, LockFile, Sums};
 
 const CONFIG: &str = "config.toml";
@@ -121,9 +122,9 @@ impl RunDir {
         Ok(paths)
     }
 
-    /// Whether the run is finished: it says so, and everything that it recorded is there.
+    /// Whether the run is finished: it says so, everything that it recorded is there, and its scores are what was recorded.
     pub fn is_done(&self) -> bool {
-        self.path.join(DONE).is_file() && self.lost(|_| true).is_none()
+        self.path.join(DONE).is_file() && self.lost(|_| true).is_none() && self.check("eval/").is_ok()
     }
 
     /// Whether the run is finished as far as a report is concerned, which reads no weights: they may have been removed to save space.
@@ -309,6 +310,7 @@ impl RunDir {
         for (input, expected) in &origin.inputs {
             match provenance.inputs.get(input) {
                 Some(found) if found == expected => {}
+                None if is_new_input(input) => {}
                 found => {
                     return Err(RunDirError::OtherInput {
                         dir: self.path.clone(),
@@ -334,6 +336,8 @@ impl RunDir {
                 self.path.display(),
                 lost.display()
             );
+        } else if let Err(error) = self.check("eval/") {
+            tracing::warn!("{error}: {}; it is made again", source_of(&error));
         }
         let _ = std::fs::remove_file(self.path.join(DONE));
         for (prefix, folder) in [

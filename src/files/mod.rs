@@ -3,6 +3,8 @@
 //! Every file the project writes goes to a temporary name in the same folder and is renamed when it is complete. What a killed process has left of
 //! such files is removed by the next one that writes in the folder.
 
+mod cache;
+mod guard;
 mod lock;
 mod sums;
 mod temporary;
@@ -12,6 +14,9 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+pub(crate) use guard::guarded;
+
+pub use cache::{cache_dir, sha256_known};
 pub use lock::{LockFile, lock, lock_holder};
 pub use sums::{SUMS, Sums, expect_sha256};
 
@@ -54,6 +59,9 @@ pub enum FileError {
         /// What kind of file it is.
         what: &'static str,
     },
+    /// There is nowhere to keep what can be computed again.
+    #[error("no cache folder: set ECLIPSE_CACHE to one")]
+    NoCache,
     /// A file is not what was recorded of it.
     #[error("{path} was changed or damaged: expected {expected}, found {found}")]
     Changed {
@@ -202,6 +210,29 @@ pub fn write_atomic_with(
         buffered.flush().map_err(fail)?;
     }
     persist(file, path)
+}
+
+/// Writes all `files`, named from `folder`, or none: each is complete on the disk before the first takes its place, the last of them last.
+///
+/// # Errors
+/// [`FileError::Io`], naming the file; unless the system refuses to rename, what stood in `folder` before is then still there, untouched.
+pub fn write_all_atomic(folder: impl AsRef<Path>, files: &[(String, Vec<u8>)]) -> Result<(), FileError> {
+    let folder = folder.as_ref();
+    create_dir(folder)?;
+    let mut written = Vec::with_capacity(files.len());
+    for (name, bytes) in files {
+        let path = folder.join(name);
+        let mut file = temporary::file(folder).map_err(|e| FileError::io("write", &path, without_path(e)))?;
+        file.write_all(bytes)
+            .map_err(|e| FileError::io("write", &path, e))?;
+        file.as_file()
+            .sync_all()
+            .map_err(|e| FileError::io("write", &path, e))?;
+        written.push((file, path));
+    }
+    written
+        .into_iter()
+        .try_for_each(|(file, path)| persist(file, &path))
 }
 
 /// Copies the file `from` to `to` as [`write_atomic`] writes: a file of its own, never another name of the same one. File systems that can let both

@@ -258,7 +258,14 @@ fn embedding_side(
         match cached_zero_image(dir, d_clip, dtype) {
             Some((_, sampled_sha256)) => {
                 let path = absolute(dir);
-                weights.insert(Part::ImageEncoder, WeightsRecord { path, sampled_sha256 });
+                // The tower may be absent where its answer is known.
+                let sha256 = Checkpoint::open(dir).ok().and_then(|tower| tower.sha256().ok());
+                let record = WeightsRecord {
+                    path,
+                    sampled_sha256,
+                    sha256,
+                };
+                weights.insert(Part::ImageEncoder, record);
             }
             None => needs_vision = true,
         }
@@ -311,13 +318,19 @@ fn recorded_parts(recipe: &Recipe) -> BTreeMap<Part, PathBuf> {
 /// What is recorded of a part's weights.
 fn weights_record(layout: &Layout, part: Part) -> Result<WeightsRecord, RenderError> {
     let path = layout.part(part)?;
-    let sampled_sha256 = match part {
+    let (sampled_sha256, sha256) = match part {
         // It has no weights.
-        Part::PixelSpace => files::sha256_file(path.join("config.json"))?,
-        _ => Checkpoint::open(path)?.fingerprint(),
+        Part::PixelSpace => (files::sha256_file(path.join("config.json"))?, None),
+        _ => {
+            let checkpoint = Checkpoint::open(path)?;
+            (checkpoint.fingerprint(), Some(checkpoint.sha256()?))
+        }
     };
-    let path = absolute(path);
-    Ok(WeightsRecord { path, sampled_sha256 })
+    Ok(WeightsRecord {
+        path: absolute(path),
+        sampled_sha256,
+        sha256,
+    })
 }
 
 /// Whether the picture at `stem` was made by `recipe`.

@@ -178,6 +178,9 @@ pub struct WeightsRecord {
     pub path: PathBuf,
     /// SHA-256 over names, types, shapes and samples of the data: `Checkpoint::fingerprint`.
     pub sampled_sha256: String,
+    /// SHA-256 over `config.json` and all bytes of the files with the weights. Absent in records of earlier versions, and where no weights were read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
 }
 
 /// Width and height in pixels.
@@ -295,6 +298,9 @@ impl Recipe {
 fn differ(key: &str, a: &Value, b: &Value) -> Option<(String, String, String)> {
     let leaf = key.rsplit('.').next().unwrap_or_default();
     if a == b || leaf == "path" || key == "program" {
+        return None;
+    }
+    if key.starts_with("weights.") && leaf == "sha256" && (a.is_null() || b.is_null()) {
         return None;
     }
     if let (Value::Object(a), Value::Object(b)) = (a, b) {

@@ -4,7 +4,6 @@
 //! JPEG (baseline and progressive, grey, YCbCr, RGB, CMYK, YCCK), PNG and WebP, whatever the file's name says. Alpha is dropped, 16-bit colours
 //! keep their upper byte, 16-bit grey saturates at 255 (as Pillow's mode `I;16` does), an animation gives its first frame.
 
-mod guard;
 mod huffman;
 mod jpeg;
 mod orientation;
@@ -15,7 +14,7 @@ use image::codecs::png::PngDecoder;
 use image::codecs::webp::WebPDecoder;
 use image::{DynamicImage, ImageDecoder, RgbImage};
 
-pub(crate) use guard::guarded;
+use crate::files::guarded;
 
 /// What an image may be.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The tensors of a model directory, by name, without reading them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use burn::tensor::{DType, TensorData};
 use memmap2::Mmap;
+use pytorch_reader::PytorchReader;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::convert::convert;
 use super::{WeightsError, read_json};
+use crate::files::{self, FileError, guarded};
 
 /// Names of weight files in published directories: transformers' and diffusers'.
 const STEMS: [&str; 2] = ["model", "diffusion_pytorch_model"];
@@ -30,15 +32,28 @@ pub struct StoredTensor {
     pub dtype: Dtype,
     /// Its shape.
     pub shape: Vec<usize>,
-    map: Arc<Mmap>,
-    /// Where the data lies in the file.
+    source: Source,
+    /// Where the data lies in it.
     bytes: Range<usize>,
+}
+
+/// What tensors lie in.
+#[derive(Debug, Clone)]
+enum Source {
+    /// A file on disk.
+    Map(Arc<Mmap>),
+    /// Memory: what a PyTorch file holds is read when it is opened.
+    Memory(Arc<Vec<u8>>),
 }
 
 impl StoredTensor {
     /// Its data, as it lies in the file.
     pub fn bytes(&self) -> &[u8] {
-        &self.map[self.bytes.clone()]
+        let all: &[u8] = match &self.source {
+            Source::Map(map) => map,
+            Source::Memory(bytes) => bytes,
+        };
+        &all[self.bytes.clone()]
     }
 }
 
@@ -71,6 +86,33 @@ fn hint(dir: &Path) -> String {
     }
 }
 
+/// Whether a file is `torch.save`'s, by how it begins: a zip archive, or a pickle.
+fn is_torch(path: &Path) -> bool {
+    let mut start = [0; 4];
+    let read = File::open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut start));
+    // A safetensors file begins with the length of its header, which is no 100 MB.
+    read.is_ok() && (start == *b"PK\x03\x04" || (start[0] == 0x80 && start[1] <= 5 && start[2] != 0))
+}
+
+fn torch_dtype(dtype: pytorch_reader::DType) -> Dtype {
+    use pytorch_reader::DType as Torch;
+    match dtype {
+        Torch::F64 => Dtype::F64,
+        Torch::F32 => Dtype::F32,
+        Torch::F16 => Dtype::F16,
+        Torch::BF16 => Dtype::BF16,
+        Torch::I64 => Dtype::I64,
+        Torch::I32 => Dtype::I32,
+        Torch::I16 => Dtype::I16,
+        Torch::I8 => Dtype::I8,
+        Torch::U64 => Dtype::U64,
+        Torch::U32 => Dtype::U32,
+        Torch::U16 => Dtype::U16,
+        Torch::U8 => Dtype::U8,
+        Torch::Bool => Dtype::BOOL,
+    }
+}
+
 #[derive(Deserialize)]
 struct ShardIndex {
     weight_map: BTreeMap<String, String>,
@@ -78,7 +120,8 @@ struct ShardIndex {
 
 impl Checkpoint {
     /// Opens a model directory (`model.safetensors` or `diffusion_pytorch_model.safetensors`, whole, `.fp16`, or sharded with
-    /// `.safetensors.index.json`, or `.fp16` or `.bf16` in one of these names) or a single safetensors file.
+    /// `.safetensors.index.json`, or `.fp16` or `.bf16` in one of these names) or a single file: safetensors, or
+    /// what `torch.save` wrote of a `state_dict` (read as data: a pickle that would call anything else than what makes tensors is refused).
     ///
     /// # Errors
     /// [`WeightsError::NoWeights`] with the names looked for; [`WeightsError::Broken`] for a file that is cut short or no safetensors;
@@ -91,7 +134,10 @@ impl Checkpoint {
                 tensors: BTreeMap::new(),
                 metadata: BTreeMap::new(),
             };
-            checkpoint.add_file(path)?;
+            match path.is_file() && is_torch(path) {
+                true => checkpoint.add_torch_file(path)?,
+                false => checkpoint.add_file(path)?,
+            }
             return Ok(checkpoint);
         }
         let mut expected = Vec::new();
@@ -128,6 +174,28 @@ impl Checkpoint {
             expected,
             hint: hint(path),
         })
+    }
+
+    /// f32 tensors in memory, `(shape, values)` by name; `path` is what messages call them.
+    pub fn from_memory(path: &Path, tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>) -> Self {
+        let stored = |(shape, values): (Vec<usize>, Vec<f32>)| {
+            let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            StoredTensor {
+                file: path.into(),
+                dtype: Dtype::F32,
+                shape,
+                bytes: 0..bytes.len(),
+                source: Source::Memory(Arc::new(bytes)),
+            }
+        };
+        Self {
+            path: path.into(),
+            tensors: tensors
+                .into_iter()
+                .map(|(name, tensor)| (name, stored(tensor)))
+                .collect(),
+            metadata: BTreeMap::new(),
+        }
     }
 
     fn open_shards(dir: &Path, index_path: &Path) -> Result<Self, WeightsError> {
@@ -203,7 +271,7 @@ impl Checkpoint {
                 file: path.into(),
                 dtype: info.dtype,
                 shape: info.shape.clone(),
-                map: map.clone(),
+                source: Source::Map(map.clone()),
                 bytes: data_start + start..data_start + end,
             };
             self.tensors.insert(name, tensor);
@@ -216,6 +284,42 @@ impl Checkpoint {
                 .map(|(k, v)| (k.clone(), v.clone())),
         );
         Ok(())
+    }
+
+    fn add_torch_file(&mut self, path: &Path) -> Result<(), WeightsError> {
+        let broken = |reason: String| WeightsError::Broken {
+            path: path.into(),
+            reason,
+        };
+        let size = std::fs::metadata(path).map_or(0, |m| m.len());
+        let reader = guarded(|| PytorchReader::new(path))
+            .ok_or_else(|| broken("its reader gave up: it is damaged".into()))?;
+        let reader =
+            reader.map_err(|e| broken(format!("{e} ({size} bytes; was the download cut short?)")))?;
+        for (name, tensor) in reader.into_tensors() {
+            // A view may claim more elements than its storage has.
+            if tensor.byte_len() as u64 > size {
+                let reason = format!("`{name}` of {} bytes in a file of {size}", tensor.byte_len());
+                return Err(broken(reason));
+            }
+            let bytes = tensor.read().map_err(|e| broken(format!("`{name}`: {e}")))?;
+            let stored = StoredTensor {
+                file: path.into(),
+                dtype: torch_dtype(tensor.dtype()),
+                shape: tensor.shape().to_vec(),
+                bytes: 0..bytes.len(),
+                source: Source::Memory(Arc::new(bytes)),
+            };
+            self.tensors.insert(name, stored);
+        }
+        Ok(())
+    }
+
+    /// The tensors whose names `leave_out` does not hold of.
+    pub fn without(&self, leave_out: impl Fn(&str) -> bool) -> Self {
+        let mut kept = self.clone();
+        kept.tensors.retain(|name, _| !leave_out(name));
+        kept
     }
 
     /// The file or index that was opened.
@@ -231,6 +335,31 @@ impl Checkpoint {
     /// The `__metadata__` of the file's header.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
+    }
+
+    /// The files that hold the tensors, by name.
+    pub fn files(&self) -> BTreeSet<PathBuf> {
+        self.tensors.values().map(|tensor| tensor.file.clone()).collect()
+    }
+
+    /// SHA-256 over the bytes of its files and of the `config.json` beside them. Files that were hashed before and not written to since are not read
+    /// again.
+    ///
+    /// # Errors
+    /// [`FileError`], naming the file.
+    pub fn sha256(&self) -> Result<String, FileError> {
+        let mut files = self.files();
+        files.extend(
+            self.path
+                .parent()
+                .map(|dir| dir.join("config.json"))
+                .filter(|config| config.is_file()),
+        );
+        let hashes = files
+            .into_iter()
+            .map(files::sha256_known)
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(files::sha256(hashes.concat().as_bytes()))
     }
 
     /// A cheap identity: SHA-256 over every tensor's name, dtype, shape and the first, middle and last 256 bytes of its data. It reads a
@@ -304,7 +433,7 @@ impl StoredTensor {
             path: self.file.clone(),
             reason: format!("dtype {:?} is not supported", self.dtype),
         })?;
-        let bytes = self.map[self.bytes.clone()].to_vec();
+        let bytes = self.bytes().to_vec();
         self.let_go();
         Ok(TensorData::from_bytes_vec(bytes, self.shape.clone(), dtype))
     }
@@ -314,7 +443,7 @@ impl StoredTensor {
     /// # Errors
     /// [`WeightsError::Broken`] for numbers that are not floating point.
     pub(super) fn read_as(&self, dtype: DType, transposed: bool) -> Result<TensorData, WeightsError> {
-        let bytes = &self.map[self.bytes.clone()];
+        let bytes = self.bytes();
         let data = self
             .burn_dtype()
             .and_then(|from| convert(bytes, from, &self.shape, dtype, transposed));
@@ -330,14 +459,12 @@ impl StoredTensor {
         #[cfg(unix)]
         {
             use memmap2::UncheckedAdvice::DontNeed;
+            let Source::Map(map) = &self.source else { return };
             #[expect(
                 unsafe_code,
                 reason = "the map is read-only and of a file: what is touched again is read again"
             )]
-            let advised = unsafe {
-                self.map
-                    .unchecked_advise_range(DontNeed, self.bytes.start, self.bytes.len())
-            };
+            let advised = unsafe { map.unchecked_advise_range(DontNeed, self.bytes.start, self.bytes.len()) };
             if let Err(error) = advised {
                 tracing::debug!(%error, "the system keeps the pages of a weight file");
             }

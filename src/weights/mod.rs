@@ -70,7 +70,7 @@ pub enum WeightsError {
         hint: String,
     },
     /// The file is not safetensors, or is cut short.
-    #[error("{path} is not a whole safetensors file: {reason}")]
+    #[error("{path} is not a whole safetensors or PyTorch file: {reason}")]
     Broken {
         /// The file.
         path: PathBuf,

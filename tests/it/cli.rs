@@ -104,6 +104,31 @@ fn eval_checker_prints_a_table_and_the_same_as_json() {
     assert!(rows[1].starts_with("| true renders | 1.000 |"), "{table}");
 }
 
+/// A full device behind stderr changes nothing, and names of files do not command a terminal.
+#[cfg(target_os = "linux")]
+#[test]
+fn stderr_may_be_lost_and_names_are_escaped() {
+    let full = || {
+        std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .expect("a full device")
+    };
+    let out = tempfile::tempdir().expect("a folder");
+    let status = |args: &[&str]| {
+        let mut command = crate::program::command(out.path(), args);
+        command.env("RUST_LOG", "debug").stdout(full()).stderr(full());
+        command.status().expect("starts").code()
+    };
+    assert_eq!(status(&["inspect", "nope"]), Some(2), "only the message is lost");
+    let (code, _, err) = eclipse(out.path(), ["inspect", "no\u{1b}[31m\u{9b}2J\r"]);
+    assert_eq!(code, 1);
+    assert!(
+        err.contains("no\\u{1b}[31m\\u{9b}2J\\r") && !err.contains(['\u{1b}', '\u{9b}', '\r']),
+        "{err:?}"
+    );
+}
+
 /// Every mistake in arguments: exit code 2, one error line, nothing written.
 #[test]
 fn mistakes_in_arguments() {

@@ -127,7 +127,16 @@ fn a_run_refuses_a_damaged_shard_and_goes_back_from_a_damaged_checkpoint() {
         assert!(read("whole") == read("damaged"), "{file} differs");
     }
     assert!(weights("whole") == weights("damaged"));
-    // Scores that are gone are made again; those that were changed are not exported from, nor are weights.
+    // Scores that are gone or changed are made again; weights that were changed are not exported.
+    let scores = || std::fs::read(at("damaged/eval/embedding.json")).expect("scores");
+    let were = scores();
+    flip(&at("damaged/eval/embedding.json"));
+    let text = done(desk.path(), "train --config one.toml --out damaged --resume");
+    assert!(
+        text.contains("embedding.json was changed or damaged") && text.contains("made again"),
+        "{text}"
+    );
+    assert!(scores() == were);
     std::fs::remove_file(at("damaged/eval/embedding.json")).expect("removed");
     done(desk.path(), "train --config one.toml --out damaged --resume");
     assert!(at("damaged/eval/embedding.json").is_file());

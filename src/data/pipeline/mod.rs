@@ -180,10 +180,12 @@ impl<'a> Pipeline<'a> {
         place: &str,
         options: EncodeOptions,
     ) -> Result<Self, PipelineError> {
+        let hash = clip_hash(clip_dir).map_err(EncodeError::from)?;
         let settings = Settings {
             version: 0,
             encoder: Encoder {
-                clip: clip_hash(clip_dir).map_err(EncodeError::from)?,
+                clip: hash.clip,
+                tokenizer: hash.tokenizer,
                 dir: clip_dir.display().to_string(),
                 d_clip: clip.d_clip(),
                 n_text: clip.n_text(),

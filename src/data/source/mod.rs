@@ -31,6 +31,7 @@ pub use columns::Columns;
 pub use crate::image_file::PictureLimits;
 
 use super::budget::Budget;
+use crate::files::guarded;
 use crate::files::{self, FileError};
 
 /// Records of a unit where the format has no files of its own.
@@ -593,15 +594,22 @@ fn names_and_sizes(paths: &[PathBuf]) -> Result<String, SourceError> {
     Ok(text)
 }
 
-/// Items that `read` finds, in a thread of its own, a little ahead. It stops where nobody listens any more.
-fn threaded(read: impl FnOnce(&mut dyn FnMut(Item) -> bool) + Send + 'static) -> Items<'static> {
+/// Items that `read` finds in `file`, in a thread of its own, a little ahead. It stops where nobody listens any more. A reader that panics ends in a
+/// fault: what came before it is not all there is.
+fn threaded(file: &Path, read: impl FnOnce(&mut dyn FnMut(Item) -> bool) + Send + 'static) -> Items<'static> {
     let (send, receive) = std::sync::mpsc::sync_channel(AHEAD);
-    let budget = Budget::new(AHEAD_BYTES);
+    let (budget, file) = (Budget::new(AHEAD_BYTES), file.to_path_buf());
     std::thread::spawn(move || {
-        read(&mut |item| {
+        let mut tell = |item: Item| {
             let permit = budget.take(item.bytes());
             send.send((item, permit)).is_ok()
-        });
+        };
+        if guarded(|| read(&mut tell)).is_none() {
+            tell(Item::Fault(Fault::new(
+                &file,
+                "the file is damaged: its reader gave up",
+            )));
+        }
     });
     Box::new(receive.into_iter().map(|(item, _)| item))
 }

@@ -161,7 +161,7 @@ impl Reader for Embedded {
     fn unit(&self, unit: usize) -> Result<Items<'_>, SourceError> {
         let (path, metadata) = self.files[unit].clone();
         let (npy, (n, d)) = open(&path)?;
-        Ok(threaded(move |tell| {
+        Ok(threaded(&self.files[unit].0, move |tell| {
             let mut next = values(npy, d);
             let mut told = 0;
             rows(&metadata, |number, row| {

@@ -16,7 +16,7 @@ use super::{
     inside, names_and_sizes, threaded,
 };
 use crate::files::FileError;
-use crate::image_file::guarded as quiet;
+use crate::files::guarded as quiet;
 
 /// What ids are called.
 const IDS: [&str; 4] = ["id", "key", "image_id", "__key__"];
@@ -194,7 +194,7 @@ impl Reader for Parquet {
             columns::find(names.iter().map(String::as_str), &columns)
                 .map_err(|e| SourceError::content(&path, e))?
         };
-        Ok(threaded(move |tell| {
+        Ok(threaded(&self.files[unit], move |tell| {
             rows(&path, |number, row| {
                 let place = format!("{} row {number}", path.display());
                 match row {

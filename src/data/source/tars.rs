@@ -10,6 +10,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::caption::{Cleaned, usable};
 use super::folder::texts_of;
@@ -20,6 +21,7 @@ use super::{
     SourceError, SourceOptions, TEXT, names_and_sizes, threaded, without_mark,
 };
 use crate::files::{self, FileError};
+use crate::limits::MAX_NAME;
 
 /// What a tar is made of.
 const BLOCK: u64 = 512;
@@ -35,6 +37,54 @@ impl<R: Read> Read for Counted<'_, R> {
         let n = self.file.read(buffer)?;
         self.n.set(self.n.get() + n as u64);
         Ok(n)
+    }
+}
+
+/// Long names, which stand in entries of their own before the one that is named. The crate would read such an entry whole, of whatever size.
+#[derive(Default)]
+struct Names(Option<Vec<u8>>);
+
+impl Names {
+    /// Whether `entry` only describes the one after it; if so, what it says is kept.
+    fn take(&mut self, entry: &mut tar::Entry<'_, impl Read>) -> std::io::Result<bool> {
+        let kind = entry.header().entry_type();
+        let is_name = matches!(kind, tar::EntryType::GNULongName | tar::EntryType::XHeader);
+        if !is_name {
+            return Ok(kind == tar::EntryType::GNULongLink);
+        }
+        let (size, other) = (entry.size(), std::io::Error::other::<String>);
+        if size > MAX_NAME {
+            return Err(other(format!(
+                "a name of {size} bytes, at most {MAX_NAME} are read"
+            )));
+        }
+        let mut bytes = Vec::new();
+        if entry.read_to_end(&mut bytes)? as u64 != size {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        if kind == tar::EntryType::GNULongName {
+            bytes.truncate(bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len()));
+            self.0 = Some(bytes);
+            return Ok(true);
+        }
+        for extension in tar::PaxExtensions::new(&bytes) {
+            let extension = extension?;
+            match extension.key_bytes() {
+                b"path" => self.0 = Some(extension.value_bytes().to_vec()),
+                b"size" => {
+                    let size = String::from_utf8_lossy(extension.value_bytes()).into_owned();
+                    return Err(other(format!("a file of {size} bytes, by its pax header")));
+                }
+                _ => (),
+            }
+        }
+        Ok(true)
+    }
+
+    /// The name of `entry`.
+    fn name(&mut self, entry: &tar::Entry<'_, impl Read>) -> String {
+        let long = self.0.take();
+        String::from_utf8_lossy(&long.unwrap_or_else(|| entry.path_bytes().into_owned())).into_owned()
     }
 }
 
@@ -129,7 +179,7 @@ impl Reader for Tars {
             source,
         })?;
         let limits = self.limits.clone();
-        Ok(threaded(move |tell| {
+        Ok(threaded(&self.files[unit], move |tell| {
             Samples {
                 tar: path,
                 limits,
@@ -169,8 +219,12 @@ fn counted(tar: &Path) -> Option<usize> {
 fn samples(tar: &Path) -> std::io::Result<usize> {
     let mut archive = tar::Archive::new(BufReader::new(File::open(tar)?));
     let (mut n, mut last) = (0, None);
-    for entry in archive.entries_with_seek()?.map_while(Result::ok) {
-        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+    let mut names = Names::default();
+    for mut entry in archive.entries_with_seek()?.raw(true).map_while(Result::ok) {
+        if names.take(&mut entry)? {
+            continue;
+        }
+        let path = names.name(&entry);
         let key = Some(parted(&path).0);
         if !is_hidden(Path::new(&path)) && entry.header().entry_type().is_file() && key != last {
             n += 1;
@@ -215,7 +269,8 @@ struct Sample {
 struct Samples<'a> {
     tar: PathBuf,
     limits: PictureLimits,
-    seen: HashSet<String>,
+    /// Hashes of the keys so far: a tar may have millions of them, of any length.
+    seen: HashSet<[u8; 16]>,
     open: Option<Sample>,
     tell: &'a mut dyn FnMut(Item) -> bool,
 }
@@ -224,9 +279,9 @@ impl Samples<'_> {
     fn read(mut self, file: impl Read) {
         let n_read = Cell::new(0);
         let mut archive = tar::Archive::new(Counted { file, n: &n_read });
-        let mut end = 0;
+        let (mut end, mut names) = (0, Names::default());
         let entries = match archive.entries() {
-            Ok(entries) => entries,
+            Ok(entries) => entries.raw(true),
             Err(e) => return self.truncated(end, &e),
         };
         for entry in entries {
@@ -238,7 +293,17 @@ impl Samples<'_> {
                 }
             };
             end = entry.raw_file_position() + entry.size();
-            let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            match names.take(&mut entry) {
+                Ok(true) => continue,
+                Ok(false) => (),
+                Err(e) => {
+                    self.close();
+                    let reason = format!("an entry that cannot be used, near byte {end}: {e}");
+                    (self.tell)(Item::Fault(Fault::new(&self.tar, reason)));
+                    return;
+                }
+            }
+            let path = names.name(&entry);
             let kind = entry.header().entry_type();
             let is_litter = || Path::new(&path).components().any(|c| is_hidden(Path::new(&c)));
             if kind.is_dir() || matches!(kind, tar::EntryType::XGlobalHeader) || is_litter() {
@@ -292,7 +357,9 @@ impl Samples<'_> {
         if !self.close() {
             return false;
         }
-        let again = !self.seen.insert(key.clone());
+        let mut hash = [0; 16];
+        hash.copy_from_slice(&Sha256::digest(key.as_bytes())[..16]);
+        let again = !self.seen.insert(hash);
         self.open = Some(Sample {
             wrong: again.then(|| (RejectReason::DuplicateKey, "the tar has this key before".into())),
             key,

@@ -156,6 +156,74 @@ pub(super) fn tell(item: Item) -> String {
 }
 
 #[test]
+fn names_in_tars_are_as_long_as_names_are() {
+    use crate::limits::MAX_NAME;
+    let long = format!("{}/{}", "f".repeat(90), "n".repeat(150));
+    let (picture, text) = (png(1), b"a cat".as_slice());
+    let gnu = |name: &str, bytes: &[u8], builder: &mut tar::Builder<Vec<u8>>| {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, bytes).expect("appends");
+    };
+    let mut builder = tar::Builder::new(Vec::new());
+    gnu(&format!("{long}.png"), &picture, &mut builder);
+    builder
+        .append_pax_extensions([("path", format!("{long}.txt").as_bytes())])
+        .expect("appends");
+    gnu("short", text, &mut builder);
+    gnu("01.png", &picture, &mut builder);
+    gnu("01.txt", text, &mut builder);
+    let good = builder.into_inner().expect("ends");
+    let entry = |kind: tar::EntryType, bytes: &[u8]| {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_size(bytes.len() as u64);
+        header.set_cksum();
+        let mut builder = tar::Builder::new(Vec::new());
+        gnu("00.png", &png(1), &mut builder);
+        gnu("00.txt", b"a dog", &mut builder);
+        builder.append(&header, bytes).expect("appends");
+        gnu("02.txt", b"never seen", &mut builder);
+        builder.into_inner().expect("ends")
+    };
+    let endless = vec![b'n'; MAX_NAME as usize + 1];
+    let folder = folder(&[
+        ("a.tar", &good),
+        ("b.tar", &entry(tar::EntryType::GNULongName, &endless)),
+        ("c.tar", &entry(tar::EntryType::XHeader, &endless)),
+        (
+            "d.tar",
+            &entry(tar::EntryType::XHeader, b"26 size=99999999999999999\n"),
+        ),
+    ]);
+    assert_eq!(
+        told(&folder, "a.tar"),
+        [
+            format!("{long}: a cat [1, 0, 9]"),
+            "01: a cat [1, 0, 9]".to_owned()
+        ]
+    );
+    for (file, why) in [
+        ("b.tar", "a name of 65537 bytes, at most 65536 are read"),
+        ("c.tar", "a name of 65537 bytes, at most 65536 are read"),
+        ("d.tar", "a file of 99999999999999999 bytes, by its pax header"),
+    ] {
+        let items = told(&folder, file);
+        let [first, fault] = &items[..] else {
+            panic!("{items:?}")
+        };
+        assert_eq!(first, "00: a dog [1, 0, 9]");
+        assert!(
+            fault.starts_with(&format!("FAULT /{file}: an entry that cannot be used"))
+                && fault.ends_with(why),
+            "{fault}"
+        );
+    }
+    assert_eq!(open(&folder, "a.tar").about(), Some(2));
+}
+
+#[test]
 fn tars_are_streamed_sample_by_sample() {
     let (a, b) = (png(1), png(2));
     let info = br#"{"caption": ["one", "two"], "status": "success"}"#;
@@ -555,4 +623,20 @@ proptest! {
         let (name, _) = sound().swap_remove(which);
         read(name, &bytes);
     }
+}
+
+#[test]
+fn a_reader_that_panics_ends_in_a_fault() {
+    let items = threaded(Path::new("a.tar"), |tell| {
+        tell(Item::Fault(Fault::new(Path::new("first"), "told")));
+        panic!("not to be seen");
+    });
+    let told: Vec<String> = items.map(tell).collect();
+    assert_eq!(
+        told,
+        [
+            "FAULT first: told",
+            "FAULT a.tar: the file is damaged: its reader gave up"
+        ]
+    );
 }

@@ -1,6 +1,7 @@
 //! What a store says of itself.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -51,12 +52,39 @@ pub enum Target {
     L2,
 }
 
+/// What tells one CLIP from another: two with the same hashes make the same embeddings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClipHash {
+    /// Over its files.
+    pub clip: String,
+    /// Over those of its tokenizer that the first leaves out, because earlier versions did; not recorded by them.
+    pub tokenizer: Option<String>,
+}
+
+impl ClipHash {
+    /// Whether both are of one CLIP, as far as both know.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let known = self.tokenizer.as_ref().zip(other.tokenizer.as_ref());
+        self.clip == other.clip && known.is_none_or(|(a, b)| a == b)
+    }
+}
+
+impl fmt::Display for ClipHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tokenizer = self.tokenizer.as_ref().map(|hash| format!(", tokenizer {hash}"));
+        write!(f, "{}{}", self.clip, tokenizer.unwrap_or_default())
+    }
+}
+
 /// The CLIP behind the embeddings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Encoder {
-    /// Hash over its files, see [`crate::data::encode::clip_hash`].
+    /// Hash over its files, see [`ClipHash`].
     pub clip: String,
+    /// Hash over the files that the first leaves out. Absent in stores of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<String>,
     /// Where it was.
     pub dir: String,
     /// d_clip.
@@ -93,6 +121,16 @@ pub struct Settings {
     pub max_pixels: u64,
     /// Which part of how many this is: units whose number leaves `part.0` when divided by `part.1`.
     pub part: (usize, usize),
+}
+
+impl Encoder {
+    /// What tells it from others.
+    pub fn hash(&self) -> ClipHash {
+        ClipHash {
+            clip: self.clip.clone(),
+            tokenizer: self.tokenizer.clone(),
+        }
+    }
 }
 
 impl Settings {

@@ -29,7 +29,9 @@ mod write;
 use std::path::{Path, PathBuf};
 
 pub use lock::Lock;
-pub use manifest::{Encoder, FileInfo, Hidden, Manifest, Rejected, Settings, ShardInfo, StoreDtype, Target};
+pub use manifest::{
+    ClipHash, Encoder, FileInfo, Hidden, Manifest, Rejected, Settings, ShardInfo, StoreDtype, Target,
+};
 pub use merge::{Merged, merge, part_dir, parts};
 pub use read::{Caption, Damage, Store};
 pub use shard::{Chunk, ImageHash, ShardHeader, SourceFile};

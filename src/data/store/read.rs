@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use super::manifest::VERSION;
 use super::shard::{ImageHash, Shard};
-use super::{EMPTY, MANIFEST, Manifest, SETTINGS, ShardInfo, StoreError};
+use super::{ClipHash, EMPTY, MANIFEST, Manifest, SETTINGS, ShardInfo, StoreError};
 use crate::files;
 use crate::weights::read_json;
 
@@ -193,19 +193,20 @@ impl Store {
         &self.shards[i]
     }
 
-    /// Whether the store's embeddings are those of the CLIP with this hash.
+    /// Whether the store's embeddings are those of this CLIP.
     ///
     /// # Errors
     /// [`StoreError::OtherClip`].
-    pub fn expect_clip(&self, hash: &str) -> Result<(), StoreError> {
+    pub fn expect_clip(&self, expected: &ClipHash) -> Result<(), StoreError> {
         let encoder = &self.manifest.settings.encoder;
-        if encoder.clip == hash {
+        let found = encoder.hash();
+        if found.is_same(expected) {
             return Ok(());
         }
         Err(StoreError::OtherClip {
             dir: self.dir.clone(),
-            expected: hash.to_owned(),
-            found: encoder.clip.clone(),
+            expected: expected.to_string(),
+            found: found.to_string(),
             name: encoder.dir.clone(),
         })
     }

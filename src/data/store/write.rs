@@ -107,7 +107,7 @@ impl Writer {
     /// # Errors
     /// [`StoreError::Begun`] where other settings were used, [`StoreError::Busy`] where another process writes.
     pub fn open(dir: &Path, settings: Settings) -> Result<Self, StoreError> {
-        let settings = Settings {
+        let mut settings = Settings {
             version: VERSION,
             ..settings
         };
@@ -116,6 +116,10 @@ impl Writer {
         let path = dir.join(SETTINGS);
         if path.is_file() {
             let there: Settings = read_json(&path)?;
+            if there.encoder.tokenizer.is_none() {
+                // Begun by an earlier version, which its shards agree with.
+                settings.encoder.tokenizer = None;
+            }
             if let Some((key, there, here)) = there.difference(&settings) {
                 return Err(StoreError::Begun {
                     dir: dir.to_path_buf(),

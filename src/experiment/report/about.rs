@@ -73,7 +73,7 @@ impl About {
     /// Markdown as HTML that asks for nothing outside: pictures and raw HTML are left out, links lead from `base`, wide tables have a box of
     /// their own.
     fn render(&self, markdown: &str) -> Markup {
-        let mut events = Vec::new();
+        let (mut events, mut is_linked) = (Vec::new(), false);
         for event in Parser::new_ext(markdown, Options::ENABLE_TABLES) {
             match event {
                 Event::Start(Tag::Image { .. }) | Event::End(TagEnd::Image) => (),
@@ -84,7 +84,10 @@ impl About {
                     title,
                     id,
                 }) => {
+                    // Links do not lie in links.
+                    is_linked = false;
                     if let Some(dest_url) = self.link(&dest_url) {
+                        is_linked = true;
                         events.push(Event::Start(Tag::Link {
                             link_type,
                             dest_url,
@@ -93,7 +96,7 @@ impl About {
                         }));
                     }
                 }
-                Event::End(TagEnd::Link) if self.base.is_none() => (),
+                Event::End(TagEnd::Link) if !is_linked => (),
                 Event::Start(Tag::Heading {
                     level,
                     id,
@@ -125,14 +128,21 @@ impl About {
         PreEscaped(text)
     }
 
+    /// Where a link leads from the page; `None` where it cannot be followed, or would run something instead of leading somewhere.
     fn link<'a>(&self, to: &CowStr<'a>) -> Option<CowStr<'a>> {
         let base = self.base.as_ref()?;
-        let is_whole = to.contains("://") || to.starts_with(['#', '/']);
-        Some(if is_whole {
-            to.clone()
-        } else {
-            format!("{base}{to}").into()
-        })
+        // Browsers take these out of an address before they look for its scheme.
+        let address: String = to.chars().filter(|c| !c.is_control()).collect();
+        let address = address.trim();
+        let before = address.split(['/', '?', '#']).next().unwrap_or_default();
+        match before.split_once(':') {
+            Some((scheme, _)) => ["https", "http", "mailto"]
+                .iter()
+                .any(|known| scheme.eq_ignore_ascii_case(known))
+                .then(|| address.to_owned().into()),
+            None if address.starts_with(['#', '/']) => Some(address.to_owned().into()),
+            None => Some(format!("{base}{address}").into()),
+        }
     }
 }
 
@@ -181,6 +191,35 @@ mod tests {
         );
         assert!(!rest.contains("<img") && !rest.contains("<script"), "{rest}");
         assert_eq!(About::of("only words").claim().0, "<p>only words</p>\n");
+    }
+
+    #[test]
+    fn links_lead_somewhere_and_run_nothing() {
+        let linked = |to: &str| {
+            let about = About::of(&format!("# t\n\na [b]({to}) c")).with_base("../".into());
+            about.claim().0
+        };
+        for (to, expected) in [
+            ("HTTPS://arxiv.org/a:b", "HTTPS://arxiv.org/a:b"),
+            ("mailto:a@b.c", "mailto:a@b.c"),
+            ("#here", "#here"),
+            ("a/b:c.md", "../a/b:c.md"),
+        ] {
+            assert!(
+                linked(to).contains(&format!("<a href=\"{expected}\">b</a>")),
+                "{}",
+                linked(to)
+            );
+        }
+        for to in [
+            "javascript:alert(1)",
+            "JavaScript://%0aalert(1)",
+            "java&#x9;script:alert(1)",
+            "data:text/html,x",
+            "file:///etc/passwd",
+        ] {
+            assert_eq!(linked(to), "<p>a b c</p>\n", "{to}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use maud::{Markup, html};
 
-use super::page::document;
+use super::page::{document, href};
 use super::{About, ReportError};
 use crate::files;
 
@@ -75,7 +75,7 @@ impl Entry {
             None
         };
         Ok(Self {
-            about: About::read(path, path)?.with_base(format!("{name}/")),
+            about: About::read(path, path)?.with_base(href(&[&name, ""])),
             name,
             results,
             made,
@@ -86,9 +86,9 @@ impl Entry {
 fn card(entry: &Entry) -> Markup {
     let has = |file: &str| entry.results.iter().any(|f| f == file);
     let page = if has("index.html") {
-        format!("{}/results/index.html", entry.name)
+        href(&[&entry.name, "results/index.html"])
     } else {
-        format!("{}/README.md", entry.name)
+        href(&[&entry.name, "README.md"])
     };
     let title = match entry.about.title.as_str() {
         "" => &entry.name,
@@ -100,14 +100,14 @@ fn card(entry: &Entry) -> Markup {
             h2 { a href=(page) { (title) } }
             (entry.about.claim())
             @if let Some(plot) = plot {
-                a href=(page) { img src=(format!("{}/results/{plot}", entry.name)) alt=(format!("plot of {}", entry.name)); }
+                a href=(page) { img src=(href(&[&entry.name, "results", plot])) alt=(format!("plot of {}", entry.name)); }
             } @else {
                 p { em { "No results yet." } }
             }
             @if let Some(made) = &entry.made { p.soft { (made) } }
             p.links {
-                a href=(format!("{}/sweep.toml", entry.name)) { "specification" }
-                @for file in &entry.results { a href=(format!("{}/results/{file}", entry.name)) { (file) } }
+                a href=(href(&[&entry.name, "sweep.toml"])) { "specification" }
+                @for file in &entry.results { a href=(href(&[&entry.name, "results", file])) { (file) } }
             }
         }
     }

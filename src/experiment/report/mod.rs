@@ -371,14 +371,26 @@ impl Report {
         if let Some(sheet) = sheet {
             parts.push((SHEET.to_owned(), sheet.png()?));
         }
-        files::create_dir(out)?;
-        let mut written = Vec::new();
-        for (name, bytes) in parts {
-            let path = out.join(name);
-            files::write_atomic(&path, &bytes)?;
-            written.push(path);
+        files::write_all_atomic(out, &parts)?;
+        remove_others(out, &parts);
+        Ok(parts.into_iter().map(|(name, _)| out.join(name)).collect())
+    }
+}
+
+/// Removes what a report before has left that this one does not have: it would be taken for a part of it.
+fn remove_others(out: &Path, parts: &[(String, Vec<u8>)]) {
+    let is_ours = |name: &str| {
+        let curve = name.strip_prefix("curves").and_then(|n| n.strip_suffix(".svg"));
+        let is_curve = curve
+            .is_some_and(|n| n.is_empty() || n.strip_prefix('-').is_some_and(|n| n.parse::<usize>().is_ok()));
+        is_curve || ["preferences.csv", SHEET].contains(&name)
+    };
+    for path in files::list(out).unwrap_or_default() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if is_ours(&name) && parts.iter().all(|(part, _)| *part != name) {
+            // The report is whole without it.
+            let _ = std::fs::remove_file(&path);
         }
-        Ok(written)
     }
 }
 

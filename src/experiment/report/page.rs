@@ -1,6 +1,7 @@
 //! A report as one HTML page that needs nothing else: style, plots and pictures are inside.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use toml::Table;
 
 use super::claims::{self, Claim, Claims, Order};
@@ -36,6 +37,20 @@ pub(super) fn document(title: &str, policy: &str, body: &Markup) -> String {
     page.into_string() + "\n"
 }
 
+/// A relative address of `parts`, which are names of files and folders: none of them is taken for a scheme, a query or an anchor.
+pub(super) fn href(parts: &[&str]) -> String {
+    const KEPT: &AsciiSet = &NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'_')
+        .remove(b'.')
+        .remove(b'~');
+    let parts = parts.iter().flat_map(|part| part.split('/'));
+    parts
+        .map(|part| utf8_percent_encode(part, KEPT).to_string())
+        .collect::<Vec<_>>()
+        .join("/")
+}
+
 impl Report {
     /// The page; `files` lie beside it.
     pub(super) fn page(
@@ -53,7 +68,7 @@ impl Report {
         let body = html! {
             h1 { (title) }
             (about.claim())
-            p.links { @for file in files { a href=(file) { (file) } } }
+            p.links { @for file in files { a href=(href(&[file])) { (file) } } }
             @if !self.missing.is_empty() { p { strong { (self.missing_text()) } } }
             h2 { "Scores" }
             p.soft { "Mean and 95 % bootstrap interval over seeds and prompts. " (convergence::RULE) }

@@ -174,6 +174,11 @@ impl<'a> Wave<'a> {
         on_event: &mut dyn FnMut(Event),
     ) -> Result<(), RenderError> {
         let planned = self.pictures[at];
+        // Drawing takes minutes, and others may write there who know nothing of the lock.
+        if self.plan.is_drawn(planned)? {
+            on_event(Event::Skipped(&self.plan.file(planned, "png")));
+            return Ok(());
+        }
         planned.recipe.write(&self.plan.file(planned, "json"))?;
         let path = self.plan.file(planned, "png");
         write_png(&path, picture, &planned.recipe.texts())?;

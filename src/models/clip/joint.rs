@@ -87,6 +87,20 @@ impl Clip {
     }
 }
 
+/// The logit scale of the whole CLIP in the folder `dir`, ln(1/tau); `None` where there is none, as beside a single tower.
+///
+/// # Errors
+/// [`WeightsError`], naming the file.
+pub fn logit_scale(dir: &Path) -> Result<Option<f64>, WeightsError> {
+    match weights::Checkpoint::open(dir) {
+        Ok(checkpoint) if checkpoint.tensors().contains_key("logit_scale") => {
+            Ok(checkpoint.read("logit_scale")?.iter::<f64>().next())
+        }
+        Ok(_) | Err(WeightsError::NoWeights { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// `logit_scale` is a scalar in published files; Burn's parameters have one axis at least.
 fn scalar_logit_scale(path: &Path) -> Result<(), WeightsError> {
     let broken = |e: safetensors::SafeTensorError| WeightsError::Broken {

@@ -60,6 +60,26 @@ pub enum PreprocessError {
     },
 }
 
+/// Where the centre of a scaled picture begins, if what is left over is odd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// Rounded down: transformers.
+    Down,
+    /// Rounded to the nearest even number: torchvision's `CenterCrop`, and with it OpenAI's CLIP and clean-fid.
+    Even,
+}
+
+impl Cut {
+    /// Pixels before the centre, of `left_over` on both sides.
+    fn offset(self, left_over: u32) -> u32 {
+        let half = left_over / 2;
+        match self {
+            Self::Even if left_over % 2 == 1 => half + half % 2,
+            _ => half,
+        }
+    }
+}
+
 /// What is done to a picture, as `preprocessor_config.json` says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Preprocess {
@@ -236,6 +256,14 @@ impl Preprocess {
     /// # Errors
     /// [`PreprocessError::TooSmall`] where pictures are cut but not scaled.
     pub fn apply(&self, picture: &RgbImage) -> Result<Vec<f32>, PreprocessError> {
+        self.apply_cut(picture, Cut::Down)
+    }
+
+    /// [`Preprocess::apply`], where half a pixel at the centre's edge goes as `cut` says.
+    ///
+    /// # Errors
+    /// Like [`Preprocess::apply`].
+    pub fn apply_cut(&self, picture: &RgbImage, cut: Cut) -> Result<Vec<f32>, PreprocessError> {
         let (width, height) = self.scaled(picture.dimensions());
         let (crop_width, crop_height) = self.crop.unwrap_or((width, height));
         if crop_width > width || crop_height > height {
@@ -246,7 +274,7 @@ impl Preprocess {
                 crop_height,
             });
         }
-        let (left, top) = ((width - crop_width) / 2, (height - crop_height) / 2);
+        let (left, top) = (cut.offset(width - crop_width), cut.offset(height - crop_height));
         let (w, h) = picture.dimensions();
         let axis = |from: u32, to: u32, first: u32, n: u32| Axis {
             part: f64::from(from),
@@ -439,7 +467,6 @@ impl Tap {
 
 /// Pillow's `precompute_coeffs` and `normalize_coeffs_8bpc` (src/libImaging/Resample.c), for an axis of `from` pixels. One that is cut only is copied.
 fn taps(from: usize, axis: &Axis) -> Vec<Tap> {
-    const SUPPORT: f64 = 2.0;
     if axis.part == axis.to as f64 && axis.to == from {
         let one = |first| Tap {
             first,
@@ -447,25 +474,79 @@ fn taps(from: usize, axis: &Axis) -> Vec<Tap> {
         };
         return axis.cut.clone().map(one).collect();
     }
+    let fixed = f64::from(1u32 << PRECISION_BITS);
     let scale = axis.part / axis.to as f64;
+    let weights = axis.cut.clone().map(|x| bicubic_weights(from, scale, x));
+    weights
+        .map(|(first, weights)| Tap {
+            first,
+            weights: weights.iter().map(|w| (w * fixed).round() as i32).collect(),
+        })
+        .collect()
+}
+
+/// Pixel `x` of an axis that is made `scale` times shorter: the first of the `from` source pixels that it is made of, and their weights, of sum 1.
+fn bicubic_weights(from: usize, scale: f64, x: usize) -> (usize, Vec<f64>) {
+    const SUPPORT: f64 = 2.0;
     let filter_scale = scale.max(1.0);
     let shrink = 1.0 / filter_scale;
     let support = SUPPORT * filter_scale;
-    axis.cut
-        .clone()
-        .map(|x| {
-            let center = (x as f64 + 0.5) * scale;
-            let first = (center - support + 0.5).max(0.0) as usize;
-            let end = ((center + support + 0.5) as usize).min(from);
-            let raw: Vec<f64> = (first..end)
-                .map(|i| bicubic((i as f64 - center + 0.5) * shrink))
-                .collect();
-            let total: f64 = raw.iter().sum();
-            let fixed = f64::from(1u32 << PRECISION_BITS);
-            let weights = raw.iter().map(|w| (w / total * fixed).round() as i32).collect();
-            Tap { first, weights }
-        })
-        .collect()
+    let center = (x as f64 + 0.5) * scale;
+    let first = (center - support + 0.5).max(0.0) as usize;
+    let end = ((center + support + 0.5) as usize).min(from);
+    let raw: Vec<f64> = (first..end)
+        .map(|i| bicubic((i as f64 - center + 0.5) * shrink))
+        .collect();
+    let total: f64 = raw.iter().sum();
+    (first, raw.into_iter().map(|w| w / total).collect())
+}
+
+/// Pillow's `resize((width, height), BICUBIC)` for one channel in floating point (mode `F`), which rounds to f32 between the passes and clips nothing:
+/// `[h, w]` -> `[height, width]`. A side that keeps its length is copied.
+///
+/// # Panics
+/// If a side is 0 or `values` are not `w * h`.
+pub fn resize_bicubic_f32(
+    values: &[f32],
+    (w, h): (usize, usize),
+    (width, height): (usize, usize),
+) -> Vec<f32> {
+    assert!(
+        w * h == values.len() && w * h * width * height > 0,
+        "sides must be at least 1"
+    );
+    let weigh = |(first, weights): &(usize, Vec<f64>), pixel: &dyn Fn(usize) -> f32| {
+        let terms = weights
+            .iter()
+            .enumerate()
+            .map(|(i, k)| f64::from(pixel(first + i)) * k);
+        terms.sum::<f64>() as f32
+    };
+    let all = |from: usize, to: usize| -> Vec<(usize, Vec<f64>)> {
+        (0..to)
+            .map(|x| bicubic_weights(from, from as f64 / to as f64, x))
+            .collect()
+    };
+    let wide: Vec<f32> = match w == width {
+        true => values.to_vec(),
+        false => {
+            let weights = all(w, width);
+            let rows = values.chunks_exact(w);
+            rows.flat_map(|row| weights.iter().map(|k| weigh(k, &|i| row[i])).collect::<Vec<_>>())
+                .collect()
+        }
+    };
+    if h == height {
+        return wide;
+    }
+    let rows = all(h, height);
+    let rows = rows.iter();
+    rows.flat_map(|k| {
+        (0..width)
+            .map(|x| weigh(k, &|i| wide[i * width + x]))
+            .collect::<Vec<_>>()
+    })
+    .collect()
 }
 
 /// The cubic convolution kernel with a = -0.5 (Keys 1981).

@@ -232,7 +232,7 @@ impl Bootstrap {
 }
 
 /// Quantile `q` of ascending values, linear between the two nearest (numpy's default).
-fn quantile(sorted: &[f64], q: f64) -> f64 {
+pub(crate) fn quantile(sorted: &[f64], q: f64) -> f64 {
     let at = q * (sorted.len() - 1) as f64;
     let below = at.floor() as usize;
     let above = (below + 1).min(sorted.len() - 1);

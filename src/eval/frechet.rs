@@ -106,6 +106,8 @@ pub struct Frechet {
     pub covariance_term: f64,
     /// Total variance of the reference.
     pub reference_variance: f64,
+    /// Total variance of the other.
+    pub variance: f64,
     /// Either covariance was estimated from no more rows than dimensions. The distance still exists, but it is biased upwards
     /// and only comparable with distances from the same numbers of rows. It is not corrected.
     pub rank_deficient: bool,
@@ -134,24 +136,47 @@ pub fn frechet(a: &Moments, reference: &Moments) -> Result<Frechet, EvalError> {
     }
     let root = square_root(&a.covariance)?;
     let inner = symmetric(&root * &reference.covariance * &root);
-    let mean_term = (&a.mean - &reference.mean).norm_squared();
-    let traces = a.variance() + reference.variance();
-    let covariance_term = (traces - 2.0 * root_trace(&inner)?).max(0.0);
-    Ok(Frechet {
-        distance: mean_term + covariance_term,
-        mean_term,
-        covariance_term,
-        reference_variance: reference.variance(),
-        rank_deficient: a.is_rank_deficient() || reference.is_rank_deficient(),
-    })
+    Ok(parts(a, reference, root_trace(&inner)?))
 }
 
-/// [`frechet`] of the moments of two sets of embeddings.
+/// [`frechet`] of the moments of two sets of embeddings. Of few rows, whose covariances are singular, the root's trace is the sum of the singular values
+/// of the product of the centred rows, which loses no digits where the root of a covariance loses half of them.
 ///
 /// # Errors
 /// Like [`frechet`] and [`Moments::of`].
 pub fn frechet_of(rows: &Embeddings, reference: &Embeddings) -> Result<Frechet, EvalError> {
-    frechet(&Moments::of(rows)?, &Moments::of(reference)?)
+    let (a, b) = (Moments::of(rows)?, Moments::of(reference)?);
+    let (n, m, d) = (rows.n(), reference.n(), rows.d());
+    if d != reference.d() || n.max(m) > d {
+        return frechet(&a, &b);
+    }
+    let centred = |rows: &Embeddings, mean: &DVector<f64>| {
+        let value = |row: usize, column: usize| f64::from(rows.row(row)[column]) - mean[column];
+        DMatrix::from_fn(rows.n(), d, value) / ((rows.n() - 1) as f64).sqrt()
+    };
+    let product = centred(rows, &a.mean) * centred(reference, &b.mean).transpose();
+    let singular = product
+        .try_svd(false, false, f64::EPSILON, 100 * n.max(m))
+        .ok_or(EvalError::NoConvergence {
+            what: "singular values of two sets of embeddings",
+            d: n.max(m),
+        })?;
+    Ok(parts(&a, &b, singular.singular_values.sum()))
+}
+
+/// The distance, given the trace of the root of the covariances' product.
+fn parts(a: &Moments, reference: &Moments, root_trace: f64) -> Frechet {
+    let mean_term = (&a.mean - &reference.mean).norm_squared();
+    let traces = a.variance() + reference.variance();
+    let covariance_term = (traces - 2.0 * root_trace).max(0.0);
+    Frechet {
+        distance: mean_term + covariance_term,
+        mean_term,
+        covariance_term,
+        reference_variance: reference.variance(),
+        variance: a.variance(),
+        rank_deficient: a.is_rank_deficient() || reference.is_rank_deficient(),
+    }
 }
 
 /// The symmetric part, which takes rounding out of a matrix that is symmetric by construction.

@@ -18,11 +18,17 @@
 pub mod baselines;
 pub mod bootstrap;
 pub mod checker;
+pub mod clip_score;
 pub mod composition;
 pub mod embedding;
 pub mod evaluate;
+pub mod features;
+pub mod fid;
 pub mod forced_choice;
 pub mod frechet;
+pub mod image_folder;
+pub mod image_score;
+pub mod kid;
 pub mod pictures;
 pub mod probe;
 pub mod rescale;

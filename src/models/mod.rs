@@ -1,6 +1,7 @@
 //! The networks, each with its config, its module and the mapping to its published tensor names.
 
 pub mod clip;
+pub mod inception;
 pub mod movq;
 pub mod noise_augmentation;
 pub mod pixel_space;

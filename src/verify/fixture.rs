@@ -296,6 +296,10 @@ impl Fixture {
     /// [`FixtureError`] that names the file.
     pub fn context<'a>(&'a self, golden: &str, device: &Device) -> Result<Context<'a>, FixtureError> {
         let path = self.root.join("goldens").join(format!("{golden}.safetensors"));
+        let table = path.with_extension("json");
+        if !path.is_file() && table.is_file() {
+            return self.table(golden, table, device);
+        }
         let bytes = files::read(&path)?;
         let malformed = |reason: String| FixtureError::Malformed {
             path: path.clone(),
@@ -324,6 +328,57 @@ impl Fixture {
             read: RefCell::default(),
             unsupported: RefCell::default(),
         })
+    }
+}
+
+impl Fixture {
+    /// A golden that is a JSON file: every number in it, but for those of `info`, is a tensor without axes, called by its keys; booleans are 0 and 1.
+    fn table<'a>(
+        &'a self,
+        golden: &str,
+        path: PathBuf,
+        device: &Device,
+    ) -> Result<Context<'a>, FixtureError> {
+        let table: Value =
+            serde_json::from_str(&files::read_text(&path)?).map_err(|e| FixtureError::Malformed {
+                path: path.clone(),
+                reason: format!("no valid JSON: {e}"),
+            })?;
+        let mut tensors = BTreeMap::new();
+        numbers_of(&table, "", &mut tensors);
+        tensors.retain(|name, _| !name.starts_with("info."));
+        Ok(Context {
+            root: &self.root,
+            name: golden.to_string(),
+            info: table,
+            tensors,
+            device: device.clone(),
+            path,
+            read: RefCell::default(),
+            unsupported: RefCell::default(),
+        })
+    }
+}
+
+fn numbers_of(value: &Value, key: &str, found: &mut BTreeMap<String, Array>) {
+    let dotted = |name: &str| match key {
+        "" => name.to_owned(),
+        key => format!("{key}.{name}"),
+    };
+    match value {
+        Value::Object(map) => map
+            .iter()
+            .for_each(|(name, value)| numbers_of(value, &dotted(name), found)),
+        Value::Array(list) => {
+            let named = list.iter().enumerate();
+            named.for_each(|(i, value)| numbers_of(value, &dotted(&i.to_string()), found));
+        }
+        Value::Number(n) => drop(found.insert(
+            key.to_owned(),
+            Array::f64([], vec![n.as_f64().unwrap_or(f64::NAN)]),
+        )),
+        Value::Bool(b) => drop(found.insert(key.to_owned(), Array::f64([], vec![f64::from(u8::from(*b))]))),
+        Value::Null | Value::String(_) => {}
     }
 }
 

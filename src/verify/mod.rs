@@ -10,7 +10,10 @@
 //! To add a family: a file with `pub(super) fn run(context: &Context) -> Outcome`, and one line in `FAMILIES`.
 
 mod clip;
+mod clip_score;
+mod distances;
 pub mod fixture;
+mod inception;
 mod lr_schedule;
 mod movq;
 mod noise_augmentation;
@@ -75,6 +78,20 @@ const FAMILIES: &[(&str, Family)] = &[
     ("karlo_decoder_unet", unet::karlo_decoder),
     ("karlo_decode", pipeline::karlo_decode),
     ("karlo_super_res_", unet::karlo_super_res),
+    ("fid_inception_recipe", inception::recipe),
+    ("fid_inception_", inception::inception),
+    ("fid_preprocess_", inception::preprocess),
+    ("fid_folders_", inception::folders),
+    ("frechet_summary", distances::frechet_table),
+    ("frechet_", distances::frechet_case),
+    ("npz", distances::archives),
+    ("kid_", distances::kid),
+    ("clip_fid", distances::clip_fid),
+    ("clip_preprocess", clip_score::clip_preprocess),
+    ("bootstrap", clip_score::bootstrap),
+    ("clipscore", clip_score::clip_score),
+    ("pickscore_ties", clip_score::ties),
+    ("pickscore", clip_score::pick_score),
 ];
 
 /// Verdict on a golden.

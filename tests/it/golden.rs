@@ -90,6 +90,19 @@ const FIXTURES: &[(&str, &[&[&str]])] = &[
         ]],
     ),
     (
+        "eval-tiny-s0",
+        &[&[
+            "fid_inception_full",
+            "fid_inception_narrow",
+            "fid_folders",
+            "fid_preprocess",
+            "frechet_d64_few",
+            "kid",
+            "npz",
+            "pickscore_ties",
+        ]],
+    ),
+    (
         "kandinsky22-micro-s0",
         &[&[
             "k22_unet",

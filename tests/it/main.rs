@@ -9,6 +9,7 @@ mod eval;
 mod export;
 mod generate;
 mod golden;
+mod image_metrics;
 mod keys;
 mod layers;
 mod movq;

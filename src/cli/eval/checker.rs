@@ -1,33 +1,22 @@
-//! `eclipse eval`.
+//! `eclipse eval checker`.
 
 use std::fmt::Write;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use eclipse_t2i::eval::checker::{Accuracy, Damage, Share, WRONG, accuracy};
 use eclipse_t2i::limits;
 use eclipse_t2i::world::checker::Checker;
 use eclipse_t2i::world::{VariantKind, World};
 use serde_json::json;
 
-use super::Usage;
+use crate::cli::Usage;
 
-/// Arguments of `eclipse eval`.
+/// Arguments of the checker.
 #[derive(Debug, Args)]
-pub struct EvalArgs {
-    #[command(subcommand)]
-    what: What,
-}
-
-#[derive(Debug, Subcommand)]
-enum What {
-    /// How well a world's checker reads pictures: true renders, damaged ones, wrong ones.
-    Checker(CheckerArgs),
-}
-
-#[derive(Debug, Args)]
-struct CheckerArgs {
+#[command(next_help_heading = "The checker of a built-in world")]
+pub struct CheckerArgs {
     /// The world.
-    #[arg(long, value_name = "NAME", default_value = "emoji", value_parser = super::world_named)]
+    #[arg(long, value_name = "NAME", default_value = "emoji", value_parser = crate::cli::world_named)]
     world: World,
     /// Pictures for each kind of damage.
     #[arg(long, value_name = "N", default_value_t = 400)]
@@ -35,20 +24,16 @@ struct CheckerArgs {
     /// Which pictures.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 /// Measures and prints.
-pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
-    let What::Checker(args) = &args.what;
+pub fn run(args: &CheckerArgs, as_json: bool) -> anyhow::Result<()> {
     if args.n == 0 {
         return Err(Usage("--n 0: expected at least 1".into()).into());
     }
     limits::check("--n", args.n, limits::MAX_PICTURES).map_err(Usage)?;
     let checker = Checker::new(args.world);
-    let steps = super::progress::Steps::new();
+    let steps = crate::cli::progress::Steps::new();
     let mut rows = Vec::new();
     for (i, damage) in Damage::ALL.into_iter().enumerate() {
         rows.push((
@@ -57,13 +42,13 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
         ));
         steps.show("checker".as_ref(), i + 1, Damage::ALL.len());
     }
-    if args.json {
+    if as_json {
         let rows = rows
             .iter()
             .map(|(name, found)| json!({ "pictures": name, "accuracy": found }));
-        return super::print_json(&rows.collect());
+        return crate::cli::print_json(&rows.collect());
     }
-    super::print(&table(args.world, &rows))
+    crate::cli::print(&table(args.world, &rows))
 }
 
 /// In Markdown, so that it can be put into the world's README. What the world does not have has no column.

@@ -1,0 +1,124 @@
+//! How well images fit their prompts, by a CLIP: CLIPScore as T2I-CompBench uses it, and PickScore (arXiv 2305.01569).
+//!
+//! Both are cosines of an image's and a prompt's embedding. CLIPScore is the plain cosine of OpenAI's B/32: not times 100 or 2.5, not cut at 0. PickScore is
+//! that of a CLIP H/14 that was trained on people's choices, times the model's scale; the softmax over the images of one prompt is the probability that
+//! each would be chosen.
+
+use super::bootstrap::{Bootstrap, Interval};
+use super::{Embeddings, EvalError};
+
+/// Cosines of row `i` of `images` and row `i` of `prompts`.
+///
+/// # Errors
+/// [`EvalError::Shape`] if there are not as many of the same width.
+pub fn paired(images: &Embeddings, prompts: &Embeddings) -> Result<Vec<f64>, EvalError> {
+    if (images.n(), images.d()) != (prompts.n(), prompts.d()) {
+        let expected = format!("[{}, {}] like the prompts", prompts.n(), prompts.d());
+        return Err(EvalError::shape(
+            "image embeddings",
+            expected,
+            format!("[{}, {}]", images.n(), images.d()),
+        ));
+    }
+    Ok(images
+        .rows()
+        .zip(prompts.rows())
+        .map(|(a, b)| cosine(a, b))
+        .collect())
+}
+
+/// The cosine of two embeddings, in f64; 0 where one is 0.
+pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot =
+        |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum() };
+    let norms = (dot(a, a) * dot(b, b)).sqrt();
+    match norms > 0.0 {
+        true => dot(a, b) / norms,
+        false => 0.0,
+    }
+}
+
+/// Probabilities of being chosen, of the images of one prompt, by their scores.
+pub fn probabilities(scores: &[f64]) -> Vec<f64> {
+    let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let each: Vec<f64> = scores.iter().map(|s| (s - most).exp()).collect();
+    let sum: f64 = each.iter().sum();
+    each.into_iter().map(|e| e / sum).collect()
+}
+
+/// Which of two images is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// The first.
+    First,
+    /// The second.
+    Second,
+    /// Neither: the probabilities are no further apart than the threshold.
+    Tie,
+}
+
+impl Choice {
+    /// By the probabilities of both (reference: PickScore's `get_pred`).
+    pub fn of(first: f64, second: f64, threshold: f64) -> Self {
+        match (first - second).abs() <= threshold {
+            true => Self::Tie,
+            false if first > second => Self::First,
+            false => Self::Second,
+        }
+    }
+
+    /// How right it is where `label` is a person's choice: 1 for the same, a half where one of the two is a tie (reference: PickScore's `calc_score`).
+    pub fn score(self, label: Self) -> f64 {
+        match (self, label) {
+            (a, b) if a == b => 1.0,
+            (Self::Tie, _) | (_, Self::Tie) => 0.5,
+            _ => 0.0,
+        }
+    }
+}
+
+/// How often one system is preferred to another on the same prompts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preference {
+    /// Share of prompts won, a tie as half a win, with its interval over prompts.
+    pub win_rate: Interval,
+    /// Mean probability of the first, with its interval.
+    pub mean_probability: Interval,
+    /// Prompts that are ties.
+    pub n_ties: usize,
+}
+
+/// Compares the scores of two systems prompt by prompt; probabilities no further apart than `threshold` are ties.
+///
+/// # Errors
+/// [`EvalError::Shape`] for other numbers of prompts.
+pub fn preference(
+    first: &[f64],
+    second: &[f64],
+    threshold: f64,
+    bootstrap: Bootstrap,
+) -> Result<Preference, EvalError> {
+    if first.len() != second.len() || first.is_empty() {
+        return Err(EvalError::shape(
+            "scores",
+            format!("{} prompts, as the first system has", first.len()),
+            second.len(),
+        ));
+    }
+    let pairs = first.iter().zip(second);
+    let probability: Vec<f64> = pairs.map(|(a, b)| probabilities(&[*a, *b])[0]).collect();
+    let wins: Vec<f64> = probability
+        .iter()
+        .map(|p| match Choice::of(*p, 1.0 - p, threshold) {
+            Choice::First => 1.0,
+            Choice::Second => 0.0,
+            Choice::Tie => 0.5,
+        })
+        .collect();
+    let n_ties = wins.iter().filter(|w| **w == 0.5).count();
+    Ok(Preference {
+        win_rate: bootstrap.mean(&[wins])?,
+        mean_probability: bootstrap.mean(&[probability])?,
+        n_ties,
+    })
+}

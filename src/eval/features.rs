@@ -1,0 +1,218 @@
+//! Images to features, batch by batch, and a cache of them by the images' content.
+
+use std::path::{Path, PathBuf};
+
+use image::RgbImage;
+use rayon::prelude::*;
+
+use super::{Embeddings, EvalError};
+use crate::files::{self, FileError};
+use crate::image_file::{self, PictureLimits};
+
+/// Images cannot be turned into features.
+#[derive(Debug, thiserror::Error)]
+pub enum FeatureError {
+    /// A file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// An image. A metric over the others would be the metric of another set.
+    #[error("{path}: {reason}: mend or remove it, a score without it would be another set's")]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// Why it cannot be used.
+        reason: String,
+    },
+    /// The network gives no numbers.
+    #[error(
+        "{path}: its features are not finite: the weights are broken, or the device computes wrongly (try --device flex)"
+    )]
+    NonFinite {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Sizes.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+}
+
+/// A network that gives features of images.
+pub trait Features {
+    /// What tells its features from those of all others: weights, preprocessing, precision. Names a folder of the cache.
+    fn identity(&self) -> String;
+
+    /// Width of a feature.
+    fn d(&self) -> usize;
+
+    /// One image to what the network reads.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    fn prepare(&self, image: &RgbImage) -> Result<Vec<f32>, String>;
+
+    /// `n` prepared images, one after the other -> `[n, d]`, row by row.
+    fn forward(&self, prepared: Vec<f32>, n: usize) -> Vec<f32>;
+}
+
+/// The features of `images`, row by row. At most `batch` images are in memory. Features are kept below `cache`, if there is one, by network and by the hash
+/// of the image's file, and are not computed again; `on_image` hears of every image, and whether it was there.
+///
+/// # Errors
+/// [`FeatureError`], naming the image.
+pub fn features(
+    network: &(dyn Features + Sync),
+    images: &[PathBuf],
+    batch: usize,
+    cache: Option<&Path>,
+    on_image: &mut dyn FnMut(bool),
+) -> Result<Embeddings, FeatureError> {
+    let d = network.d();
+    let folder = cache.map(|cache| {
+        cache
+            .join("features")
+            .join(files::sha256(network.identity().as_bytes()))
+    });
+    if let Some(folder) = &folder {
+        files::create_dir(folder)?;
+    }
+    let limits = PictureLimits {
+        min_side: 1,
+        ..PictureLimits::default()
+    };
+    let mut rows: Vec<f32> = Vec::with_capacity(images.len() * d);
+    for paths in images.chunks(batch.max(1)) {
+        let read = |path: &PathBuf| -> Result<(Option<PathBuf>, Result<Vec<f32>, Vec<f32>>), FeatureError> {
+            let bytes = files::read_at_most(path, limits.max_bytes, "an image file")?;
+            let entry = folder
+                .as_ref()
+                .map(|folder| folder.join(format!("{}.f32", files::sha256(&bytes))));
+            if let Some(known) = entry.as_ref().and_then(|entry| kept(entry, d)) {
+                return Ok((entry, Ok(known)));
+            }
+            let image = image_file::decode(&bytes, &limits).map_err(|e| e.to_string());
+            let prepared = image.and_then(|image| network.prepare(&image));
+            let prepared = prepared.map_err(|reason| FeatureError::Image {
+                path: path.clone(),
+                reason,
+            })?;
+            Ok((entry, Err(prepared)))
+        };
+        let read: Vec<_> = paths.par_iter().map(read).collect::<Result<_, _>>()?;
+        let prepared: Vec<f32> = read
+            .iter()
+            .filter_map(|(_, r)| r.as_ref().err())
+            .flatten()
+            .copied()
+            .collect();
+        let n = read.iter().filter(|(_, r)| r.is_err()).count();
+        let computed = if n == 0 {
+            Vec::new()
+        } else {
+            network.forward(prepared, n)
+        };
+        let mut computed = computed.chunks_exact(d);
+        for (path, (entry, known)) in paths.iter().zip(read) {
+            let was_there = known.is_ok();
+            let row = match known {
+                Ok(row) => row,
+                Err(_) => computed.next().unwrap_or_default().to_vec(),
+            };
+            if row.len() != d || row.iter().any(|v| !v.is_finite()) {
+                return Err(FeatureError::NonFinite { path: path.clone() });
+            }
+            if let (Some(entry), false) = (&entry, was_there) {
+                let bytes: Vec<u8> = row.iter().flat_map(|v| v.to_le_bytes()).collect();
+                files::write_atomic(entry, &bytes)?;
+            }
+            rows.extend(row);
+            on_image(was_there);
+        }
+    }
+    Ok(Embeddings::new(images.len(), d, rows)?)
+}
+
+/// A row of the cache, if it is whole.
+fn kept(entry: &Path, d: usize) -> Option<Vec<f32>> {
+    let bytes = std::fs::read(entry).ok()?;
+    let (values, rest) = bytes.as_chunks::<4>();
+    let values: Vec<f32> = values.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    (rest.is_empty() && values.len() == d && values.iter().all(|v| v.is_finite())).then_some(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Mean red and blue; remembers how many images it saw at a time.
+    struct Means(Mutex<Vec<usize>>);
+
+    impl Features for Means {
+        fn identity(&self) -> String {
+            "means".into()
+        }
+
+        fn d(&self) -> usize {
+            2
+        }
+
+        fn prepare(&self, image: &RgbImage) -> Result<Vec<f32>, String> {
+            let mean = |c: usize| {
+                image.pixels().map(|p| f32::from(p.0[c])).sum::<f32>()
+                    / (image.width() * image.height()) as f32
+            };
+            match image.width() {
+                13 => Err("unlucky".into()),
+                _ => Ok(vec![mean(0), mean(2)]),
+            }
+        }
+
+        fn forward(&self, prepared: Vec<f32>, n: usize) -> Vec<f32> {
+            self.0.lock().expect("no panic").push(n);
+            prepared
+                .into_iter()
+                .map(|v| if v == 66.0 { f32::NAN } else { v })
+                .collect()
+        }
+    }
+
+    #[test]
+    fn features_are_computed_once_and_wrong_images_are_named() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, width: u32, red: u8| {
+            let path = dir.path().join(name);
+            RgbImage::from_pixel(width, 2, image::Rgb([red, 0, 7]))
+                .save(&path)
+                .expect("written");
+            path
+        };
+        let mut images: Vec<PathBuf> = (0..5).map(|i| write(&format!("{i}.png"), 3, i)).collect();
+        let network = Means(Mutex::default());
+        let run = |images: &[PathBuf]| {
+            let mut there = Vec::new();
+            let found = features(&network, images, 2, Some(dir.path()), &mut |was| there.push(was));
+            found.map(|rows| (rows.values().to_vec(), there))
+        };
+        let (rows, there) = run(&images[..3]).expect("features");
+        assert_eq!(
+            (rows, there),
+            (vec![0.0, 7.0, 1.0, 7.0, 2.0, 7.0], vec![false; 3])
+        );
+        // Renamed, it is the same image; others are new.
+        std::fs::rename(&images[0], dir.path().join("a.png")).expect("renamed");
+        images[0] = dir.path().join("a.png");
+        let (rows, there) = run(&images).expect("features");
+        assert_eq!(
+            (rows[0], rows[8], there),
+            (0.0, 4.0, vec![true, true, true, false, false])
+        );
+        assert_eq!(*network.0.lock().expect("no panic"), [2, 1, 1, 1]);
+        let wrong = |path: PathBuf| run(&[path]).expect_err("wrong").to_string();
+        assert!(wrong(write("wide.png", 13, 1)).contains("wide.png: unlucky: mend or remove it"));
+        assert!(wrong(write("nan.png", 3, 66)).contains("nan.png: its features are not finite"));
+        let broken = dir.path().join("broken.png");
+        std::fs::write(&broken, "no image").expect("written");
+        assert!(wrong(broken).contains("broken.png: "));
+    }
+}

@@ -55,6 +55,8 @@ fn is_intact(kept: &RunDir) -> bool {
 
 impl TrainedPriors {
     pub(super) fn new(folder: PathBuf) -> Self {
+        // What killed processes were keeping: nobody may come to keep a prior in this one.
+        files::clean_temporaries(&folder);
         Self {
             folder,
             at_work: Mutex::default(),
@@ -91,21 +93,23 @@ impl TrainedPriors {
             copy_checkpoints(&shorter, dir)?;
         }
         train()?;
-        let new = RunDir::new(self.folder.join(format!("{name}.tmp-{}", std::process::id())));
-        copy_checkpoints(dir, &new)?;
-        copy(dir, &new)?;
-        let sums = Sums::of(
-            new.path(),
-            &["metrics.jsonl", "checkpoint", "prior", "prior_best"],
-        );
-        sums.and_then(|sums| sums.write())?;
-        if !(is_whole(&kept.prior_dir()) && is_intact(&kept)) {
-            let _ = std::fs::remove_dir_all(kept.path());
+        let kept_now = || is_whole(&kept.prior_dir()) && is_intact(&kept);
+        let made = files::write_dir_atomic(kept.path(), |folder| -> Result<(), FileError> {
+            let new = RunDir::new(folder);
+            copy_checkpoints(dir, &new)?;
+            copy(dir, &new)?;
+            let sums = Sums::of(folder, &["metrics.jsonl", "checkpoint", "prior", "prior_best"]);
+            sums.and_then(|sums| sums.write())?;
+            if !kept_now() {
+                let _ = std::fs::remove_dir_all(kept.path());
+            }
+            Ok(())
+        });
+        match made {
+            // Another process was first.
+            Err(_) if kept_now() => Ok(()),
+            made => Ok(made?),
         }
-        // Where another process was first there is nothing to do.
-        let _ = std::fs::rename(new.path(), kept.path());
-        let _ = std::fs::remove_dir_all(new.path());
-        Ok(())
     }
 }
 

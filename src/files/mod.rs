@@ -18,6 +18,8 @@ pub(crate) use guard::guarded;
 
 pub use cache::{cache_dir, sha256_known};
 pub use lock::{LockFile, lock, lock_holder};
+pub(crate) use temporary::clean_once as clean_temporaries;
+
 pub use sums::{SUMS, Sums, expect_sha256};
 
 use crate::limits::{MAX_FILE, MAX_STREAM, MAX_TEXT};

@@ -52,7 +52,8 @@ fn hold(file: &File, path: &Path) -> bool {
     }
 }
 
-fn clean_once(folder: &Path) {
+/// Removes what killed processes have left in `folder`, the first time that this process comes there.
+pub(crate) fn clean_once(folder: &Path) {
     let key = std::path::absolute(folder).unwrap_or_else(|_| folder.into());
     let mut cleaned = CLEANED.lock().unwrap_or_else(PoisonError::into_inner);
     if cleaned.get_or_insert_default().insert(key) {

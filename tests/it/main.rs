@@ -11,6 +11,7 @@ mod generate;
 mod golden;
 mod image_metrics;
 mod keys;
+mod kills;
 mod layers;
 mod movq;
 mod pages;

@@ -23,7 +23,7 @@ use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::{AddedToken, SplitDelimiterBehavior};
 
 use super::added::AddedTokens;
-use crate::files::{self, FileError};
+use crate::files::{self, FileError, guarded};
 
 /// How CLIP parts a text into words (openai/CLIP `simple_tokenizer.py`).
 const WORDS: &str =
@@ -117,6 +117,16 @@ impl Tokenizer {
     /// [`TokenizerError`]: no tokenizer in the folder, files that hold something else, special tokens outside the vocabulary, `n_text` below 2.
     pub fn load(path: impl AsRef<Path>, n_text: usize) -> Result<Self, TokenizerError> {
         let path = path.as_ref();
+        // The crate panics at some files.
+        guarded(|| Self::read(path, n_text)).unwrap_or_else(|| {
+            Err(TokenizerError::Malformed {
+                path: path.to_path_buf(),
+                reason: "its tokenizer is damaged: the parts of its file do not fit each other".into(),
+            })
+        })
+    }
+
+    fn read(path: &Path, n_text: usize) -> Result<Self, TokenizerError> {
         if n_text < 2 {
             return Err(TokenizerError::TooShort(n_text));
         }

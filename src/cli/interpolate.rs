@@ -8,7 +8,7 @@ use eclipse_t2i::generate::plan::Plan;
 use eclipse_t2i::generate::recipe::{FileRecord, Origin, Share};
 
 use super::Usage;
-use super::draw::{ModelArgs, OutArgs, SampleArgs, draw, usage};
+use super::drawing::{ModelArgs, OutArgs, SampleArgs, draw, usage};
 
 /// Arguments of `eclipse interpolate`.
 #[derive(Debug, Args)]

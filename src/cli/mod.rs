@@ -3,6 +3,7 @@
 mod dev;
 mod devices;
 mod draw;
+mod drawing;
 mod encode;
 mod eval;
 mod export;
@@ -56,6 +57,8 @@ enum Command {
     Prior(prior::PriorArgs),
     /// Write a trained prior as a folder that diffusers loads.
     Export(export::ExportArgs),
+    /// Draw your own words with priors that were trained in a built-in world.
+    Draw(draw::DrawArgs),
     /// Draw prompts with Karlo or Kandinsky 2.2.
     Generate(generate::GenerateArgs),
     /// Draw pictures like other pictures.
@@ -88,6 +91,7 @@ impl Cli {
             Command::Inspect(args) => inspect::run(&args),
             Command::Prior(args) => prior::run(&args, device),
             Command::Export(args) => export::run(&args, device),
+            Command::Draw(args) => draw::run(&args, device),
             Command::Generate(args) => generate::run(&args, device),
             Command::Vary(args) => vary::run(&args, device),
             Command::Interpolate(args) => interpolate::run(&args, device),

@@ -60,7 +60,7 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
     };
     let runs = args.destination.runs.join(spec.name());
     let dirs: Vec<PathBuf> = spec.expand()?.iter().map(|p| run_path(&runs, p)).collect();
-    show(&spec, &runs, &dirs, &args.reference, &args.destination)
+    show(&spec, &runs, &dirs, &args.reference, &args.destination).map(drop)
 }
 
 /// Reports whatever runs are in `folder`.
@@ -106,14 +106,14 @@ fn check(report: &Report, reference: &Option<String>) -> anyhow::Result<()> {
     }
 }
 
-/// Reports the runs of a sweep.
+/// Reports the runs of a sweep; gives the page.
 pub fn show(
     spec: &SweepSpec,
     runs: &Path,
     dirs: &[PathBuf],
     reference: &Option<String>,
     destination: &Destination,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<PathBuf> {
     let of_report = compared_with(spec.report(), reference);
     let report = Report::read(&spec.name(), runs, dirs, &of_report)?;
     check(&report, reference)?;
@@ -130,7 +130,8 @@ pub fn show(
         &about,
         &out,
         destination.json,
-    )
+    )?;
+    Ok(out.join("index.html"))
 }
 
 /// Writes the report and prints its table; where a reference was asked for, the claims too.

@@ -1,12 +1,12 @@
 //! `eclipse sweep`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use eclipse_t2i::device::DeviceSpec;
 use eclipse_t2i::experiment::execute::{Event, SweepOptions, run_path, sweep};
-use eclipse_t2i::experiment::{Outcome, Planned, SweepSpec};
+use eclipse_t2i::experiment::{Outcome, Planned, SweepSpec, own_words};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -85,10 +85,35 @@ pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
             planned.len()
         );
     }
-    reported
+    let page = reported?;
+    let world = planned
+        .iter()
+        .find(|run| own_words::can_draw(run.run()))
+        .map(|run| run.run().world());
+    if let Some(world) = world {
+        eprintln!(
+            "draw your own words: eclipse draw \"{}\" --run {}",
+            own_words::example(world),
+            runs.display()
+        );
+    }
+    eprintln!("the report: {}", link(&page));
+    Ok(())
 }
 
-fn list(planned: &[Planned], runs: &std::path::Path, as_json: bool) -> anyhow::Result<()> {
+/// A page as a link that terminals open.
+fn link(page: &Path) -> String {
+    let path = page.canonicalize().unwrap_or_else(|_| page.to_path_buf());
+    let bytes = path.to_string_lossy().into_owned().into_bytes();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~+".contains(&byte);
+    let encoded = bytes.into_iter().map(|byte| match plain(byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    });
+    format!("file://{}", encoded.collect::<String>())
+}
+
+fn list(planned: &[Planned], runs: &Path, as_json: bool) -> anyhow::Result<()> {
     if as_json {
         let rows = planned
             .iter()

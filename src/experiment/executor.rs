@@ -309,7 +309,7 @@ fn with_noise(answers: Embeddings, scale: f64, pairs: &Pairs, seed: u64) -> Resu
 }
 
 /// How the run's prior is sampled.
-fn sampler(run: &Run) -> PriorSettings {
+pub(super) fn sampler(run: &Run) -> PriorSettings {
     match run.objective() {
         ObjectiveSpec::Diffusion(spec) => PriorSettings {
             n_steps: spec.sampler.steps,

@@ -68,6 +68,11 @@ impl PriorPipeline {
         Ok(Self { text, prior })
     }
 
+    /// The words of `prompt` that the text tower reads as unknown.
+    pub fn unknown_words(&self, prompt: &str) -> Vec<String> {
+        self.text.tokenizer().unknown_words(prompt)
+    }
+
     /// Predicts an image embedding for each prompt. The noise is drawn batch by batch, so a prompt's result depends on its place.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ use eclipse_t2i::limits::{MAX_AREA, MAX_SIDE};
 use eclipse_t2i::models::clip::preprocess::read_picture;
 
 use super::progress::Stages;
-use super::{PrecisionArgs, Usage, check_output};
+use super::{PrecisionArgs, Usage, check_output, check_output_folder};
 
 /// Pictures at once, and pictures for which the networks are loaded once: on a GPU, where a picture takes about as long as loading does,
 const GPU: (usize, usize) = (4, 64);
@@ -212,6 +212,7 @@ pub fn usage(error: RenderError) -> anyhow::Error {
 
 /// Carries `plan` out.
 pub fn draw(plan: &Plan, out: &OutArgs, device: DeviceSpec) -> anyhow::Result<()> {
+    check_output_folder("--out", &out.out)?;
     if let Some(sheet) = &out.sheet {
         check_output("--sheet", sheet)?;
     }

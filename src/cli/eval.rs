@@ -55,7 +55,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
             damage.name(args.world),
             accuracy(&checker, damage, args.n, args.seed),
         ));
-        steps.show("checker".as_ref(), i + 1, Damage::ALL.len());
+        steps.show("checker", i + 1, Damage::ALL.len(), "");
     }
     if args.json {
         let rows = rows

@@ -1,17 +1,19 @@
 //! `eclipse sweep`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use eclipse_t2i::device::DeviceSpec;
 use eclipse_t2i::experiment::execute::{Event, SweepOptions, run_path, sweep};
-use eclipse_t2i::experiment::{Outcome, Planned, SweepSpec, own_words};
+use eclipse_t2i::experiment::{Execute, Outcome, Planned, SweepSpec, own_words};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::SpecArgs;
-use super::report::{Destination, show};
+use super::progress::Runs;
+use super::report::{Destination, check_publish, show};
+use super::{SpecArgs, check_output_folder};
 
 /// Small priors keep little more than one core busy, so a CPU carries out two runs at a time.
 const CPU_JOBS: usize = 2;
@@ -31,7 +33,7 @@ pub struct SweepArgs {
     smoke: bool,
     #[command(flatten)]
     destination: Destination,
-    /// List the runs and stop.
+    /// List the runs, check all that can be checked without training, and stop.
     #[arg(long)]
     dry_run: bool,
 }
@@ -40,11 +42,19 @@ pub struct SweepArgs {
 pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let spec = SweepSpec::read(&args.experiment, &args.spec.settings(), args.smoke)?;
     let planned = spec.expand()?;
+    check_publish(&spec, &None, &args.destination)?;
     let runs = args.destination.runs.join(spec.name());
     if args.dry_run {
-        return list(&planned, &runs, args.destination.json);
+        list(&planned, &runs, args.destination.json)?;
+        check_output_folder("--runs", &args.destination.runs)?;
+        let executor = super::executor(device, &Arc::default())?;
+        return planned
+            .iter()
+            .try_for_each(|run| executor.check(run.run()))
+            .map_err(anyhow::Error::from_boxed);
     }
-    let executor = super::executor(device, false)?.sharing_priors(args.destination.runs.join(".priors"));
+    let training = Arc::new(Runs::new());
+    let executor = super::executor(device, &training)?.sharing_priors(args.destination.runs.join(".priors"));
     let options = SweepOptions {
         runs: runs.clone(),
         experiment: spec.name(),
@@ -53,13 +63,13 @@ pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
             .jobs
             .map_or(if device.is_cpu() { CPU_JOBS } else { 1 }, usize::from),
     };
-    let bar = ProgressBar::new(planned.len() as u64);
+    let bar = training.add(ProgressBar::new(planned.len() as u64));
     bar.set_style(ProgressStyle::with_template(
-        "{wide_bar} {pos}/{len} runs, {elapsed} {msg}",
+        "{wide_bar} {pos}/{len} runs, {elapsed}, {eta} left",
     )?);
     bar.enable_steady_tick(Duration::from_millis(500));
     let outcomes = sweep(&planned, &options, &executor, &|event| match event {
-        Event::Begin { planned } => bar.set_message(planned.name().to_owned()),
+        Event::Begin { .. } => bar.tick(),
         Event::End {
             planned,
             outcome,
@@ -67,7 +77,19 @@ pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
             total,
         } => {
             bar.set_position(finished as u64);
-            bar.suspend(|| eprintln!("[{finished:>3}/{total}] {:<24} {}", told(outcome), planned.name()));
+            training.end(&run_path(&runs, planned));
+            training.say(&format!(
+                "[{finished:>3}/{total}] {:<24} {}",
+                told(outcome),
+                planned.name()
+            ));
+            if let Outcome::Failed(failure) = outcome {
+                training.say(&format!(
+                    "failed: {}: {}",
+                    planned.name(),
+                    chain(failure.as_ref())
+                ));
+            }
         }
     });
     bar.finish_and_clear();
@@ -75,11 +97,6 @@ pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let reported = show(&spec, &runs, &dirs, &None, &args.destination);
     let left = outcomes.iter().filter(|o| !o.is_done()).count();
     if left > 0 {
-        for (run, outcome) in planned.iter().zip(&outcomes) {
-            if let Outcome::Failed(failure) = outcome {
-                eprintln!("failed: {}: {}", run.name(), chain(failure.as_ref()));
-            }
-        }
         anyhow::bail!(
             "{left} of {} runs are not finished; the same command continues them",
             planned.len()

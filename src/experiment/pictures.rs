@@ -44,7 +44,7 @@ impl Pictures {
     }
 
     /// The decoder of `run`, trained on its CLIP.
-    fn decoder(&self, run: &Run, clip: &FrozenClip) -> Result<Arc<FrozenDecoder>, Failure> {
+    pub(super) fn decoder(&self, run: &Run, clip: &FrozenClip) -> Result<Arc<FrozenDecoder>, Failure> {
         let dir = run.decoder();
         let decoder = self
             .decoders

@@ -34,6 +34,9 @@ pub enum FileError {
         #[source]
         source: std::io::Error,
     },
+    /// There is nowhere to keep what can be computed again.
+    #[error("no cache folder: set ECLIPSE_CACHE to one")]
+    NoCache,
     /// A text file holds something else.
     #[error("{path} is not UTF-8: byte {offset} is 0x{byte:02x}")]
     NotUtf8 {
@@ -145,6 +148,16 @@ pub fn read_text(path: impl AsRef<Path>) -> Result<String, FileError> {
 pub fn create_dir(path: impl AsRef<Path>) -> Result<(), FileError> {
     let path = path.as_ref();
     std::fs::create_dir_all(path).map_err(|e| FileError::io("create", path, e))
+}
+
+/// Folder of what can be computed again: `ECLIPSE_CACHE`, else `eclipse-t2i` in the user's cache folder (`XDG_CACHE_HOME`, `~/.cache`). Not made here.
+///
+/// # Errors
+/// [`FileError::NoCache`] where the system names none.
+pub fn cache_dir() -> Result<PathBuf, FileError> {
+    let chosen = std::env::var_os("ECLIPSE_CACHE").filter(|dir| !dir.is_empty());
+    let usual = || dirs::cache_dir().map(|dir| dir.join("eclipse-t2i"));
+    chosen.map(PathBuf::from).or_else(usual).ok_or(FileError::NoCache)
 }
 
 /// The files in the folder `path`, by name. Folders are left out.

@@ -8,6 +8,11 @@ use std::process::{Command, Output};
 pub fn command<A: AsRef<OsStr>>(folder: &Path, args: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_eclipse"));
     command.args(args).current_dir(folder).env_remove("RUST_LOG");
+    // Never the cache of whoever runs the tests.
+    command.env(
+        "ECLIPSE_CACHE",
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"),
+    );
     command
 }
 

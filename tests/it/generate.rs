@@ -596,7 +596,17 @@ fn mistakes() {
         (
             "half an interpolation",
             "interpolate --pipeline k22 --from a".into(),
+            &[],
+            Box::new(none),
+        ),
+        (
+            "an image without its @",
             "interpolate --pipeline k22 --from nosuch.png --to b".into(),
+            &[],
+            Box::new(none),
+        ),
+        (
+            "an image that is not there",
             "interpolate --pipeline k22 --from @nosuch.png --to b".into(),
             &[],
             Box::new(none),

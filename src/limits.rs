@@ -1,4 +1,5 @@
-//! What numbers of a user may be at most. Each is checked before anything of its size is allocated, and its message names it.
+//! What numbers may be: at most so large, finite, not none at all. Numbers of a user are checked before anything of their size is allocated, values
+//! that networks computed before they leave the program.
 
 /// Width and height of a drawn picture, in pixels.
 pub const MAX_SIDE: usize = 4096;
@@ -55,5 +56,49 @@ pub fn check(name: &str, found: usize, most: usize) -> Result<(), String> {
         0 => Err(format!("{name}: expected at least 1, found 0")),
         n if n > most => Err(format!("{name}: expected at most {most}, found {n}")),
         _ => Ok(()),
+    }
+}
+
+/// Refuses values that are not finite; `what` names them, as in `the image embedding of "a cat"`.
+///
+/// # Errors
+/// [`NotFinite`], with how many there are.
+pub fn finite<'a>(
+    what: impl FnOnce() -> String,
+    values: impl IntoIterator<Item = &'a f32>,
+) -> Result<(), NotFinite> {
+    match values.into_iter().filter(|v| !v.is_finite()).count() {
+        0 => Ok(()),
+        n => Err(NotFinite { what: what(), n }),
+    }
+}
+
+/// A network gave no numbers, or a file holds none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{what} has {n} values that are not finite: are the weights damaged? Another dtype or device may help too"
+)]
+pub struct NotFinite {
+    /// What is broken.
+    pub what: String,
+    /// How many of its values.
+    pub n: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_outside_their_range_are_refused_by_name() {
+        assert_eq!(check("--n", 3, 3), Ok(()));
+        assert_eq!(
+            check("--n", 0, 3),
+            Err("--n: expected at least 1, found 0".into())
+        );
+        assert_eq!(check("--n", 4, 3), Err("--n: expected at most 3, found 4".into()));
+        assert_eq!(finite(|| "z".into(), &[1.0, f32::MIN]), Ok(()));
+        let error = finite(|| "z".into(), &[1.0, f32::NAN, f32::INFINITY]).expect_err("refused");
+        assert_eq!((error.what.as_str(), error.n), ("z", 2));
     }
 }

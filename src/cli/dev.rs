@@ -8,6 +8,7 @@ use eclipse_t2i::device::{DeviceSpec, Precision, Products};
 use eclipse_t2i::files;
 use eclipse_t2i::generate::prior::AnyPrior;
 use eclipse_t2i::generate::random_stack::{self, RandomStackError};
+use eclipse_t2i::limits;
 use eclipse_t2i::models::prior::TextCondition;
 use eclipse_t2i::noise::Noise;
 use eclipse_t2i::weights::Checkpoint;
@@ -119,6 +120,10 @@ fn forward(args: &ForwardArgs, device: DeviceSpec) -> anyhow::Result<()> {
         }
     };
     let data = predicted.into_data();
+    limits::finite(
+        || "the prediction".into(),
+        &data.iter::<f32>().collect::<Vec<_>>(),
+    )?;
     let (shape, bytes) = (data.shape().to_vec(), data.into_bytes());
     let view = TensorView::new(Dtype::F32, shape, &bytes)?;
     let file = safetensors::serialize([("predicted", view)], None)?;

@@ -1,255 +1,83 @@
-//! What `generate`, `vary` and `interpolate` share: options, the call, progress.
+//! `eclipse draw`.
 
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::PathBuf;
 
 use clap::Args;
 use eclipse_t2i::device::DeviceSpec;
-use eclipse_t2i::diffusion::Sampler;
-use eclipse_t2i::generate::error::RenderError;
-use eclipse_t2i::generate::layout::Layout;
+use eclipse_t2i::experiment::own_words::{self, DrawError, Words, newest, priors_at};
 use eclipse_t2i::generate::picture::{grid, write_png};
-use eclipse_t2i::generate::plan::Plan;
-use eclipse_t2i::generate::prior::PriorSettings;
-use eclipse_t2i::generate::recipe::{Origin, Size, slug};
-use eclipse_t2i::generate::render::RenderOptions;
-use eclipse_t2i::generate::request::{
-    DecoderChoice, LatentsChoice, Options, Request, SUPER_RES_STEPS, Subject,
-};
-use eclipse_t2i::limits::{MAX_AREA, MAX_SIDE};
-use eclipse_t2i::models::clip::preprocess::read_picture;
 
-use super::progress::Stages;
-use super::{PrecisionArgs, Usage, check_output};
+use super::{Usage, check_output};
 
-/// Pictures at once, and pictures for which the networks are loaded once: on a GPU, where a picture takes about as long as loading does,
-const GPU: (usize, usize) = (4, 64);
-/// and on a CPU, which gains nothing from more than one at once, and where full-size pictures take minutes each.
-const CPU: (usize, usize) = (1, 4);
-
-/// Width and height.
-#[derive(Debug, Clone, Copy)]
-pub struct SizeArg(Size);
-
-impl FromStr for SizeArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("expected pixels such as 512 or 768x512 (width x height), found {text}");
-        let side = |text: &str| match text.parse() {
-            Ok(0) | Err(_) => Err(wrong()),
-            Ok(n) => Ok(n),
-        };
-        let (width, height) = text.split_once('x').unwrap_or((text, text));
-        let size = Size {
-            width: side(width)?,
-            height: side(height)?,
-        };
-        if size.width.max(size.height) > MAX_SIDE || size.width * size.height > MAX_AREA {
-            return Err(format!(
-                "expected at most {MAX_SIDE} pixels a side and {MAX_AREA} (2048 x 2048) together, found {size}"
-            ));
-        }
-        Ok(Self(size))
-    }
-}
-
-/// The models.
+/// Arguments of `eclipse draw`.
 #[derive(Debug, Args)]
-pub struct ModelArgs {
-    /// The decoder: a pipeline (a folder with model_index.json), or a folder of pipelines such as kandinsky22_prior/ and
-    /// kandinsky22_decoder/.
-    #[arg(long, value_name = "DIR")]
-    pipeline: Option<PathBuf>,
-    /// Another prior: an ECLIPSE prior's folder, one trained here, or a pipeline with prior/. [default: the pipeline's]
-    #[arg(long, value_name = "DIR")]
-    prior: Option<PathBuf>,
-    /// Where text_encoder/, tokenizer/ and image_encoder/ stand. [default: the prior's pipeline, else the pipeline]
-    #[arg(long, value_name = "DIR")]
-    clip: Option<PathBuf>,
-}
-
-/// How to sample.
-#[derive(Debug, Args)]
-pub struct SampleArgs {
-    /// Seed of the first picture; the next ones count up. A picture's noise does not depend on the others.
+pub struct DrawArgs {
+    /// What to draw, as in "a red car on the left of a blue dog"; several prompts stand below each other.
+    #[arg(required = true, value_name = "PROMPT")]
+    prompts: Vec<String>,
+    /// A finished run, or a folder of runs, of which there is one row for each system; may be repeated. [default: the experiment of the newest
+    /// finished run]
+    #[arg(long = "run", value_name = "DIR")]
+    runs: Vec<PathBuf>,
+    /// Images of each prompt and prior.
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=64))]
+    images: u16,
+    /// Seed of the first image; the next ones count up.
     #[arg(long, value_name = "N", default_value_t = 0)]
-    pub seed: u64,
-    /// What guidance pushes away from, in place of the empty prompt (Karlo) or the zero picture (Kandinsky 2.2).
-    #[arg(long, value_name = "TEXT")]
-    negative: Option<String>,
-    /// Steps of the decoder. [default: 25 for Karlo, 4 for small decoders of pixels, 100 for Kandinsky 2.2; the paper: 50 with
-    /// --scheduler ddim --guidance 7.5]
-    #[arg(long, value_name = "N")]
-    steps: Option<usize>,
-    /// Guidance scale of the decoder; up to 1 is none. [default: 8 for Karlo, 4 for Kandinsky 2.2, 2 for small decoders of
-    /// pixels]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    guidance: Option<f64>,
-    /// Sampler of the decoder, on the pipeline's own noise schedule: ddpm, ddim or unclip. [default: the pipeline's]
-    #[arg(long, value_name = "NAME")]
-    scheduler: Option<Sampler>,
-    /// Weight of the noise that the decoder adds in each step. [default: 1, and 0 for ddim]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    decoder_eta: Option<f64>,
-    /// Steps of a diffusion prior.
-    #[arg(long, value_name = "N", default_value_t = PriorSettings::default().n_steps)]
-    prior_steps: usize,
-    /// Guidance scale of a diffusion prior; up to 1 is none.
-    #[arg(long, value_name = "X", default_value_t = PriorSettings::default().guidance, allow_negative_numbers = true)]
-    prior_guidance: f64,
-    /// Weight of the noise that a diffusion prior adds in each step; 0 adds none.
-    #[arg(long, value_name = "X", default_value_t = PriorSettings::default().eta, allow_negative_numbers = true)]
-    eta: f64,
-    /// Steps of Karlo's super-resolution.
-    #[arg(long, value_name = "N", default_value_t = SUPER_RES_STEPS)]
-    super_res_steps: usize,
-    /// Size in pixels, 512 or 768x512 (width x height). Kandinsky 2.2 rounds up to multiples of 64. [default: 512; Karlo has one
-    /// size]
-    #[arg(long, value_name = "SIZE")]
-    size: Option<SizeArg>,
-    /// Noise from a safetensors file, one row a picture: every draw (noise.000, noise.001, ..), or initial latents by name (prior,
-    /// decoder, super_res).
-    #[arg(long, value_name = "FILE")]
-    latents: Option<PathBuf>,
-}
-
-/// Where pictures go.
-#[derive(Debug, Args)]
-pub struct OutArgs {
-    /// Folder of the pictures: NNNNNN-prompt.png, and a .json beside each that says how it was made. Finished pictures of the same
-    /// call are kept.
-    #[arg(long, value_name = "DIR", default_value = "pictures")]
+    seed: u64,
+    /// Enlarge images so many times.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=16))]
+    zoom: u8,
+    /// The sheet: a row for each prompt and prior.
+    #[arg(long, value_name = "FILE.png", default_value = "draw.png")]
     out: PathBuf,
-    /// Replace pictures of other calls.
-    #[arg(long)]
-    overwrite: bool,
-    /// Also write every step: trajectories (.steps.safetensors) and a picture of each step of the decoder.
-    #[arg(long)]
-    save_steps: bool,
-    /// Also write a contact sheet of the call's pictures.
-    #[arg(long, value_name = "FILE.png")]
-    sheet: Option<PathBuf>,
-    #[command(flatten)]
-    precision: PrecisionArgs,
-    /// Pictures that the decoder draws at once. [default: 1 on a CPU, else 4]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    batch: Option<u16>,
 }
 
-impl ModelArgs {
-    /// Finds the parts.
-    pub fn layout(&self) -> anyhow::Result<Layout> {
-        let Some(pipeline) = &self.pipeline else {
-            return Err(Usage("which decoder? give --pipeline DIR".into()).into());
+/// Draws one sheet of images and says what its rows are.
+pub fn run(args: &DrawArgs, device: DeviceSpec) -> anyhow::Result<()> {
+    check_output("--out", &args.out)?;
+    let places = match args.runs.is_empty() {
+        true => vec![newest("runs".as_ref()).map_err(usage)?],
+        false => args.runs.clone(),
+    };
+    let mut priors = Vec::new();
+    for place in &places {
+        priors.extend(priors_at(place).map_err(usage)?);
+    }
+    let words = Words {
+        prompts: &args.prompts,
+        n_images: args.images.into(),
+        seed: args.seed,
+        zoom: args.zoom.into(),
+    };
+    let rows = own_words::draw(&priors, &words, &device.device()?).map_err(usage)?;
+    let images: Vec<_> = rows.iter().flat_map(|row| row.images.iter().cloned()).collect();
+    let texts = [
+        ("prompt".to_string(), args.prompts.join("; ")),
+        ("seed".to_string(), args.seed.to_string()),
+    ];
+    write_png(&args.out, &grid(&images, args.images.into()), &texts)?;
+    let mut text = String::new();
+    for (i, row) in rows.iter().enumerate() {
+        let right = match row.n_right {
+            Some(n) => format!(", {n} of {} right", args.images),
+            None => String::new(),
         };
-        Ok(Layout::open(
-            pipeline,
-            self.prior.as_deref(),
-            self.clip.as_deref(),
-        )?)
+        text += &format!(
+            "row {}: {}: \"{}\"{right} ({})\n",
+            i + 1,
+            row.label,
+            row.prompt,
+            row.dir.display()
+        );
     }
-}
-
-impl SampleArgs {
-    /// The call that draws `origins`, seed by seed; frames of one film share a seed.
-    pub fn request(&self, command: &str, origins: Vec<Origin>, one_seed: bool) -> Request {
-        let n_pictures = origins.len();
-        let subject = |(row, origin): (usize, Origin)| Subject {
-            name: format!("{row:06}-{}", slug(&origin.title())),
-            seed: match one_seed {
-                true => self.seed,
-                false => self.seed.wrapping_add(row as u64),
-            },
-            origin,
-            row,
-        };
-        Request {
-            command: command.into(),
-            subjects: origins.into_iter().enumerate().map(subject).collect(),
-            negative: self.negative.clone(),
-            init: None,
-            latents: self
-                .latents
-                .clone()
-                .map(|path| LatentsChoice { path, n_pictures }),
-            size: self.size.map(|s| s.0),
-            prior: PriorSettings {
-                n_steps: self.prior_steps,
-                guidance: self.prior_guidance,
-                eta: self.eta,
-            },
-            decoder: DecoderChoice {
-                n_steps: self.steps,
-                guidance: self.guidance,
-                eta: self.decoder_eta,
-                sampler: self.scheduler,
-            },
-            super_res_steps: self.super_res_steps,
-        }
-    }
-}
-
-impl OutArgs {
-    /// For the plan.
-    pub fn options(&self, device: DeviceSpec) -> Options {
-        Options {
-            out: self.out.clone(),
-            overwrite: self.overwrite,
-            device: device.to_string(),
-            dtype: self.precision.dtype.to_string(),
-        }
-    }
+    super::print(&format!("{text}wrote {}\n", args.out.display()))
 }
 
 /// A mistake in arguments is the caller's to fix.
-pub fn usage(error: RenderError) -> anyhow::Error {
+fn usage(error: DrawError) -> anyhow::Error {
     match error.is_usage() {
         true => Usage(error.to_string()).into(),
         false => error.into(),
     }
-}
-
-/// Carries `plan` out.
-pub fn draw(plan: &Plan, out: &OutArgs, device: DeviceSpec) -> anyhow::Result<()> {
-    if let Some(sheet) = &out.sheet {
-        check_output("--sheet", sheet)?;
-    }
-    if let (Some(asked), Some(first)) = (plan.asked, plan.pictures.first()) {
-        tracing::warn!(
-            "{asked} pixels were rounded up to {}: the decoder draws whole multiples only",
-            first.recipe.size
-        );
-    }
-    let (batch, wave) = if device.is_cpu() { CPU } else { GPU };
-    let batch = out.batch.map_or(batch, usize::from);
-    let options = RenderOptions {
-        batch,
-        wave: wave.max(batch),
-        save_steps: out.save_steps,
-    };
-    let mut stages = Stages::new();
-    let (mut drawn, mut kept) = (0, 0);
-    let result = plan.render(&out.precision.device(device)?, options, &mut |event| {
-        let (n_drawn, n_kept) = stages.show(&event);
-        drawn += n_drawn;
-        kept += n_kept;
-    });
-    stages.finish();
-    result?;
-    if let Some(path) = &out.sheet {
-        let names = plan.pictures.iter().map(|p| format!("{}.png", p.subject.name));
-        let pictures: Result<Vec<_>, _> = names.map(|name| read_picture(out.out.join(name))).collect();
-        let pictures = pictures?;
-        let columns = (pictures.len() as f64).sqrt().ceil() as usize;
-        write_png(path, &grid(&pictures, columns), &[])?;
-    }
-    let here = match kept {
-        0 => String::new(),
-        n => format!(", {n} were there already"),
-    };
-    super::print(&format!(
-        "drew {drawn} pictures in {}{here}\n",
-        Path::display(&out.out)
-    ))
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use eclipse_t2i::device::{DeviceSpec, Precision};
-use eclipse_t2i::experiment::export::export;
+use eclipse_t2i::experiment::export::{ExportOptions, export};
 
 use super::Usage;
 
@@ -13,22 +13,40 @@ use super::Usage;
 pub struct ExportArgs {
     /// A finished run directory, or a prior's folder with config.json and weights.
     run: PathBuf,
-    /// Where it goes: a folder that does not exist, or is empty. Gets prior/, scheduler/ if the prior has time, and README.md, a model card.
+    /// Where it goes: a folder that does not exist, or is empty. Becomes a pipeline of diffusers, with a model card (README.md) that has the lines of
+    /// Python from a prompt to an image.
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
-    /// What the weights are stored in: f32, f16 or bf16.
+    /// What the prior's weights are stored in: f32, f16 or bf16.
     #[arg(long, value_name = "DTYPE", default_value_t)]
     dtype: Precision,
+    /// The CLIP that the prior reads: its folder, or a pipeline with text_encoder/, tokenizer/ and image_encoder/. [default: the run's, or that of
+    /// its store]
+    #[arg(long, value_name = "DIR")]
+    clip: Option<PathBuf>,
+    /// What draws from the embeddings: a decoder's folder, or its name on the Hugging Face Hub. [default: that of the run's world, else Kandinsky
+    /// 2.2's for embeddings of 1280 numbers, Karlo's for 768]
+    #[arg(long, value_name = "DIR or NAME")]
+    decoder: Option<String>,
+    /// Write the network and its scheduler alone.
+    #[arg(long, conflicts_with_all = ["clip", "decoder"])]
+    prior_only: bool,
 }
 
 /// Writes the prior in diffusers' layout.
 pub fn run(args: &ExportArgs, device: DeviceSpec) -> anyhow::Result<()> {
-    let exported = export(&args.run, &args.to, args.dtype.dtype().into(), &device.device()?).map_err(
-        |error| match error.is_usage() {
+    super::check_output_folder("--to", &args.to)?;
+    let options = ExportOptions {
+        dtype: args.dtype.dtype().into(),
+        clip: args.clip.as_deref(),
+        decoder: args.decoder.as_deref(),
+        prior_only: args.prior_only,
+    };
+    let exported =
+        export(&args.run, &args.to, &options, &device.device()?).map_err(|error| match error.is_usage() {
             true => Usage(error.to_string()).into(),
             false => anyhow::Error::new(error),
-        },
-    )?;
+        })?;
     for warning in &exported.warnings {
         tracing::warn!("{warning}");
     }

@@ -11,7 +11,7 @@ use eclipse_t2i::generate::recipe::{Origin, Recipe};
 use eclipse_t2i::limits;
 
 use super::Usage;
-use super::draw::{ModelArgs, OutArgs, SampleArgs, draw, usage};
+use super::drawing::{ModelArgs, OutArgs, SampleArgs, draw, usage};
 
 /// Part of the trajectory that is sampled when a picture is given to start from (reference: img2img's default).
 const STRENGTH: f64 = 0.3;

@@ -8,21 +8,21 @@ use eclipse_t2i::generate::plan::Plan;
 use eclipse_t2i::generate::recipe::{FileRecord, Origin, Share};
 
 use super::Usage;
-use super::draw::{ModelArgs, OutArgs, SampleArgs, draw, usage};
+use super::drawing::{ModelArgs, OutArgs, SampleArgs, draw, usage};
 
 /// Arguments of `eclipse interpolate`.
 #[derive(Debug, Args)]
 pub struct InterpolateArgs {
     #[command(flatten)]
     models: ModelArgs,
-    /// Where to start: a picture's file, or a prompt.
-    #[arg(long, value_name = "IMAGE or TEXT", required_unless_present = "mix")]
+    /// Where to start: a prompt, or @FILE for an image.
+    #[arg(long, value_name = "TEXT or @FILE", required_unless_present = "mix")]
     from: Option<String>,
-    /// Where to end: a picture's file, or a prompt.
-    #[arg(long, value_name = "IMAGE or TEXT", required_unless_present = "mix")]
+    /// Where to end: a prompt, or @FILE for an image.
+    #[arg(long, value_name = "TEXT or @FILE", required_unless_present = "mix")]
     to: Option<String>,
-    /// One picture of a weighted sum instead, as Kandinsky does it: --mix 0.3=cat.png --mix "0.7=a starry night".
-    #[arg(long, value_name = "WEIGHT=IMAGE or TEXT", conflicts_with_all = ["from", "to", "frames"])]
+    /// One picture of a weighted sum instead, as Kandinsky does it: --mix 0.3=@cat.png --mix "0.7=a starry night".
+    #[arg(long, value_name = "WEIGHT=TEXT or @FILE", conflicts_with_all = ["from", "to", "frames"])]
     mix: Vec<String>,
     /// Pictures, both ends included.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(2..))]
@@ -37,7 +37,7 @@ pub struct InterpolateArgs {
 pub fn run(args: &InterpolateArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let origins = match (&args.from, &args.to) {
         (Some(from), Some(to)) => {
-            let (from, to) = (end(from)?, end(to)?);
+            let (from, to) = (end("--from", from)?, end("--to", to)?);
             let last = f64::from(args.frames - 1);
             let frame = |i: u16| Origin::Between {
                 from: Box::new(from.clone()),
@@ -56,13 +56,32 @@ pub fn run(args: &InterpolateArgs, device: DeviceSpec) -> anyhow::Result<()> {
     draw(&plan, &args.out, device)
 }
 
-/// A file that exists is a picture, anything else a prompt.
-fn end(text: &str) -> anyhow::Result<Origin> {
-    let path = Path::new(text);
-    Ok(match path.is_file() {
-        true => Origin::Image(FileRecord::new(path)?),
-        false => Origin::Prompt(text.into()),
-    })
+/// Endings of image files: a prompt that ends so is a file's name that lacks its `@`.
+const ENDINGS: [&str; 5] = [".png", ".jpg", ".jpeg", ".webp", ".gif"];
+
+/// `@FILE` is an image, anything else a prompt; what looks like an image's name without `@` is refused, because a typo would be drawn as a prompt.
+fn end(option: &str, text: &str) -> anyhow::Result<Origin> {
+    if let Some(path) = text.strip_prefix('@') {
+        let path = Path::new(path);
+        if !path.is_file() {
+            return Err(Usage(format!("{option} {text}: no such file: {}", path.display())).into());
+        }
+        return Ok(Origin::Image(FileRecord::new(path)?));
+    }
+    let is_name = ENDINGS.iter().any(|ending| text.to_lowercase().ends_with(ending));
+    if is_name || Path::new(text).is_file() {
+        return Err(Usage(format!(
+            "{option} {text}: is this an image or a prompt? Write @{text} for the image; a prompt may not be the name of a file or end as one"
+        ))
+        .into());
+    }
+    if text.trim().is_empty() {
+        return Err(Usage(format!(
+            "{option}: expected a prompt or @FILE, found an empty text"
+        ))
+        .into());
+    }
+    Ok(Origin::Prompt(text.into()))
 }
 
 fn share(text: &str) -> anyhow::Result<Share> {
@@ -70,9 +89,12 @@ fn share(text: &str) -> anyhow::Result<Share> {
         .split_once('=')
         .and_then(|(w, of)| Some((w.trim().parse::<f64>().ok()?, of)));
     match parsed {
-        Some((weight, of)) if weight.is_finite() => Ok(Share { of: end(of)?, weight }),
+        Some((weight, of)) if weight.is_finite() => Ok(Share {
+            of: end("--mix", of)?,
+            weight,
+        }),
         _ => Err(Usage(format!(
-            "--mix: expected WEIGHT=IMAGE or WEIGHT=TEXT, found {text:?}"
+            "--mix: expected WEIGHT=TEXT or WEIGHT=@FILE, found {text:?}"
         ))
         .into()),
     }

@@ -3,6 +3,7 @@
 mod dev;
 mod devices;
 mod draw;
+mod drawing;
 mod encode;
 mod eval;
 mod export;
@@ -19,11 +20,13 @@ mod vary;
 mod verify;
 
 use std::io::{ErrorKind, Write};
+use std::sync::Arc;
 
 use burn::tensor::Device;
 use clap::{Args, Parser, Subcommand};
 use eclipse_t2i::data::source::SourceError;
 use eclipse_t2i::device::{DeviceError, DeviceSpec, Precision};
+use eclipse_t2i::experiment::executor::Progress;
 use eclipse_t2i::experiment::{PriorExecutor, Setting, SpecError};
 use eclipse_t2i::world::World;
 
@@ -56,6 +59,8 @@ enum Command {
     Prior(prior::PriorArgs),
     /// Write a trained prior as a folder that diffusers loads.
     Export(export::ExportArgs),
+    /// Draw your own words with priors that were trained in a built-in world.
+    Draw(draw::DrawArgs),
     /// Draw prompts with Karlo or Kandinsky 2.2.
     Generate(generate::GenerateArgs),
     /// Draw pictures like other pictures.
@@ -88,6 +93,7 @@ impl Cli {
             Command::Inspect(args) => inspect::run(&args),
             Command::Prior(args) => prior::run(&args, device),
             Command::Export(args) => export::run(&args, device),
+            Command::Draw(args) => draw::run(&args, device),
             Command::Generate(args) => generate::run(&args, device),
             Command::Vary(args) => vary::run(&args, device),
             Command::Interpolate(args) => interpolate::run(&args, device),
@@ -174,6 +180,26 @@ fn check_output(option: &str, path: &std::path::Path) -> Result<(), Usage> {
     }
 }
 
+/// Refuses a folder that could not be made or written to later: before the work, not after it. Makes nothing.
+fn check_output_folder(option: &str, path: &std::path::Path) -> Result<(), Usage> {
+    let refuse = |reason: String| Err(Usage(format!("{option} {}: {reason}", path.display())));
+    if path.exists() && !path.is_dir() {
+        return refuse("is a file, expected a folder".into());
+    }
+    // The nearest folder that is there is where the first missing one would be made.
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let Some(there) = absolute.ancestors().find(|folder| folder.exists()) else {
+        return refuse("no such folder, and none above it".into());
+    };
+    if !there.is_dir() {
+        return refuse(format!("{} is a file, expected a folder", there.display()));
+    }
+    match tempfile::Builder::new().prefix(".tmp-").tempfile_in(there) {
+        Ok(_) => Ok(()),
+        Err(e) => refuse(format!("cannot write in {}: {}", there.display(), e.kind())),
+    }
+}
+
 /// Whether `error` is the caller's to fix in arguments or specification, rather than a failure.
 fn is_usage(error: &anyhow::Error) -> bool {
     error
@@ -192,14 +218,10 @@ fn world_named(name: &str) -> Result<World, String> {
     World::named(name).ok_or_else(|| format!("expected one of {}", World::ALL.map(World::name).join(", ")))
 }
 
-/// What carries runs out; `show_steps` for a run that has the terminal to itself.
-fn executor(device: DeviceSpec, show_steps: bool) -> anyhow::Result<PriorExecutor> {
-    let progress = progress::Steps::new();
-    let on_step = move |run: &std::path::Path, step, n_steps| {
-        if show_steps {
-            progress.show(run, step, n_steps);
-        }
-    };
+/// What carries runs out, and shows how far they are in `runs`.
+fn executor(device: DeviceSpec, runs: &Arc<progress::Runs>) -> anyhow::Result<PriorExecutor> {
+    let runs = runs.clone();
+    let on_step = move |run: &std::path::Path, progress: Progress<'_>| runs.show(run, progress);
     Ok(PriorExecutor::new(device.device()?, Box::new(on_step)))
 }
 

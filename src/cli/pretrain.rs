@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use eclipse_t2i::device::DeviceSpec;
 use eclipse_t2i::experiment::bars::BarSizes;
 use eclipse_t2i::experiment::pretrain::{DecoderPretrain, Pretrain, pretrain_clip, pretrain_decoder};
+use eclipse_t2i::files;
 use eclipse_t2i::train::clip::ClipRecipe;
 use eclipse_t2i::train::decoder::DecoderRecipe;
 use eclipse_t2i::weights::read_json;
@@ -29,7 +30,7 @@ pub struct PretrainArgs {
     /// A trained decoder with the recipe's sizes, whose UNet training starts from; noise augmentation (`max_noise_level`) may be new to it.
     #[arg(long, value_name = "DIR")]
     start_from: Option<PathBuf>,
-    /// Where the model goes. [default: datasets/WORLD/PART, with --smoke runs/pretrain/WORLD-smoke/clip]
+    /// Where the model goes. [default: clip/ or decoder/ in the run's folder]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Checkpoints and metrics; a run that was stopped goes on from here. [default: runs/pretrain/WORLD-seedN, of a decoder
@@ -45,6 +46,9 @@ pub struct PretrainArgs {
     /// Optimiser steps, if not the recipe's.
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
+    /// Also put the model into datasets/WORLD/PART, in the place of the one there that all experiments use; refused below its acceptance thresholds.
+    #[arg(long, conflicts_with = "smoke")]
+    publish: bool,
     /// Only see that everything fits together, in seconds.
     #[arg(long)]
     smoke: bool,
@@ -63,6 +67,9 @@ enum ModelPart {
 
 /// Makes one of the world's small models and prints what it can do.
 pub fn run(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
+    let (run_dir, out) = folders(args);
+    super::check_output_folder("--run-dir", &run_dir)?;
+    super::check_output_folder("--out", &out)?;
     if args.steps == Some(0) {
         return Err(super::Usage("--steps 0: expected at least 1".into()).into());
     }
@@ -94,12 +101,38 @@ fn folders(args: &PretrainArgs) -> (PathBuf, PathBuf) {
         .run_dir
         .clone()
         .unwrap_or_else(|| PathBuf::from("runs/pretrain").join(name));
-    let out = match (&args.out, args.smoke) {
-        (Some(out), _) => out.clone(),
-        (None, true) => run_dir.join(part),
-        (None, false) => PathBuf::from("datasets").join(args.world.name()).join(part),
-    };
+    let out = args.out.clone().unwrap_or_else(|| run_dir.join(part));
     (run_dir, out)
+}
+
+/// What is said of a finished model; publishes it where that was asked for and `missed`, what it lacks, is nothing.
+fn finish(args: &PretrainArgs, out: &Path, part: &str, missed: Option<String>) -> anyhow::Result<String> {
+    let there = PathBuf::from("datasets").join(args.world.name()).join(part);
+    let written = format!("written to {}\n", out.display());
+    match (args.publish, missed) {
+        (false, _) => Ok(written),
+        (true, Some(missed)) => anyhow::bail!(
+            "not published, {} stays as it is: {missed}; the model is in {}",
+            there.display(),
+            out.display()
+        ),
+        (true, None) => {
+            copy_folder(out, &there)?;
+            Ok(format!("{written}published to {}\n", there.display()))
+        }
+    }
+}
+
+/// Copies the files of a folder, and of folders below it, over those of another.
+fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
+    files::create_dir(to)?;
+    for file in files::list(from)? {
+        files::copy(&file, to.join(file.file_name().unwrap_or_default()))?;
+    }
+    for folder in files::list_folders(from)? {
+        copy_folder(&folder, &to.join(folder.file_name().unwrap_or_default()))?;
+    }
+    Ok(())
 }
 
 /// The recipe with the keys that the file at `path` gives.
@@ -151,13 +184,19 @@ fn run_clip(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
         run_dir,
         device,
     };
-    let (steps, run) = (super::progress::Steps::new(), request.run_dir.clone());
-    let record = pretrain_clip(&request, move |step, _| steps.show(&run, step, n_steps))
-        .context("cannot make the world's CLIP")?;
+    let (steps, name) = (
+        super::progress::Steps::new(),
+        request.run_dir.display().to_string(),
+    );
+    let record = pretrain_clip(&request, move |step, loss| {
+        steps.show(&name, step, n_steps, &format!("loss {loss:.4}"));
+    })
+    .context("cannot make the world's CLIP")?;
+    let end = finish(args, &request.out, "clip", record.bars.missed())?;
     if args.json {
         return super::print_json(&serde_json::to_value(&record)?);
     }
-    super::print(&format!("{}written to {}\n", record.bars, request.out.display()))
+    super::print(&format!("{}{end}", record.bars))
 }
 
 fn run_decoder(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
@@ -185,15 +224,17 @@ fn run_decoder(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
         run_dir,
         device,
     };
-    let (steps, run) = (super::progress::Steps::new(), request.run_dir.clone());
-    let record = pretrain_decoder(&request, move |step, _| steps.show(&run, step, n_steps))
-        .context("cannot make the world's decoder")?;
+    let (steps, name) = (
+        super::progress::Steps::new(),
+        request.run_dir.display().to_string(),
+    );
+    let record = pretrain_decoder(&request, move |step, loss| {
+        steps.show(&name, step, n_steps, &format!("loss {loss:.4}"));
+    })
+    .context("cannot make the world's decoder")?;
+    let end = finish(args, &request.out, "decoder", record.scores.missed(args.world))?;
     if args.json {
         return super::print_json(&serde_json::to_value(&record)?);
     }
-    super::print(&format!(
-        "{}written to {}\n",
-        record.scores,
-        request.out.display()
-    ))
+    super::print(&format!("{}{end}", record.scores))
 }

@@ -1,14 +1,114 @@
-//! A line on stderr that says how far training or drawing is; quiet when stderr is no terminal.
+//! What stderr says of how far training or drawing is: bars on a terminal; elsewhere plain lines for training, and nothing for drawing.
 
+use std::collections::HashMap;
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use eclipse_t2i::experiment::executor::Progress;
 use eclipse_t2i::generate::render::Event;
-use indicatif::{ProgressBar, ProgressStyle};
+use eclipse_t2i::train::session::Phase;
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 
-/// The bar of the run that is being trained.
+use super::note;
+
+/// Runs that are being trained: on a terminal a bar each, elsewhere a plain line for each step that is logged.
+#[derive(Default)]
+pub struct Runs {
+    bars: MultiProgress,
+    shown: Mutex<HashMap<PathBuf, Shown>>,
+}
+
+/// What is known of one of them.
+struct Shown {
+    bar: ProgressBar,
+    name: String,
+    began: Instant,
+    first_step: usize,
+    train: String,
+    valid: String,
+}
+
+impl Runs {
+    /// Nothing until the first step.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Puts `bar` below those of runs.
+    pub fn add(&self, bar: ProgressBar) -> ProgressBar {
+        self.bars.add(bar)
+    }
+
+    /// Writes a line above the bars.
+    pub fn say(&self, line: &str) {
+        self.bars.suspend(|| note(line));
+    }
+
+    /// Shows how far `run` is.
+    pub fn show(&self, run: &Path, progress: Progress<'_>) {
+        let is_terminal = std::io::stderr().is_terminal();
+        let Ok(mut shown) = self.shown.lock() else { return };
+        let Progress { step, n_steps, .. } = progress;
+        let entry = shown.entry(run.to_path_buf()).or_insert_with(|| {
+            let bar = match is_terminal {
+                true => self.bars.insert(0, ProgressBar::new(n_steps as u64)),
+                false => ProgressBar::hidden(),
+            };
+            let name = run.file_name().map(|n| n.to_string_lossy().into_owned());
+            Shown {
+                bar: styled(bar, "  {prefix:.dim} {bar:20} {pos}/{len} {msg}, {eta} left"),
+                name: name.unwrap_or_default(),
+                began: Instant::now(),
+                first_step: step,
+                train: String::new(),
+                valid: String::new(),
+            }
+        });
+        let value = progress.values.first();
+        let told =
+            |what: &str| value.map_or_else(String::new, |(name, value)| format!("{what}{name} {value:.4}"));
+        match progress.phase {
+            Phase::Train => entry.train = told(""),
+            Phase::Valid => entry.valid = told(" valid "),
+        }
+        let message = format!("{}{}", entry.train, entry.valid);
+        if is_terminal {
+            entry.bar.set_prefix(entry.name.clone());
+            entry.bar.set_message(message);
+            entry.bar.set_position(step as u64);
+        } else if progress.is_logged && progress.phase == Phase::Train {
+            let n = step - entry.first_step;
+            let left = match n {
+                0 => String::new(),
+                n => {
+                    let seconds = entry.began.elapsed().as_secs_f64() / n as f64 * (n_steps - step) as f64;
+                    format!(", {} left", HumanDuration(Duration::from_secs_f64(seconds)))
+                }
+            };
+            note(format!("{}: step {step}/{n_steps} {message}{left}", entry.name));
+        }
+    }
+
+    /// Takes the bar of `run` away.
+    pub fn end(&self, run: &Path) {
+        if let Ok(mut shown) = self.shown.lock()
+            && let Some(entry) = shown.remove(run)
+        {
+            entry.bar.finish_and_clear();
+        }
+    }
+}
+
+fn styled(bar: ProgressBar, template: &str) -> ProgressBar {
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// The bar of something that has steps.
 pub struct Steps(Mutex<Option<ProgressBar>>);
 
 impl Steps {
@@ -17,24 +117,17 @@ impl Steps {
         Self(Mutex::new(None))
     }
 
-    /// Shows `step` of `n_steps`.
-    pub fn show(&self, run: &Path, step: usize, n_steps: usize) {
+    /// Shows `step` of `n_steps`, with `message` if there is something to say.
+    pub fn show(&self, name: &str, step: usize, n_steps: usize, message: &str) {
         if !std::io::stderr().is_terminal() {
             return;
         }
         let Ok(mut slot) = self.0.lock() else { return };
         let bar = slot.get_or_insert_with(|| {
-            let style = ProgressStyle::with_template("  {msg} {bar:24} {pos}/{len} steps, {eta} left");
-            let name = run
-                .file_name()
-                .map(|n| n.to_string_lossy().into_owned())
-                .unwrap_or_default();
-            let bar = ProgressBar::new(n_steps as u64).with_message(name);
-            match style {
-                Ok(style) => bar.with_style(style),
-                Err(_) => bar,
-            }
+            let bar = ProgressBar::new(n_steps as u64).with_prefix(name.to_owned());
+            styled(bar, "  {prefix} {bar:24} {pos}/{len} steps {msg}, {eta} left")
         });
+        bar.set_message(message.to_owned());
         bar.set_position(step as u64);
         if step == n_steps {
             bar.finish_and_clear();
@@ -76,10 +169,7 @@ impl Stages {
                     .with_prefix(*name)
                     .with_message(self.told());
                 let style = "  {prefix:24} {bar:24} {pos}/{len} steps, {eta} left{msg}";
-                let bar = match ProgressStyle::with_template(style) {
-                    Ok(style) => bar.with_style(style),
-                    Err(_) => bar,
-                };
+                let bar = styled(bar, style);
                 bar.enable_steady_tick(Duration::from_millis(500));
                 self.bar = Some(bar);
             }
@@ -91,7 +181,7 @@ impl Stages {
             Event::Picture(path) | Event::Skipped(path) => {
                 if let (Some(bar), true) = (&self.bar, counted.0 > 0) {
                     bar.set_message(self.told());
-                    bar.suspend(|| super::note(path.display()));
+                    bar.suspend(|| note(path.display()));
                 }
             }
         }

@@ -8,7 +8,7 @@ use eclipse_t2i::experiment::report::{About, Report, ReportSpec, write_index};
 use eclipse_t2i::experiment::{SpecError, SweepSpec};
 use serde_json::{Value, json};
 
-use super::SpecArgs;
+use super::{SpecArgs, Usage};
 
 /// Arguments of `eclipse report`.
 #[derive(Debug, Args)]
@@ -38,9 +38,12 @@ pub struct Destination {
     /// Folder of all run directories.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub runs: PathBuf,
-    /// Folder of the report [default: results/ beside the specification; beside the runs after --set or --smoke].
+    /// Folder of the report. [default: results/ beside the runs]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Put the report into results/ beside the specification: the one that is committed.
+    #[arg(long, conflicts_with = "out")]
+    pub publish: bool,
     /// Print the table as JSON.
     #[arg(long)]
     pub json: bool,
@@ -63,11 +66,17 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
     };
     let runs = args.destination.runs.join(spec.name());
     let dirs: Vec<PathBuf> = spec.expand()?.iter().map(|p| run_path(&runs, p)).collect();
-    show(&spec, &runs, &dirs, &args.reference, &args.destination)
+    show(&spec, &runs, &dirs, &args.reference, &args.destination).map(drop)
 }
 
 /// Reports whatever runs are in `folder`.
 fn of_folder(folder: &Path, reference: &Option<String>, destination: &Destination) -> anyhow::Result<()> {
+    if destination.publish {
+        return Err(Usage(
+            "--publish: a folder of runs has no specification to put a report beside; give --out DIR".into(),
+        )
+        .into());
+    }
     let dirs = Report::dirs_in(folder)?;
     let name = folder
         .file_name()
@@ -109,20 +118,35 @@ fn check(report: &Report, reference: &Option<String>) -> anyhow::Result<()> {
     }
 }
 
-/// Reports the runs of a sweep.
+/// Refuses to put anything but an experiment as it is specified into its committed report.
+pub fn check_publish(
+    spec: &SweepSpec,
+    reference: &Option<String>,
+    destination: &Destination,
+) -> Result<(), Usage> {
+    match destination.publish && (!spec.is_as_committed() || reference.is_some()) {
+        true => Err(Usage(
+            "--publish: the committed report is of the experiment as its file says: leave --set, --seed, --smoke and --reference out".into(),
+        )),
+        false => Ok(()),
+    }
+}
+
+/// Reports the runs of a sweep; gives the page.
 pub fn show(
     spec: &SweepSpec,
     runs: &Path,
     dirs: &[PathBuf],
     reference: &Option<String>,
     destination: &Destination,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<PathBuf> {
+    check_publish(spec, reference, destination)?;
     let of_report = compared_with(spec.report(), reference);
     let report = Report::read(&spec.name(), runs, dirs, &of_report)?;
     check(&report, reference)?;
     let out = match &destination.out {
         Some(out) => out.clone(),
-        None if spec.is_as_committed() && reference.is_none() => spec.folder().join("results"),
+        None if destination.publish => spec.folder().join("results"),
         None => runs.join("results"),
     };
     let about = About::read(spec.folder(), &out)?;
@@ -133,7 +157,8 @@ pub fn show(
         &about,
         &out,
         destination.json,
-    )
+    )?;
+    Ok(out.join("index.html"))
 }
 
 /// Writes the report and prints its table; where a reference was asked for, the claims too.

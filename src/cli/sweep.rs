@@ -1,17 +1,19 @@
 //! `eclipse sweep`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use eclipse_t2i::device::DeviceSpec;
 use eclipse_t2i::experiment::execute::{Event, SweepOptions, run_path, sweep};
-use eclipse_t2i::experiment::{Outcome, Planned, SweepSpec};
+use eclipse_t2i::experiment::{Execute, Outcome, Planned, SweepSpec, own_words};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::SpecArgs;
-use super::report::{Destination, show};
+use super::progress::Runs;
+use super::report::{Destination, check_publish, show};
+use super::{SpecArgs, check_output_folder};
 
 /// Small priors keep little more than one core busy, so a CPU carries out two runs at a time.
 const CPU_JOBS: usize = 2;
@@ -31,7 +33,7 @@ pub struct SweepArgs {
     smoke: bool,
     #[command(flatten)]
     destination: Destination,
-    /// List the runs and stop.
+    /// List the runs, check all that can be checked without training, and stop.
     #[arg(long)]
     dry_run: bool,
 }
@@ -40,11 +42,19 @@ pub struct SweepArgs {
 pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let spec = SweepSpec::read(&args.experiment, &args.spec.settings(), args.smoke)?;
     let planned = spec.expand()?;
+    check_publish(&spec, &None, &args.destination)?;
     let runs = args.destination.runs.join(spec.name());
     if args.dry_run {
-        return list(&planned, &runs, args.destination.json);
+        list(&planned, &runs, args.destination.json)?;
+        check_output_folder("--runs", &args.destination.runs)?;
+        let executor = super::executor(device, &Arc::default())?;
+        return planned
+            .iter()
+            .try_for_each(|run| executor.check(run.run()))
+            .map_err(anyhow::Error::from_boxed);
     }
-    let executor = super::executor(device, false)?.sharing_priors(args.destination.runs.join(".priors"));
+    let training = Arc::new(Runs::new());
+    let executor = super::executor(device, &training)?.sharing_priors(args.destination.runs.join(".priors"));
     let options = SweepOptions {
         runs: runs.clone(),
         experiment: spec.name(),
@@ -53,13 +63,13 @@ pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
             .jobs
             .map_or(if device.is_cpu() { CPU_JOBS } else { 1 }, usize::from),
     };
-    let bar = ProgressBar::new(planned.len() as u64);
+    let bar = training.add(ProgressBar::new(planned.len() as u64));
     bar.set_style(ProgressStyle::with_template(
-        "{wide_bar} {pos}/{len} runs, {elapsed} {msg}",
+        "{wide_bar} {pos}/{len} runs, {elapsed}, {eta} left",
     )?);
     bar.enable_steady_tick(Duration::from_millis(500));
     let outcomes = sweep(&planned, &options, &executor, &|event| match event {
-        Event::Begin { planned } => bar.set_message(planned.name().to_owned()),
+        Event::Begin { .. } => bar.tick(),
         Event::End {
             planned,
             outcome,
@@ -67,13 +77,19 @@ pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
             total,
         } => {
             bar.set_position(finished as u64);
-            bar.suspend(|| {
-                super::note(format!(
-                    "[{finished:>3}/{total}] {:<24} {}",
-                    told(outcome),
-                    planned.name()
-                ))
-            });
+            training.end(&run_path(&runs, planned));
+            training.say(&format!(
+                "[{finished:>3}/{total}] {:<24} {}",
+                told(outcome),
+                planned.name()
+            ));
+            if let Outcome::Failed(failure) = outcome {
+                training.say(&format!(
+                    "failed: {}: {}",
+                    planned.name(),
+                    chain(failure.as_ref())
+                ));
+            }
         }
     });
     bar.finish_and_clear();
@@ -81,20 +97,40 @@ pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let reported = show(&spec, &runs, &dirs, &None, &args.destination);
     let left = outcomes.iter().filter(|o| !o.is_done()).count();
     if left > 0 {
-        for (run, outcome) in planned.iter().zip(&outcomes) {
-            if let Outcome::Failed(failure) = outcome {
-                super::note(format!("failed: {}: {}", run.name(), chain(failure.as_ref())));
-            }
-        }
         anyhow::bail!(
             "{left} of {} runs are not finished; the same command continues them",
             planned.len()
         );
     }
-    reported
+    let page = reported?;
+    let world = planned
+        .iter()
+        .find(|run| own_words::can_draw(run.run()))
+        .map(|run| run.run().world());
+    if let Some(world) = world {
+        super::note(format!(
+            "draw your own words: eclipse draw \"{}\" --run {}",
+            own_words::example(world),
+            runs.display()
+        ));
+    }
+    super::note(format!("the report: {}", link(&page)));
+    Ok(())
 }
 
-fn list(planned: &[Planned], runs: &std::path::Path, as_json: bool) -> anyhow::Result<()> {
+/// A page as a link that terminals open.
+fn link(page: &Path) -> String {
+    let path = page.canonicalize().unwrap_or_else(|_| page.to_path_buf());
+    let bytes = path.to_string_lossy().into_owned().into_bytes();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~+".contains(&byte);
+    let encoded = bytes.into_iter().map(|byte| match plain(byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    });
+    format!("file://{}", encoded.collect::<String>())
+}
+
+fn list(planned: &[Planned], runs: &Path, as_json: bool) -> anyhow::Result<()> {
     if as_json {
         let rows = planned
             .iter()

@@ -1,13 +1,15 @@
 //! `eclipse train`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use eclipse_t2i::device::DeviceSpec;
-use eclipse_t2i::experiment::{Outcome, RunDir, State, execute, sweep};
+use eclipse_t2i::experiment::{Execute, Outcome, RunDir, State, execute, sweep};
 use eclipse_t2i::train::session;
 
-use super::{SpecArgs, Usage};
+use super::progress::Runs;
+use super::{SpecArgs, Usage, check_output_folder};
 
 /// Arguments of `eclipse train`.
 #[derive(Debug, Args)]
@@ -36,7 +38,7 @@ pub struct TrainArgs {
     /// burn-train's, a worker on each, the same up to rounding; ddp is burn-train's distributed data parallel, on CUDA only.
     #[arg(long, value_enum, default_value = "parts", requires = "devices")]
     strategy: Strategy,
-    /// Print the complete configuration and stop.
+    /// Print the complete configuration, check all that can be checked without training, and stop.
     #[arg(long)]
     dry_run: bool,
 }
@@ -63,7 +65,7 @@ impl From<Strategy> for session::Strategy {
 pub fn run(args: &TrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let planned = sweep::single(&args.config, &args.spec.settings())?;
     if args.dry_run {
-        return super::print(planned.run().config());
+        super::print(planned.run().config())?;
     }
     let out = args
         .out
@@ -96,20 +98,26 @@ pub fn run(args: &TrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
         );
         return Err(Usage(hint).into());
     }
+    if args.dry_run {
+        check_output_folder("--out", &out)?;
+        let executor = super::executor(first, &Arc::default())?;
+        return executor.check(planned.run()).map_err(anyhow::Error::from_boxed);
+    }
     let others = others
         .iter()
         .map(DeviceSpec::device)
         .collect::<Result<Vec<_>, _>>()?;
-    let executor = super::executor(first, true)?.beside(others, args.strategy.into());
+    let runs = Arc::new(Runs::new());
+    let executor = super::executor(first, &runs)?.beside(others, args.strategy.into());
     let names = std::iter::once(first).chain(args.devices.iter().skip(1).copied());
     let mut names = names.map(|d| d.to_string()).collect::<Vec<_>>().join(",");
     if args.strategy != Strategy::Parts {
         let value = args.strategy.to_possible_value();
         names += &format!(" ({})", value.as_ref().map_or("", |value| value.get_name()));
     }
-    let outcome =
-        execute::execute(&planned, &dir, "train", &names, &executor).map_err(anyhow::Error::from_boxed)?;
-    match outcome {
+    let outcome = execute::execute(&planned, &dir, "train", &names, &executor);
+    runs.end(&out);
+    match outcome.map_err(anyhow::Error::from_boxed)? {
         Outcome::Skipped => super::note(format!("already finished: {}", out.display())),
         _ => super::note(format!("finished: {}", out.display())),
     }

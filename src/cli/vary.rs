@@ -7,7 +7,7 @@ use eclipse_t2i::device::DeviceSpec;
 use eclipse_t2i::generate::plan::Plan;
 use eclipse_t2i::generate::recipe::{FileRecord, Origin};
 
-use super::draw::{ModelArgs, OutArgs, SampleArgs, draw, usage};
+use super::drawing::{ModelArgs, OutArgs, SampleArgs, draw, usage};
 
 /// Arguments of `eclipse vary`.
 #[derive(Debug, Args)]

@@ -62,7 +62,21 @@ pub struct Bars(pub Vec<Bar>);
 impl Bars {
     /// Whether every bar is reached.
     pub fn reached(&self) -> bool {
-        self.0.iter().all(|bar| bar.accuracy >= bar.bar)
+        self.missed().is_none()
+    }
+
+    /// The bars that are not reached, in words.
+    pub fn missed(&self) -> Option<String> {
+        let below = self.0.iter().filter(|bar| bar.accuracy < bar.bar);
+        let missed: Vec<String> = below
+            .map(|bar| {
+                format!(
+                    "{} {} is {:.3}, expected at least {}",
+                    bar.question, bar.kind, bar.accuracy, bar.bar
+                )
+            })
+            .collect();
+        (!missed.is_empty()).then(|| missed.join(", "))
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::error::RunDirError;
 use super::provenance::Origin;
 use super::run::Run;
-use super::run_dir::RunDir;
+use super::run_dir::{RunDir, State};
 use super::sweep::Planned;
 use crate::data::store::Damage;
 
@@ -26,6 +26,14 @@ pub trait Execute: Sync {
     /// # Errors
     /// When one is missing; the run then fails before its directory is made.
     fn inputs(&self, run: &Run) -> Result<BTreeMap<String, String>, Failure>;
+
+    /// Looks for what would make the run fail, without beginning it.
+    ///
+    /// # Errors
+    /// What is wrong; nothing has been written then.
+    fn check(&self, run: &Run) -> Result<(), Failure> {
+        self.inputs(run).map(drop)
+    }
 
     /// Carries `run` out in `dir`, which this process holds. It may have been begun: continue from what is there. When
     /// this returns, `dir` is finished.
@@ -115,6 +123,9 @@ pub fn execute(
         inputs: executor.inputs(planned.run())?,
         written: planned.written().to_owned(),
     };
+    if dir.state(planned.run())? != State::Done {
+        executor.check(planned.run())?;
+    }
     let Some(claim) = dir.claim(planned.run(), &origin)? else {
         return Ok(Outcome::Skipped);
     };
@@ -122,12 +133,15 @@ pub fn execute(
     let _entered = span.enter();
     let start = Instant::now();
     // A tensor of the wrong shape panics in Burn: that ends this run, not the sweep.
-    catch_unwind(AssertUnwindSafe(|| executor.execute(planned.run(), claim.dir()))).unwrap_or_else(
-        |panic| match Damage::of(panic) {
-            Ok(damaged) => Err(damaged.into()),
-            Err(panic) => Err(panic_message(panic.as_ref()).into()),
-        },
-    )?;
+    let executed = catch_unwind(AssertUnwindSafe(|| executor.execute(planned.run(), claim.dir())));
+    let executed = executed.unwrap_or_else(|panic| match Damage::of(panic) {
+        Ok(damaged) => Err(damaged.into()),
+        Err(panic) => Err(panic_message(panic.as_ref()).into()),
+    });
+    if let Err(failure) = executed {
+        claim.abandon_if_empty();
+        return Err(failure);
+    }
     let resumed = claim.resumed();
     claim.finish()?;
     Ok(Outcome::Done {

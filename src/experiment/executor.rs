@@ -15,7 +15,7 @@ use super::run_dir::RunDir;
 use super::shared::Shared;
 use super::spec::{CaptionSpec, ObjectiveSpec, ScoredCheckpoint};
 use super::trained::{TrainedPriors, TrainingKey, is_whole};
-use super::training::{Material, Training};
+use super::training::{Material, Training, tau_of};
 use crate::data::encode::{EncodeError, FrozenClip, clip_files};
 use crate::data::examples::Examples;
 use crate::data::pairs::Pairs;
@@ -26,7 +26,7 @@ use crate::eval::{Embeddings, Inputs, evaluate};
 use crate::files;
 use crate::generate::prior::{AnyPrior, PriorSettings};
 use crate::noise::Noise;
-use crate::train::session::Strategy;
+use crate::train::session::{Phase, Strategy};
 use crate::world::{CaptionMix, PairOptions};
 
 /// First stream of the evaluation seed for the noise of predictions; pictures have stream 0.
@@ -40,8 +40,23 @@ struct PairSplit {
     held_out: Option<Arc<Pairs>>,
 }
 
-/// Called after each optimiser step with the run's name-giving directory, the step, and the number of steps.
-pub type OnStep = Box<dyn Fn(&Path, usize, usize) + Send + Sync>;
+/// How far a run is.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress<'a> {
+    /// Whether `values` are of a step or of what is held out, after it.
+    pub phase: Phase,
+    /// The step, from 1.
+    pub step: usize,
+    /// Steps of the run.
+    pub n_steps: usize,
+    /// Names and values: the loss first.
+    pub values: &'a [(&'a str, f32)],
+    /// Whether they are recorded in `metrics.jsonl` too.
+    pub is_logged: bool,
+}
+
+/// Called after each optimiser step and each validation with the run's name-giving directory.
+pub type OnStep = Box<dyn Fn(&Path, Progress<'_>) + Send + Sync>;
 
 /// Trains and evaluates on one device. What runs share (the frozen CLIP, encoded pairs, encoded questions) is made once.
 pub struct PriorExecutor {
@@ -247,6 +262,21 @@ impl Execute for PriorExecutor {
         Ok(files)
     }
 
+    fn check(&self, run: &Run) -> Result<(), Failure> {
+        self.inputs(run)?;
+        if run.data().store.is_some() {
+            return Ok(());
+        }
+        let clip = self.clip(run)?;
+        if run.eval().n_pictures > 0 {
+            self.pictures.decoder(run, &clip)?;
+        }
+        if let ObjectiveSpec::Eclipse(spec) = run.objective() {
+            tau_of(spec, clip.tau(), &run.clip().display().to_string())?;
+        }
+        Ok(())
+    }
+
     fn execute(&self, run: &Run, dir: &RunDir) -> Result<(), Failure> {
         if run.data().store.is_some() {
             return self.execute_on_store(run, dir);
@@ -309,7 +339,7 @@ fn with_noise(answers: Embeddings, scale: f64, pairs: &Pairs, seed: u64) -> Resu
 }
 
 /// How the run's prior is sampled.
-fn sampler(run: &Run) -> PriorSettings {
+pub(super) fn sampler(run: &Run) -> PriorSettings {
     match run.objective() {
         ObjectiveSpec::Diffusion(spec) => PriorSettings {
             n_steps: spec.sampler.steps,

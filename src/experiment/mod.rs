@@ -11,6 +11,7 @@ pub mod executor;
 pub mod export;
 mod held_out;
 mod metrics;
+pub mod own_words;
 mod pictures;
 pub mod pretrain;
 pub mod provenance;

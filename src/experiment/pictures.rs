@@ -44,21 +44,12 @@ impl Pictures {
     }
 
     /// The decoder of `run`, trained on its CLIP.
-    fn decoder(&self, run: &Run, clip: &FrozenClip) -> Result<Arc<FrozenDecoder>, Failure> {
+    pub(super) fn decoder(&self, run: &Run, clip: &FrozenClip) -> Result<Arc<FrozenDecoder>, Failure> {
         let dir = run.decoder();
         let decoder = self
             .decoders
             .get(dir.to_path_buf(), || FrozenDecoder::load(dir, &self.device))?;
-        let weights = Checkpoint::open(run.clip())?.fingerprint();
-        if (decoder.d_clip(), decoder.clip()) != (clip.d_clip(), weights.as_str()) {
-            return Err(format!(
-                "the decoder in {} was trained on embeddings of another CLIP than the one in {}: expected weights {weights}, found {}",
-                dir.display(),
-                run.clip().display(),
-                decoder.clip()
-            )
-            .into());
-        }
+        check_decoder(run, &decoder, clip.d_clip())?;
         Ok(decoder)
     }
 
@@ -138,6 +129,21 @@ impl Pictures {
         }
         Ok(PictureIndex::new(shown).write(&folder)?)
     }
+}
+
+/// Refuses a decoder that was trained on another CLIP than the run's, which gives embeddings of width `d_clip`.
+pub(super) fn check_decoder(run: &Run, decoder: &FrozenDecoder, d_clip: usize) -> Result<(), Failure> {
+    let weights = Checkpoint::open(run.clip())?.fingerprint();
+    if (decoder.d_clip(), decoder.clip()) != (d_clip, weights.as_str()) {
+        return Err(format!(
+            "the decoder in {} was trained on embeddings of another CLIP than the one in {}: expected weights {weights}, found {}",
+            run.decoder().display(),
+            run.clip().display(),
+            decoder.clip()
+        )
+        .into());
+    }
+    Ok(())
 }
 
 /// SHA-256 of the files of a decoder, by folder and name.

@@ -449,6 +449,33 @@ impl Claim {
         self.provenance.sessions.len() > 1
     }
 
+    /// Removes the directory of a run that failed before it learned or scored anything: a configuration that could not be carried out leaves no trace.
+    /// One that holds more stays, to be resumed.
+    pub fn abandon_if_empty(self) {
+        let dir = &self.dir;
+        let has = |path: PathBuf| match path.is_dir() {
+            true => std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()),
+            false => std::fs::metadata(path).is_ok_and(|file| file.len() > 0),
+        };
+        let results = [
+            dir.metrics_path(),
+            dir.checkpoint_dir(),
+            dir.prior_dir(),
+            dir.path.join("eval"),
+            dir.pictures_dir(),
+        ];
+        if self.resumed() || results.into_iter().any(has) {
+            return;
+        }
+        // What is left is of no use to anybody; where it cannot be removed it does no harm.
+        self.lock.remove();
+        let _ = std::fs::remove_dir_all(&dir.path);
+        // The folder of the experiment, if this was its only run.
+        if let Some(parent) = dir.path.parent() {
+            let _ = std::fs::remove_dir(parent);
+        }
+    }
+
     /// Writes the end time and, last of all, `DONE`.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use burn::prelude::*;
 use burn::train::{InferenceStep, LearnerModel, TrainStep};
 
 use super::execute::Failure;
-use super::executor::OnStep;
+use super::executor::{OnStep, Progress};
 use super::metrics::MetricsLog;
 use super::run::Run;
 use super::run_dir::RunDir;
@@ -54,6 +54,16 @@ pub(super) struct Material {
     pub(super) clip: String,
 }
 
+/// The temperature of the contrastive term: a number, or what CLIP, which stands in `clip`, was trained to.
+pub(super) fn tau_of(spec: &EclipseSpec, of_clip: Option<f64>, clip: &str) -> Result<f64, Failure> {
+    match spec.tau {
+        Tau::Value(tau) => Ok(tau),
+        Tau::Clip => of_clip.ok_or_else(|| {
+            format!("`objective.tau` is \"clip\", but {clip} has no logit_scale; give a number").into()
+        }),
+    }
+}
+
 /// One training.
 pub(super) struct Training<'a> {
     pub(super) run: &'a Run,
@@ -85,15 +95,7 @@ impl Training<'_> {
     }
 
     fn one_pass(&self, spec: &EclipseSpec) -> Result<(), Failure> {
-        let tau = match spec.tau {
-            Tau::Value(tau) => tau,
-            Tau::Clip => self.material.tau.ok_or_else(|| {
-                format!(
-                    "`objective.tau` is \"clip\", but {} has no logit_scale; give a number",
-                    self.material.clip
-                )
-            })?,
-        };
+        let tau = tau_of(spec, self.material.tau, &self.material.clip)?;
         let options = EclipseOptions {
             lambda: spec.lambda,
             tau,
@@ -313,14 +315,20 @@ impl Training<'_> {
         let mut log = MetricsLog::open_after(self.dir.metrics_path(), resumable_step(&path, options))?;
         let mut events = EventFile::create(&path.join("tensorboard"), SystemTime::now())?;
         Ok(Box::new(move |phase, step, values| {
+            let is_logged = phase == Phase::Valid || step % every == 0 || step == 1 || step == n_steps;
+            let progress = Progress {
+                phase,
+                step,
+                n_steps,
+                values,
+                is_logged,
+            };
+            on_step(&path, progress);
+            if !is_logged {
+                return Ok(());
+            }
             let split = match phase {
-                Phase::Train => {
-                    on_step(&path, step, n_steps);
-                    if step % every != 0 && step != 1 && step != n_steps {
-                        return Ok(());
-                    }
-                    "train"
-                }
+                Phase::Train => "train",
                 Phase::Valid => "valid",
             };
             let tags: Vec<String> = values.iter().map(|(name, _)| format!("{split}/{name}")).collect();
@@ -330,9 +338,8 @@ impl Training<'_> {
                 .zip(values.iter().map(|v| v.1))
                 .collect();
             events.scalars(step, &tagged)?;
-            if phase == Phase::Valid || step == n_steps {
-                events.flush()?;
-            }
+            // So that it can be watched.
+            events.flush()?;
             let values: Vec<(&str, f64)> = values
                 .iter()
                 .map(|&(name, value)| (name, f64::from(value)))

@@ -41,6 +41,9 @@ pub enum FileError {
         #[source]
         source: std::io::Error,
     },
+    /// There is nowhere to keep what can be computed again.
+    #[error("no cache folder: set ECLIPSE_CACHE to one")]
+    NoCache,
     /// A text file holds something else.
     #[error("{path} is not UTF-8: byte {offset} is 0x{byte:02x}")]
     NotUtf8 {
@@ -61,9 +64,6 @@ pub enum FileError {
         /// What kind of file it is.
         what: &'static str,
     },
-    /// There is nowhere to keep what can be computed again.
-    #[error("no cache folder: set ECLIPSE_CACHE to one")]
-    NoCache,
     /// A file is not what was recorded of it.
     #[error("{path} was changed or damaged: expected {expected}, found {found}")]
     Changed {

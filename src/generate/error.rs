@@ -8,6 +8,7 @@ use super::picture::PictureError;
 use super::prior::PriorError;
 use crate::diffusion::DiffusionError;
 use crate::files::FileError;
+use crate::limits::NotFinite;
 use crate::models::clip::ClipError;
 use crate::models::unet::UNetConfig;
 use crate::weights::WeightsError;
@@ -96,6 +97,9 @@ pub enum RenderError {
         /// Now.
         now: String,
     },
+    /// An image embedding that is none.
+    #[error(transparent)]
+    NotFinite(#[from] NotFinite),
     /// A file of embeddings that does not fit.
     #[error("{path}: {reason}")]
     Embeddings {

@@ -2,7 +2,7 @@
 //! Reference: diffusers `KandinskyV22Pipeline`, `KandinskyV22Img2ImgPipeline`.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
 use burn::tensor::DType;
@@ -11,8 +11,10 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::decoder::{DecoderSettings, denoiser};
 use super::prior::PriorError;
+use super::recipe::absolute;
 use crate::diffusion::{DrawNoise, Scheduler, Visit, sample_visits};
-use crate::files;
+use crate::files::{self, FileError};
+use crate::limits::{NotFinite, finite};
 use crate::models::clip::ImageEncoder;
 use crate::models::clip::preprocess::resize_bicubic_reducing;
 use crate::models::unet::{Condition, UNet};
@@ -154,10 +156,28 @@ const WEIGHTS: &str = "weights";
 /// The metadata key with the float type that it was computed in.
 const DTYPE: &str = "dtype";
 
-/// The zero picture's embedding that stands in the vision tower's folder `dir`, `[d_clip]`, and the identity of the weights it was computed with, if
-/// these are the weights there (or were removed to save 7 GB) and it was computed in `dtype` or in f32.
+/// The zero picture's embedding for the vision tower in `dir`, `[d_clip]`, and the identity of the weights it was computed with, if these are the
+/// weights there (or were removed to save 7 GB) and it was computed in `dtype` or in f32. It stands in `dir` where whoever made the pipeline left it
+/// there, else in the cache folder.
 pub fn cached_zero_image(dir: &Path, d_clip: usize, dtype: &str) -> Option<(Vec<f32>, String)> {
-    let file = Checkpoint::open(dir.join(ZERO_IMAGE)).ok()?;
+    let places = std::iter::once(dir.join(ZERO_IMAGE)).chain(zero_image_cache(dir).ok());
+    let mut found = places.filter_map(|file| stored_zero_image(&file, dir, d_clip, dtype));
+    found.next()
+}
+
+/// Where the zero picture's embedding for the vision tower in `dir` is cached: a folder of weights is somebody else's.
+///
+/// # Errors
+/// [`FileError`] where there is no cache folder.
+pub fn zero_image_cache(dir: &Path) -> Result<PathBuf, FileError> {
+    let tower = dir.canonicalize().unwrap_or_else(|_| absolute(dir));
+    let key = files::sha256(tower.as_os_str().as_encoded_bytes());
+    let folder = files::cache_dir()?.join("zero_image");
+    Ok(folder.join(format!("{}.safetensors", &key[..16])))
+}
+
+fn stored_zero_image(file: &Path, dir: &Path, d_clip: usize, dtype: &str) -> Option<(Vec<f32>, String)> {
+    let file = Checkpoint::open(file).ok()?;
     let computed_with = file.metadata().get(WEIGHTS)?.clone();
     let computed_in = file.metadata().get(DTYPE)?;
     if computed_in != "f32" && computed_in != dtype {
@@ -168,21 +188,31 @@ pub fn cached_zero_image(dir: &Path, d_clip: usize, dtype: &str) -> Option<(Vec<
         return None;
     }
     let values: Vec<f32> = file.read(EMBEDDING).ok()?.iter::<f32>().collect();
-    (values.len() == d_clip).then_some((values, computed_with))
+    (values.len() == d_clip && finite(String::new, &values).is_ok()).then_some((values, computed_with))
 }
 
-/// Computes the zero picture's embedding, in `dtype`, and leaves it in `dir`. A folder that cannot be written is worth a warning only.
-pub fn zero_image(encoder: &ImageEncoder, dir: &Path, dtype: &str) -> Vec<f32> {
+/// Computes the zero picture's embedding, in `dtype`, and caches it. A cache that cannot be written is worth a warning only.
+///
+/// # Errors
+/// [`NotFinite`] where the vision tower gives no numbers.
+pub fn zero_image(encoder: &ImageEncoder, dir: &Path, dtype: &str) -> Result<Vec<f32>, NotFinite> {
     let values: Vec<f32> = encoder.zero_image().into_data().iter::<f32>().collect();
-    let kept = Checkpoint::open(dir).and_then(|w| keep_zero_image(&values, &w.fingerprint(), dtype, dir));
-    if let Err(error) = kept {
+    finite(|| "the zero picture's embedding".into(), &values)?;
+    let keep = || -> Result<(), WeightsError> {
+        let (weights, file) = (Checkpoint::open(dir)?, zero_image_cache(dir)?);
+        files::create_dir(file.parent().unwrap_or(Path::new(".")))?;
+        keep_zero_image(&values, &weights.fingerprint(), dtype, &file)
+    };
+    if let Err(error) = keep() {
         let source = std::error::Error::source(&error).map_or(String::new(), |s| format!(": {s}"));
-        tracing::warn!("the zero picture's embedding is computed at every call: {error}{source}");
+        tracing::warn!(
+            "the zero picture's embedding is computed at every call: {error}{source}; ECLIPSE_CACHE names another cache folder"
+        );
     }
-    values
+    Ok(values)
 }
 
-/// Leaves the zero picture's embedding, by a vision tower whose weights have this fingerprint, computed in `dtype`, in `dir`.
+/// Writes the zero picture's embedding, by a vision tower whose weights have this fingerprint, computed in `dtype`, to the file `path`.
 ///
 /// # Errors
 /// [`WeightsError::File`] when the disk refuses.
@@ -190,11 +220,10 @@ pub fn keep_zero_image(
     values: &[f32],
     fingerprint: &str,
     dtype: &str,
-    dir: &Path,
+    path: &Path,
 ) -> Result<(), WeightsError> {
-    let path = dir.join(ZERO_IMAGE);
     let broken = |e: safetensors::SafeTensorError| WeightsError::Broken {
-        path: path.clone(),
+        path: path.to_path_buf(),
         reason: e.to_string(),
     };
     let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
@@ -204,7 +233,7 @@ pub fn keep_zero_image(
         (DTYPE.to_string(), dtype.to_string()),
     ]);
     let file = safetensors::serialize([(EMBEDDING, view)], Some(metadata)).map_err(broken)?;
-    Ok(files::write_atomic(&path, &file)?)
+    Ok(files::write_atomic(path, &file)?)
 }
 
 #[cfg(test)]

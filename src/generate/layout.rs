@@ -160,7 +160,11 @@ const VISION: Entry = entry(
     Some(Part::ImageEncoder),
     &["CLIPVisionModelWithProjection"],
 );
-const TOKENIZER: Entry = entry("tokenizer", None, &["CLIPTokenizer", "CLIPTokenizerFast"]);
+const TOKENIZER: Entry = entry(
+    "tokenizer",
+    None,
+    &["CLIPTokenizer", "CLIPTokenizerFast", "PreTrainedTokenizerFast"],
+);
 const PROCESSORS: &[&str] = &[
     "CLIPImageProcessor",
     "CLIPImageProcessorFast",
@@ -202,6 +206,25 @@ const KANDINSKY22_DECODER: &[Entry] = &[
     entry("pixel_space", Some(Part::PixelSpace), &["PixelSpace"]),
 ];
 
+/// What `eclipse export` writes: other classes in the places of Kandinsky's.
+const EXPORTED_PRIOR: &[Entry] = &[
+    TEXT,
+    TOKENIZER,
+    entry("prior", Some(Part::Prior), &["EclipsePrior"]),
+    VISION,
+    entry("image_processor", None, PROCESSORS),
+    entry(
+        "scheduler",
+        None,
+        &[
+            "UnCLIPScheduler",
+            "DDPMScheduler",
+            "DDIMScheduler",
+            "FlowMatchEulerDiscreteScheduler",
+        ],
+    ),
+];
+
 /// Prior and decoder in one folder.
 const KANDINSKY22_COMBINED: &[Entry] = &[
     entry("prior_text_encoder", Some(Part::TextEncoder), TEXT.classes),
@@ -226,6 +249,8 @@ const CLASSES: &[(&str, Stack, &[Entry])] = &[
         KANDINSKY22_DECODER,
     ),
     ("KandinskyV22PriorPipeline", Stack::Kandinsky22, KANDINSKY22_PRIOR),
+    ("EclipsePriorPipeline", Stack::Kandinsky22, EXPORTED_PRIOR),
+    ("EclipseDecoderPipeline", Stack::Kandinsky22, KANDINSKY22_DECODER),
     (
         "KandinskyV22CombinedPipeline",
         Stack::Kandinsky22,
@@ -326,7 +351,9 @@ impl Layout {
 /// `dir` itself, or those of its children that are pipelines.
 fn pipelines(dir: &Path) -> Result<Vec<PathBuf>, LayoutError> {
     if dir.join(INDEX).is_file() {
-        return Ok(vec![dir.into()]);
+        // An export has its decoder in it.
+        let inner = Some(dir.join("decoder")).filter(|inner| inner.join(INDEX).is_file());
+        return Ok(std::iter::once(dir.into()).chain(inner).collect());
     }
     let children = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let mut found: Vec<PathBuf> = children
@@ -360,10 +387,10 @@ type Index = (Stack, &'static [Entry], Map<String, Value>);
 fn read_index(folder: &Path) -> Result<Index, LayoutError> {
     let path = folder.join(INDEX);
     let index: Map<String, Value> = read_json(&path)?;
-    let name = index
-        .get("_class_name")
-        .and_then(Value::as_str)
-        .unwrap_or("nothing");
+    // A class of a folder's own module stands behind the module's name.
+    let class = index.get("_class_name");
+    let class = class.and_then(|class| class.get(1)).or(class);
+    let name = class.and_then(Value::as_str).unwrap_or("nothing");
     match CLASSES.iter().find(|(class, _, _)| *class == name) {
         Some((_, stack, entries)) => Ok((*stack, entries, index)),
         None => Err(LayoutError::Class {

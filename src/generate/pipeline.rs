@@ -6,6 +6,7 @@ use burn::prelude::*;
 
 use super::prior::{AnyPrior, PriorError, PriorSettings, check_text};
 use crate::diffusion::DrawNoise;
+use crate::limits::finite;
 use crate::models::clip::{ClipError, TextEncoder};
 use crate::models::prior::TextCondition;
 
@@ -68,6 +69,11 @@ impl PriorPipeline {
         Ok(Self { text, prior })
     }
 
+    /// The words of `prompt` that the text tower reads as unknown.
+    pub fn unknown_words(&self, prompt: &str) -> Vec<String> {
+        self.text.tokenizer().unknown_words(prompt)
+    }
+
     /// Predicts an image embedding for each prompt. The noise is drawn batch by batch, so a prompt's result depends on its place.
     ///
     /// # Errors
@@ -88,19 +94,20 @@ impl PriorPipeline {
             let (text, cut) = self.encode(prompts)?;
             let away = vec![request.negative.clone().unwrap_or_default(); prompts.len()];
             let (away, _) = self.encode(&away)?;
-            out.z_y.extend(text.z_y.to_data().iter::<f32>());
+            let z_y: Vec<f32> = text.z_y.to_data().iter::<f32>().collect();
             let n = request.best_of.max(1);
             let z_x_hat = self
                 .prior
                 .sample_best_of(n, &text, &away, request.settings, noise)?;
             let z_x_hat: Vec<f32> = z_x_hat.into_data().iter::<f32>().collect();
-            for (prompt, row) in prompts.iter().zip(z_x_hat.chunks_exact(d_clip)) {
-                let n = row.iter().filter(|v| !v.is_finite()).count();
-                if n > 0 {
-                    let prompt = prompt.clone();
-                    return Err(PriorError::NotFinite { prompt, n }.into());
-                }
+            let rows = z_x_hat.chunks_exact(d_clip).zip(z_y.chunks_exact(d_clip));
+            for (prompt, (z_x_hat, z_y)) in prompts.iter().zip(rows) {
+                finite(|| format!("the text tower's embedding of {prompt:?}"), z_y)
+                    .map_err(PriorError::from)?;
+                finite(|| format!("the prior's embedding of {prompt:?}"), z_x_hat)
+                    .map_err(PriorError::from)?;
             }
+            out.z_y.extend(z_y);
             out.z_x_hat.extend(z_x_hat);
             out.n_words_cut.extend(cut);
         }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::diffusion::{
     DiffusionError, DrawNoise, FlowConfig, SampleOptions, Scheduler, guide_halves, sample, sample_flow,
 };
-use crate::limits::MAX_STEPS;
+use crate::limits::{MAX_STEPS, NotFinite};
 use crate::models::clip::ClipTextConfig;
 use crate::models::prior::{DiffusionPrior, Prior, PriorConfig, TextCondition};
 use crate::objective::eclipse::normalize;
@@ -45,16 +45,9 @@ pub enum PriorError {
         /// What it reads.
         prior: String,
     },
-    /// The network gave no numbers.
-    #[error(
-        "the prior's embedding of {prompt:?} has {n} values that are not finite: are its weights damaged? Another dtype or device may help too"
-    )]
-    NotFinite {
-        /// The prompt.
-        prompt: String,
-        /// How many.
-        n: usize,
-    },
+    /// A network gave no numbers.
+    #[error(transparent)]
+    NotFinite(#[from] NotFinite),
     /// A number out of range.
     #[error("{name} must be {expected}, found {found}")]
     Setting {

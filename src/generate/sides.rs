@@ -11,7 +11,7 @@ use super::layout::{Layout, Part, Stack};
 use super::prior::{PriorError, PriorSettings, scheduler_of};
 use super::recipe::{Init, PriorRecord, SamplerRecord, Size};
 use super::request::{DecoderChoice, Request, SUPER_RES_STEPS};
-use crate::diffusion::{DiffusionError, Scheduler, SchedulerConfig, SchedulerKind, Visit};
+use crate::diffusion::{DiffusionError, FlowConfig, Scheduler, SchedulerConfig, SchedulerKind, Visit};
 use crate::limits::{MAX_AREA, MAX_SIDE};
 use crate::models::prior::PriorConfig;
 use crate::models::text_proj::TextProjConfig;
@@ -276,7 +276,12 @@ pub(super) fn prior_side(
     if !config.has_time() {
         return Ok((PriorRecord::OnePass, 1));
     }
-    let scheduler = Scheduler::read(scheduler_of(dir)?)?;
+    let folder = scheduler_of(dir)?;
+    if let Some(flow) = FlowConfig::read_if_flow(&folder)? {
+        let scheduler = flow.to_json();
+        return Ok((PriorRecord::Diffusion { settings, scheduler }, 1));
+    }
+    let scheduler = Scheduler::read(folder)?;
     let visits = scheduler.visits(settings.n_steps)?;
     let draws = |v: &&Visit| scheduler.draws_noise(**v, settings.eta);
     let n_draws = 1 + visits.iter().filter(draws).count();

@@ -30,6 +30,7 @@ fn help_of_every_command() {
         "sweep",
         "train",
         "report",
+        "draw",
         "generate",
         "vary",
         "interpolate",
@@ -50,6 +51,11 @@ fn help_of_every_command() {
 #[test]
 fn a_dry_run_prints_the_complete_configuration() {
     let desk = desk();
+    // What a run reads is checked too.
+    let (code, _, err) = eclipse(desk.path(), ["train", "--config", "one.toml", "--dry-run"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("datasets/emoji/clip/config.json"), "{err}");
+    std::os::unix::fs::symlink(root().join("datasets"), desk.path().join("datasets")).expect("linked");
     let (code, config, _) = eclipse(
         desk.path(),
         [
@@ -215,6 +221,16 @@ fn reports_of_finished_runs() {
     bench.sweep(&Pretend::default(), 2);
     let (code, table, _) = eclipse(folder, ["report", "toy/sweep.toml"]);
     assert_eq!(code, 0);
+    assert!(folder.join("runs/toy/results/index.html").is_file());
+    assert!(!folder.join("toy/results").exists(), "not without --publish");
+    let (code, _, err) = eclipse(
+        folder,
+        ["report", "toy/sweep.toml", "--publish", "--set", "seed=0"],
+    );
+    assert_eq!(code, 2);
+    assert!(err.contains("--publish"), "{err}");
+    let (code, again, _) = eclipse(folder, ["report", "toy/sweep.toml", "--publish"]);
+    assert_eq!((code, &again), (0, &table));
     assert_eq!(table.lines().count(), 3 + 3, "{table}");
     assert!(folder.join("toy/results/scores.svg").is_file());
     // Any system on request; the committed report stays as it is.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use eclipse_t2i::generate::prior::{AnyPrior, PriorSettings};
+use eclipse_t2i::models::clip::{ImageEncoder, TextEncoder};
 use eclipse_t2i::models::prior::{PriorConfig, TextCondition};
 use eclipse_t2i::noise::Noise;
 use safetensors::Dtype;
@@ -39,6 +40,21 @@ fn json(path: &Path) -> serde_json::Map<String, Value> {
     serde_json::from_slice(&std::fs::read(path).expect("a file")).expect("an object")
 }
 
+/// The towers of an export encode as the CLIP that they were parted from.
+fn same_towers(clip: &Path, export: &Path) {
+    let texts = |dir: &Path| {
+        let tower = TextEncoder::load(dir, &device()).expect("loads");
+        let encoded = tower.encode(&["a red car", "a purple dog"]).expect("encodes");
+        encoded.z_y.into_data().iter::<f32>().collect::<Vec<_>>()
+    };
+    assert_eq!(texts(export), texts(clip));
+    let zero = |dir: &Path| {
+        let tower = ImageEncoder::load(dir, &device()).expect("loads");
+        tower.zero_image().into_data().iter::<f32>().collect::<Vec<_>>()
+    };
+    assert_eq!(zero(&export.join("image_encoder")), zero(clip));
+}
+
 /// What a prior makes of one caption.
 fn predicted(dir: &Path) -> Vec<f32> {
     let (config, prior) = AnyPrior::load(dir, &device()).expect("loads");
@@ -72,9 +88,23 @@ fn an_export_is_the_trained_prior_in_the_published_layout() {
         ("time", "karlo-tiny-s0/karlo/prior/config.json", true),
     ] {
         let to = format!("{run}_out/deep");
-        let (n_files, err) = export(run, &to, &[]);
+        let (n_files, err) = export(run, &format!("{run}_alone"), &["--prior-only"]);
         assert_eq!((n_files, err.as_str()), (3 + usize::from(scheduler), ""), "{run}");
+        let (_, err) = export(run, &to, &[]);
+        assert!(err.contains("no decoder is known"), "{err}");
         let (from, to) = (at(run).join("prior"), at(&to));
+        let index = json(&to.join("model_index.json"));
+        assert_eq!(index["_class_name"][1], "EclipsePriorPipeline");
+        assert_eq!(index["scheduler"][0].is_null(), !scheduler, "{run}");
+        assert_eq!(index["tokenizer"][1], "PreTrainedTokenizerFast");
+        for part in [
+            "eclipse_prior_pipeline.py",
+            "prior/eclipse_prior.py",
+            "tokenizer/tokenizer.json",
+        ] {
+            assert!(to.join(part).is_file(), "{run}: {part}");
+        }
+        same_towers(&at("clip"), &to);
         assert_eq!(
             tiny::read(&to.join("prior").join(DIFFUSERS)),
             tiny::read(&from.join(DIFFUSERS)),
@@ -129,7 +159,7 @@ fn an_export_is_the_trained_prior_in_the_published_layout() {
     );
 
     // What other software will not know is said.
-    let (_, err) = export("hidden", "hidden_out", &[]);
+    let (_, err) = export("hidden", "hidden_out", &["--prior-only"]);
     assert!(
         err.contains("WARN") && err.contains("`conditioning`: \"hidden\""),
         "{err}"
@@ -139,7 +169,7 @@ fn an_export_is_the_trained_prior_in_the_published_layout() {
         "hidden"
     );
     assert_eq!(predicted(&at("hidden_out/prior")), predicted(&at("hidden/prior")));
-    let (_, err) = export("flow", "flow_out", &[]);
+    let (_, err) = export("flow", "flow_out", &["--prior-only"]);
     assert!(err.contains("flow matching"), "{err}");
     assert_eq!(predicted(&at("flow_out/prior")), predicted(&at("flow/prior")));
     assert_eq!(temporaries(desk.path()), Vec::<PathBuf>::new());
@@ -158,7 +188,10 @@ fn full_size_exports_have_the_published_tensors() {
         write_prior(&from, &config);
         let scheduler = golden("karlo-tiny-s0/karlo/prior_scheduler/scheduler_config.json");
         std::fs::copy(scheduler, from.join("scheduler_config.json")).expect("copied");
-        let (code, _, err) = eclipse(desk.path(), ["export", name, "--to", "out", "--dtype", "f16"]);
+        let (code, _, err) = eclipse(
+            desk.path(),
+            ["export", name, "--to", "out", "--dtype", "f16", "--prior-only"],
+        );
         assert_eq!((code, err.as_str()), (0, ""));
         let to = desk.path().join("out");
         let shapes: BTreeMap<_, _> = tiny::read(&to.join("prior").join(DIFFUSERS))
@@ -208,6 +241,9 @@ fn what_cannot_be_exported() {
         &["one_pass"],
         &["hidden", "--to", "out"],
         &["flow", "--to", "out"],
+        &["one_pass/prior", "--to", "out"],
+        &["one_pass", "--to", "out", "--clip", "mine"],
+        &["one_pass", "--to", "out", "--decoder", "mine"],
     ] {
         let (code, out, err) = eclipse(desk.path(), [&["export"], args].concat());
         assert!(matches!(code, 1 | 2) && out.is_empty(), "{args:?}: {out}");

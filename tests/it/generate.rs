@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use burn::prelude::*;
 use eclipse_t2i::generate::draws::{RowNoise, Rows, Stage};
-use eclipse_t2i::generate::kandinsky::ZERO_IMAGE;
 use eclipse_t2i::generate::picture::read_png_texts;
 use eclipse_t2i::generate::recipe::Recipe;
 use eclipse_t2i::models::clip::ImageEncoder;
@@ -267,9 +266,18 @@ fn a_picture_says_how_it_was_made() {
 fn kandinsky_rounds_sizes_and_remembers_the_zero_picture() {
     let desk = desk();
     let folder = desk.path();
-    let cache = folder.join("clip").join(ZERO_IMAGE);
+    let caches = || {
+        let tower = folder.join("clip").canonicalize().expect("there");
+        let key = eclipse_t2i::files::sha256(tower.as_os_str().as_encoded_bytes());
+        let all = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache/zero_image");
+        all.join(format!("{}.safetensors", &key[..16]))
+    };
+    let cache = caches();
+    let before = std::fs::read_dir(folder.join("clip")).expect("there").count();
     assert!(!cache.exists());
     let (_, err) = good(folder, &K22.replace("--size 16", "--size 17x10"), &CATS[..2]);
+    let after = std::fs::read_dir(folder.join("clip")).expect("there").count();
+    assert_eq!(before, after, "a folder of weights is not written to");
     assert!(err.contains("17 x 10 pixels were rounded up to 20 x 12"), "{err}");
     let stem = "pictures/000000-a-red-cat.png";
     let first = picture(folder.join(stem));
@@ -303,13 +311,14 @@ fn kandinsky_rounds_sizes_and_remembers_the_zero_picture() {
     let renewed = stored(&read(&cache));
     assert_ne!(renewed, zero);
     assert_ne!(renewed, [5.0; D_CLIP]);
+    std::fs::remove_file(cache).expect("there");
 }
 
 #[test]
 fn the_ends_of_an_interpolation_are_the_pictures_themselves() {
     let desk = desk();
     let folder = desk.path();
-    let between = K22.replace("generate", "interpolate --frames 3 --seed 5 --from fox.png");
+    let between = K22.replace("generate", "interpolate --frames 3 --seed 5 --from @fox.png");
     good(folder, &between, &["--to", "a red cat"]);
     let frame = |i: usize| picture(folder.join(format!("pictures/00000{i}-fox-to-a-red-cat.png")));
     let vary = K22.replace("generate", "vary --seed 5 --out varied --image fox.png");
@@ -322,7 +331,7 @@ fn the_ends_of_an_interpolation_are_the_pictures_themselves() {
     );
     assert!(apart(&frame(1), &frame(0)) > 0 && apart(&frame(1), &frame(2)) > 0);
 
-    let mix = K22.replace("generate", "interpolate --seed 5 --out mixed --mix 1=fox.png");
+    let mix = K22.replace("generate", "interpolate --seed 5 --out mixed --mix 1=@fox.png");
     good(folder, &mix, &["--mix", "0=a red cat"]);
     let mixed = picture(folder.join("mixed/000000-1-fox-and-0-a-red-cat.png"));
     assert_eq!(mixed, frame(0));
@@ -591,6 +600,18 @@ fn mistakes() {
         (
             "half an interpolation",
             "interpolate --pipeline k22 --from a".into(),
+            &[],
+            Box::new(none),
+        ),
+        (
+            "an image without its @",
+            "interpolate --pipeline k22 --from nosuch.png --to b".into(),
+            &[],
+            Box::new(none),
+        ),
+        (
+            "an image that is not there",
+            "interpolate --pipeline k22 --from @nosuch.png --to b".into(),
             &[],
             Box::new(none),
         ),

@@ -40,7 +40,7 @@ pub fn run(args: &CheckerArgs, as_json: bool) -> anyhow::Result<()> {
             damage.name(args.world),
             accuracy(&checker, damage, args.n, args.seed),
         ));
-        steps.show("checker".as_ref(), i + 1, Damage::ALL.len());
+        steps.show("checker", i + 1, Damage::ALL.len(), "");
     }
     if as_json {
         let rows = rows

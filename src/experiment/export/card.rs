@@ -2,11 +2,14 @@
 
 use burn::tensor::DType;
 
+use super::super::own_words::example;
 use super::super::run::Run;
 use super::super::spec::ObjectiveSpec;
-use super::{ExportError, PRIOR, SCHEDULER, Source, WEIGHTS, warnings};
+use super::pipeline::{Decoder, Pipeline};
+use super::{DIFFUSERS_VERSION, ExportError, PRIOR, SCHEDULER, Source, WEIGHTS, warnings};
 use crate::files;
-use crate::generate::prior::AnyPrior;
+use crate::generate::layout::Stack;
+use crate::generate::prior::{AnyPrior, PriorSettings};
 use crate::models::prior::PriorConfig;
 use crate::weights::Checkpoint;
 use crate::world::World;
@@ -17,6 +20,7 @@ pub(super) fn write(
     config: &PriorConfig,
     prior: &AnyPrior,
     dtype: DType,
+    around: Option<&Pipeline>,
 ) -> Result<String, ExportError> {
     let weights = source.prior.join(WEIGHTS);
     let checkpoint = Checkpoint::open(&source.prior)?;
@@ -120,8 +124,17 @@ pub(super) fn write(
         text += &format!("| {key} | {value} |\n");
     }
     text += "\n## Use\n";
-    text += &usage(config, prior);
-    for warning in warnings(config, prior) {
+    let beware = match around {
+        Some(around) => {
+            text += &lines(source, around);
+            around.warnings()
+        }
+        None => {
+            text += &usage(config, prior);
+            warnings(config, prior)
+        }
+    };
+    for warning in beware {
         text += &format!("\n**Beware:** {warning}.\n");
     }
     text += &format!("\n## Licence\n{}", licence(source));
@@ -173,6 +186,64 @@ fn name(dtype: DType) -> &'static str {
     }
 }
 
+/// A prompt for the lines of Python where the prior is of no built-in world.
+const PROMPT: &str = "black apples in the basket";
+
+/// From a prompt to an image in Python, and with this program.
+fn lines(source: &Source, around: &Pipeline) -> String {
+    let world = source.run.as_ref().filter(|(run, _)| run.data().store.is_none());
+    let prompt = world.map_or(PROMPT, |(run, _)| example(run.world()));
+    let (trust, call) = match around.is_stock {
+        true => ("", call(around.settings)),
+        false => (", trust_remote_code=True", String::new()),
+    };
+    let mut python = format!(
+        "from diffusers import DiffusionPipeline\nprior = DiffusionPipeline.from_pretrained(\".\"{trust})\n"
+    );
+    let embeddings = format!("embeddings = prior(\"{prompt}\"{call})\n");
+    let load =
+        |name: &str, trust: &str| format!("decoder = DiffusionPipeline.from_pretrained(\"{name}\"{trust})\n");
+    let draw = |given: &str| format!("decoder({given}).images[0].save(\"image.png\")\n");
+    python += &match &around.decoder {
+        Decoder::Small(_) => {
+            load("./decoder", ", trust_remote_code=True") + &embeddings + &draw("**embeddings")
+        }
+        Decoder::Named(name, Stack::Kandinsky22) => load(name, "") + &embeddings + &draw("**embeddings"),
+        Decoder::Named(name, Stack::Karlo) => {
+            load(name, "") + &embeddings + &draw("image_embeddings=embeddings.image_embeds")
+        }
+        Decoder::None => embeddings + "print(embeddings.image_embeds.shape)\n",
+    };
+    let mut text = format!(
+        "With diffusers {DIFFUSERS_VERSION}, transformers and PyTorch, in this folder (elsewhere, give its path in the place of `.`):\n\n```python\n{python}```\n"
+    );
+    if !around.is_stock {
+        text += "\n`trust_remote_code` lets diffusers load this folder's own short Python modules: its stock classes do not sample such a prior.\n";
+    }
+    if let Decoder::Named(_, Stack::Karlo) = around.decoder {
+        text += "\nThe pipeline of image variations draws from the embedding alone; `eclipse generate --pipeline KARLO --prior THIS` also shows Karlo's decoder the prompt, as Karlo's own pipeline does.\n";
+    }
+    let decoder = match &around.decoder {
+        Decoder::Small(_) => "THIS".to_owned(),
+        _ => "DECODER --prior THIS".to_owned(),
+    };
+    text + &format!("\nWith this program: `eclipse generate --pipeline {decoder} --prompt \"{prompt}\"`.\n")
+}
+
+/// How the stock pipeline has to be called to sample as the run does, where its own defaults differ.
+fn call(settings: PriorSettings) -> String {
+    let own = PriorSettings::default();
+    let mut text = String::new();
+    if settings.n_steps != own.n_steps {
+        text += &format!(", num_inference_steps={}", settings.n_steps);
+    }
+    if settings.guidance != own.guidance {
+        text += &format!(", guidance_scale={:?}", settings.guidance);
+    }
+    text
+}
+
+/// What a network alone is good for.
 fn usage(config: &PriorConfig, prior: &AnyPrior) -> String {
     let ours = format!("`eclipse prior --prior THIS/{PRIOR} --text CLIP --prompts FILE --out FILE`");
     match (config.has_time(), prior) {
@@ -182,7 +253,9 @@ fn usage(config: &PriorConfig, prior: &AnyPrior) -> String {
         ),
         (true, AnyPrior::Flow(..)) => format!("{ours}. Euler steps of the flow in `{SCHEDULER}/`.\n"),
         (true, _) => format!(
-            "{ours}, or in Python `diffusers.PriorTransformer.from_pretrained(THIS, subfolder=\"{PRIOR}\")` with the scheduler in `{SCHEDULER}/`.\n"
+            "{ours}. In Python `diffusers.PriorTransformer.from_pretrained(THIS, subfolder=\"{PRIOR}\")` loads the network, and the scheduler in \
+             `{SCHEDULER}/` samples it; `KandinskyV22PriorPipeline` does that for an `UnCLIPScheduler` only. An export without `--prior-only` is a \
+             whole pipeline.\n"
         ),
     }
 }

@@ -1,12 +1,16 @@
-//! A trained prior as a folder that others load: diffusers' layout, and a model card out of the run's provenance.
+//! A trained prior as a folder with which diffusers goes from a prompt to an image, and a model card out of the run's provenance.
 //!
 //! ```text
 //! prior/config.json, prior/diffusion_pytorch_model.safetensors    keys, shapes and fields of the published priors
 //! scheduler/scheduler_config.json                                 priors with time only
+//! text_encoder/, tokenizer/, image_encoder/, image_processor/     the CLIP that the prior was trained on
+//! decoder/                                                        of built-in worlds: what draws
+//! model_index.json, *.py                                          what makes it a pipeline
 //! README.md                                                       the card
 //! ```
 
 mod card;
+mod pipeline;
 
 use std::path::{Path, PathBuf};
 
@@ -14,12 +18,19 @@ use burn::prelude::*;
 use burn::tensor::DType;
 use serde_json::{Value, json};
 
+use self::pipeline::{Clip, Decoder, Pipeline};
 use super::error::{RunDirError, SpecError};
+use super::executor::sampler;
+use super::pictures::check_decoder;
 use super::provenance::Provenance;
 use super::run::Run;
 use super::spec::ObjectiveSpec;
 use super::{RunDir, sweep};
+use crate::data::store::{Store, StoreError};
 use crate::files::{self, FileError};
+use crate::generate::error::RenderError;
+use crate::generate::frozen::FrozenDecoder;
+use crate::generate::layout::LayoutError;
 use crate::generate::prior::{AnyPrior, PriorError, scheduler_of};
 use crate::models::prior::{MAPPING, PriorConfig};
 use crate::weights::{self, WeightsError, write_json};
@@ -71,6 +82,39 @@ pub enum ExportError {
         /// Whether it looks like one of ours.
         is_export: bool,
     },
+    /// Nobody says which CLIP the prior reads.
+    #[error(
+        "which CLIP does the prior in {dir} read? Name its folder with --clip DIR: text tower, tokenizer and vision tower become part of the export. Or write the network alone with --prior-only"
+    )]
+    NoClip {
+        /// The prior's folder.
+        dir: PathBuf,
+    },
+    /// A folder is no CLIP that can be exported.
+    #[error("{dir}: {reason}")]
+    Clip {
+        /// The folder.
+        dir: PathBuf,
+        /// What it lacks.
+        reason: String,
+    },
+    /// A decoder that cannot be used.
+    #[error("--decoder {name}: {reason}")]
+    Decoder {
+        /// As it was given.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The run's store does not read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A decoder's folder.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// A decoder's part.
+    #[error(transparent)]
+    Render(#[from] RenderError),
     /// The run's configuration does not hold.
     #[error(transparent)]
     Spec(#[from] SpecError),
@@ -93,7 +137,13 @@ impl ExportError {
     pub fn is_usage(&self) -> bool {
         matches!(
             self,
-            Self::NoPrior(_) | Self::Unfinished { .. } | Self::Baseline { .. } | Self::Occupied { .. }
+            Self::NoPrior(_)
+                | Self::Unfinished { .. }
+                | Self::Baseline { .. }
+                | Self::Occupied { .. }
+                | Self::NoClip { .. }
+                | Self::Clip { .. }
+                | Self::Decoder { .. }
         )
     }
 }
@@ -107,6 +157,19 @@ pub struct Exported {
     pub warnings: Vec<String>,
 }
 
+/// What goes into an export.
+#[derive(Debug, Clone)]
+pub struct ExportOptions<'a> {
+    /// f32, f16 or bf16, of the prior's weights.
+    pub dtype: DType,
+    /// The CLIP that the prior reads, where it is not the one that the run names.
+    pub clip: Option<&'a Path>,
+    /// What draws from the embeddings: a pipeline's folder or a name on the Hugging Face Hub.
+    pub decoder: Option<&'a str>,
+    /// Leave everything but the network and its scheduler out.
+    pub prior_only: bool,
+}
+
 /// Where a prior comes from.
 struct Source {
     /// The folder of the prior.
@@ -115,20 +178,42 @@ struct Source {
     run: Option<(Run, Provenance)>,
 }
 
-/// Writes the prior of `source`, a finished run directory or a prior's folder, to the folder `to`, which appears whole or not at all. `dtype`: f32,
-/// f16 or bf16, of the weights. The prior is loaded on `device`, so one that would not load again is not exported.
+/// Writes the prior of `source`, a finished run directory or a prior's folder, and the pipeline around it to the folder `to`, which appears whole or
+/// not at all. The prior is loaded on `device`, so one that would not load again is not exported.
 ///
 /// # Errors
 /// [`ExportError`]; nothing is left at `to` then.
-pub fn export(source: &Path, to: &Path, dtype: DType, device: &Device) -> Result<Exported, ExportError> {
+pub fn export(
+    source: &Path,
+    to: &Path,
+    options: &ExportOptions<'_>,
+    device: &Device,
+) -> Result<Exported, ExportError> {
     let source = open(source)?;
+    let dtype = options.dtype;
     refuse_occupied(to)?;
     let (config, prior) = AnyPrior::load(&source.prior, device)?;
     let scheduler = match config.has_time() {
         true => Some(scheduler_of(&source.prior)?.join(SCHEDULER_CONFIG)),
         false => None,
     };
-    let card = card::write(&source, &config, &prior, dtype)?;
+    let around = match options.prior_only {
+        true => None,
+        false => {
+            let class = scheduler.as_deref().and_then(Path::parent);
+            let class = class.map(pipeline::scheduler_class).transpose()?;
+            let settings = source.run.as_ref().map(|(run, _)| sampler(run));
+            Some(Pipeline::new(
+                Clip::open(&clip_of(&source, options)?)?,
+                decoder_of(&source, options, config.d_clip, device)?,
+                settings.unwrap_or_default(),
+                (&config, &prior),
+                class,
+                &source.prior,
+            )?)
+        }
+    };
+    let card = card::write(&source, &config, &prior, dtype, around.as_ref())?;
     files::write_dir_atomic(to, |dir| {
         let folder = dir.join(PRIOR);
         files::create_dir(&folder)?;
@@ -145,18 +230,74 @@ pub fn export(source: &Path, to: &Path, dtype: DType, device: &Device) -> Result
             files::create_dir(&there)?;
             files::write_atomic(there.join(SCHEDULER_CONFIG), &files::read(scheduler)?)?;
         }
+        if let Some(around) = &around {
+            around.write(dir)?;
+        }
         Ok::<_, ExportError>(files::write_atomic(dir.join(CARD), card.as_bytes())?)
     })?;
-    let mut files = vec![
-        to.join(CARD),
-        to.join(PRIOR).join(CONFIG),
-        to.join(PRIOR).join(WEIGHTS),
-    ];
-    files.extend(scheduler.map(|_| to.join(SCHEDULER).join(SCHEDULER_CONFIG)));
+    let mut files = Vec::new();
+    list_all(to, &mut files)?;
     Ok(Exported {
         files,
-        warnings: warnings(&config, &prior),
+        warnings: match &around {
+            Some(around) => around.warnings(),
+            None => warnings(&config, &prior),
+        },
     })
+}
+
+/// The files in `dir` and in folders below it.
+fn list_all(dir: &Path, found: &mut Vec<PathBuf>) -> Result<(), FileError> {
+    found.extend(files::list(dir)?);
+    for inner in files::list_folders(dir)? {
+        list_all(&inner, found)?;
+    }
+    Ok(())
+}
+
+/// Where the CLIP stands that the prior reads: the one that was named, that of the run or its store, that of the pipeline which the prior's folder lies in.
+fn clip_of(source: &Source, options: &ExportOptions<'_>) -> Result<PathBuf, ExportError> {
+    if let Some(clip) = options.clip {
+        return Ok(clip.to_path_buf());
+    }
+    let none = || ExportError::NoClip {
+        dir: source.prior.clone(),
+    };
+    let Some((run, _)) = &source.run else {
+        let pipeline = source.prior.join("..");
+        return match pipeline.join("text_encoder").is_dir() {
+            true => Ok(pipeline),
+            false => Err(none()),
+        };
+    };
+    let Some(store) = &run.data().store else {
+        return Ok(run.clip().to_path_buf());
+    };
+    if let Some(clip) = run.clip_of_store() {
+        return Ok(clip.to_path_buf());
+    }
+    let manifest = Store::open(store).map(|store| store.manifest().settings.encoder.dir.clone());
+    let dir = manifest.map(PathBuf::from).map_err(|_| none())?;
+    if dir.is_dir() { Ok(dir) } else { Err(none()) }
+}
+
+/// What draws from the prior's embeddings: what was named, the run's own decoder, or a published one.
+fn decoder_of(
+    source: &Source,
+    options: &ExportOptions<'_>,
+    d_clip: usize,
+    device: &Device,
+) -> Result<Decoder, ExportError> {
+    if let Some(name) = options.decoder {
+        return Decoder::asked(name, d_clip);
+    }
+    let world = source.run.as_ref().filter(|(run, _)| run.data().store.is_none());
+    let own = world.and_then(|(run, _)| {
+        let decoder = FrozenDecoder::load(run.decoder(), device).ok()?;
+        check_decoder(run, &decoder, d_clip).ok()?;
+        Some(Decoder::Small(run.decoder().to_path_buf()))
+    });
+    Ok(own.unwrap_or_else(|| Decoder::published(d_clip)))
 }
 
 fn open(path: &Path) -> Result<Source, ExportError> {

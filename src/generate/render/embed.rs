@@ -16,6 +16,7 @@ use crate::generate::plan::Planned;
 use crate::generate::prior::AnyPrior;
 use crate::generate::recipe::Origin;
 use crate::generate::slerp::{mix, slerp};
+use crate::limits::finite;
 use crate::models::clip::preprocess::read_picture;
 use crate::models::clip::{ClipError, ImageEncoder, TextEncoder};
 use crate::models::prior::TextCondition;
@@ -251,7 +252,7 @@ impl<'a> Wave<'a> {
             on_event(Event::Step);
         }
         Ok(match (against_zero, cached) {
-            (true, None) => Some(kandinsky::zero_image(&encoder, dir, &plan.dtype)),
+            (true, None) => Some(kandinsky::zero_image(&encoder, dir, &plan.dtype)?),
             (_, cached) => cached,
         })
     }
@@ -273,13 +274,18 @@ impl<'a> Wave<'a> {
         };
         self.pictures
             .iter()
-            .map(|picture| match &picture.subject.origin {
-                Origin::Between { from, to, at } => Ok(slerp(&of(from, picture)?, &of(to, picture)?, *at)),
-                Origin::Mix(shares) => {
-                    let parts = shares.iter().map(|s| Ok((of(&s.of, picture)?, s.weight)));
-                    Ok(mix(&parts.collect::<Result<Vec<_>, RenderError>>()?))
-                }
-                origin => of(origin, picture),
+            .map(|picture| {
+                let z = match &picture.subject.origin {
+                    Origin::Between { from, to, at } => slerp(&of(from, picture)?, &of(to, picture)?, *at),
+                    Origin::Mix(shares) => {
+                        let parts = shares.iter().map(|s| Ok((of(&s.of, picture)?, s.weight)));
+                        mix(&parts.collect::<Result<Vec<_>, RenderError>>()?)
+                    }
+                    origin => of(origin, picture)?,
+                };
+                let title = || format!("the image embedding of {:?}", picture.subject.origin.title());
+                finite(title, &z)?;
+                Ok(z)
             })
             .collect()
     }

@@ -98,6 +98,8 @@ pub struct Tokenizer {
     bos: u32,
     eos: u32,
     pad: u32,
+    /// What stands for words outside the vocabulary, if that is a token of its own.
+    unknown: Option<u32>,
 }
 
 impl std::fmt::Debug for Tokenizer {
@@ -177,6 +179,7 @@ impl Tokenizer {
                 )));
             }
         }
+        let unknown = specials.unk.as_deref().and_then(|token| inner.token_to_id(token));
         let pad = match specials.pad.or(own_pad) {
             Some(token) => id("padding", &token)?,
             None => eos,
@@ -187,6 +190,7 @@ impl Tokenizer {
             bos,
             eos,
             pad,
+            unknown: unknown.filter(|id| ![bos, eos, pad].contains(id)),
         })
     }
 
@@ -256,6 +260,19 @@ impl Tokenizer {
             n_valid,
             n_words_cut,
         })
+    }
+
+    /// The words of `text` (parted by white space) that are outside a word-level vocabulary; none of a byte-level one.
+    pub fn unknown_words(&self, text: &str) -> Vec<String> {
+        let Some(unknown) = self.unknown else {
+            return Vec::new();
+        };
+        let is_unknown = |word: &&str| {
+            let encoded = self.inner.encode(*word, false);
+            encoded.is_ok_and(|encoding| encoding.get_ids().contains(&unknown))
+        };
+        let words = text.split_whitespace().filter(is_unknown);
+        words.map(str::to_owned).collect()
     }
 
     /// Tokenizes many texts, in order, on all threads.

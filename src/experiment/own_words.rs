@@ -1,0 +1,379 @@
+//! Images of the user's own words, drawn with trained priors of a built-in world.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use burn::prelude::*;
+use image::RgbImage;
+use image::imageops::{FilterType, resize};
+
+use super::error::{RunDirError, SpecError};
+use super::executor::sampler;
+use super::pictures::check_decoder;
+use super::run::Run;
+use super::run_dir::RunDir;
+use super::spec::{ObjectiveSpec, ScoredCheckpoint};
+use super::sweep;
+use crate::files::{self, FileError};
+use crate::generate::decoder::DecoderSettings;
+use crate::generate::error::RenderError;
+use crate::generate::frozen::FrozenDecoder;
+use crate::generate::pipeline::{PipelineError, PriorPipeline, Request};
+use crate::noise::Noise;
+use crate::world::checker::{Checker, verdict};
+use crate::world::{Colour, Noun, Relation, Texture, World};
+
+/// Folders of runs in `runs/` that no sweep made: each of their runs stands for itself.
+const SINGLE_RUNS: &str = "train";
+
+/// Own words could not be drawn.
+#[derive(Debug, thiserror::Error)]
+pub enum DrawError {
+    /// There is no trained prior.
+    #[error(
+        "no finished run of a built-in world in {0}: train some priors first, with `eclipse sweep objectives` (or, to look at the program in a minute, `eclipse sweep objectives --smoke`), or name a run with --run DIR"
+    )]
+    NoRun(PathBuf),
+    /// The run trains no prior that reads this world's words.
+    #[error("{dir}: {reason}")]
+    Run {
+        /// The run directory.
+        dir: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Words outside the world.
+    #[error("the world {world} does not know {}.\n{vocabulary}", quoted(.words))]
+    Unknown {
+        /// Its name.
+        world: World,
+        /// The words.
+        words: Vec<String>,
+        /// The words that it knows, on some lines.
+        vocabulary: String,
+    },
+    /// More words than the text tower reads.
+    #[error("{prompt:?} is too long: the last {n} words do not fit the text tower")]
+    TooLong {
+        /// The prompt.
+        prompt: String,
+        /// Words that were cut.
+        n: usize,
+    },
+    /// A run's configuration does not hold.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// A run directory does not read.
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
+    /// A folder does not read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The text tower or the prior.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    /// The decoder.
+    #[error(transparent)]
+    Render(#[from] RenderError),
+}
+
+impl DrawError {
+    /// Whether the caller asked for something that cannot be, rather than that something failed.
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::NoRun(_) | Self::Run { .. } | Self::Unknown { .. } | Self::TooLong { .. }
+        )
+    }
+}
+
+fn quoted(words: &[String]) -> String {
+    let words: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
+    words.join(", ")
+}
+
+/// A finished run with a trained prior.
+#[derive(Debug, Clone)]
+pub struct TrainedRun {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// What sets it apart from the others of its experiment: its axes but the seed.
+    pub label: String,
+    run: Run,
+}
+
+/// Images of one prompt by one prior.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// The prior's label.
+    pub label: String,
+    /// Its run directory.
+    pub dir: PathBuf,
+    /// The prompt.
+    pub prompt: String,
+    /// Enlarged images, one a seed.
+    pub images: Vec<RgbImage>,
+    /// How many of them show all that the prompt says, by the world's checker; `None` for prompts that it does not parse.
+    pub n_right: Option<usize>,
+}
+
+/// What to draw.
+#[derive(Debug, Clone)]
+pub struct Words<'a> {
+    /// Prompts.
+    pub prompts: &'a [String],
+    /// Images of each prompt and prior.
+    pub n_images: usize,
+    /// Seed of the first image's noise; the next ones count up.
+    pub seed: u64,
+    /// Side of an enlarged image's pixel.
+    pub zoom: u32,
+}
+
+/// The priors at `place`: a run directory, or a folder of run directories, of which there is one for each system (the lowest seed).
+///
+/// # Errors
+/// [`DrawError`]: nothing finished there, a run on a store, a baseline, which trains no prior.
+pub fn priors_at(place: &Path) -> Result<Vec<TrainedRun>, DrawError> {
+    if RunDir::new(place).config_path().is_file() {
+        return Ok(vec![trained_run(place)?]);
+    }
+    let mut found: Vec<TrainedRun> = Vec::new();
+    if place.is_dir() {
+        for dir in files::list_folders(place)? {
+            if let Ok(run) = trained_run(&dir)
+                && found.iter().all(|other| other.label != run.label)
+            {
+                found.push(run);
+            }
+        }
+    }
+    // One world and one CLIP: a prompt has one vocabulary.
+    if let Some(first) = found.first().map(|first| first.run.clone()) {
+        found.retain(|run| run.run.world() == first.world());
+    }
+    match found.is_empty() {
+        true => Err(DrawError::NoRun(place.to_path_buf())),
+        false => Ok(found),
+    }
+}
+
+/// Where the newest finished run of a built-in world in `runs` is: its experiment's folder, or its own where it is of no sweep.
+///
+/// # Errors
+/// [`DrawError::NoRun`] where there is none.
+pub fn newest(runs: &Path) -> Result<PathBuf, DrawError> {
+    let none = || DrawError::NoRun(runs.to_path_buf());
+    let experiments = if runs.is_dir() {
+        files::list_folders(runs)?
+    } else {
+        return Err(none());
+    };
+    let mut dirs: Vec<(SystemTime, PathBuf)> = Vec::new();
+    for experiment in experiments.iter().filter(|dir| !is_hidden(dir)) {
+        for dir in files::list_folders(experiment)? {
+            let done = std::fs::metadata(dir.join("DONE")).and_then(|file| file.modified());
+            if let Ok(time) = done {
+                dirs.push((time, dir));
+            }
+        }
+    }
+    dirs.sort();
+    let newest = dirs.iter().rev().map(|(_, dir)| dir);
+    let newest = newest.filter(|dir| trained_run(dir).is_ok()).next();
+    let dir = newest.ok_or_else(none)?;
+    let experiment = dir.parent().unwrap_or(runs);
+    Ok(match experiment.file_name() {
+        Some(name) if name != SINGLE_RUNS => experiment.to_path_buf(),
+        _ => dir.clone(),
+    })
+}
+
+fn is_hidden(dir: &Path) -> bool {
+    dir.file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with('.'))
+}
+
+/// Whether [`draw`] draws with the prior of a run of this configuration.
+pub fn can_draw(run: &Run) -> bool {
+    run.data().store.is_none() && !matches!(run.objective(), ObjectiveSpec::Baseline(_))
+}
+
+/// The finished run in `dir`.
+fn trained_run(dir: &Path) -> Result<TrainedRun, DrawError> {
+    let wrong = |reason: &str| DrawError::Run {
+        dir: dir.to_path_buf(),
+        reason: reason.into(),
+    };
+    let folder = RunDir::new(dir);
+    if !folder.config_path().is_file() {
+        return Err(wrong("expected a run directory (with config.toml)"));
+    }
+    let planned = sweep::single(&folder.config_path(), &[])?;
+    let run = planned.run().clone();
+    if run.data().store.is_some() {
+        return Err(wrong(
+            "this prior was trained on a store, not in a built-in world: draw with `eclipse generate --pipeline DECODER --prior DIR`",
+        ));
+    }
+    if let ObjectiveSpec::Baseline(_) = run.objective() {
+        return Err(wrong(
+            "a baseline trains no prior: name a run of another objective",
+        ));
+    }
+    if !folder.is_done() {
+        return Err(wrong("the run is not finished"));
+    }
+    let axes = folder.provenance()?.axes;
+    let axes: Vec<String> = axes
+        .into_iter()
+        .filter(|(key, _)| key != "seed")
+        .map(|(_, label)| label)
+        .collect();
+    let label = match axes.is_empty() {
+        true => run.objective().kind().to_owned(),
+        false => axes.join(" "),
+    };
+    Ok(TrainedRun {
+        dir: dir.to_path_buf(),
+        label,
+        run,
+    })
+}
+
+/// Draws every prompt with every prior, from the same noise.
+///
+/// # Errors
+/// [`DrawError`]: words that the world does not know, models that do not load or do not belong together.
+pub fn draw(priors: &[TrainedRun], words: &Words<'_>, device: &Device) -> Result<Vec<Row>, DrawError> {
+    let mut decoders: HashMap<PathBuf, FrozenDecoder> = HashMap::new();
+    let mut checkers: HashMap<World, Checker> = HashMap::new();
+    let mut rows = Vec::new();
+    for prior in priors {
+        let run = &prior.run;
+        let dir = RunDir::new(&prior.dir);
+        let folder = match run.eval().checkpoint {
+            ScoredCheckpoint::Last => dir.prior_dir(),
+            ScoredCheckpoint::Best => dir.best_prior_dir(),
+        };
+        let pipeline = PriorPipeline::load(&folder, run.clip(), device)?;
+        let unknown: Vec<String> = words
+            .prompts
+            .iter()
+            .flat_map(|prompt| pipeline.unknown_words(prompt))
+            .collect();
+        if !unknown.is_empty() {
+            return Err(DrawError::Unknown {
+                world: run.world(),
+                words: unknown,
+                vocabulary: vocabulary(run.world()),
+            });
+        }
+        let decoder = match decoders.entry(run.decoder().to_path_buf()) {
+            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                entry.insert(FrozenDecoder::load(run.decoder(), device)?)
+            }
+        };
+        check_decoder(run, decoder, decoder.d_clip()).map_err(|reason| DrawError::Run {
+            dir: prior.dir.clone(),
+            reason: reason.to_string(),
+        })?;
+        let checker = checkers
+            .entry(run.world())
+            .or_insert_with(|| Checker::new(run.world()));
+        for prompt in words.prompts {
+            let request = Request {
+                prompts: vec![prompt.clone(); words.n_images],
+                settings: sampler(run),
+                ..Request::default()
+            };
+            let predicted = pipeline.predict(&request, &mut Noise::new(words.seed))?;
+            if let Some(&n) = predicted.n_words_cut.first().filter(|n| **n > 0) {
+                return Err(DrawError::TooLong {
+                    prompt: prompt.clone(),
+                    n,
+                });
+            }
+            let eval = run.eval();
+            let settings = DecoderSettings {
+                n_steps: eval.decoder_steps,
+                guidance: eval.decoder_guidance,
+                noise_level: eval.decoder_noise_level,
+                ..decoder.own_settings()
+            };
+            let z_x_hat = TensorData::new(predicted.z_x_hat, [words.n_images, predicted.d_clip]);
+            let seeds: Vec<u64> = (0..words.n_images as u64)
+                .map(|i| words.seed.wrapping_add(i))
+                .collect();
+            let images = decoder.draw(&Tensor::from_data(z_x_hat, device), &seeds, settings)?;
+            let n_right = run.world().parse(prompt).map(|statement| {
+                let is_right = |image: &&RgbImage| verdict(&statement, &checker.read(image.as_raw())).all();
+                images.iter().filter(is_right).count()
+            });
+            rows.push(Row {
+                label: prior.label.clone(),
+                dir: prior.dir.clone(),
+                prompt: prompt.clone(),
+                images: images.iter().map(|image| enlarged(image, words.zoom)).collect(),
+                n_right,
+            });
+        }
+    }
+    Ok(rows)
+}
+
+/// Each pixel as a square of `zoom` pixels: small images stay sharp.
+fn enlarged(image: &RgbImage, zoom: u32) -> RgbImage {
+    resize(
+        image,
+        image.width() * zoom,
+        image.height() * zoom,
+        FilterType::Nearest,
+    )
+}
+
+/// The words of a world and how they go together.
+fn vocabulary(world: World) -> String {
+    let list = |words: Vec<&str>| words.join(", ");
+    let colours = list(Colour::ALL.iter().map(|colour| colour.word()).collect());
+    let nouns = list(world.nouns().map(Noun::word).collect());
+    let relations = list(Relation::ALL.iter().map(|relation| relation.word()).collect());
+    let mut text = format!("It knows the objects {nouns}; the colours {colours}");
+    let textures = world.textures();
+    if !textures.is_empty() {
+        let words: Vec<&str> = textures.iter().map(|texture: &Texture| texture.word()).collect();
+        text += &format!("; the textures {}", list(words));
+    }
+    text + &format!("; the places {relations}; as in \"{}\"", example(world))
+}
+
+/// A prompt that the world knows all words of.
+pub fn example(world: World) -> &'static str {
+    match world {
+        World::Emoji => "a red car on the left of a blue dog",
+        World::Shapes => "a red striped circle on the left of a blue square",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn examples_are_of_their_world() {
+        for world in World::ALL {
+            assert!(world.parse(example(world)).is_some(), "{world}");
+            let known = vocabulary(world);
+            let words = world.vocabulary();
+            let small = ["a", "and", "is", "of", "on", "picture", "the", "there"];
+            for word in words
+                .iter()
+                .filter(|word| !small.contains(word) && !word.starts_with('<'))
+            {
+                assert!(known.contains(word), "{world}: {word} is not listed");
+            }
+        }
+    }
+}

@@ -95,7 +95,7 @@ fn a_rejected_configuration_leaves_no_folder() {
     crate::tiny::write_clip(&at("clip"));
     std::fs::write(
         at("one.toml"),
-        "clip = 'clip'\ndecoder = 'none'\n[eval]\nn_pictures = 1\n",
+        "clip = 'clip'\ndecoder = 'none'\n[eval]\nn_pictures = 2\n",
     )
     .expect("written");
     for args in [

@@ -17,7 +17,7 @@ pub struct DrawArgs {
     prompts: Vec<String>,
     /// A finished run, or a folder of runs, of which there is one row for each system; may be repeated. [default: the experiment of the newest
     /// finished run]
-    #[arg(long = "run", value_name = "DIR")]
+    #[arg(long = "run", value_name = "DIR", value_parser = crate::cli::place::path)]
     runs: Vec<PathBuf>,
     /// Images of each prompt and prior.
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=64))]
@@ -29,7 +29,7 @@ pub struct DrawArgs {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=16))]
     zoom: u8,
     /// The sheet: a row for each prompt and prior.
-    #[arg(long, value_name = "FILE.png", default_value = "draw.png")]
+    #[arg(long, value_name = "FILE.png", default_value = "draw.png", value_parser = crate::cli::place::path)]
     out: PathBuf,
 }
 

@@ -25,16 +25,16 @@ pub struct GenerateArgs {
     #[arg(long = "prompt", value_name = "TEXT")]
     prompts: Vec<String>,
     /// Prompts from a file, one a line, UTF-8.
-    #[arg(long = "prompts", value_name = "FILE")]
+    #[arg(long = "prompts", value_name = "FILE", value_parser = crate::cli::place::path)]
     prompt_file: Option<PathBuf>,
     /// Image embeddings in place of prompts: what `eclipse prior --out FILE.safetensors` wrote.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["prompts", "prompt_file"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["prompts", "prompt_file"], value_parser = crate::cli::place::path)]
     embeddings: Option<PathBuf>,
     /// Pictures for each prompt.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     images: u16,
     /// Start from this picture instead of noise (Kandinsky 2.2).
-    #[arg(long, value_name = "IMAGE")]
+    #[arg(long, value_name = "IMAGE", value_parser = crate::cli::place::path)]
     init: Option<PathBuf>,
     /// With --init: how far from the picture, in 0..=1; this part of the steps is taken.
     #[arg(long, value_name = "X", default_value_t = STRENGTH, requires = "init", allow_negative_numbers = true)]
@@ -43,8 +43,7 @@ pub struct GenerateArgs {
     #[arg(
         long,
         value_name = "FILE.json",
-        conflicts_with_all = ["pipeline", "prompts", "prompt_file", "embeddings", "init"]
-    )]
+        conflicts_with_all = ["pipeline", "prompts", "prompt_file", "embeddings", "init"], value_parser = crate::cli::place::path)]
     repeat: Option<PathBuf>,
     #[command(flatten)]
     sample: SampleArgs,

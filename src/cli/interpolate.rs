@@ -1,14 +1,12 @@
 //! `eclipse interpolate`.
 
-use std::path::Path;
-
 use clap::Args;
 use eclipse_t2i::device::DeviceSpec;
 use eclipse_t2i::generate::plan::Plan;
 use eclipse_t2i::generate::recipe::{FileRecord, Origin, Share};
 
-use super::Usage;
 use super::drawing::{ModelArgs, OutArgs, SampleArgs, draw, usage};
+use super::{Usage, place};
 
 /// Arguments of `eclipse interpolate`.
 #[derive(Debug, Args)]
@@ -22,7 +20,7 @@ pub struct InterpolateArgs {
     #[arg(long, value_name = "TEXT or @FILE", required_unless_present = "mix")]
     to: Option<String>,
     /// One picture of a weighted sum instead, as Kandinsky does it: --mix 0.3=@cat.png --mix "0.7=a starry night".
-    #[arg(long, value_name = "WEIGHT=TEXT or @FILE", conflicts_with_all = ["from", "to", "frames"])]
+    #[arg(long, value_name = "WEIGHT=TEXT or @FILE", conflicts_with_all = ["from", "to", "frames"], allow_hyphen_values = true)]
     mix: Vec<String>,
     /// Pictures, both ends included.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(2..))]
@@ -62,14 +60,14 @@ const ENDINGS: [&str; 5] = [".png", ".jpg", ".jpeg", ".webp", ".gif"];
 /// `@FILE` is an image, anything else a prompt; what looks like an image's name without `@` is refused, because a typo would be drawn as a prompt.
 fn end(option: &str, text: &str) -> anyhow::Result<Origin> {
     if let Some(path) = text.strip_prefix('@') {
-        let path = Path::new(path);
+        let path = place::resolved(path);
         if !path.is_file() {
             return Err(Usage(format!("{option} {text}: no such file: {}", path.display())).into());
         }
-        return Ok(Origin::Image(FileRecord::new(path)?));
+        return Ok(Origin::Image(FileRecord::new(&path)?));
     }
     let is_name = ENDINGS.iter().any(|ending| text.to_lowercase().ends_with(ending));
-    if is_name || Path::new(text).is_file() {
+    if is_name || place::resolved(text).is_file() {
         return Err(Usage(format!(
             "{option} {text}: is this an image or a prompt? Write @{text} for the image; a prompt may not be the name of a file or end as one"
         ))

@@ -8,8 +8,10 @@ mod encode;
 mod eval;
 mod export;
 mod generate;
+mod help;
 mod inspect;
 mod interpolate;
+pub mod place;
 mod pretrain;
 mod prior;
 mod progress;
@@ -20,15 +22,19 @@ mod vary;
 mod verify;
 
 use std::io::{ErrorKind, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
 use eclipse_t2i::data::source::SourceError;
 use eclipse_t2i::device::{DeviceError, DeviceSpec, Precision};
 use eclipse_t2i::experiment::executor::Progress;
 use eclipse_t2i::experiment::{PriorExecutor, Setting, SpecError};
 use eclipse_t2i::world::World;
+use tracing_subscriber::EnvFilter;
+
+pub use help::command;
 
 /// Train, sample, evaluate and sweep text-to-image priors (ECLIPSE, Projection, Diffusion-Baseline).
 #[derive(Debug, Parser)]
@@ -37,6 +43,15 @@ pub struct Cli {
     /// What computes: flex, ndarray, wgpu, vulkan, metal, cuda or cuda:1; `eclipse devices` lists what this build has.
     #[arg(long, global = true, value_name = "DEVICE")]
     device: Option<DeviceSpec>,
+    /// The project's root, with experiments/, datasets/ and runs/. [default: ECLIPSE_HOME, else the nearest one above this folder]
+    #[arg(long, global = true, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// Say more; twice: still more.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    /// Say errors only.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -75,12 +90,30 @@ enum Command {
     Pretrain(pretrain::PretrainArgs),
     /// List the devices that this build can compute on.
     Devices(devices::DevicesArgs),
+    /// Print completions for a shell: bash, zsh, fish, elvish, powershell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, in roff.
+    Man,
     /// For those who work on this program.
     #[command(hide = true)]
     Dev(dev::DevArgs),
 }
 
 impl Cli {
+    /// What is logged: what -v or -q says, else RUST_LOG, else warnings.
+    pub fn filter(&self) -> EnvFilter {
+        let level = match (self.quiet, self.verbose) {
+            (true, _) => "error",
+            (_, 1) => "warn,eclipse=info,eclipse_t2i=info",
+            (_, 2..) => "info,eclipse=debug,eclipse_t2i=debug",
+            _ => return EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")),
+        };
+        EnvFilter::new(level)
+    }
+
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
         let device = self.device.unwrap_or_default();
@@ -101,6 +134,8 @@ impl Cli {
             Command::Verify(args) => verify::run(&args, device),
             Command::Pretrain(args) => pretrain::run(&args, device),
             Command::Devices(args) => devices::run(&args),
+            Command::Completions { shell } => help::completions(shell),
+            Command::Man => help::man(),
             Command::Dev(args) => dev::run(&args, device),
         }
     }
@@ -123,7 +158,15 @@ impl SpecArgs {
             key: "seed".into(),
             value: i64::from(n).into(),
         });
-        self.settings.iter().cloned().chain(seed).collect()
+        // Keys that are paths are relative to the caller's folder, as all that is typed.
+        const PATHS: [&str; 4] = ["clip", "decoder", "data.store", "data.validation"];
+        let given = self.settings.iter().cloned().map(|mut setting| {
+            if let (true, Some(path)) = (PATHS.contains(&setting.key.as_str()), setting.value.as_str()) {
+                setting.value = place::resolved(path).display().to_string().into();
+            }
+            setting
+        });
+        given.chain(seed).collect()
     }
 }
 
@@ -211,6 +254,15 @@ fn is_usage(error: &anyhow::Error) -> bool {
 fn is_wrong_world(error: &(dyn std::error::Error + 'static)) -> bool {
     let place = error.downcast_ref::<SourceError>();
     matches!(place, Some(SourceError::Place { place, .. }) if place.starts_with("world:"))
+}
+
+/// An experiment's name, or its path where that exists, seen from the caller's folder.
+fn experiment(given: &str) -> String {
+    let path = place::resolved(given);
+    match path.exists() {
+        true => path.display().to_string(),
+        false => given.to_owned(),
+    }
 }
 
 /// The world of this name, as an argument's value.

@@ -25,23 +25,23 @@ pub struct PretrainArgs {
     #[arg(long, value_enum, default_value_t = ModelPart::Clip)]
     part: ModelPart,
     /// The CLIP whose image embeddings a decoder reads. [default: datasets/WORLD/clip]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = crate::cli::place::path)]
     clip: Option<PathBuf>,
     /// A trained decoder with the recipe's sizes, whose UNet training starts from; noise augmentation (`max_noise_level`) may be new to it.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = crate::cli::place::path)]
     start_from: Option<PathBuf>,
     /// Where the model goes. [default: clip/ or decoder/ in the run's folder]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = crate::cli::place::path)]
     out: Option<PathBuf>,
     /// Checkpoints and metrics; a run that was stopped goes on from here. [default: runs/pretrain/WORLD-seedN, of a decoder
     /// runs/pretrain/WORLD-decoder-seedN]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = crate::cli::place::path)]
     run_dir: Option<PathBuf>,
     /// Seed of the first values and of all batches.
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
     /// Another recipe: a JSON object with some of the keys under `recipe` in `pretrain.json`; the others stay.
-    #[arg(long, value_name = "FILE", conflicts_with = "smoke")]
+    #[arg(long, value_name = "FILE", conflicts_with = "smoke", value_parser = crate::cli::place::path)]
     recipe: Option<PathBuf>,
     /// Optimiser steps, if not the recipe's.
     #[arg(long, value_name = "N")]

@@ -20,16 +20,16 @@ use super::Usage;
 #[derive(Debug, Args)]
 pub struct PriorArgs {
     /// The prior: a folder with config.json and weights, published or trained here.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = crate::cli::place::path)]
     prior: PathBuf,
     /// The text tower it was trained on: a CLIP folder, or a pipeline with text_encoder/ and tokenizer/.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = crate::cli::place::path)]
     text: PathBuf,
     /// One prompt a line, UTF-8.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = crate::cli::place::path)]
     prompts: PathBuf,
     /// Where the embeddings go: .safetensors (z_x_hat, z_y and the prompts) or .npy (z_x_hat alone).
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = crate::cli::place::path)]
     out: PathBuf,
     /// Seed of the noise.
     #[arg(long, value_name = "N", default_value_t = 0)]

@@ -36,10 +36,10 @@ pub struct ReportArgs {
 #[derive(Debug, Args)]
 pub struct Destination {
     /// Folder of all run directories.
-    #[arg(long, value_name = "DIR", default_value = "runs")]
+    #[arg(long, value_name = "DIR", default_value = "runs", value_parser = crate::cli::place::runs)]
     pub runs: PathBuf,
     /// Folder of the report. [default: results/ beside the runs]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = crate::cli::place::path)]
     pub out: Option<PathBuf>,
     /// Put the report into results/ beside the specification: the one that is committed.
     #[arg(long, conflicts_with = "out")]
@@ -58,6 +58,7 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
         ));
         return Ok(());
     };
+    let experiment = &super::experiment(experiment);
     let spec = match SweepSpec::read(experiment, &args.spec.settings(), args.smoke) {
         Err(SpecError::NoExperiment { .. }) if Path::new(experiment).is_dir() => {
             return of_folder(Path::new(experiment), &args.reference, &args.destination);

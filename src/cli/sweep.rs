@@ -40,7 +40,11 @@ pub struct SweepArgs {
 
 /// Expands, carries out what is not finished, reports.
 pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
-    let spec = SweepSpec::read(&args.experiment, &args.spec.settings(), args.smoke)?;
+    let spec = SweepSpec::read(
+        &super::experiment(&args.experiment),
+        &args.spec.settings(),
+        args.smoke,
+    )?;
     let planned = spec.expand()?;
     check_publish(&spec, &None, &args.destination)?;
     let runs = args.destination.runs.join(spec.name());

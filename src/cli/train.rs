@@ -1,10 +1,11 @@
 //! `eclipse train`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use eclipse_t2i::device::DeviceSpec;
+use eclipse_t2i::experiment::resolve::elsewhere;
 use eclipse_t2i::experiment::{Execute, Outcome, RunDir, State, execute, sweep};
 use eclipse_t2i::train::session;
 
@@ -15,15 +16,18 @@ use super::{SpecArgs, Usage, check_output_folder};
 #[derive(Debug, Args)]
 pub struct TrainArgs {
     /// Specification of the run. The config.toml of a run directory is one.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[arg(long, value_name = "FILE", value_parser = crate::cli::place::path)]
+    config: Option<PathBuf>,
+    /// What people type in the place of --config and --set.
+    #[arg(hide = true)]
+    words: Vec<String>,
     #[command(flatten)]
     spec: SpecArgs,
     /// Continue a run that was cut short.
     #[arg(long)]
     resume: bool,
     /// Run directory [default: runs/train/<name of FILE>_<hash of the configuration>].
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = crate::cli::place::path)]
     out: Option<PathBuf>,
     /// Devices that work on a step together, in the place of --device: cuda:0,cuda:1. The first keeps the prior. Each needs a part of the step:
     /// `train.accumulate` is a multiple of them.
@@ -61,9 +65,32 @@ impl From<Strategy> for session::Strategy {
     }
 }
 
+/// What to type in the place of a bare word.
+fn remedy(word: &str) -> String {
+    if let Some((key, value)) = word.split_once('=') {
+        let key = match key.contains('.') {
+            true => key.to_owned(),
+            false => elsewhere(key).unwrap_or_else(|| key.to_owned()),
+        };
+        return format!("{word}: keys are set with --set: --set {key}={value}");
+    }
+    if Path::new("experiments").join(word).join("sweep.toml").is_file() {
+        return format!(
+            "{word} is an experiment: `eclipse sweep {word}` carries out all of its runs; `eclipse train --config FILE` is for one run"
+        );
+    }
+    format!("{word}: the run's specification is named with --config: --config {word}")
+}
+
 /// Carries out one run.
 pub fn run(args: &TrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
-    let planned = sweep::single(&args.config, &args.spec.settings())?;
+    if let Some(word) = args.words.first() {
+        return Err(Usage(remedy(word)).into());
+    }
+    let Some(config) = &args.config else {
+        return Err(Usage("which run? give --config FILE, a specification such as experiments/objectives/base.toml; `eclipse sweep NAME` carries out an experiment".into()).into());
+    };
+    let planned = sweep::single(config, &args.spec.settings())?;
     if args.dry_run {
         super::print(planned.run().config())?;
     }

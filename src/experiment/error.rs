@@ -57,7 +57,7 @@ pub enum SpecError {
         given: String,
     },
     /// An experiment that does not exist.
-    #[error("no experiment {name}: expected {expected}{}", known(.available))]
+    #[error("no experiment {name}: expected {expected}{}{}", known(.available), hint(&super::resolve::nearest(.name, .available)))]
     NoExperiment {
         /// What was asked for.
         name: String,

@@ -188,7 +188,7 @@ impl Layers {
         if message.starts_with("unknown field") {
             let known = quoted(&message).into_iter().skip(1).collect::<Vec<_>>();
             let wrong = path.last().map(String::as_str).unwrap_or_default();
-            let suggestion = nearest(wrong, &known);
+            let suggestion = nearest(wrong, &known).or_else(|| elsewhere(wrong));
             let expected = match known.as_slice() {
                 _ if SWEEP_KEYS.contains(&key.as_str()) => {
                     "one run here; a sweep is for `eclipse sweep`".into()
@@ -385,23 +385,28 @@ pub(super) fn short(value: &Value) -> String {
     }
 }
 
-/// The known key at an edit distance of at most a third of its length.
-pub(super) fn nearest(wrong: &str, known: &[String]) -> Option<String> {
-    let best = known.iter().min_by_key(|k| distance(wrong, k))?;
-    (distance(wrong, best) <= best.len().div_ceil(3)).then(|| best.clone())
+/// Where in a specification the key `name` stands: `lr` is `train.lr`.
+pub fn elsewhere(name: &str) -> Option<String> {
+    fn search(table: &Table, prefix: &str, name: &str) -> Option<String> {
+        let path = |key: &str| format!("{prefix}{key}");
+        let found = table
+            .iter()
+            .find(|(key, value)| *key == name && !value.is_table());
+        found.map(|(key, _)| path(key)).or_else(|| {
+            let tables = table
+                .iter()
+                .filter_map(|(key, value)| Some((key, value.as_table()?)));
+            tables
+                .filter_map(|(key, inner)| search(inner, &path(&format!("{key}.")), name))
+                .next()
+        })
+    }
+    search(&Table::try_from(RunSpec::default()).ok()?, "", name)
 }
 
-/// Levenshtein distance in bytes.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let change = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
+/// The known key at an edit distance of at most a third of its length.
+pub(super) fn nearest(wrong: &str, known: &[String]) -> Option<String> {
+    let distance = |known: &String| strsim::damerau_levenshtein(wrong, known);
+    let best = known.iter().min_by_key(|known| distance(known))?;
+    (distance(best) <= best.len().div_ceil(3)).then(|| best.clone())
 }

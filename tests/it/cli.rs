@@ -85,6 +85,20 @@ fn a_sweep_lists_its_runs() {
     insta::with_settings!({filters => vec![("_[0-9a-f]{8}\n", "_HASH\n")]}, {
         insta::assert_snapshot!("expansion", runs);
     });
+    // From any folder of the project, and from elsewhere with --root.
+    let inner = root().join("src/cli");
+    assert_eq!(eclipse(&inner, ["sweep", "objectives", "--dry-run"]).1, runs);
+    let desk = tempfile::tempdir().expect("a folder");
+    let at = root().display().to_string();
+    let from_elsewhere = eclipse(desk.path(), ["--root", &at, "sweep", "objectives", "--dry-run"]);
+    assert_eq!((from_elsewhere.0, from_elsewhere.1), (0, runs.clone()));
+    // What is typed stays relative to the folder that it is typed in.
+    std::fs::write(desk.path().join("one.toml"), "[train]\nsteps = 7\n").expect("written");
+    let (code, config, err) = eclipse(
+        desk.path(),
+        ["--root", &at, "train", "--config", "one.toml", "--dry-run"],
+    );
+    assert!(code == 0 && config.contains("steps = 7"), "{err}");
     let (_, json, _) = eclipse(root(), ["sweep", "objectives", "--dry-run", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(json.as_array().expect("a list").len(), runs.lines().count());
@@ -167,6 +181,11 @@ fn mistakes_in_arguments() {
             "--recipe",
             "empty.json",
         ],
+        &["train", "toy"],
+        &["train", "lr=1e-4"],
+        &["sweep", "tpy"],
+        &["sweep", "toy", "--set", "lr=1e-4"],
+        &["draw", "a dog", "--seed", "-1"],
         &["frobnicate"],
     ];
     let desk = desk();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use eclipse_t2i::data::store::{self, MANIFEST, SETTINGS, Store};
-use eclipse_t2i::experiment::RunDir;
+use eclipse_t2i::experiment::{MetricsLog, RunDir};
 use eclipse_t2i::files;
 use eclipse_t2i::weights::Checkpoint;
 use serde_json::{Value, json};
@@ -20,6 +20,7 @@ mod source;
 #[derive(Debug, Args)]
 pub struct InspectArgs {
     /// A model directory, a pipeline directory, a safetensors file, a run directory, a store, or anything that `eclipse encode` reads pairs from.
+    #[arg(value_parser = crate::cli::place::path)]
     path: PathBuf,
     #[command(flatten)]
     source: SourceArgs,
@@ -160,6 +161,27 @@ fn look_at_run(run: &RunDir) -> anyhow::Result<Value> {
         "started": provenance.sessions.first().map(|s| s.start.clone()),
         "finished": last.and_then(|s| s.end.clone()),
         "inputs": provenance.inputs,
+        "training": training(run)?,
+    }))
+}
+
+/// How far a run is and what it has found so far: the last values of `metrics.jsonl`, and its mean scores.
+fn training(run: &RunDir) -> anyhow::Result<Value> {
+    let rows = MetricsLog::read(run.metrics_path())?;
+    let mut last = BTreeMap::new();
+    for row in &rows {
+        last.insert(format!("{}/{}", row.split, row.name), row.value);
+    }
+    let config: toml::Table = files::read_text(run.config_path())?.parse().unwrap_or_default();
+    let of = config
+        .get("train")
+        .and_then(|train| train.get("steps"))
+        .and_then(toml::Value::as_integer);
+    Ok(json!({
+        "step": rows.iter().map(|row| row.step).max(),
+        "of": of,
+        "last values": last,
+        "scores": run.eval_files().map(|files| files.len()).ok(),
     }))
 }
 

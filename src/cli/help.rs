@@ -1,0 +1,100 @@
+//! Help of the whole program: commands by what they are for, examples, completions, the manual page.
+
+use clap::{Command, CommandFactory};
+
+use super::Cli;
+
+/// Commands by what they are for. A test holds that each visible command stands here once.
+const GROUPS: [(&str, &[&str]); 5] = [
+    ("Experiments", &["sweep", "train", "report", "draw"]),
+    ("Data", &["encode", "merge", "inspect"]),
+    ("Trained and published priors", &["prior", "export"]),
+    (
+        "Images with published decoders",
+        &["generate", "vary", "interpolate"],
+    ),
+    (
+        "The program itself",
+        &["eval", "verify", "pretrain", "devices", "completions", "man"],
+    ),
+];
+
+/// What a newcomer types first.
+const EXAMPLES: &str = "\
+Examples:
+  eclipse sweep objectives                                    train and compare the three priors: ten minutes
+  eclipse draw \"a red car on the left of a blue dog\"          own words, with what was trained
+  eclipse train --config my.toml --set train.lr=1e-4          one run
+  eclipse encode --clip CLIP_L14 --pairs cc3m/ --out store    your own images and captions
+  eclipse export runs/train/my_1234abcd --to my-prior         a pipeline for Python's diffusers
+  eclipse COMMAND --help                                      all options of a command";
+
+/// The program's command line: as it is derived, with grouped help, and negative numbers as values of options.
+pub fn command() -> Command {
+    let command = Cli::command();
+    let width = GROUPS
+        .iter()
+        .flat_map(|(_, names)| *names)
+        .map(|name| name.len())
+        .max();
+    let width = width.unwrap_or(0);
+    let mut text = String::new();
+    for (title, names) in GROUPS {
+        text += &format!("{title}:\n");
+        for name in names {
+            let about = command.find_subcommand(name).and_then(Command::get_about);
+            let about = about.map(ToString::to_string).unwrap_or_default();
+            text += &format!("  {name:width$}  {about}\n");
+        }
+        text += "\n";
+    }
+    with_negative_numbers(command)
+        .help_template(
+            "{about}\n\n{usage-heading} {usage}\n\n{before-help}Options:\n{options}\n\n{after-help}",
+        )
+        .before_help(text)
+        .after_help(EXAMPLES)
+}
+
+fn with_negative_numbers(command: Command) -> Command {
+    command
+        .mut_args(|arg| match arg.get_action().takes_values() {
+            true => arg.allow_negative_numbers(true),
+            false => arg,
+        })
+        .mut_subcommands(with_negative_numbers)
+}
+
+/// Prints a shell's completions.
+pub fn completions(shell: clap_complete::Shell) -> anyhow::Result<()> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut command(), "eclipse", &mut text);
+    super::print(&String::from_utf8(text)?)
+}
+
+/// Prints the manual page.
+pub fn man() -> anyhow::Result<()> {
+    let mut text = Vec::new();
+    clap_mangen::Man::new(command()).render(&mut text)?;
+    super::print(&String::from_utf8(text)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_command_is_in_one_group() {
+        let mut listed: Vec<&str> = GROUPS
+            .iter()
+            .flat_map(|(_, names)| names.iter().copied())
+            .collect();
+        listed.sort_unstable();
+        let command = Cli::command();
+        let visible = command.get_subcommands().filter(|command| !command.is_hide_set());
+        let mut names: Vec<&str> = visible.map(Command::get_name).collect();
+        names.sort_unstable();
+        assert_eq!(listed, names);
+        super::command().debug_assert();
+    }
+}

@@ -11,7 +11,7 @@ use clap::FromArgMatches;
 
 fn main() -> ExitCode {
     if let Err(error) = cli::place::enter_root() {
-        eprintln!("error: {error}");
+        cli::note(format!("error: {error}"));
         return ExitCode::from(2);
     }
     let matches = cli::command().get_matches();

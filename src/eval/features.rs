@@ -54,6 +54,9 @@ pub trait Features {
     fn forward(&self, prepared: Vec<f32>, n: usize) -> Vec<f32>;
 }
 
+/// A row that was kept, or else what the network reads.
+type Row = Result<Vec<f32>, Vec<f32>>;
+
 /// The features of `images`, row by row. At most `batch` images are in memory. Features are kept below `cache`, if there is one, by network and by the hash
 /// of the image's file, and are not computed again; `on_image` hears of every image, and whether it was there.
 ///
@@ -81,7 +84,7 @@ pub fn features(
     };
     let mut rows: Vec<f32> = Vec::with_capacity(images.len() * d);
     for paths in images.chunks(batch.max(1)) {
-        let read = |path: &PathBuf| -> Result<(Option<PathBuf>, Result<Vec<f32>, Vec<f32>>), FeatureError> {
+        let read = |path: &PathBuf| -> Result<(Option<PathBuf>, Row), FeatureError> {
             let bytes = files::read_at_most(path, limits.max_bytes, "an image file")?;
             let entry = folder
                 .as_ref()

@@ -180,8 +180,8 @@ pub fn newest(runs: &Path) -> Result<PathBuf, DrawError> {
         }
     }
     dirs.sort();
-    let newest = dirs.iter().rev().map(|(_, dir)| dir);
-    let newest = newest.filter(|dir| trained_run(dir).is_ok()).next();
+    let mut newest = dirs.iter().rev().map(|(_, dir)| dir);
+    let newest = newest.find(|dir| trained_run(dir).is_ok());
     let dir = newest.ok_or_else(none)?;
     let experiment = dir.parent().unwrap_or(runs);
     Ok(match experiment.file_name() {

@@ -189,6 +189,8 @@ impl Layers {
             let known = quoted(&message).into_iter().skip(1).collect::<Vec<_>>();
             let wrong = path.last().map(String::as_str).unwrap_or_default();
             let suggestion = nearest(wrong, &known).or_else(|| elsewhere(wrong));
+            // A key that another objective or schedule has is known elsewhere, at the same place.
+            let suggestion = suggestion.filter(|found| *found != key);
             let expected = match known.as_slice() {
                 _ if SWEEP_KEYS.contains(&key.as_str()) => {
                     "one run here; a sweep is for `eclipse sweep`".into()

@@ -533,7 +533,8 @@ fn a_run_whose_disk_refuses() {
         let again = [TRAIN, &["--set", "train.steps=1", "--resume"]].concat();
         let (code, _, err) = eclipse(desk.path(), &again);
         assert_eq!(code, 1, "{blocked}: {err}");
-        let named = err.starts_with("error: ") && err.contains(&format!("run/{blocked}"));
+        let named =
+            err.lines().any(|line| line.starts_with("error: ")) && err.contains(&format!("run/{blocked}"));
         assert!(named && !err.contains("panicked"), "{blocked}: {err}");
         assert!(!desk.path().join("run/DONE").exists());
         assert_eq!(temporaries(desk.path()), Vec::<PathBuf>::new(), "{blocked}");

@@ -53,6 +53,8 @@ fn results(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
                 "shards.jsonl",
                 "SHA256SUMS",
                 "LOCK",
+                // A run that was trained may be killed before its prior is kept for others.
+                ".priors",
                 "DONE",
                 ".lock",
                 "results",

@@ -212,7 +212,7 @@ pub fn run(
         args,
         folder,
         images: image_folder::read(folder, args.prompts.as_deref())?,
-        device: args.precision.device(device.clone())?,
+        device: args.precision.device(device)?,
         precision: format!("{device} {}", args.precision.dtype),
     };
     let mut scores = Vec::new();

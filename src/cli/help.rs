@@ -5,7 +5,7 @@ use clap::{Command, CommandFactory};
 use super::Cli;
 
 /// Commands by what they are for. A test holds that each visible command stands here once.
-const GROUPS: [(&str, &[&str]); 5] = [
+const GROUPS: [(&str, &[&str]); 6] = [
     ("Experiments", &["sweep", "train", "report", "draw"]),
     ("Data", &["encode", "merge", "inspect"]),
     ("Trained and published priors", &["prior", "export"]),
@@ -13,9 +13,10 @@ const GROUPS: [(&str, &[&str]); 5] = [
         "Images with published decoders",
         &["generate", "vary", "interpolate"],
     ),
+    ("Scores and reference numbers", &["eval", "verify"]),
     (
         "The program itself",
-        &["eval", "verify", "pretrain", "devices", "completions", "man"],
+        &["pretrain", "devices", "completions", "man"],
     ),
 ];
 

@@ -82,7 +82,7 @@ enum Command {
     Vary(vary::VaryArgs),
     /// Draw pictures on the way from one picture or prompt to another.
     Interpolate(interpolate::InterpolateArgs),
-    /// Measure: how far a world's checker can be trusted.
+    /// Score images (FID, KID, CLIPScore, PickScore), or how far a world's checker can be trusted.
     Eval(eval::EvalArgs),
     /// Reproduce reference numbers on this machine and device.
     Verify(verify::VerifyArgs),

@@ -18,6 +18,7 @@ use rand::seq::index::sample;
 
 use super::frechet::{Frechet, Moments, frechet};
 use super::{Embeddings, EvalError};
+use crate::data::source::has_plain_header;
 use crate::files::{self, FileError};
 use crate::models::clip::preprocess::resize_bicubic_f32;
 use crate::models::inception::SIDE;
@@ -334,6 +335,9 @@ fn array_of(bytes: &[u8]) -> Result<(Vec<usize>, Vec<f64>), String> {
     ) -> Result<Vec<f64>, String> {
         let data = npy.data::<T>().map_err(|e| e.to_string())?;
         data.map(|v| v.map(&as_f64).map_err(|e| e.to_string())).collect()
+    }
+    if !has_plain_header(&mut Cursor::new(bytes)).unwrap_or(false) {
+        return Err("expected the header of an array of numbers".into());
     }
     let npy = NpyFile::new(bytes).map_err(|e| e.to_string())?;
     let shape: Vec<usize> = npy.shape().iter().map(|&n| n as usize).collect();

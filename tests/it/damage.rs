@@ -77,6 +77,22 @@ fn a_damaged_shard_is_made_again_and_the_others_stay() {
         assert!(text.contains(name) && text.contains("is made again"), "{text}");
         assert_eq!(read(name), then);
     }
+    // A hash that was cut short is not that of an earlier version, which has none.
+    let text = String::from_utf8(whole[0].clone()).expect("text");
+    std::fs::write(
+        at("store.json"),
+        text.replacen("\"\n}", "", 1)
+            .trim_end_matches(|c: char| c.is_ascii_hexdigit())
+            .to_owned()
+            + "0\"\n}",
+    )
+    .expect("written");
+    let text = done(desk.path(), ENCODE);
+    assert!(
+        text.contains("store.json") && text.contains("is made again"),
+        "{text}"
+    );
+    assert_eq!(read("store.json"), whole[0]);
     // A manifest of an earlier version has hashes of shards only. It stays: runs name the store by it.
     let mut manifest: serde_json::Value = serde_json::from_slice(&whole[0]).expect("JSON");
     for key in ["files", "sha256"] {

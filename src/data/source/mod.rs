@@ -28,6 +28,8 @@ use image::RgbImage;
 
 pub use columns::Columns;
 
+pub(crate) use npy::has_plain_header;
+
 pub use crate::image_file::PictureLimits;
 
 use super::budget::Budget;

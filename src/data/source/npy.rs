@@ -76,10 +76,10 @@ fn open(path: &Path) -> Result<(Npy, (usize, usize)), SourceError> {
     })?;
     let size = file.metadata().map(|m| m.len()).unwrap_or(u64::MAX);
     let mut file = BufReader::new(file);
-    if !is_shallow(&mut file).map_err(|e| SourceError::content(path, e))? {
+    if !has_plain_header(&mut file).map_err(|e| SourceError::content(path, e))? {
         return Err(SourceError::content(
             path,
-            "expected the header of an array of numbers, found brackets within brackets",
+            "expected the header of an array of numbers, found brackets within brackets, or a header of megabytes",
         ));
     }
     let npy = NpyFile::new(file).map_err(|e| SourceError::content(path, e))?;
@@ -108,10 +108,17 @@ fn open(path: &Path) -> Result<(Npy, (usize, usize)), SourceError> {
 }
 
 /// Whether the header nests as little as an array of numbers asks for: the crate reads it recursively, and a deep one would end the program.
-fn is_shallow(file: &mut (impl Read + Seek)) -> std::io::Result<bool> {
+pub(crate) fn has_plain_header(file: &mut (impl Read + Seek)) -> std::io::Result<bool> {
     let mut start = Vec::new();
     file.take(HEADER).read_to_end(&mut start)?;
     file.rewind()?;
+    // From version 2 on a header may claim 4 GiB, which the crate allocates.
+    if let Some(&[major, _, a, b, c, d]) = start.get(6..12)
+        && major >= 2
+        && u64::from(u32::from_le_bytes([a, b, c, d])) > HEADER
+    {
+        return Ok(false);
+    }
     let header = start.split(|&b| b == b'\n').next().unwrap_or_default();
     Ok(header.iter().filter(|b| b"([{".contains(b)).count() <= BRACKETS)
 }

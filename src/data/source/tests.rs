@@ -540,20 +540,27 @@ fn worlds_have_queries() {
 
 #[test]
 fn a_deep_npy_header_is_refused_and_not_read() {
-    let mut bytes = b"\x93NUMPY\x02\x00".to_vec();
-    let header = "(".repeat(1_000_000) + "\n";
-    bytes.extend((header.len() as u32).to_le_bytes());
-    bytes.extend(header.as_bytes());
-    let folder = folder(&[
-        ("img_emb/img_emb_0.npy", &bytes),
-        ("metadata/metadata_0.parquet", b""),
-    ]);
-    let error =
-        Source::open(&folder.path().to_string_lossy(), &SourceOptions::default()).expect_err("refused");
-    assert!(
-        error.to_string().ends_with("found brackets within brackets"),
-        "{error}"
-    );
+    // One that nests, and one that claims 600 MB.
+    for (length, header) in [
+        (1_000_001, "(".repeat(1_000_000) + "\n"),
+        (0x277b_0076_u32, "{}\n".to_owned()),
+    ] {
+        let mut bytes = b"\x93NUMPY\x03\x00".to_vec();
+        bytes.extend(length.to_le_bytes());
+        bytes.extend(header.as_bytes());
+        let folder = folder(&[
+            ("img_emb/img_emb_0.npy", &bytes),
+            ("metadata/metadata_0.parquet", b""),
+        ]);
+        let error =
+            Source::open(&folder.path().to_string_lossy(), &SourceOptions::default()).expect_err("refused");
+        assert!(
+            error
+                .to_string()
+                .ends_with("found brackets within brackets, or a header of megabytes"),
+            "{error}"
+        );
+    }
 }
 
 /// What each format looks like when nothing is wrong, to be damaged.

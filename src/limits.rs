@@ -26,6 +26,8 @@ pub const MAX_FILE: u64 = 4 << 30;
 pub const MAX_STREAM: u64 = 64 << 20;
 /// Bytes of a configuration, a side file, prompts: text that is read whole.
 pub const MAX_TEXT: u64 = 256 << 20;
+/// Bytes that a page of a parquet file may have when it is unpacked.
+pub const MAX_PAGE: u64 = 1 << 30;
 /// Bytes of a name in a tar, or of what describes an entry.
 pub const MAX_NAME: u64 = 64 << 10;
 /// Bytes of an index that is read whole: COCO's captions, JSON lines, JSON arrays. Those of COCO 2017 have 92 MB.

@@ -12,6 +12,7 @@ mod folder;
 mod joined;
 mod listed;
 mod npy;
+mod pages;
 mod parquet;
 mod picture;
 mod place;

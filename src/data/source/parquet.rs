@@ -10,6 +10,7 @@ use parquet::record::{Field, Row};
 
 use super::caption::usable;
 use super::columns::{self, Columns, Found};
+use super::pages;
 use super::place::{Splits, files_at, not_a};
 use super::{
     Fault, Format, Item, Items, Picture, Reader, Record, Reject, RejectReason, SourceError, SourceOptions,
@@ -105,6 +106,7 @@ fn checked(file: &Path, columns: &Columns) -> Result<usize, SourceError> {
             return Err(SourceError::content(file, reason));
         }
     }
+    pages::check(file, reader.metadata()).map_err(|e| SourceError::content(file, e))?;
     Ok(usize::try_from(reader.metadata().file_metadata().num_rows()).unwrap_or(0))
 }
 

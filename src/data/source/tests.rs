@@ -647,3 +647,22 @@ fn a_reader_that_panics_ends_in_a_fault() {
         ]
     );
 }
+
+#[test]
+fn parquet_pages_that_claim_too_much_are_refused() {
+    use ::parquet::file::reader::FileReader;
+    let folder = folder(&[(
+        "a.parquet",
+        &parquet_file(ROWS, &[vec![png(1); 40], vec![b"one".to_vec(); 40]]),
+    )]);
+    let path = folder.path().join("a.parquet");
+    let reader = super::parquet::open(&path).expect("opens");
+    let within = |most| pages::within(&path, reader.metadata(), most);
+    // 40 images of some hundred bytes, and 40 captions of seven.
+    assert_eq!(within(100_000), Ok(()));
+    let error = within(100).expect_err("too much");
+    assert!(
+        error.starts_with("a page at byte ") && error.contains(" claims "),
+        "{error}"
+    );
+}

@@ -11,7 +11,7 @@ use eclipse_t2i::generate::render::Event;
 use eclipse_t2i::train::session::Phase;
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 
-use super::note;
+use super::{note, printable};
 
 /// Runs that are being trained: on a terminal a bar each, elsewhere a plain line for each step that is logged.
 #[derive(Default)]
@@ -59,7 +59,7 @@ impl Runs {
             let name = run.file_name().map(|n| n.to_string_lossy().into_owned());
             Shown {
                 bar: styled(bar, "  {prefix:.dim} {bar:20} {pos}/{len} {msg}, {eta} left"),
-                name: name.unwrap_or_default(),
+                name: printable(&name.unwrap_or_default()).into_owned(),
                 began: Instant::now(),
                 first_step: step,
                 train: String::new(),

@@ -106,7 +106,9 @@ fn checked(file: &Path, columns: &Columns) -> Result<usize, SourceError> {
             return Err(SourceError::content(file, reason));
         }
     }
-    pages::check(file, reader.metadata()).map_err(|e| SourceError::content(file, e))?;
+    guarded(|| pages::check(file, reader.metadata()))
+        .and_then(|checked| checked)
+        .map_err(|e| SourceError::content(file, e))?;
     Ok(usize::try_from(reader.metadata().file_metadata().num_rows()).unwrap_or(0))
 }
 

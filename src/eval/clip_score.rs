@@ -1,42 +1,11 @@
 //! How well images fit their prompts, by a CLIP: CLIPScore as T2I-CompBench uses it, and PickScore (arXiv 2305.01569).
 //!
-//! Both are cosines of an image's and a prompt's embedding. CLIPScore is the plain cosine of OpenAI's B/32: not times 100 or 2.5, not cut at 0. PickScore is
+//! Both are cosines of an image's and a prompt's embedding ([`super::embedding::cosines`]). CLIPScore is the plain cosine of OpenAI's B/32: not times 100 or 2.5, not cut at 0. PickScore is
 //! that of a CLIP H/14 that was trained on people's choices, times the model's scale; the softmax over the images of one prompt is the probability that
 //! each would be chosen.
 
+use super::EvalError;
 use super::bootstrap::{Bootstrap, Interval};
-use super::{Embeddings, EvalError};
-
-/// Cosines of row `i` of `images` and row `i` of `prompts`.
-///
-/// # Errors
-/// [`EvalError::Shape`] if there are not as many of the same width.
-pub fn paired(images: &Embeddings, prompts: &Embeddings) -> Result<Vec<f64>, EvalError> {
-    if (images.n(), images.d()) != (prompts.n(), prompts.d()) {
-        let expected = format!("[{}, {}] like the prompts", prompts.n(), prompts.d());
-        return Err(EvalError::shape(
-            "image embeddings",
-            expected,
-            format!("[{}, {}]", images.n(), images.d()),
-        ));
-    }
-    Ok(images
-        .rows()
-        .zip(prompts.rows())
-        .map(|(a, b)| cosine(a, b))
-        .collect())
-}
-
-/// The cosine of two embeddings, in f64; 0 where one is 0.
-pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    let dot =
-        |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum() };
-    let norms = (dot(a, a) * dot(b, b)).sqrt();
-    match norms > 0.0 {
-        true => dot(a, b) / norms,
-        false => 0.0,
-    }
-}
 
 /// Probabilities of being chosen, of the images of one prompt, by their scores.
 pub fn probabilities(scores: &[f64]) -> Vec<f64> {

@@ -54,10 +54,6 @@ impl Resize {
     /// The resized image before it is shifted and scaled for the network, `[3, 299, 299]`: in 0..1 for [`Resize::PytorchFid`], else in 0..255.
     pub fn resized(self, image: &RgbImage) -> Vec<f32> {
         let (w, h) = (image.width() as usize, image.height() as usize);
-        let scale = match self {
-            Self::PytorchFid => 1.0 / 255.0,
-            Self::Clean | Self::LegacyPytorch => 1.0,
-        };
         let plane = |channel: usize| -> Vec<f32> {
             let values = image.pixels().map(|p| f32::from(p.0[channel]));
             match self {
@@ -74,9 +70,8 @@ impl Resize {
                 Self::PytorchFid | Self::LegacyPytorch => bilinear(&plane, (w, h)),
             });
         }
-        let most = 255.0 * scale;
         if self != Self::PytorchFid {
-            out.iter_mut().for_each(|v| *v = v.clamp(0.0, most));
+            out.iter_mut().for_each(|v| *v = v.clamp(0.0, 255.0));
         }
         out
     }
@@ -271,7 +266,7 @@ pub enum StatisticsError {
     },
 }
 
-/// Numpy's `.npz`: a zip archive of `.npy` files.
+/// Numpy's `.npz`: a zip archive of `.npy` files. npyz has a reader of its own, which would parse a header before its size can be looked at.
 pub(super) struct Npz {
     path: std::path::PathBuf,
     archive: zip::ZipArchive<Cursor<Vec<u8>>>,

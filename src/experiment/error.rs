@@ -76,7 +76,7 @@ fn hint(suggestion: &Option<String>) -> String {
 
 fn known(available: &[String]) -> String {
     match available {
-        [] => String::new(),
+        [] => "; there are none here: call the program in the project's folder or below it, or name that folder with --root DIR or ECLIPSE_HOME".into(),
         names => format!("; there are {}", names.join(", ")),
     }
 }

@@ -13,7 +13,7 @@ use super::questions::Questions;
 use super::run::Run;
 use super::run_dir::RunDir;
 use super::shared::Shared;
-use super::spec::{CaptionSpec, ObjectiveSpec, ScoredCheckpoint};
+use super::spec::{CaptionSpec, ObjectiveSpec};
 use super::trained::{TrainedPriors, TrainingKey, is_whole};
 use super::training::{Material, Training, tau_of};
 use crate::data::encode::{EncodeError, FrozenClip, clip_files};
@@ -174,10 +174,7 @@ impl PriorExecutor {
             None => train()?,
             Some(trained) => trained.get(&self.training_key(run)?, dir, train)?,
         }
-        let scored = match run.eval().checkpoint {
-            ScoredCheckpoint::Last => saved,
-            ScoredCheckpoint::Best => dir.best_prior_dir(),
-        };
+        let scored = dir.scored_prior_dir(run.eval().checkpoint);
         Ok(AnyPrior::load(&scored, &self.device)?.1)
     }
 

@@ -13,7 +13,7 @@ use super::executor::sampler;
 use super::pictures::check_decoder;
 use super::run::Run;
 use super::run_dir::RunDir;
-use super::spec::{ObjectiveSpec, ScoredCheckpoint};
+use super::spec::ObjectiveSpec;
 use super::sweep;
 use crate::files::{self, FileError};
 use crate::generate::decoder::DecoderSettings;
@@ -253,10 +253,7 @@ pub fn draw(priors: &[TrainedRun], words: &Words<'_>, device: &Device) -> Result
     for prior in priors {
         let run = &prior.run;
         let dir = RunDir::new(&prior.dir);
-        let folder = match run.eval().checkpoint {
-            ScoredCheckpoint::Last => dir.prior_dir(),
-            ScoredCheckpoint::Best => dir.best_prior_dir(),
-        };
+        let folder = dir.scored_prior_dir(run.eval().checkpoint);
         let pipeline = PriorPipeline::load(&folder, run.clip(), device)?;
         let unknown: Vec<String> = words
             .prompts

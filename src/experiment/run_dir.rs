@@ -21,6 +21,7 @@ use super::error::RunDirError;
 use super::provenance::{Origin, Provenance, Session, now};
 use super::resolve::short;
 use super::run::Run;
+use super::spec::ScoredCheckpoint;
 use crate::data::encode::is_new_input;
 use crate::files::{self, FileError, LockFile, Sums};
 
@@ -100,6 +101,14 @@ impl RunDir {
     /// The trained prior at its lowest validation loss, in the same layout; only of a run that was validated.
     pub fn best_prior_dir(&self) -> PathBuf {
         self.path.join("prior_best")
+    }
+
+    /// The prior that a run's scores are of.
+    pub fn scored_prior_dir(&self, checkpoint: ScoredCheckpoint) -> PathBuf {
+        match checkpoint {
+            ScoredCheckpoint::Last => self.prior_dir(),
+            ScoredCheckpoint::Best => self.best_prior_dir(),
+        }
     }
 
     /// `eval/<name>.json`; the folder is there once the run is claimed.

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use super::distances::{Failed, scalar};
+use super::distances::{Failed, mean_std, scalar};
 use super::inception::images;
 use super::{Array, Computed, Context, Outcome, Tolerance};
 use crate::eval::bootstrap::quantile;
-use crate::eval::clip_score::{Choice, cosine, paired, preference, probabilities};
+use crate::eval::clip_score::{Choice, preference, probabilities};
+use crate::eval::embedding::cosines;
 use crate::eval::{Bootstrap, Embeddings};
 use crate::models::clip::preprocess::{Cut, Preprocess};
 use crate::models::clip::{ImageEncoder, TextEncoder, logit_scale};
@@ -26,10 +27,7 @@ fn scored(context: &Context, cut: Cut) -> Result<Scored, Failed> {
     let (mut rows, mut told) = (Vec::new(), Vec::new());
     for (i, image) in images.iter().enumerate() {
         let pixels = encoder.preprocess().apply_cut(image, cut)?;
-        let n = pixels.len() as f64;
-        let mean = pixels.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
-        let square: f64 = pixels.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum();
-        told.extend([mean, (square / (n - 1.0)).sqrt()]);
+        told.extend(mean_std(&pixels));
         if i == 0 {
             let side = encoder.config().image_size;
             let array = Array::f32([1, 3, side, side], pixels.clone());
@@ -80,6 +78,12 @@ impl Scored {
     }
 }
 
+/// The cosines of every row of `a` with every row of `b`, `[a][b]`.
+fn all_cosines(a: &Embeddings, b: &Embeddings) -> Result<Vec<Vec<f64>>, Failed> {
+    let each = (0..a.n()).map(|row| Ok(cosines(&a.select(&vec![row; b.n()]), b)?));
+    each.collect()
+}
+
 fn matrix(name: &str, embeddings: &Embeddings) -> Computed {
     let array = Array::f32([embeddings.n(), embeddings.d()], embeddings.values().to_vec());
     Computed::new(name, array, Tolerance::Float)
@@ -98,16 +102,18 @@ pub(super) fn clip_score(context: &Context) -> Outcome {
     computed.push(matrix("out.text_features", &texts));
     let n = prompts.len();
     for (name, first) in [("out.cosine", 0), ("out.cosine_stripped", n)] {
-        let each = scored.images.rows().flat_map(|image| {
-            (0..n)
-                .map(|i| cosine(image, texts.row(first + i)) as f32)
-                .collect::<Vec<_>>()
-        });
-        let array = Array::f32([scored.images.n(), n], each.collect());
+        let each = all_cosines(
+            &scored.images,
+            &texts.select(&(first..first + n).collect::<Vec<_>>()),
+        )?;
+        let array = Array::f32(
+            [scored.images.n(), n],
+            each.concat().iter().map(|c| *c as f32).collect(),
+        );
         computed.push(Computed::new(name, array, Tolerance::Float));
     }
     let own: Vec<usize> = (0..scored.images.n()).collect();
-    let scores = paired(&scored.images, &texts.select(&own))?;
+    let scores = cosines(&scored.images, &texts.select(&own))?;
     let mean = scores.iter().sum::<f64>() / scores.len() as f64;
     let array = Array::f32([scores.len()], scores.iter().map(|s| *s as f32).collect());
     computed.push(Computed::new("out.paired_scores", array, Tolerance::Float));
@@ -142,16 +148,8 @@ pub(super) fn pick_score(context: &Context) -> Outcome {
         Array::f32([1], vec![scale as f32]),
         Tolerance::Float,
     ));
-    let scores: Vec<Vec<f64>> = texts
-        .rows()
-        .map(|text| {
-            scored
-                .images
-                .rows()
-                .map(|image| scale * cosine(image, text))
-                .collect()
-        })
-        .collect();
+    let mut scores = all_cosines(&texts, &scored.images)?;
+    scores.iter_mut().flatten().for_each(|score| *score *= scale);
     let shape = [texts.n(), scored.images.n()];
     let flat = |table: &[Vec<f64>]| table.concat().into_iter().map(|v| v as f32).collect::<Vec<f32>>();
     computed.push(Computed::new(
@@ -350,8 +348,7 @@ pub(super) fn bootstrap(context: &Context) -> Outcome {
     };
     let wins: Vec<f64> = a.iter().zip(&b).map(win).collect();
     let own = percentiles(means_a.clone());
-    let (centre, n) = (mean(&means_a), means_a.len() as f64);
-    let stderr = (means_a.iter().map(|m| (m - centre).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
+    let [_, stderr] = mean_std(&means_a);
     let row = |name: &str, values: Vec<f64>| {
         let array = Array::f64([values.len()], values);
         Computed::new(format!("out.{name}"), array, Tolerance::Reach(1e-12))

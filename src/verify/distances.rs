@@ -25,6 +25,14 @@ pub(super) fn scalar(name: &str, value: f64, bound: f64) -> Computed {
     )
 }
 
+/// Mean and unbiased deviation, in f64.
+pub(super) fn mean_std<T: Copy + Into<f64>>(values: &[T]) -> [f64; 2] {
+    let n = values.len() as f64;
+    let mean = values.iter().map(|v| (*v).into()).sum::<f64>() / n;
+    let square: f64 = values.iter().map(|v| ((*v).into() - mean).powi(2)).sum();
+    [mean, (square / (n - 1.0)).sqrt()]
+}
+
 /// All images of a folder, by name.
 fn folder(context: &Context, name: &str) -> Result<Vec<RgbImage>, Failed> {
     let files = files::list(context.root().join(name))?;

@@ -7,7 +7,7 @@ use burn::prelude::*;
 use burn::tensor::TensorData;
 use image::RgbImage;
 
-use super::distances::{Failed, compared_folders};
+use super::distances::{Failed, compared_folders, mean_std};
 use super::{Array, Computed, Context, Outcome, Tolerance};
 use crate::eval::Embeddings;
 use crate::eval::fid::Resize;
@@ -200,10 +200,7 @@ pub(super) fn preprocess(context: &Context) -> Outcome {
             Array::f32(shape, sampled),
             bound,
         ));
-        let n = values.len() as f64;
-        let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
-        let square: f64 = values.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum();
-        let told = vec![mean, (square / (n - 1.0)).sqrt()];
+        let told = mean_std(values).to_vec();
         computed.push(Computed::new(
             format!("out.{name}.mean_std"),
             Array::f64([2], told),

@@ -7,7 +7,7 @@
 //! | [`Tolerance::Rate`] | 1e-15 | learning rates: f64 on both sides, and as small as 1e-6 |
 //! | [`Tolerance::Pixel`] | 1e-5 | normalised pixels: one grey level is 1.4e-2, f32 rounding 5e-7 |
 //! | [`Tolerance::Float`] | 1e-4, or 100 x the reference's rounding error | f32 sums in another order, on values of order 1 |
-//! | [`Tolerance::Reach`] | as given | key biases after AdamW steps: their gradients are rounding noise (the softmax does not see them), and Adam moves by whole learning rates either way |
+//! | [`Tolerance::Reach`] | as given | what a family bounds itself, with its reason: distances and scores of images, computed in f64 on both sides, whose singular covariances lose digits; key biases after AdamW steps: their gradients are rounding noise (the softmax does not see them), and Adam moves by whole learning rates either way |
 //! | [`Tolerance::Scaled`] | the same, times the largest value when that is above 1 | element by element: samples that grow (clipping at 10, `eps / 5e-5`) |
 //!
 //! Trajectories of samplers are compared step by step (`*_steps`). An epsilon network at t = 999 has its error divided by the square root of an
@@ -39,7 +39,8 @@ pub enum Tolerance {
     Float,
     /// What is computed element by element, without a matrix product, on values of the given size.
     Scaled(f64),
-    /// Parameters that no output sees: as far apart as optimiser steps in opposite directions can take them.
+    /// An absolute bound that the family gives a reason for, as for parameters that no output sees: as far apart as optimiser steps in opposite
+    /// directions can take them.
     Reach(f64),
 }
 

@@ -121,7 +121,7 @@ struct ShardIndex {
 impl Checkpoint {
     /// Opens a model directory (`model.safetensors` or `diffusion_pytorch_model.safetensors`, whole, `.fp16`, or sharded with
     /// `.safetensors.index.json`, or `.fp16` or `.bf16` in one of these names) or a single file: safetensors, or
-    /// what `torch.save` wrote of a `state_dict` (read as data: a pickle that would call anything else than what makes tensors is refused).
+    /// what `torch.save` wrote of a `state_dict` (read as data: nothing in a pickle is executed).
     ///
     /// # Errors
     /// [`WeightsError::NoWeights`] with the names looked for; [`WeightsError::Broken`] for a file that is cut short or no safetensors;

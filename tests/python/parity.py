@@ -230,7 +230,7 @@ def trained(eclipse, desk):
         *("--out", store),
     )
     (desk / "store.toml").write_text(
-        f"[data]\nstore = '{store}'\n[model]\nn_heads = 2\nd_head = 8\nn_layers = 1\n[train]\nsteps = 4\nbatch_size = 16\n"
+        f"[data]\nstore = '{store}'\n[model]\nn_heads = 2\nd_head = 8\nn_layers = 1\n[objective]\nkind = 'eclipse'\ntau = 0.02\n[train]\nsteps = 4\nbatch_size = 16\n"
     )
     run(eclipse, "train", "--config", desk / "store.toml", "--out", desk / "kandinsky")
     export = desk / "kandinsky-export"

@@ -1,13 +1,16 @@
 //! Metrics on folders of images.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use burn::prelude::*;
 use burn::tensor::TensorData;
 use clap::Args;
 use eclipse_t2i::device::DeviceSpec;
-use eclipse_t2i::eval::clip_score::{paired, preference};
+use eclipse_t2i::eval::clip_score::preference;
+use eclipse_t2i::eval::embedding::cosines;
 use eclipse_t2i::eval::features::{Features, features};
 use eclipse_t2i::eval::fid::{FULL_RANK, Resize, Statistics, infinity, npz_features};
 use eclipse_t2i::eval::frechet::frechet_of;
@@ -160,6 +163,8 @@ struct Call<'a> {
     device: Device,
     /// Device and type of numbers, for protocols and the cache.
     precision: String,
+    /// Features that a metric of this call has computed, by network and folder.
+    known: RefCell<HashMap<(String, PathBuf), Rc<Embeddings>>>,
 }
 
 /// Scores the images by every metric.
@@ -214,6 +219,7 @@ pub fn run(
         images: image_folder::read(folder, args.prompts.as_deref())?,
         device: args.precision.device(device)?,
         precision: format!("{device} {}", args.precision.dtype),
+        known: RefCell::default(),
     };
     let mut scores = Vec::new();
     for &metric in metrics {
@@ -302,8 +308,17 @@ impl Call<'_> {
         })
     }
 
-    /// The features of `images`, with a bar.
-    fn features(&self, network: &(dyn Features + Sync), images: &[ImageFile]) -> anyhow::Result<Embeddings> {
+    /// The features of `images`, those of `folder`, with a bar.
+    fn features(
+        &self,
+        network: &(dyn Features + Sync),
+        folder: &Path,
+        images: &[ImageFile],
+    ) -> anyhow::Result<Rc<Embeddings>> {
+        let key = (network.identity(), folder.to_path_buf());
+        if let Some(known) = self.known.borrow().get(&key) {
+            return Ok(known.clone());
+        }
         let paths: Vec<PathBuf> = images.iter().map(|image| image.path.clone()).collect();
         let cache = match self.args.no_cache {
             true => None,
@@ -314,18 +329,20 @@ impl Call<'_> {
             bar.inc(1)
         });
         bar.finish_and_clear();
-        Ok(found?)
+        let found = Rc::new(found?);
+        self.known.borrow_mut().insert(key, found.clone());
+        Ok(found)
     }
 
     /// Features or statistics of the reference, as far as the place has them.
     fn reference(&self, network: &(dyn Features + Sync), wants_rows: bool) -> anyhow::Result<Reference> {
         let place = self.args.reference.as_deref().unwrap_or(Path::new(""));
         if place.is_dir() {
-            let rows = self.features(network, &image_folder::read(place, None)?)?;
+            let rows = self.features(network, place, &image_folder::read(place, None)?)?;
             return Ok(Reference::Rows(rows));
         }
         Ok(match wants_rows {
-            true => Reference::Rows(npz_features(place)?),
+            true => Reference::Rows(Rc::new(npz_features(place)?)),
             false => Reference::Statistics(Statistics::read(place)?),
         })
     }
@@ -350,7 +367,7 @@ impl Call<'_> {
         protocol: BTreeMap<String, Value>,
     ) -> anyhow::Result<ImageScore> {
         let reference = self.reference(network, false)?;
-        let rows = self.features(network, &self.images)?;
+        let rows = self.features(network, self.folder, &self.images)?;
         let statistics = reference.statistics()?;
         if rows.n() < FULL_RANK.min(network.d()) || statistics.n.is_some_and(|n| n < network.d()) {
             tracing::warn!(
@@ -405,7 +422,7 @@ impl Call<'_> {
     fn kid(&self) -> anyhow::Result<ImageScore> {
         let network = self.inception()?;
         let reference = self.reference(&network, true)?;
-        let rows = self.features(&network, &self.images)?;
+        let rows = self.features(&network, self.folder, &self.images)?;
         let options = KidOptions {
             n_subsets: self.args.subsets,
             subset_size: self.args.subset_size,
@@ -435,10 +452,15 @@ impl Call<'_> {
     }
 
     /// Cosines of images and prompts, and the protocol.
-    fn cosines(&self, images: &[ImageFile], cut: Cut) -> anyhow::Result<(Vec<f64>, BTreeMap<String, Value>)> {
+    fn cosines(
+        &self,
+        folder: &Path,
+        images: &[ImageFile],
+        cut: Cut,
+    ) -> anyhow::Result<(Vec<f64>, BTreeMap<String, Value>)> {
         let network = self.clip(cut)?;
         let prompts = image_folder::prompts(images)?;
-        let rows = self.features(&network, images)?;
+        let rows = self.features(&network, folder, images)?;
         let texts = TextEncoder::load(self.args.clip.as_deref().unwrap_or(Path::new("")), &self.device)?;
         let mut z_y = Vec::with_capacity(prompts.len() * network.d());
         for part in prompts.chunks(self.args.batch) {
@@ -452,12 +474,12 @@ impl Call<'_> {
                 json!(files::sha256(prompts.join("\n").as_bytes())),
             ),
         ]);
-        Ok((paired(&rows, &z_y)?, protocol))
+        Ok((cosines(&rows, &z_y)?, protocol))
     }
 
     fn clip_score(&self) -> anyhow::Result<ImageScore> {
         // As OpenAI's own preprocessing cuts.
-        let (cosines, protocol) = self.cosines(&self.images, Cut::Even)?;
+        let (cosines, protocol) = self.cosines(self.folder, &self.images, Cut::Even)?;
         self.mean("clip-score", cosines, protocol)
     }
 
@@ -469,17 +491,18 @@ impl Call<'_> {
                 dir.display()
             );
         };
-        let scored = |images: &[ImageFile]| -> anyhow::Result<(Vec<f64>, BTreeMap<String, Value>)> {
-            // As transformers cuts, which PickScore's processor is.
-            let (cosines, protocol) = self.cosines(images, Cut::Down)?;
-            Ok((cosines.into_iter().map(|c| scale.exp() * c).collect(), protocol))
-        };
-        let (own, protocol) = scored(&self.images)?;
+        let scored =
+            |folder: &Path, images: &[ImageFile]| -> anyhow::Result<(Vec<f64>, BTreeMap<String, Value>)> {
+                // As transformers cuts, which PickScore's processor is.
+                let (cosines, protocol) = self.cosines(folder, images, Cut::Down)?;
+                Ok((cosines.into_iter().map(|c| scale.exp() * c).collect(), protocol))
+            };
+        let (own, protocol) = scored(self.folder, &self.images)?;
         let mut score = self.mean("pick-score", own.clone(), protocol)?;
         if let Some(folder) = &self.args.against {
             let images = image_folder::read(folder, self.args.prompts.as_deref())?;
             let meetings = image_folder::meetings(&self.images, &images)?;
-            let (others, _) = scored(&images)?;
+            let (others, _) = scored(folder, &images)?;
             let first: Vec<f64> = meetings.iter().map(|(i, _)| own[*i]).collect();
             let second: Vec<f64> = meetings.iter().map(|(_, j)| others[*j]).collect();
             let found = preference(&first, &second, self.args.tie, Bootstrap::default())?;
@@ -540,7 +563,7 @@ impl Call<'_> {
 
 /// What images are compared with.
 enum Reference {
-    Rows(Embeddings),
+    Rows(Rc<Embeddings>),
     Statistics(Statistics),
 }
 

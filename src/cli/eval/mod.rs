@@ -8,8 +8,16 @@ use eclipse_t2i::device::DeviceSpec;
 
 use super::Usage;
 
+const EXAMPLES: &str = "\
+Examples:
+  eclipse eval fid kid --images drawn/ --reference coco/ --inception pt_inception-2015-12-05-6726825d.pth
+  eclipse eval clip-score --images samples/ --clip clip-vit-base-patch32
+  eclipse eval pick-score --images ours/ --against theirs/ --prompts prompts.txt --clip PickScore_v1
+  eclipse eval checker --world shapes";
+
 /// Arguments of `eclipse eval`.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct EvalArgs {
     /// What to measure; several at once.
     #[arg(required = true, value_enum, value_name = "METRIC")]

@@ -165,7 +165,7 @@ fn look_at_run(run: &RunDir) -> anyhow::Result<Value> {
     }))
 }
 
-/// How far a run is and what it has found so far: the last values of `metrics.jsonl`, and its mean scores.
+/// How far a run is and what it has found so far: the last values of `metrics.jsonl`, and how many files of scores it has.
 fn training(run: &RunDir) -> anyhow::Result<Value> {
     let rows = MetricsLog::read(run.metrics_path())?;
     let mut last = BTreeMap::new();
@@ -181,7 +181,7 @@ fn training(run: &RunDir) -> anyhow::Result<Value> {
         "step": rows.iter().map(|row| row.step).max(),
         "of": of,
         "last values": last,
-        "scores": run.eval_files().map(|files| files.len()).ok(),
+        "files of scores": run.eval_files().map(|files| files.len()).ok(),
     }))
 }
 

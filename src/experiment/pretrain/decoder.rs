@@ -120,8 +120,8 @@ pub struct DecoderScores {
 }
 
 impl DecoderScores {
-    /// What a decoder of `world` lacks to take the place of the published one: as many of the images right as the one of the published recipe's
-    /// 24,000 exact steps (`emoji`), or as the published one (`shapes`).
+    /// What a decoder of `world` lacks to take the place of the published one: as many of the images right as the one that was trained on
+    /// exact z_x alone, for 24,000 steps (`emoji`) or 6,000 (`shapes`): the tables in their READMEs.
     pub fn missed(&self, world: World) -> Option<String> {
         let least = match world {
             World::Emoji => 0.868,

@@ -69,10 +69,35 @@ pub fn finite<'a>(
     what: impl FnOnce() -> String,
     values: impl IntoIterator<Item = &'a f32>,
 ) -> Result<(), NotFinite> {
-    match values.into_iter().filter(|v| !v.is_finite()).count() {
-        0 => Ok(()),
-        n => Err(NotFinite { what: what(), n }),
+    match not_finite(values.into_iter().copied()) {
+        None => Ok(()),
+        Some(odd) => Err(NotFinite {
+            what: what(),
+            n: odd.n,
+        }),
     }
+}
+
+/// Values that are infinite or not a number: the first of them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Odd<T> {
+    /// Its place among all values.
+    pub at: usize,
+    /// The value.
+    pub value: T,
+    /// How many there are.
+    pub n: usize,
+}
+
+/// What is not finite among `values`, if anything. Every check of this program asks here and says in its own words what was wrong with what.
+pub fn not_finite<T: Copy + Into<f64>>(values: impl IntoIterator<Item = T>) -> Option<Odd<T>> {
+    let mut odd: Option<Odd<T>> = None;
+    for (at, value) in values.into_iter().enumerate() {
+        if !value.into().is_finite() {
+            odd.get_or_insert(Odd { at, value, n: 0 }).n += 1;
+        }
+    }
+    odd
 }
 
 /// A network gave no numbers, or a file holds none.

@@ -15,6 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::EvalError;
+use crate::limits;
 use crate::noise::Noise;
 
 /// How to resample. Resample `r` draws from stream `r` of the seed, so intervals are the same on any number of threads.
@@ -289,9 +290,9 @@ fn check(what: &str, scores: &[Vec<f64>]) -> Result<usize, EvalError> {
                 row.len(),
             ));
         }
-        if let Some(prompt) = row.iter().position(|v| !v.is_finite()) {
-            let what = format!("{what}, seed {seed}, prompt {prompt}");
-            return Err(EvalError::shape(what, "a finite number", row[prompt]));
+        if let Some(limits::Odd { at, value, .. }) = limits::not_finite(row.iter().copied()) {
+            let what = format!("{what}, seed {seed}, prompt {at}");
+            return Err(EvalError::shape(what, "a finite number", value));
         }
     }
     Ok(n_prompts)

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::{Embeddings, EvalError};
 use crate::files::{self, FileError};
 use crate::image_file::{self, PictureLimits};
+use crate::limits;
 
 /// Images cannot be turned into features.
 #[derive(Debug, thiserror::Error)]
@@ -120,7 +121,7 @@ pub fn features(
                 Ok(row) => row,
                 Err(_) => computed.next().unwrap_or_default().to_vec(),
             };
-            if row.len() != d || row.iter().any(|v| !v.is_finite()) {
+            if row.len() != d || limits::not_finite(row.iter().copied()).is_some() {
                 return Err(FeatureError::NonFinite { path: path.clone() });
             }
             if let (Some(entry), false) = (&entry, was_there) {
@@ -139,7 +140,8 @@ fn kept(entry: &Path, d: usize) -> Option<Vec<f32>> {
     let bytes = std::fs::read(entry).ok()?;
     let (values, rest) = bytes.as_chunks::<4>();
     let values: Vec<f32> = values.iter().map(|b| f32::from_le_bytes(*b)).collect();
-    (rest.is_empty() && values.len() == d && values.iter().all(|v| v.is_finite())).then_some(values)
+    (rest.is_empty() && values.len() == d && limits::not_finite(values.iter().copied()).is_none())
+        .then_some(values)
 }
 
 #[cfg(test)]

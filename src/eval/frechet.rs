@@ -10,6 +10,8 @@ use nalgebra::{DMatrix, DVector};
 use super::EvalError;
 use super::rows::{Embeddings, cross};
 
+use crate::limits;
+
 /// Mean and unbiased covariance (divided by n - 1) of a set of embeddings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Moments {
@@ -54,7 +56,9 @@ impl Moments {
             ));
         }
         let skew = (&covariance - covariance.transpose()).amax();
-        if covariance.iter().chain(mean.iter()).any(|v| !v.is_finite()) || skew > 1e-6 * covariance.amax() {
+        if limits::not_finite(covariance.iter().chain(mean.iter()).copied()).is_some()
+            || skew > 1e-6 * covariance.amax()
+        {
             let expected = "a symmetric matrix of finite numbers";
             return Err(EvalError::shape(
                 "covariance",

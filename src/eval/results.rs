@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::EvalError;
 use super::bootstrap::{Bootstrap, Interval};
 use crate::files;
+use crate::limits;
 
 /// One number, with what it was averaged from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -113,7 +114,7 @@ impl Metric {
 
     fn problem(&self) -> Option<&'static str> {
         let values = self.per_prompt.as_deref().unwrap_or_default();
-        if !self.value.is_finite() || values.iter().any(|v| !v.is_finite()) {
+        if limits::not_finite(values.iter().copied().chain([self.value])).is_some() {
             return Some("holds a number that is not finite");
         }
         if self.per_prompt.is_some() {

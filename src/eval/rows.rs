@@ -8,6 +8,8 @@ use rayon::prelude::*;
 
 use super::EvalError;
 
+use crate::limits;
+
 /// Rows in one piece of [`cross`]: small enough that a piece of d = 1280 fits the cache, large enough for a fast product.
 const PIECE_ROWS: usize = 512;
 /// Pieces of [`cross`] in flight; bounds its memory at this many d x d matrices.
@@ -34,11 +36,11 @@ impl Embeddings {
                 format!("{} values", values.len()),
             ));
         }
-        if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+        if let Some(limits::Odd { at, value, .. }) = limits::not_finite(values.iter().copied()) {
             return Err(EvalError::NonFinite {
                 row: at / d,
                 column: at % d,
-                value: values[at],
+                value,
             });
         }
         Ok(Self { n, d, values })

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::error::RenderError;
 use super::recipe::{FileRecord, Origin};
+use crate::limits;
 use crate::weights::Checkpoint;
 
 /// Row `row` of the image embeddings in `path` (`z_x_hat`, as `eclipse prior` writes them).
@@ -27,9 +28,9 @@ pub(super) fn embedding(path: &Path, row: usize, d_clip: usize) -> Result<Vec<f3
         )));
     }
     let values = values[row * d..(row + 1) * d].to_vec();
-    match values.iter().filter(|v| !v.is_finite()).count() {
-        0 => Ok(values),
-        n => Err(wrong(format!(
+    match limits::not_finite(values.iter().copied()) {
+        None => Ok(values),
+        Some(limits::Odd { n, .. }) => Err(wrong(format!(
             "`{EMBEDDINGS}`: expected finite numbers, found {n} others in row {row}"
         ))),
     }

@@ -7,6 +7,7 @@ use burn::tensor::assert_shape;
 use image::{Rgb, RgbImage};
 
 use crate::files::{self, FileError};
+use crate::limits;
 
 /// Between and around the pictures of a [`grid`], in pixels.
 const GAP: u32 = 4;
@@ -61,8 +62,7 @@ pub fn to_pictures(x: Tensor<4>) -> Result<Vec<RgbImage>, PictureError> {
     let x = x.permute([0, 2, 3, 1]);
     let values: Vec<f32> = x.into_data().iter::<f32>().collect();
     let picture = |(row, values): (usize, &[f32])| {
-        let n = values.iter().filter(|v| !v.is_finite()).count();
-        if n > 0 {
+        if let Some(limits::Odd { n, .. }) = limits::not_finite(values.iter().copied()) {
             return Err(PictureError::NotFinite { row, n });
         }
         let level = |v: &f32| ((v * 0.5 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8;
@@ -82,10 +82,18 @@ pub fn to_pictures(x: Tensor<4>) -> Result<Vec<RgbImage>, PictureError> {
 /// # Errors
 /// [`PictureError::Encode`] for a keyword that PNG does not allow, [`PictureError::File`] when the disk refuses.
 pub fn write_png(path: &Path, picture: &RgbImage, texts: &[(String, String)]) -> Result<(), PictureError> {
-    let fail = |source| PictureError::Encode {
+    let bytes = encode_png(picture, texts).map_err(|source| PictureError::Encode {
         path: path.into(),
         source,
-    };
+    })?;
+    Ok(files::write_atomic(path, &bytes)?)
+}
+
+/// What [`write_png`] writes.
+///
+/// # Errors
+/// When PNG does not allow a keyword.
+pub fn encode_png(picture: &RgbImage, texts: &[(String, String)]) -> Result<Vec<u8>, png::EncodingError> {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, picture.width(), picture.height());
     encoder.set_color(png::ColorType::Rgb);
@@ -99,13 +107,12 @@ pub fn write_png(path: &Path, picture: &RgbImage, texts: &[(String, String)]) ->
         match is_plain {
             true => encoder.add_text_chunk(keyword.clone(), text.clone()),
             false => encoder.add_itxt_chunk(keyword.clone(), text.clone()),
-        }
-        .map_err(fail)?;
+        }?;
     }
-    let mut writer = encoder.write_header().map_err(fail)?;
-    writer.write_image_data(picture.as_raw()).map_err(fail)?;
-    writer.finish().map_err(fail)?;
-    Ok(files::write_atomic(path, &bytes)?)
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(picture.as_raw())?;
+    writer.finish()?;
+    Ok(bytes)
 }
 
 /// The texts of a PNG file that stand before its pixels, sorted by keyword.

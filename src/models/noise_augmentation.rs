@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::diffusion::{BetaSchedule, Schedule};
 use crate::files;
+use crate::limits;
 use crate::weights::{Checkpoint, WeightsError, write_json};
 
 /// Folder of mean and standard deviation.
@@ -117,7 +118,7 @@ impl NoiseAugmentation {
         let checkpoint = Checkpoint::open(dir.join(NORMALIZER))?;
         let row = |name: &str| -> Result<Vec<f32>, WeightsError> {
             let values: Vec<f32> = checkpoint.read(name)?.iter::<f32>().collect();
-            match values.len() == d_clip && values.iter().all(|v| v.is_finite()) {
+            match values.len() == d_clip && limits::not_finite(values.iter().copied()).is_none() {
                 true => Ok(values),
                 false => Err(WeightsError::Broken {
                     path: checkpoint.path().to_path_buf(),

@@ -11,6 +11,8 @@ use safetensors::tensor::TensorView;
 
 use super::{Mapping, WeightsError, parameters};
 
+use crate::limits;
+
 /// Writes every parameter of `module` to `path` under its published name, layout and the given dtype (f32, f16 or bf16), so that
 /// diffusers and transformers load the file. The file appears whole or not at all.
 ///
@@ -39,7 +41,7 @@ pub fn save<M: Module>(module: &M, path: &Path, mapping: &Mapping, dtype: DType)
     for (path, tensor) in paths.zip(adapted) {
         let Some(name) = names.get(&path) else { continue };
         let data = bridge::into_data(tensor).map_err(|e| broken(e.to_string()))?;
-        if let Some(value) = data.iter::<f32>().find(|v| !v.is_finite()) {
+        if let Some(limits::Odd { value, .. }) = limits::not_finite(data.iter::<f32>()) {
             return Err(broken(format!(
                 "`{name}` would hold {value}: expected numbers that {dtype:?} holds"
             )));

@@ -16,6 +16,7 @@ use super::{
     Fault, Item, Items, Picture, Reader, Record, Reject, RejectReason, SourceError, names_and_sizes, threaded,
 };
 use crate::files::FileError;
+use crate::limits;
 
 /// Bytes in which the header of an array of numbers ends, many times over.
 const HEADER: u64 = 64 * 1024;
@@ -182,7 +183,7 @@ impl Reader for Embedded {
                     return false;
                 };
                 told = number + 1;
-                if values.iter().any(|v| !v.is_finite()) {
+                if limits::not_finite(values.iter().copied()).is_some() {
                     return tell(Reject::item(
                         id,
                         place,

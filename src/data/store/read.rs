@@ -11,6 +11,7 @@ use super::manifest::VERSION;
 use super::shard::{ImageHash, Shard};
 use super::{ClipHash, EMPTY, MANIFEST, Manifest, SETTINGS, ShardInfo, StoreError};
 use crate::files;
+use crate::limits;
 use crate::weights::read_json;
 
 /// A caption, in memory.
@@ -108,7 +109,7 @@ impl Store {
             }
         }
         let numbers = manifest.mean.iter().chain(&manifest.std);
-        if let Some(value) = numbers.into_iter().find(|v| !v.is_finite()) {
+        if let Some(limits::Odd { value, .. }) = limits::not_finite(numbers.copied()) {
             return Err(StoreError::content(&path, "mean, std", "finite numbers", value));
         }
         for (name, info) in &manifest.files {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{Rejected, StoreDtype, StoreError};
+use crate::limits;
 use crate::weights::{Checkpoint, StoredTensor};
 
 /// The key of a [`ShardHeader`] in a file's metadata.
@@ -91,7 +92,8 @@ impl Chunk {
                 StoreDtype::F16 => f16::from_f32(v).to_f32(),
                 StoreDtype::F32 => v,
             };
-            if let Some(value) = values.iter().find(|v| !kept(**v).is_finite()) {
+            if let Some(odd) = limits::not_finite(values.iter().map(|v| kept(*v))) {
+                let value = values[odd.at];
                 let expected = format!("numbers that {dtype:?} holds (--dtype f32 holds more)");
                 return Err(StoreError::content(path, name, expected, value));
             }

@@ -16,6 +16,7 @@ use super::{
     Settings, ShardHeader, ShardInfo, SourceFile, Store, StoreError,
 };
 use crate::files::{self, FileError};
+use crate::limits;
 use crate::weights::{read_json, write_json};
 
 /// A store, or a part of one, that this process writes.
@@ -446,8 +447,8 @@ pub(super) fn write_manifest<const N: usize>(
 }
 
 fn finite(row: &[f32], key: &str, path: &Path) -> Result<(), StoreError> {
-    match row.iter().find(|v| !v.is_finite()) {
-        Some(value) => Err(StoreError::content(path, key, "finite numbers", value)),
+    match limits::not_finite(row.iter().copied()) {
+        Some(limits::Odd { value, .. }) => Err(StoreError::content(path, key, "finite numbers", value)),
         None => Ok(()),
     }
 }

@@ -15,7 +15,7 @@ use crate::eval::Interval;
 use toml::{Table, Value};
 
 /// Colours of lines that colour-blind readers can tell apart (Okabe and Ito); marks differ in shape too.
-const COLOURS: [RGBColor; 6] = [
+pub(super) const COLOURS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use toml::{Table, Value};
 
+use super::training::Losses;
 use super::{ReportError, label_of};
 use crate::eval::{EvalFile, Metric};
 use crate::experiment::convergence::{Convergence, held_out_metrics};
@@ -22,6 +23,8 @@ pub(super) struct Finished {
     pub(super) config: Table,
     /// `None` for a baseline.
     pub(super) convergence: Option<Convergence>,
+    /// `None` for a baseline.
+    pub(super) losses: Option<Losses>,
     pub(super) scores: Vec<Metric>,
 }
 
@@ -54,18 +57,19 @@ impl Finished {
             );
         }
         let config = config_of(&files::read_text(dir.config_path())?, &dir)?;
-        let convergence = if is_baseline(&config) {
-            None
+        let (convergence, losses) = if is_baseline(&config) {
+            (None, None)
         } else {
             let (rows, scored) = (MetricsLog::read(dir.metrics_path())?, scored_checkpoint(&config));
             scores.extend(held_out_metrics(&rows, scored));
-            Some(Convergence::of(&rows, scored))
+            (Some(Convergence::of(&rows, scored)), Some(Losses::of(&rows)))
         };
         Ok(Self {
             dir,
             provenance,
             config,
             convergence,
+            losses,
             scores,
         })
     }

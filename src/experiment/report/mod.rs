@@ -16,6 +16,7 @@ mod provenance;
 mod sheet;
 mod spec;
 mod text;
+mod training;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -132,6 +133,8 @@ pub struct System {
     axes: Vec<(String, String)>,
     /// Its complete configuration without the seed.
     config: Table,
+    /// Losses of its runs; none for a baseline.
+    losses: Vec<training::Losses>,
     /// The run of its first seed.
     first: RunDir,
 }
@@ -254,6 +257,7 @@ impl Report {
                 convergence: group.runs.iter().filter_map(|run| run.convergence).max(),
                 axes: first.axes().cloned().collect(),
                 config: first.config.clone(),
+                losses: group.runs.iter().filter_map(|run| run.losses.clone()).collect(),
                 first: first.dir.clone(),
             });
         }

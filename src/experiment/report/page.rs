@@ -9,7 +9,7 @@ use super::gallery::{Gallery, Shown};
 use super::preference::{self, Preference};
 use super::spec::flatten;
 use super::text::{interval_text, share_text};
-use super::{About, Cell, MetricKey, Report, ReportError, ReportSpec, plot};
+use super::{About, Cell, MetricKey, Report, ReportError, ReportSpec, plot, training};
 use crate::experiment::convergence;
 
 /// Of every page.
@@ -76,6 +76,7 @@ impl Report {
             (self.scores(&keys))
             (self.plots(spec)?)
             (pictures(gallery))
+            (self.training()?)
             (self.claims_of_order(&keys))
             @for one in &self.preferences { (preference(one)) }
             @if let Some(rest) = about.rest() {
@@ -148,6 +149,27 @@ impl Report {
                 }
                 p.soft { "Bars are 95 % intervals; within a row the splits stand in this order." }
                 (panels(&dots))
+            }
+        })
+    }
+
+    fn training(&self) -> Result<Markup, ReportError> {
+        let kinds = training::kinds(self)?;
+        Ok(html! {
+            @if !kinds.is_empty() {
+                h2 { "Training curves" }
+                p.soft { "A line is a run. Training losses are smoothed, the raw ones are pale; losses of different objectives are not comparable." }
+                @for kind in &kinds {
+                    details open[kinds.len() == 1] {
+                        summary { (kind.name) }
+                        ul.legend {
+                            @for (system, colour) in &kind.legend {
+                                li { svg width="12" height="12" { circle cx="6" cy="6" r="4" fill=(colour) {} } (system) }
+                            }
+                        }
+                        (panels(&kind.panels))
+                    }
+                }
             }
         })
     }

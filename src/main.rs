@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     match cli.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            cli::note(format!("error: {error:#}"));
+            cli::note(format!("error: {error:#}{}", cli::place::remedy(&error)));
             ExitCode::from(cli::exit_code(&error))
         }
     }

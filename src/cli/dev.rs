@@ -36,13 +36,13 @@ enum DevCommand {
 #[derive(Debug, Args)]
 struct ForwardArgs {
     /// The prior's folder.
-    #[arg(long, value_name = "DIR", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "DIR")]
     prior: PathBuf,
     /// A safetensors file: noise, z_y [n, d_clip], tokens [n, n_text, d_clip], mask [n, n_text] of 0 and 1; t [n] if the prior has time.
-    #[arg(long, value_name = "FILE", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "FILE")]
     inputs: PathBuf,
     /// Gets `predicted` [n, d_clip], as the network gives it.
-    #[arg(long, value_name = "FILE", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
 
@@ -51,13 +51,13 @@ struct RandomArgs {
     /// A stack (karlo, kandinsky22) or a network (kandinsky22_unet, clip_bigg_text, ..).
     name: String,
     /// Where it goes.
-    #[arg(long, value_name = "DIR", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "DIR")]
     to: PathBuf,
     /// What its files hold.
     #[arg(long, value_name = "DTYPE", default_value_t = Precision::F16)]
     dtype: Precision,
     /// The tokenizer to copy into a stack.
-    #[arg(long, value_name = "DIR", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "DIR")]
     tokenizer: Option<PathBuf>,
     /// Leave CLIP's vision tower out.
     #[arg(long)]

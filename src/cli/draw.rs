@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use eclipse_t2i::device::DeviceSpec;
 use eclipse_t2i::experiment::own_words::{self, DrawError, Words, newest, priors_at};
-use eclipse_t2i::generate::picture::{grid, write_png};
+use eclipse_t2i::generate::picture::{encode_png, grid, write_png};
 
+use super::place::{Existing, is_stdio};
 use super::{Usage, check_output};
 
 /// Arguments of `eclipse draw`.
@@ -17,8 +18,8 @@ pub struct DrawArgs {
     prompts: Vec<String>,
     /// A finished run, or a folder of runs, of which there is one row for each system; may be repeated. [default: the experiment of the newest
     /// finished run]
-    #[arg(long = "run", value_name = "DIR", value_parser = crate::cli::place::path)]
-    runs: Vec<PathBuf>,
+    #[arg(long = "run", value_name = "DIR")]
+    runs: Vec<Existing>,
     /// Images of each prompt and prior.
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=64))]
     images: u16,
@@ -28,17 +29,19 @@ pub struct DrawArgs {
     /// Enlarge images so many times.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=16))]
     zoom: u8,
-    /// The sheet: a row for each prompt and prior.
-    #[arg(long, value_name = "FILE.png", default_value = "draw.png", value_parser = crate::cli::place::path)]
+    /// The sheet: a row for each prompt and prior; - is standard output.
+    #[arg(long, value_name = "FILE.png", default_value = "draw.png")]
     out: PathBuf,
 }
 
 /// Draws one sheet of images and says what its rows are.
 pub fn run(args: &DrawArgs, device: DeviceSpec) -> anyhow::Result<()> {
-    check_output("--out", &args.out)?;
+    if !is_stdio(&args.out) {
+        check_output("--out", &args.out)?;
+    }
     let places = match args.runs.is_empty() {
         true => vec![newest("runs".as_ref()).map_err(usage)?],
-        false => args.runs.clone(),
+        false => args.runs.iter().map(|run| run.to_path_buf()).collect(),
     };
     let mut priors = Vec::new();
     for place in &places {
@@ -56,7 +59,7 @@ pub fn run(args: &DrawArgs, device: DeviceSpec) -> anyhow::Result<()> {
         ("prompt".to_string(), args.prompts.join("; ")),
         ("seed".to_string(), args.seed.to_string()),
     ];
-    write_png(&args.out, &grid(&images, args.images.into()), &texts)?;
+    let sheet = grid(&images, args.images.into());
     let mut text = String::new();
     for (i, row) in rows.iter().enumerate() {
         let right = match row.n_right {
@@ -71,6 +74,11 @@ pub fn run(args: &DrawArgs, device: DeviceSpec) -> anyhow::Result<()> {
             row.dir.display()
         );
     }
+    if is_stdio(&args.out) {
+        super::note(text.trim_end());
+        return super::print_bytes(&encode_png(&sheet, &texts)?);
+    }
+    write_png(&args.out, &sheet, &texts)?;
     super::print(&format!("{text}wrote {}\n", args.out.display()))
 }
 

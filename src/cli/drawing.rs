@@ -19,6 +19,7 @@ use eclipse_t2i::generate::request::{
 use eclipse_t2i::limits::{MAX_AREA, MAX_SIDE};
 use eclipse_t2i::models::clip::preprocess::read_picture;
 
+use super::place::{Existing, Prior};
 use super::progress::Stages;
 use super::{PrecisionArgs, Usage, check_output, check_output_folder};
 
@@ -59,14 +60,14 @@ impl FromStr for SizeArg {
 pub struct ModelArgs {
     /// The decoder: a pipeline (a folder with model_index.json), or a folder of pipelines such as kandinsky22_prior/ and
     /// kandinsky22_decoder/.
-    #[arg(long, value_name = "DIR", value_parser = crate::cli::place::path)]
-    pipeline: Option<PathBuf>,
-    /// Another prior: an ECLIPSE prior's folder, one trained here, or a pipeline with prior/. [default: the pipeline's]
-    #[arg(long, value_name = "DIR", value_parser = crate::cli::place::path)]
-    prior: Option<PathBuf>,
+    #[arg(long, value_name = "DIR")]
+    pipeline: Option<Existing>,
+    /// Another prior: an ECLIPSE prior's folder, a run trained here, or a pipeline with prior/. [default: the pipeline's]
+    #[arg(long, value_name = "DIR")]
+    prior: Option<Prior>,
     /// Where text_encoder/, tokenizer/ and image_encoder/ stand. [default: the prior's pipeline, else the pipeline]
-    #[arg(long, value_name = "DIR", value_parser = crate::cli::place::path)]
-    clip: Option<PathBuf>,
+    #[arg(long, value_name = "DIR")]
+    clip: Option<Existing>,
 }
 
 /// How to sample.
@@ -110,7 +111,7 @@ pub struct SampleArgs {
     size: Option<SizeArg>,
     /// Noise from a safetensors file, one row a picture: every draw (noise.000, noise.001, ..), or initial latents by name (prior,
     /// decoder, super_res).
-    #[arg(long, value_name = "FILE", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "FILE")]
     latents: Option<PathBuf>,
 }
 
@@ -119,7 +120,7 @@ pub struct SampleArgs {
 pub struct OutArgs {
     /// Folder of the pictures: NNNNNN-prompt.png, and a .json beside each that says how it was made. Finished pictures of the same
     /// call are kept.
-    #[arg(long, value_name = "DIR", default_value = "pictures", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "DIR", default_value = "pictures")]
     out: PathBuf,
     /// Replace pictures of other calls.
     #[arg(long)]
@@ -128,7 +129,7 @@ pub struct OutArgs {
     #[arg(long)]
     save_steps: bool,
     /// Also write a contact sheet of the call's pictures.
-    #[arg(long, value_name = "FILE.png", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "FILE.png")]
     sheet: Option<PathBuf>,
     #[command(flatten)]
     precision: PrecisionArgs,

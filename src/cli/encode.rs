@@ -20,7 +20,7 @@ use super::{Unreadable, Usage};
 #[derive(Debug, Args)]
 pub struct SourceArgs {
     /// Folder of the pictures, where the source only names them (COCO captions, TSV).
-    #[arg(long, value_name = "DIR", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
     /// The source's format, where it is not what it looks like: webdataset, coco, tsv, folder, parquet, clip-retrieval or world.
     #[arg(long)]
@@ -96,7 +96,7 @@ enum TargetArg {
 #[derive(Debug, Args)]
 pub struct EncodeArgs {
     /// The CLIP: a folder with both towers, or a pipeline's.
-    #[arg(long, value_name = "DIR", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "DIR")]
     clip: PathBuf,
     /// The pairs: webdataset tars, COCO captions, a table, JSON lines, a folder of pictures, parquet (a file, a folder or a pattern such as
     /// 'cc3m/{00000..00331}.tar'), clip-retrieval's output, or a built-in world such as world:emoji?n=1000.
@@ -105,7 +105,7 @@ pub struct EncodeArgs {
     #[command(flatten)]
     source: SourceArgs,
     /// Folder of the store. One that was cut short goes on where it stood.
-    #[arg(long, value_name = "DIR", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Encode part i (from 0) of n, as one of n machines: 0/4. `eclipse merge` makes one store of all parts.
     #[arg(long, value_name = "I/N", value_parser = shard, default_value = "0/1")]
@@ -362,7 +362,6 @@ fn report(args: &EncodeArgs, manifest: &Manifest, made: usize, took: Duration) -
 #[derive(Debug, Args)]
 pub struct MergeArgs {
     /// Folder with the parts that `eclipse encode --shard i/n` has written.
-    #[arg(value_parser = crate::cli::place::path)]
     store: PathBuf,
     /// Print what was made as JSON.
     #[arg(long)]

@@ -7,23 +7,23 @@ use eclipse_t2i::device::{DeviceSpec, Precision};
 use eclipse_t2i::experiment::export::{ExportOptions, export};
 
 use super::Usage;
+use super::place::Existing;
 
 /// Arguments of `eclipse export`.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
     /// A finished run directory, or a prior's folder with config.json and weights.
-    #[arg(value_parser = crate::cli::place::path)]
-    run: PathBuf,
+    run: Existing,
     /// Where it goes: a folder that does not exist, or is empty. Becomes a pipeline of diffusers, with a model card (README.md) that has the lines of
     /// Python from a prompt to an image.
-    #[arg(long, value_name = "DIR", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "DIR")]
     to: PathBuf,
     /// What the prior's weights are stored in: f32, f16 or bf16.
     #[arg(long, value_name = "DTYPE", default_value_t)]
     dtype: Precision,
     /// The CLIP that the prior reads: its folder, or a pipeline with text_encoder/, tokenizer/ and image_encoder/. [default: the run's, or that of
     /// its store]
-    #[arg(long, value_name = "DIR", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "DIR")]
     clip: Option<PathBuf>,
     /// What draws from the embeddings: a decoder's folder, or its name on the Hugging Face Hub. [default: that of the run's world, else Kandinsky
     /// 2.2's for embeddings of 1280 numbers, Karlo's for 768]

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use eclipse_t2i::data::prompts::read_prompts;
 use eclipse_t2i::device::DeviceSpec;
 use eclipse_t2i::generate::embeddings::embedding_origins;
 use eclipse_t2i::generate::plan::Plan;
@@ -24,17 +23,17 @@ pub struct GenerateArgs {
     /// What to draw; may be repeated.
     #[arg(long = "prompt", value_name = "TEXT")]
     prompts: Vec<String>,
-    /// Prompts from a file, one a line, UTF-8.
-    #[arg(long = "prompts", value_name = "FILE", value_parser = crate::cli::place::path)]
+    /// Prompts from a file, one a line, UTF-8; - is standard input.
+    #[arg(long = "prompts", value_name = "FILE")]
     prompt_file: Option<PathBuf>,
     /// Image embeddings in place of prompts: what `eclipse prior --out FILE.safetensors` wrote.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["prompts", "prompt_file"], value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["prompts", "prompt_file"])]
     embeddings: Option<PathBuf>,
     /// Pictures for each prompt.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     images: u16,
     /// Start from this picture instead of noise (Kandinsky 2.2).
-    #[arg(long, value_name = "IMAGE", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "IMAGE")]
     init: Option<PathBuf>,
     /// With --init: how far from the picture, in 0..=1; this part of the steps is taken.
     #[arg(long, value_name = "X", default_value_t = STRENGTH, requires = "init", allow_negative_numbers = true)]
@@ -43,7 +42,7 @@ pub struct GenerateArgs {
     #[arg(
         long,
         value_name = "FILE.json",
-        conflicts_with_all = ["pipeline", "prompts", "prompt_file", "embeddings", "init"], value_parser = crate::cli::place::path)]
+        conflicts_with_all = ["pipeline", "prompts", "prompt_file", "embeddings", "init"])]
     repeat: Option<PathBuf>,
     #[command(flatten)]
     sample: SampleArgs,
@@ -62,7 +61,7 @@ pub fn run(args: &GenerateArgs, device: DeviceSpec) -> anyhow::Result<()> {
     }
     let mut origins: Vec<Origin> = args.prompts.iter().cloned().map(Origin::Prompt).collect();
     if let Some(path) = &args.prompt_file {
-        origins.extend(read_prompts(path)?.into_iter().map(Origin::Prompt));
+        origins.extend(super::read_prompts(path)?.into_iter().map(Origin::Prompt));
     }
     if let Some(path) = &args.embeddings {
         origins = embedding_origins(path)?;

@@ -6,7 +6,7 @@ use super::Cli;
 
 /// Commands by what they are for. A test holds that each visible command stands here once.
 const GROUPS: [(&str, &[&str]); 6] = [
-    ("Experiments", &["sweep", "train", "report", "draw"]),
+    ("Experiments", &["sweep", "train", "report", "draw", "list"]),
     ("Data", &["encode", "merge", "inspect"]),
     ("Trained and published priors", &["prior", "export"]),
     (
@@ -49,7 +49,7 @@ pub fn command() -> Command {
         }
         text += "\n";
     }
-    with_negative_numbers(command)
+    super::place::with_paths(with_negative_numbers(command))
         .help_template(
             "{about}\n\n{usage-heading} {usage}\n\n{before-help}Options:\n{options}\n\n{after-help}",
         )

@@ -11,22 +11,26 @@ mod generate;
 mod help;
 mod inspect;
 mod interpolate;
+mod list;
 pub mod place;
 mod pretrain;
 mod prior;
 mod progress;
 mod report;
+mod stop;
 mod sweep;
 mod train;
 mod vary;
 mod verify;
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use anyhow::Context;
 use burn::tensor::Device;
 use clap::{ArgAction, Args, Parser, Subcommand};
+use eclipse_t2i::data::prompts;
 use eclipse_t2i::data::source::SourceError;
 use eclipse_t2i::device::{DeviceError, DeviceSpec, Precision};
 use eclipse_t2i::experiment::executor::Progress;
@@ -36,9 +40,12 @@ use tracing_subscriber::EnvFilter;
 
 pub use help::command;
 
+/// The package's version, and the commit.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("ECLIPSE_COMMIT"), ")");
+
 /// Train, sample, evaluate and sweep text-to-image priors (ECLIPSE, Projection, Diffusion-Baseline).
 #[derive(Debug, Parser)]
-#[command(name = "eclipse", version, propagate_version = true, max_term_width = 100)]
+#[command(name = "eclipse", version = VERSION, propagate_version = true, max_term_width = 100)]
 pub struct Cli {
     /// What computes: flex, ndarray, wgpu, vulkan, metal, cuda or cuda:1; `eclipse devices` lists what this build has.
     #[arg(long, global = true, value_name = "DEVICE")]
@@ -62,6 +69,8 @@ enum Command {
     Sweep(sweep::SweepArgs),
     /// Carry out one run.
     Train(train::TrainArgs),
+    /// List experiments, or runs: what there is, and how far it is.
+    List(list::ListArgs),
     /// Encode pictures and captions with a CLIP into a store to train on.
     Encode(encode::EncodeArgs),
     /// Make one store of the parts that several machines have encoded.
@@ -120,6 +129,7 @@ impl Cli {
         match self.command {
             Command::Sweep(args) => sweep::run(&args, device),
             Command::Train(args) => train::run(&args, device),
+            Command::List(args) => list::run(&args),
             Command::Encode(args) => encode::run(&args, device),
             Command::Merge(args) => encode::merge(&args),
             Command::Report(args) => report::run(&args),
@@ -195,11 +205,13 @@ pub struct Usage(String);
 #[error("{0}")]
 pub struct Unreadable(String);
 
-/// The program's exit code after `error`: 1 for a failure, 2 for the caller's mistake, 3 where files of a source cannot be read.
+/// The program's exit code after `error`: 1 for a failure, 2 for the caller's mistake, 3 where files of a source cannot be read, 130 where it was
+/// asked to stop.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     match error {
         _ if is_usage(error) => 2,
         _ if error.chain().any(|e| e.is::<Unreadable>()) => 3,
+        _ if error.chain().any(|e| e.is::<stop::Stopped>()) => 130,
         _ => 1,
     }
 }
@@ -277,13 +289,27 @@ fn executor(device: DeviceSpec, runs: &Arc<progress::Runs>) -> anyhow::Result<Pr
     Ok(PriorExecutor::new(device.device()?, Box::new(on_step)))
 }
 
-/// Writes data to stdout. A reader that closed the pipe has seen enough.
+/// The prompts of a file, or of standard input for `-`.
+fn read_prompts(path: &std::path::Path) -> anyhow::Result<Vec<String>> {
+    if !place::is_stdio(path) {
+        return Ok(prompts::read_prompts(path)?);
+    }
+    let mut text = String::new();
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .context("cannot read prompts from standard input")?;
+    Ok(prompts::prompts_of(&text, path)?)
+}
+
+/// Writes text to stdout.
 fn print(text: &str) -> anyhow::Result<()> {
+    print_bytes(printable(text).as_bytes())
+}
+
+/// Writes data to stdout as it is. A reader that closed the pipe has seen enough.
+fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    match out
-        .write_all(printable(text).as_bytes())
-        .and_then(|()| out.flush())
-    {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => {
             Err(anyhow::Error::new(e).context("cannot write to stdout"))
         }

@@ -4,12 +4,21 @@
 //! that holds the project; where there is none, the caller's folder. The program changes to it; paths that the caller gives stay relative to the
 //! folder that they were given in.
 
+use std::any::TypeId;
 use std::ffi::OsString;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::OnceLock;
+
+use clap::Command;
+use eclipse_t2i::experiment::{RunDir, sweep};
+use eclipse_t2i::files::{self, FileError};
 
 use super::Usage;
 
+/// Standard input or output in the place of a file.
+pub const STDIO: &str = "-";
 /// What an environment variable names the root with.
 const HOME: &str = "ECLIPSE_HOME";
 
@@ -73,12 +82,126 @@ fn is_root(folder: &Path) -> bool {
         && std::fs::read_to_string(folder.join("Cargo.toml")).is_ok_and(is_ours)
 }
 
+/// What to do where a file of a built-in world is missing because the program was called outside of the project; else nothing.
+pub fn remedy(error: &anyhow::Error) -> &'static str {
+    let is_of_world = |e: &(dyn std::error::Error + 'static)| match e.downcast_ref() {
+        Some(FileError::Missing(path)) => path.starts_with("datasets"),
+        _ => false,
+    };
+    match error.chain().any(is_of_world) && !Path::new("datasets").exists() {
+        true => {
+            "; the built-in worlds lie in datasets/ of the project's folder: call the program in it or below it, or name it with --root DIR or ECLIPSE_HOME"
+        }
+        false => "",
+    }
+}
+
+/// Whether `path` is standard input or output.
+pub fn is_stdio(path: &Path) -> bool {
+    path.as_os_str() == STDIO
+}
+
 /// A path as the caller gave it, for a program that may have changed its folder.
 ///
 /// # Errors
 /// None: paths are not looked at here. The signature is that of clap's parsers of values.
 pub fn path(given: &str) -> Result<PathBuf, String> {
     Ok(resolved(given))
+}
+
+/// Gives every option and argument that is a path the parser that resolves it, so that none can be forgotten: [`path`], and [`runs`] for `--runs`.
+pub fn with_paths(command: Command) -> Command {
+    command
+        .mut_args(|arg| match arg.get_value_parser().type_id() {
+            id if id != TypeId::of::<PathBuf>() => arg,
+            _ if arg.get_id() == "runs" => arg.value_parser(runs),
+            _ => arg.value_parser(path),
+        })
+        .mut_subcommands(with_paths)
+}
+
+/// A run, a model or another folder that is there, by its path or, of a run, by the end of its name.
+#[derive(Debug, Clone)]
+pub struct Existing(PathBuf);
+
+impl Deref for Existing {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl FromStr for Existing {
+    type Err = String;
+
+    fn from_str(given: &str) -> Result<Self, String> {
+        found(given).map(Self)
+    }
+}
+
+/// A trained prior's folder: that of [`Existing`], or the prior in it, where that is a run or a pipeline.
+#[derive(Debug, Clone)]
+pub struct Prior(PathBuf);
+
+impl Deref for Prior {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl FromStr for Prior {
+    type Err = String;
+
+    fn from_str(given: &str) -> Result<Self, String> {
+        let place = found(given)?;
+        let run = RunDir::new(&place);
+        if run.config_path().is_file() {
+            let planned = sweep::single(&run.config_path(), &[]).map_err(|e| e.to_string())?;
+            return Ok(Self(run.scored_prior_dir(planned.run().eval().checkpoint)));
+        }
+        let part = place.join("prior");
+        let is_pipeline = !place.join("config.json").is_file() && part.join("config.json").is_file();
+        Ok(Self(if is_pipeline { part } else { place }))
+    }
+}
+
+/// `given` as a path from the caller's folder; where nothing is there, from the root and from `runs/`; else the run below `runs/` whose name is
+/// `given` or ends in `_given`, as the hash of its configuration. A path that is none of these is the caller's, for the command to say what is missing.
+fn found(given: &str) -> Result<PathBuf, String> {
+    let path = resolved(given);
+    let of_root = PathBuf::from(given);
+    let of_runs = Path::new("runs").join(given);
+    for there in [&path, &of_root, &of_runs] {
+        if there.exists() {
+            return Ok(there.clone());
+        }
+    }
+    let ending = format!("_{given}");
+    let folders = |folder: &Path| files::list_folders(folder).unwrap_or_default();
+    let runs: Vec<PathBuf> = folders(Path::new("runs"))
+        .iter()
+        .flat_map(|experiment| folders(experiment))
+        .filter(|run| {
+            let name = run.file_name().map(|name| name.to_string_lossy().into_owned());
+            name.is_some_and(|name| name == given || name.ends_with(&ending))
+        })
+        .filter(|run| RunDir::new(run).config_path().is_file())
+        .collect();
+    match runs.as_slice() {
+        [] => Ok(path),
+        [run] => Ok(run.clone()),
+        several => {
+            let names: Vec<String> = several.iter().map(|run| run.display().to_string()).collect();
+            Err(format!(
+                "{} runs have this name: {}",
+                several.len(),
+                names.join(", ")
+            ))
+        }
+    }
 }
 
 /// As [`path`]; `runs`, the default, is the root's.
@@ -104,7 +227,7 @@ pub fn place(given: &str) -> Result<String, String> {
 /// `given`, relative to the caller's folder; a built-in world has none.
 pub fn resolved(given: &str) -> PathBuf {
     match CALLED_FROM.get() {
-        _ if given.starts_with("world:") => given.into(),
+        _ if given.starts_with("world:") || given == STDIO => given.into(),
         Some(folder) => folder.join(given),
         None => given.into(),
     }

@@ -15,6 +15,8 @@ use eclipse_t2i::world::World;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::stop;
+
 /// Arguments of `eclipse pretrain`.
 #[derive(Debug, Args)]
 pub struct PretrainArgs {
@@ -25,23 +27,23 @@ pub struct PretrainArgs {
     #[arg(long, value_enum, default_value_t = ModelPart::Clip)]
     part: ModelPart,
     /// The CLIP whose image embeddings a decoder reads. [default: datasets/WORLD/clip]
-    #[arg(long, value_name = "DIR", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "DIR")]
     clip: Option<PathBuf>,
     /// A trained decoder with the recipe's sizes, whose UNet training starts from; noise augmentation (`max_noise_level`) may be new to it.
-    #[arg(long, value_name = "DIR", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "DIR")]
     start_from: Option<PathBuf>,
     /// Where the model goes. [default: clip/ or decoder/ in the run's folder]
-    #[arg(long, value_name = "DIR", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Checkpoints and metrics; a run that was stopped goes on from here. [default: runs/pretrain/WORLD-seedN, of a decoder
     /// runs/pretrain/WORLD-decoder-seedN]
-    #[arg(long, value_name = "DIR", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
     /// Seed of the first values and of all batches.
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
     /// Another recipe: a JSON object with some of the keys under `recipe` in `pretrain.json`; the others stay.
-    #[arg(long, value_name = "FILE", conflicts_with = "smoke", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "FILE", conflicts_with = "smoke")]
     recipe: Option<PathBuf>,
     /// Optimiser steps, if not the recipe's.
     #[arg(long, value_name = "N")]
@@ -183,6 +185,7 @@ fn run_clip(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
         out,
         run_dir,
         device,
+        stop: stop::on_signals()?,
     };
     let (steps, name) = (
         super::progress::Steps::new(),
@@ -191,6 +194,7 @@ fn run_clip(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let record = pretrain_clip(&request, move |step, loss| {
         steps.show(&name, step, n_steps, &format!("loss {loss:.4}"));
     })
+    .map_err(stop::told_of_model)
     .context("cannot make the world's CLIP")?;
     let end = finish(args, &request.out, "clip", record.bars.missed())?;
     if args.json {
@@ -223,6 +227,7 @@ fn run_decoder(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
         start_from: args.start_from.clone(),
         run_dir,
         device,
+        stop: stop::on_signals()?,
     };
     let (steps, name) = (
         super::progress::Steps::new(),
@@ -231,6 +236,7 @@ fn run_decoder(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let record = pretrain_decoder(&request, move |step, loss| {
         steps.show(&name, step, n_steps, &format!("loss {loss:.4}"));
     })
+    .map_err(stop::told_of_model)
     .context("cannot make the world's decoder")?;
     let end = finish(args, &request.out, "decoder", record.scores.missed(args.world))?;
     if args.json {

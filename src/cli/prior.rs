@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use eclipse_t2i::data::prompts::read_prompts;
 use eclipse_t2i::device::DeviceSpec;
 use eclipse_t2i::files;
 use eclipse_t2i::generate::pipeline::{Predictions, PriorPipeline, Request};
@@ -15,21 +14,22 @@ use eclipse_t2i::noise::Noise;
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::Usage;
+use super::place::{Existing, Prior, is_stdio};
 
 /// Arguments of `eclipse prior`.
 #[derive(Debug, Args)]
 pub struct PriorArgs {
-    /// The prior: a folder with config.json and weights, published or trained here.
-    #[arg(long, value_name = "DIR", value_parser = crate::cli::place::path)]
-    prior: PathBuf,
+    /// The prior: a folder with config.json and weights, published or trained here, a run, or a pipeline with prior/.
+    #[arg(long, value_name = "DIR")]
+    prior: Prior,
     /// The text tower it was trained on: a CLIP folder, or a pipeline with text_encoder/ and tokenizer/.
-    #[arg(long, value_name = "DIR", value_parser = crate::cli::place::path)]
-    text: PathBuf,
-    /// One prompt a line, UTF-8.
-    #[arg(long, value_name = "FILE", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "DIR")]
+    text: Existing,
+    /// One prompt a line, UTF-8; - is standard input.
+    #[arg(long, value_name = "FILE")]
     prompts: PathBuf,
-    /// Where the embeddings go: .safetensors (z_x_hat, z_y and the prompts) or .npy (z_x_hat alone).
-    #[arg(long, value_name = "FILE", value_parser = crate::cli::place::path)]
+    /// Where the embeddings go: .safetensors (z_x_hat, z_y and the prompts), .npy (z_x_hat alone), or - for .npy on standard output.
+    #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Seed of the noise.
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -66,8 +66,10 @@ pub fn run(args: &PriorArgs, device: DeviceSpec) -> anyhow::Result<()> {
         return Err(Usage("best-of must be at least 1, found 0".into()).into());
     }
     limits::check("best-of", args.best_of, limits::MAX_BEST_OF).map_err(Usage)?;
-    super::check_output("--out", &args.out)?;
-    let prompts = read_prompts(&args.prompts)?;
+    if !is_stdio(&args.out) {
+        super::check_output("--out", &args.out)?;
+    }
+    let prompts = super::read_prompts(&args.prompts)?;
     let pipeline = PriorPipeline::load(&args.prior, &args.text, &args.precision.device(device)?)?;
     let request = Request {
         prompts,
@@ -83,7 +85,8 @@ pub fn run(args: &PriorArgs, device: DeviceSpec) -> anyhow::Result<()> {
     }
     match format {
         Format::Safetensors => write_safetensors(&args.out, &request.prompts, &predictions)?,
-        Format::Npy => write_npy(&args.out, &predictions)?,
+        Format::Npy if is_stdio(&args.out) => return super::print_bytes(&npy(&predictions)?),
+        Format::Npy => files::write_atomic(&args.out, &npy(&predictions)?)?,
     }
     super::print(&format!(
         "wrote {} embeddings of width {} to {}\n",
@@ -103,8 +106,9 @@ impl Format {
         match path.extension().and_then(|e| e.to_str()) {
             Some("safetensors") => Ok(Self::Safetensors),
             Some("npy") => Ok(Self::Npy),
+            _ if is_stdio(path) => Ok(Self::Npy),
             _ => Err(Usage(format!(
-                "--out {}: expected a name that ends in .safetensors or .npy",
+                "--out {}: expected a name that ends in .safetensors or .npy, or -",
                 path.display()
             ))),
         }
@@ -123,7 +127,7 @@ fn write_safetensors(path: &Path, prompts: &[String], predictions: &Predictions)
 }
 
 /// NumPy's format, version 1.0: magic, header length, a header padded so that the data start at a multiple of 64, little-endian f32.
-fn write_npy(path: &Path, predictions: &Predictions) -> anyhow::Result<()> {
+fn npy(predictions: &Predictions) -> anyhow::Result<Vec<u8>> {
     let shape = (predictions.z_x_hat.len() / predictions.d_clip, predictions.d_clip);
     let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape:?}, }}");
     let prefix = 10;
@@ -134,5 +138,5 @@ fn write_npy(path: &Path, predictions: &Predictions) -> anyhow::Result<()> {
     bytes.extend(u16::try_from(header.len())?.to_le_bytes());
     bytes.extend(header.as_bytes());
     bytes.extend(predictions.z_x_hat.iter().flat_map(|v| v.to_le_bytes()));
-    Ok(files::write_atomic(path, &bytes)?)
+    Ok(bytes)
 }

@@ -36,10 +36,10 @@ pub struct ReportArgs {
 #[derive(Debug, Args)]
 pub struct Destination {
     /// Folder of all run directories.
-    #[arg(long, value_name = "DIR", default_value = "runs", value_parser = crate::cli::place::runs)]
+    #[arg(long, value_name = "DIR", default_value = "runs")]
     pub runs: PathBuf,
     /// Folder of the report. [default: results/ beside the runs]
-    #[arg(long, value_name = "DIR", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Put the report into results/ beside the specification: the one that is committed.
     #[arg(long, conflicts_with = "out")]

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::progress::Runs;
 use super::report::{Destination, check_publish, show};
+use super::stop::{self, Stopped};
 use super::{SpecArgs, check_output_folder};
 
 /// Small priors keep little more than one core busy, so a CPU carries out two runs at a time.
@@ -58,7 +59,10 @@ pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
             .map_err(anyhow::Error::from_boxed);
     }
     let training = Arc::new(Runs::new());
-    let executor = super::executor(device, &training)?.sharing_priors(args.destination.runs.join(".priors"));
+    let stop = stop::on_signals()?;
+    let executor = super::executor(device, &training)?
+        .stopped_by(stop.clone())
+        .sharing_priors(args.destination.runs.join(".priors"));
     let options = SweepOptions {
         runs: runs.clone(),
         experiment: spec.name(),
@@ -66,6 +70,7 @@ pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
         jobs: args
             .jobs
             .map_or(if device.is_cpu() { CPU_JOBS } else { 1 }, usize::from),
+        stop,
     };
     let bar = training.add(ProgressBar::new(planned.len() as u64));
     bar.set_style(ProgressStyle::with_template(
@@ -97,9 +102,17 @@ pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
         }
     });
     bar.finish_and_clear();
+    let left = outcomes.iter().filter(|o| !o.is_done()).count();
+    if outcomes.iter().any(|o| matches!(o, Outcome::Stopped)) {
+        let what = format!(
+            "stopped; {} of {} runs are finished",
+            planned.len() - left,
+            planned.len()
+        );
+        return Err(Stopped::new(what, None).into());
+    }
     let dirs: Vec<PathBuf> = planned.iter().map(|p| run_path(&runs, p)).collect();
     let reported = show(&spec, &runs, &dirs, &None, &args.destination);
-    let left = outcomes.iter().filter(|o| !o.is_done()).count();
     if left > 0 {
         anyhow::bail!(
             "{left} of {} runs are not finished; the same command continues them",
@@ -155,6 +168,7 @@ fn told(outcome: &Outcome) -> String {
         Outcome::Done { resumed: true, took } => format!("resumed, done in {:.1} s", took.as_secs_f64()),
         Outcome::Skipped => "was finished".into(),
         Outcome::Busy { pid } => format!("busy in process {pid}"),
+        Outcome::Stopped => "stopped".into(),
         Outcome::Failed(_) => "FAILED".into(),
     }
 }

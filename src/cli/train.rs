@@ -10,13 +10,13 @@ use eclipse_t2i::experiment::{Execute, Outcome, RunDir, State, execute, sweep};
 use eclipse_t2i::train::session;
 
 use super::progress::Runs;
-use super::{SpecArgs, Usage, check_output_folder};
+use super::{SpecArgs, Usage, check_output_folder, stop};
 
 /// Arguments of `eclipse train`.
 #[derive(Debug, Args)]
 pub struct TrainArgs {
     /// Specification of the run. The config.toml of a run directory is one.
-    #[arg(long, value_name = "FILE", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// What people type in the place of --config and --set.
     #[arg(hide = true)]
@@ -27,7 +27,7 @@ pub struct TrainArgs {
     #[arg(long)]
     resume: bool,
     /// Run directory [default: runs/train/<name of FILE>_<hash of the configuration>].
-    #[arg(long, value_name = "DIR", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Devices that work on a step together, in the place of --device: cuda:0,cuda:1. The first keeps the prior. Each needs a part of the step:
     /// `train.accumulate` is a multiple of them.
@@ -135,7 +135,9 @@ pub fn run(args: &TrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
         .map(DeviceSpec::device)
         .collect::<Result<Vec<_>, _>>()?;
     let runs = Arc::new(Runs::new());
-    let executor = super::executor(first, &runs)?.beside(others, args.strategy.into());
+    let executor = super::executor(first, &runs)?
+        .stopped_by(stop::on_signals()?)
+        .beside(others, args.strategy.into());
     let names = std::iter::once(first).chain(args.devices.iter().skip(1).copied());
     let mut names = names.map(|d| d.to_string()).collect::<Vec<_>>().join(",");
     if args.strategy != Strategy::Parts {
@@ -144,7 +146,7 @@ pub fn run(args: &TrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
     }
     let outcome = execute::execute(&planned, &dir, "train", &names, &executor);
     runs.end(&out);
-    match outcome.map_err(anyhow::Error::from_boxed)? {
+    match outcome.map_err(|failure| stop::told(failure, Some("--resume")))? {
         Outcome::Skipped => super::note(format!("already finished: {}", out.display())),
         _ => super::note(format!("finished: {}", out.display())),
     }

@@ -15,7 +15,7 @@ pub struct VaryArgs {
     #[command(flatten)]
     models: ModelArgs,
     /// The picture to vary; may be repeated.
-    #[arg(long = "image", value_name = "FILE", required = true, value_parser = crate::cli::place::path)]
+    #[arg(long = "image", value_name = "FILE", required = true)]
     images: Vec<PathBuf>,
     /// Variations of each picture.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]

@@ -13,16 +13,16 @@ use eclipse_t2i::verify::{Options, Record, Report, Status, verify};
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
     /// Fixtures: folders with a manifest.json, goldens/ and miniature checkpoints.
-    #[arg(required = true, value_name = "DIR", value_parser = crate::cli::place::path)]
+    #[arg(required = true, value_name = "DIR")]
     dirs: Vec<PathBuf>,
     /// Only goldens whose name contains this; with * or ?, those that match it as a whole.
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Write the records as JSON.
-    #[arg(long, value_name = "FILE", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write what was computed to this folder, under the goldens' file and tensor names.
-    #[arg(long, value_name = "DIR", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "DIR")]
     dump: Option<PathBuf>,
 }
 

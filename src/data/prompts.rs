@@ -20,8 +20,15 @@ pub enum PromptError {
 /// # Errors
 /// [`PromptError`], naming the file.
 pub fn read_prompts(path: &Path) -> Result<Vec<String>, PromptError> {
-    let text = files::read_text(path)?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    prompts_of(&files::read_text(path)?, path)
+}
+
+/// The prompts of a file's text, which is named `path` in errors.
+///
+/// # Errors
+/// [`PromptError::Empty`].
+pub fn prompts_of(text: &str, path: &Path) -> Result<Vec<String>, PromptError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let prompts: Vec<String> = text
         .lines()
         .map(str::trim)

@@ -15,6 +15,8 @@ use super::run::Run;
 use super::run_dir::{RunDir, State};
 use super::sweep::Planned;
 use crate::data::store::Damage;
+use crate::train::session::TrainError;
+use crate::train::stop::Stop;
 
 /// Why a run failed.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -60,6 +62,8 @@ pub enum Outcome {
         /// That process.
         pid: String,
     },
+    /// It was asked to stop, or not begun for that reason.
+    Stopped,
     /// It failed; the others went on.
     Failed(Failure),
 }
@@ -102,6 +106,8 @@ pub struct SweepOptions {
     pub device: String,
     /// Runs at a time.
     pub jobs: usize,
+    /// What stops it: no run begins any more.
+    pub stop: Stop,
 }
 
 /// Carries out one run in `dir`.
@@ -162,7 +168,7 @@ pub fn sweep(
     let finished = AtomicUsize::new(0);
     let outcomes: Vec<Mutex<Option<Outcome>>> = planned.iter().map(|_| Mutex::new(None)).collect();
     let work = || {
-        loop {
+        while !options.stop.is_requested() {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let (Some(run), Some(slot)) = (planned.get(index), outcomes.get(index)) else {
                 break;
@@ -175,7 +181,10 @@ pub fn sweep(
                         RunDirError::Running { pid, .. } => Outcome::Busy { pid },
                         other => Outcome::Failed(other.into()),
                     },
-                    Err(failure) => Outcome::Failed(failure),
+                    Err(failure) => match failure.downcast_ref() {
+                        Some(TrainError::Interrupted { .. }) => Outcome::Stopped,
+                        _ => Outcome::Failed(failure),
+                    },
                 },
             );
             let finished = finished.fetch_add(1, Ordering::Relaxed) + 1;
@@ -197,7 +206,7 @@ pub fn sweep(
     let take = |slot: Mutex<Option<Outcome>>| {
         slot.into_inner()
             .expect("no worker panics")
-            .expect("every run ended")
+            .unwrap_or(Outcome::Stopped)
     };
     outcomes.into_iter().map(take).collect()
 }

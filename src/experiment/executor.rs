@@ -27,6 +27,7 @@ use crate::files;
 use crate::generate::prior::{AnyPrior, PriorSettings};
 use crate::noise::Noise;
 use crate::train::session::{Phase, Strategy};
+use crate::train::stop::Stop;
 use crate::world::{CaptionMix, PairOptions};
 
 /// First stream of the evaluation seed for the noise of predictions; pictures have stream 0.
@@ -64,6 +65,7 @@ pub struct PriorExecutor {
     others: Vec<Device>,
     strategy: Strategy,
     on_step: Arc<OnStep>,
+    stop: Stop,
     trained: Option<TrainedPriors>,
     clips: Shared<PathBuf, FrozenClip>,
     pictures: Pictures,
@@ -80,11 +82,20 @@ impl PriorExecutor {
             others: vec![],
             strategy: Strategy::default(),
             on_step: Arc::new(on_step),
+            stop: Stop::default(),
             trained: None,
             clips: Shared::new(),
             pairs: Shared::new(),
             questions: Shared::new(),
         }
+    }
+
+    /// Lets `stop` end a training between two steps; the run then fails with [`TrainError::Interrupted`] and can be continued.
+    ///
+    /// [`TrainError::Interrupted`]: crate::train::session::TrainError::Interrupted
+    #[must_use]
+    pub fn stopped_by(self, stop: Stop) -> Self {
+        Self { stop, ..self }
     }
 
     /// Lets `others` (without autodiff) train too, in this way. Each device needs a part of every step.
@@ -166,6 +177,7 @@ impl PriorExecutor {
                 others: &self.others,
                 strategy: self.strategy,
                 on_step: &self.on_step,
+                stop: &self.stop,
             };
             training.train()
         };

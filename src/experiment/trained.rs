@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::execute::Failure;
 use super::run_dir::RunDir;
 use crate::files::{self, FileError, Sums};
-use crate::train::checkpoint::{self, last_complete};
+use crate::train::checkpoint::{self, is_begun};
 
 /// What decides a trained prior.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +85,7 @@ impl TrainedPriors {
             );
             return Ok(copy(&kept, dir)?);
         }
-        if last_complete(&dir.checkpoint_dir()).is_none()
+        if !is_begun(&dir.checkpoint_dir())
             && let Some(shorter) = self.longest_shorter(key)
         {
             tracing::info!("continues from the run that {} keeps", shorter.path().display());
@@ -172,6 +172,7 @@ fn copy_file(file: &Path, to: &Path) -> Result<(), FileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::checkpoint::last_complete;
 
     fn key(prefix: &str, steps: usize) -> TrainingKey {
         TrainingKey {

@@ -33,6 +33,7 @@ use crate::train::session::{
     Phase, Session, SessionOptions, Sink, StepReport, Strategy, Validation, Workers, checkpoints, fit,
     resumable_step,
 };
+use crate::train::stop::Stop;
 use crate::train::tensorboard::EventFile;
 use crate::weights::write_json;
 
@@ -76,6 +77,8 @@ pub(super) struct Training<'a> {
     /// How they do.
     pub(super) strategy: Strategy,
     pub(super) on_step: &'a Arc<OnStep>,
+    /// What stops it.
+    pub(super) stop: &'a Stop,
 }
 
 impl Training<'_> {
@@ -304,6 +307,7 @@ impl Training<'_> {
             options,
             workers: self.workers(),
             sink: self.sink(&options)?,
+            stop: self.stop.clone(),
         })
     }
 

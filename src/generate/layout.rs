@@ -163,11 +163,18 @@ const VISION: Entry = entry(
 const TOKENIZER: Entry = entry(
     "tokenizer",
     None,
-    &["CLIPTokenizer", "CLIPTokenizerFast", "PreTrainedTokenizerFast"],
+    &[
+        "CLIPTokenizer",
+        "CLIPTokenizerFast",
+        "PreTrainedTokenizerFast",
+        "TokenizersBackend",
+    ],
 );
 const PROCESSORS: &[&str] = &[
     "CLIPImageProcessor",
     "CLIPImageProcessorFast",
+    // As transformers 5 saves it without torchvision.
+    "CLIPImageProcessorPil",
     "CLIPFeatureExtractor",
 ];
 const PRIOR: Entry = entry("prior", Some(Part::Prior), &["PriorTransformer"]);

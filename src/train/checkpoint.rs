@@ -16,16 +16,20 @@ use burn::train::checkpoint::{
 use burn::train::metric::store::EventStoreClient;
 use serde::{Deserialize, Serialize};
 
+use super::stop::StoppedAt;
 use crate::files::{self, FileError};
 
 /// The records of one epoch.
 pub const PARTS: [&str; 3] = ["model", "optim", "scheduler"];
 
-/// Writes one kind of record under `dir/<part>-<epoch>.bpk`.
+/// Writes one kind of record under `dir/<part>-<epoch>.bpk`; of a run that was stopped within an epoch under `dir/<part>-at-<step>.bpk`.
 #[derive(Debug, Clone)]
 pub struct AtomicCheckpointer {
     dir: PathBuf,
     part: &'static str,
+    /// The step of the record to begin with, where an epoch had been begun.
+    begin: Option<usize>,
+    stopped_at: StoppedAt,
 }
 
 impl AtomicCheckpointer {
@@ -34,7 +38,27 @@ impl AtomicCheckpointer {
         Self {
             dir: dir.to_path_buf(),
             part,
+            begin: None,
+            stopped_at: StoppedAt::default(),
         }
+    }
+
+    /// One that begins with the record of step `begin` in the place of an epoch's, and writes such a record where the run is `stopped_at` a step.
+    pub(super) fn of_run(
+        dir: &Path,
+        part: &'static str,
+        begin: Option<usize>,
+        stopped_at: StoppedAt,
+    ) -> Self {
+        Self {
+            begin,
+            stopped_at,
+            ..Self::new(dir, part)
+        }
+    }
+
+    fn path_at(&self, step: usize) -> PathBuf {
+        self.dir.join(format!("{}{AT}{step}.bpk", self.part))
     }
 
     fn path(&self, epoch: usize) -> PathBuf {
@@ -48,7 +72,11 @@ impl<R: Checkpoint> Checkpointer<R> for AtomicCheckpointer {
             .checkpoint_into_bytes()
             .map_err(CheckpointerError::Record)?;
         let seal = [SEAL, files::sha256(&bytes).as_bytes()].concat();
-        files::write_atomic_with(self.path(epoch), |file| {
+        let path = match self.stopped_at.get() {
+            Some(step) => self.path_at(step),
+            None => self.path(epoch),
+        };
+        files::write_atomic_with(path, |file| {
             file.write_all(&bytes)?;
             file.write_all(&seal)
         })
@@ -63,7 +91,10 @@ impl<R: Checkpoint> Checkpointer<R> for AtomicCheckpointer {
     }
 
     fn restore(&self, epoch: usize) -> Result<R, CheckpointerError> {
-        let path = self.path(epoch);
+        let path = match self.begin {
+            Some(step) => self.path_at(step),
+            None => self.path(epoch),
+        };
         match unsealed(&path) {
             // Of an earlier version.
             Ok(None) => R::load(path),
@@ -141,9 +172,48 @@ pub fn set_damaged_aside(dir: &Path) -> Result<(), FileError> {
     }
 }
 
+/// Whether `dir` has anything to continue from.
+pub fn is_begun(dir: &Path) -> bool {
+    last_complete(dir).is_some() || stopped_past(dir, 0).is_some()
+}
+
 /// The latest epoch whose three records are all in `dir`.
 pub fn last_complete(dir: &Path) -> Option<usize> {
     complete(dir).into_iter().max()
+}
+
+/// What stands between the part and the step in the names of records of a run that was stopped within an epoch.
+const AT: &str = "-at-";
+
+/// The steps at which runs in `dir` were stopped within an epoch, with or without all three records.
+fn stopped(dir: &Path) -> Vec<usize> {
+    let step = |path: PathBuf| {
+        let name = path.file_name()?.to_str()?;
+        name.strip_suffix(".bpk")?.split_once(AT)?.1.parse().ok()
+    };
+    let files = files::list(dir).unwrap_or_default();
+    files.into_iter().filter_map(step).collect()
+}
+
+fn records_at(dir: &Path, step: usize) -> [PathBuf; 3] {
+    PARTS.map(|part| dir.join(format!("{part}{AT}{step}.bpk")))
+}
+
+/// The last step past `step` at which the run in `dir` was stopped and whose three records are whole.
+pub(super) fn stopped_past(dir: &Path, step: usize) -> Option<usize> {
+    let is_whole = |path: &PathBuf| matches!(unsealed(path), Ok(Some(_)));
+    let all = stopped(dir).into_iter().filter(|at| *at > step);
+    all.filter(|at| records_at(dir, *at).iter().all(is_whole)).max()
+}
+
+/// Removes the records of steps at which the run was stopped, but for those of step `but`.
+pub(super) fn forget_stopped(dir: &Path, but: Option<usize>) {
+    for step in stopped(dir).into_iter().filter(|step| Some(*step) != but) {
+        for path in records_at(dir, step) {
+            // One that stays is ignored, for being of an earlier step or not whole.
+            let _ = std::fs::remove_file(path);
+        }
+    }
 }
 
 /// The files in `dir` that a run needs to continue from the latest epoch: its records, and those of the best epoch.
@@ -251,16 +321,18 @@ pub struct Keep {
     n_last: usize,
     scores: Scores,
     kept: Vec<usize>,
+    stopped_at: StoppedAt,
 }
 
 impl Keep {
     /// Keeps `n_last` checkpoints in `dir`, beside the best by `scores`.
-    pub fn new(dir: &Path, n_last: usize, scores: Scores) -> Self {
+    pub fn new(dir: &Path, n_last: usize, scores: Scores, stopped_at: StoppedAt) -> Self {
         Self {
             dir: dir.to_path_buf(),
             n_last: n_last.max(1),
             scores,
             kept: complete(dir),
+            stopped_at,
         }
     }
 
@@ -277,6 +349,9 @@ impl Keep {
 
 impl CheckpointingStrategy for Keep {
     fn checkpointing(&mut self, epoch: usize, _: &EventStoreClient) -> Vec<CheckpointingAction> {
+        if self.stopped_at.get().is_some() {
+            return vec![CheckpointingAction::Save];
+        }
         let best = self.scores.best();
         if let Some(best) = best.filter(|best| best.epoch == epoch) {
             // Before the checkpoint itself: a reader ignores one that is not there. A disk that is full shows in the checkpoint.
@@ -362,7 +437,11 @@ mod tests {
             all
         };
         let scores = Scores::open(dir.path(), 0);
-        let all = kept(0, Keep::new(dir.path(), 2, scores.clone()), &scores);
+        let all = kept(
+            0,
+            Keep::new(dir.path(), 2, scores.clone(), StoppedAt::default()),
+            &scores,
+        );
         let wanted = [
             vec![1],
             vec![1, 2],
@@ -389,7 +468,11 @@ mod tests {
             std::fs::write(dir.path().join(BEST), serde_json::to_vec(&best).expect("JSON"))
                 .expect("writable");
             let scores = Scores::open(dir.path(), 4);
-            let all = kept(4, Keep::new(dir.path(), 2, scores.clone()), &scores);
+            let all = kept(
+                4,
+                Keep::new(dir.path(), 2, scores.clone(), StoppedAt::default()),
+                &scores,
+            );
             assert_eq!(all[1..], wanted[5..]);
         }
     }

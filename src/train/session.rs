@@ -6,13 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
 
-use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
-use burn::data::dataset::DatasetError;
 use burn::optim::ModuleOptimizer;
 use burn::optim::lr_scheduler::LrScheduler;
 use burn::prelude::*;
@@ -29,9 +25,11 @@ use burn::train::{
     MultiDeviceOptim, SupervisedTraining, TrainStep, TrainingStrategy,
 };
 
-use super::checkpoint::{AtomicCheckpointer, Keep, Scores, last_complete};
+use super::checkpoint::{AtomicCheckpointer, Keep, Scores, forget_stopped, last_complete, stopped_past};
+pub use super::loaders::MakeBatch;
+use super::loaders::{HeldOut, Steps};
 use super::parts::{Share, Values};
-use crate::data::store::Damage;
+use super::stop::{Stop, StoppedAt};
 use crate::files::{self, FileError};
 
 /// What a step reports: its number and named values.
@@ -102,6 +100,14 @@ pub enum TrainError {
     /// Metrics or checkpoints could not be written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// It was asked to stop. What is here is in a checkpoint.
+    #[error("stopped after step {step} of {n_steps}, which is saved")]
+    Interrupted {
+        /// The step.
+        step: usize,
+        /// Steps of the run.
+        n_steps: usize,
+    },
     /// burn-train stopped.
     #[error("training stopped: {0}")]
     Stopped(String),
@@ -168,8 +174,10 @@ pub fn checkpoints(dir: &Path) -> PathBuf {
 
 /// The last step that `dir` holds a complete checkpoint of; 0 when there is none.
 pub fn resumable_step(dir: &Path, options: &SessionOptions) -> usize {
-    let epochs = last_complete(&checkpoints(dir)).unwrap_or(0);
-    (epochs * options.checkpoint_every).min(options.n_steps)
+    let dir = checkpoints(dir);
+    let epochs = last_complete(&dir).unwrap_or(0);
+    let step = (epochs * options.checkpoint_every).min(options.n_steps);
+    stopped_past(&dir, step).unwrap_or(step)
 }
 
 /// Who computes a run's steps. Devices are with autodiff, and several.
@@ -230,6 +238,8 @@ pub struct Session<'a> {
     pub workers: Workers,
     /// What gets its values.
     pub sink: Sink,
+    /// What stops it: one worker after the step that it is at, several at the next checkpoint.
+    pub stop: Stop,
 }
 
 /// Trains `model` to step `n_steps` and returns it, off autodiff; continues from the session's checkpoints if there are any.
@@ -259,21 +269,31 @@ where
         options,
         workers,
         sink,
+        stop,
     } = session;
     let checkpoints = checkpoints(dir);
     files::create_dir(&checkpoints)?;
     let device = model.devices()[0].clone();
     let done = last_complete(&checkpoints).unwrap_or(0);
+    let stopped = stopped_past(
+        &checkpoints,
+        (done * options.checkpoint_every).min(options.n_steps),
+    );
+    forget_stopped(&checkpoints, stopped);
+    let stopped_at = StoppedAt::default();
     let n_epochs = options.n_steps.div_ceil(options.checkpoint_every);
     let steps = Steps {
         batch: Arc::new(batch),
         next_epoch: Arc::new(AtomicUsize::new(done)),
+        done: stopped.unwrap_or(0),
         options,
         share: Share {
             index: 0,
             n: workers.n(),
         },
         device: device.clone(),
+        stop: stop.clone(),
+        stopped_at: stopped_at.clone(),
     };
     let interrupter = Interrupter::new();
     let failure = Arc::new(Mutex::new(None));
@@ -297,6 +317,7 @@ where
     let held_out = HeldOut {
         validation,
         device: device.clone().inner(),
+        stopped_at: stopped_at.clone(),
     };
     // A run that had stopped before it was killed has nothing left to do.
     let n_epochs = if scores.stalled(done, options.patience) {
@@ -307,9 +328,10 @@ where
     let patience = Patience {
         scores: scores.clone(),
         n: options.patience,
+        stop: stop.clone(),
     };
-    let keep = Keep::new(&checkpoints, options.keep, scores);
-    let part = |name| AtomicCheckpointer::new(&checkpoints, name);
+    let keep = Keep::new(&checkpoints, options.keep, scores.clone(), stopped_at.clone());
+    let part = |name| AtomicCheckpointer::of_run(&checkpoints, name, stopped, stopped_at.clone());
     let mut training = SupervisedTraining::new(dir, Arc::new(steps), Arc::new(held_out))
         .with_training_strategy(TrainingStrategy::Default(workers.strategy(device)))
         .with_metric_logger(InMemoryMetricLogger::default())
@@ -322,7 +344,7 @@ where
         .metric_valid(means)
         .early_stopping(patience)
         .num_epochs(n_epochs);
-    if done > 0 {
+    if done > 0 || stopped.is_some() {
         training = training.checkpoint(done);
     }
     let result = training.launch(Learner::new(model, optimizer, schedule));
@@ -334,175 +356,17 @@ where
         (_, Some(stop)) => Err(TrainError::Stopped(
             stop.reason.unwrap_or_else(|| "interrupted".into()),
         )),
-        _ => Ok(result.model),
-    }
-}
-
-/// Makes a batch, by its number, on a device.
-pub type MakeBatch<B> = Arc<dyn Fn(usize, &Device) -> B + Send + Sync>;
-
-/// Makes what a worker gets of a step.
-type MakeShare<B> = Arc<dyn Fn(usize, Share, &Device) -> B + Send + Sync>;
-
-/// Batches that wait for their step beside the one that is being made.
-const AHEAD: usize = 1;
-
-/// The stream of steps as burn-train's data loader: each pass is the next `checkpoint_every` steps. Of several workers each has a slice.
-struct Steps<B> {
-    batch: MakeShare<B>,
-    next_epoch: Arc<AtomicUsize>,
-    options: SessionOptions,
-    share: Share,
-    device: Device,
-}
-
-impl<B> Steps<B> {
-    fn with(&self, share: Share, next_epoch: Arc<AtomicUsize>, device: &Device) -> Arc<Self> {
-        Arc::new(Self {
-            batch: self.batch.clone(),
-            next_epoch,
-            options: self.options,
-            share,
-            device: device.clone(),
-        })
-    }
-}
-
-/// A batch, or the error of a damaged shard that it would have been made of.
-fn made<B>(make: impl FnOnce() -> B) -> Result<B, DatasetError> {
-    Damage::catch(make).map_err(DatasetError::new)
-}
-
-/// Batches, made on a thread of their own.
-struct StepsOfEpoch<B> {
-    batches: Receiver<Result<B, DatasetError>>,
-    maker: Option<JoinHandle<()>>,
-    first: usize,
-    next: usize,
-    end: usize,
-}
-
-impl<B> Iterator for StepsOfEpoch<B> {
-    type Item = Result<B, DatasetError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.next == self.end {
-            return None;
-        }
-        self.next += 1;
-        match (self.batches.recv(), &mut self.maker) {
-            (Ok(batch), _) => Some(batch),
-            (Err(_), maker) => match maker.take().map(JoinHandle::join) {
-                Some(Err(panic)) => std::panic::resume_unwind(panic),
-                _ => None,
-            },
-        }
-    }
-}
-
-impl<B> DataLoaderIterator<B> for StepsOfEpoch<B> {
-    fn progress(&self) -> Progress {
-        Progress::new(
-            self.next - self.first,
-            self.end - self.first,
-            Some("steps".into()),
-        )
-    }
-}
-
-impl<B: Send + 'static> DataLoader<B> for Steps<B> {
-    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<B> + 'a> {
-        let first = self.next_epoch.fetch_add(1, Ordering::Relaxed) * self.options.checkpoint_every;
-        let end = (first + self.options.checkpoint_every).min(self.options.n_steps);
-        let (sender, batches) = mpsc::sync_channel(AHEAD);
-        let (batch, share, device) = (self.batch.clone(), self.share, self.device.clone());
-        let maker = thread::spawn(move || {
-            for step in first + 1..=end {
-                // Nobody is there any more when the run was stopped.
-                let made = made(|| batch(step, share, &device));
-                let is_over = made.is_err();
-                if sender.send(made).is_err() || is_over {
-                    break;
-                }
+        _ => {
+            let step = resumable_step(dir, &options);
+            let epochs = last_complete(&checkpoints).unwrap_or(0);
+            let is_over = step >= options.n_steps || scores.stalled(epochs, options.patience);
+            if stop.is_requested() && !is_over {
+                let n_steps = options.n_steps;
+                return Err(TrainError::Interrupted { step, n_steps });
             }
-        });
-        Box::new(StepsOfEpoch {
-            batches,
-            maker: Some(maker),
-            first,
-            next: first,
-            end,
-        })
-    }
-
-    /// Counted by workers, so that their slices have a pass each.
-    fn num_items(&self) -> usize {
-        self.options.checkpoint_every * self.share.n
-    }
-
-    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<B>> {
-        self.with(self.share, self.next_epoch.clone(), device)
-    }
-
-    fn slice(&self, start: usize, _end: usize) -> Arc<dyn DataLoader<B>> {
-        let share = Share {
-            index: start / self.options.checkpoint_every,
-            n: self.share.n,
-        };
-        let next_epoch = self.next_epoch.load(Ordering::Relaxed);
-        self.with(share, Arc::new(AtomicUsize::new(next_epoch)), &self.device)
-    }
-}
-
-/// The batches of a validation, if there is one, as burn-train's data loader: all of them in each epoch.
-struct HeldOut<V> {
-    validation: Option<Validation<V>>,
-    device: Device,
-}
-
-struct Batches<'a, V> {
-    held_out: &'a HeldOut<V>,
-    next: usize,
-}
-
-impl<V> Iterator for Batches<'_, V> {
-    type Item = Result<V, DatasetError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let validation = self.held_out.validation.as_ref()?;
-        let i = self.next;
-        self.next += 1;
-        (i < validation.n_batches).then(|| made(|| (validation.batch)(i, &self.held_out.device)))
-    }
-}
-
-impl<V: Send + 'static> DataLoaderIterator<V> for Batches<'_, V> {
-    fn progress(&self) -> Progress {
-        Progress::new(self.next, self.held_out.num_items(), None)
-    }
-}
-
-impl<V: Send + 'static> DataLoader<V> for HeldOut<V> {
-    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<V> + 'a> {
-        Box::new(Batches {
-            held_out: self,
-            next: 0,
-        })
-    }
-
-    fn num_items(&self) -> usize {
-        self.validation.as_ref().map_or(0, |v| v.n_batches)
-    }
-
-    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<V>> {
-        Arc::new(Self {
-            validation: self.validation.clone(),
-            device: device.clone(),
-        })
-    }
-
-    fn slice(&self, _start: usize, _end: usize) -> Arc<dyn DataLoader<V>> {
-        self.to_device(&self.device)
+            forget_stopped(&checkpoints, None);
+            Ok(result.model)
+        }
     }
 }
 
@@ -647,16 +511,17 @@ impl Metric for Means {
     fn clear(&mut self) {}
 }
 
-/// Ends a run whose validation loss has stopped falling. burn-train asks after it has saved the checkpoint of the epoch.
+/// Ends a run whose validation loss has stopped falling, and one that was asked to stop. burn-train asks after it has saved the checkpoint of the epoch.
 #[derive(Clone)]
 struct Patience {
     scores: Scores,
     n: usize,
+    stop: Stop,
 }
 
 impl EarlyStoppingStrategy for Patience {
     fn should_stop(&mut self, epoch: usize, _: &EventStoreClient) -> bool {
-        self.scores.stalled(epoch, self.n)
+        self.stop.is_requested() || self.scores.stalled(epoch, self.n)
     }
 }
 

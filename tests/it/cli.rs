@@ -1,9 +1,12 @@
 //! The program as a user meets it: help, listings, errors, exit codes.
 
+use std::io::Write;
 use std::path::Path;
+use std::process::Stdio;
 
-use crate::program::eclipse;
+use crate::program::{self, eclipse};
 use crate::sweep::{Bench, Pretend};
+use crate::tiny;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -284,13 +287,102 @@ fn reports_of_finished_runs() {
     let (code, _, err) = eclipse(folder, ["report", "world"]);
     assert_eq!(code, 1);
     assert!(err.contains("no finished run in runs/world:"), "{err}");
-    let run = bench.dirs()[0].display().to_string();
-    let (code, said, _) = eclipse(folder, ["inspect", &run]);
+    // A run by its path, by its name and by the end of its name; from other folders too.
+    let run = &bench.dirs()[0];
+    let name = run.file_name().expect("a name").to_string_lossy().into_owned();
+    let hash = name.rsplit('_').next().expect("a hash");
+    for given in [&run.display().to_string(), &format!("toy/{name}"), &name, hash] {
+        let (code, said, err) = eclipse(folder, ["inspect", given]);
+        assert_eq!(code, 0, "{given}: {err}");
+        for line in [
+            "state: done",
+            "clip: c0ffee",
+            "seconds: ",
+            "  forced_choice/all@unseen: ",
+        ] {
+            assert!(said.contains(line), "{line}: {said}");
+        }
+    }
+    let below = folder.join("elsewhere").display().to_string();
+    let root = folder.display().to_string();
+    let (code, _, err) = eclipse(Path::new(&below), ["--root", &root, "inspect", hash]);
+    assert_eq!(code, 0, "{err}");
+    let twin = folder.join("runs/other").join(&name);
+    std::fs::create_dir_all(&twin).expect("made");
+    std::fs::copy(run.join("config.toml"), twin.join("config.toml")).expect("copied");
+    let (code, _, err) = eclipse(folder, ["inspect", hash]);
+    assert_eq!(code, 2);
+    assert!(err.contains("2 runs have this name: runs/other/"), "{err}");
+    std::fs::remove_dir_all(folder.join("runs/other")).expect("removed");
+    let (code, said, _) = eclipse(folder, ["list", "runs"]);
     assert_eq!(code, 0);
+    assert_eq!(said.lines().count(), bench.dirs().len(), "{said}");
+    assert!(said.contains(&format!("done  runs/toy/{name}")), "{said}");
+}
+
+#[test]
+fn experiments_are_listed_with_their_questions() {
+    let (code, said, _) = eclipse(root(), ["list"]);
+    assert_eq!(code, 0);
+    let line = said
+        .lines()
+        .find(|line| line.starts_with("objectives "))
+        .expect("is listed");
     assert!(
-        said.contains("state: done") && said.contains("clip: c0ffee"),
-        "{said}"
+        line.ends_with("does the contrastive term make a prior compose?"),
+        "{line}"
     );
+    let folders = std::fs::read_dir(root().join("experiments"))
+        .expect("a folder")
+        .flatten();
+    let sweeps = folders.filter(|folder| folder.path().join("sweep.toml").is_file());
+    assert_eq!(said.lines().count(), sweeps.count());
+    let (code, json, _) = eclipse(root(), ["list", "--json"]);
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&json).expect("JSON");
+    assert_eq!((code, rows.len()), (0, said.lines().count()));
+    let empty = tempfile::tempdir().expect("a folder");
+    let (code, said, err) = eclipse(empty.path(), ["list", "runs"]);
+    assert_eq!((code, said.as_str()), (0, ""));
+    assert!(err.contains("eclipse sweep NAME"), "{err}");
+}
+
+#[test]
+fn standard_input_and_output_in_the_place_of_files() {
+    let desk = tempfile::tempdir().expect("a folder");
+    tiny::write_clip(&desk.path().join("clip"));
+    tiny::write_prior(&desk.path().join("some/prior"), &tiny::prior_config());
+    std::fs::write(desk.path().join("prompts.txt"), "a dog\na cat\n").expect("written");
+    // The prior of a pipeline's folder.
+    let call = "prior --prior some --text clip --prompts PROMPTS --out OUT";
+    let words = |prompts: &str, out: &str| call.replace("PROMPTS", prompts).replace("OUT", out);
+    let (code, _, err) = eclipse(desk.path(), words("prompts.txt", "file.npy").split(' '));
+    assert_eq!(code, 0, "{err}");
+    let mut child = program::command(desk.path(), words("-", "-").split(' '));
+    let mut child = child
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let mut pipe = child.stdin.take().expect("a pipe");
+    pipe.write_all(b"a dog\na cat\n").expect("read");
+    drop(pipe);
+    let output = child.wait_with_output().expect("reaped");
+    assert!(output.status.success());
+    let file = std::fs::read(desk.path().join("file.npy")).expect("written");
+    assert!(output.stdout == file, "the same bytes");
+    assert!(!desk.path().join("-").exists());
+}
+
+#[test]
+fn the_version_names_the_commit() {
+    let (code, said, _) = eclipse(root(), ["--version"]);
+    assert_eq!(code, 0);
+    let commit = said
+        .split_once(" (")
+        .and_then(|(_, rest)| rest.trim().strip_suffix(')'));
+    let commit = commit.expect("in brackets");
+    let is_hash = commit.len() >= 7 && commit.chars().all(|c| c.is_ascii_hexdigit());
+    assert!(is_hash || !root().join(".git").exists(), "{said}");
 }
 
 #[test]

@@ -130,6 +130,63 @@ fn killed_ends_the_same(seed: u64, args: &str, again: &str) {
     }
 }
 
+/// Asks `args` to stop a moment after it began to train, and continues with what it says: the end is that of a run that was left alone.
+#[cfg(unix)]
+fn interrupted_ends_the_same(args: &str) {
+    use std::os::unix::process::ExitStatusExt;
+
+    let desk = desk();
+    let call = |out: &str| args.replace("OUT", out);
+    run_whole(desk.path(), &call("whole"));
+    let mut child = command(desk.path(), call("killed").split_whitespace());
+    let mut child = child
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let begun = || {
+        let runs = desk.path().join("killed");
+        runs.is_dir() && results(&runs).keys().any(|name| name.ends_with("metrics.jsonl"))
+    };
+    while !begun() && child.try_wait().expect("a child").is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let signalled = std::process::Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(
+        signalled.is_ok_and(|status| status.success()),
+        "{args}: was over at once"
+    );
+    let output = child.wait_with_output().expect("reaped");
+    assert_eq!(output.status.signal(), None);
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(130), "{args}: {text}");
+    let (_, next) = text
+        .rsplit_once("continue with: eclipse ")
+        .expect("says how to go on");
+    run_whole(desk.path(), next.trim());
+    let (whole, killed) = (
+        results(&desk.path().join("whole")),
+        results(&desk.path().join("killed")),
+    );
+    for (name, bytes) in &whole {
+        let plain = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace("killed", "whole");
+        assert!(
+            plain(bytes) == plain(&killed[name]),
+            "{args}: {} differs",
+            name.display()
+        );
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_says_how_it_goes_on() {
+    interrupted_ends_the_same("train --config one.toml --out OUT");
+    interrupted_ends_the_same("sweep two.toml --runs OUT --out results --jobs 2");
+}
+
 #[test]
 fn training() {
     killed_ends_the_same(1, "train --config one.toml --out OUT", "--resume");

@@ -17,6 +17,7 @@ use eclipse_t2i::experiment::{
 };
 use eclipse_t2i::files;
 use eclipse_t2i::noise::Noise;
+use eclipse_t2i::train::stop::Stop;
 use rand_chacha::rand_core::Rng;
 
 const SPEC: &str = "
@@ -219,6 +220,7 @@ fn options(runs: PathBuf, jobs: usize) -> SweepOptions {
         experiment: "toy".into(),
         device: "flex".into(),
         jobs,
+        stop: Stop::default(),
     }
 }
 

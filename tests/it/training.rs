@@ -27,8 +27,9 @@ use eclipse_t2i::train::prior::{
 };
 use eclipse_t2i::train::schedule::{LrSchedule, SteppedLr};
 use eclipse_t2i::train::session::{
-    Phase, Session, SessionOptions, Sink, TrainError, Validation, Workers, checkpoints, fit,
+    Phase, Session, SessionOptions, Sink, TrainError, Validation, Workers, checkpoints, fit, resumable_step,
 };
+use eclipse_t2i::train::stop::Stop;
 
 use crate::program;
 use crate::tiny::{self, D_CLIP, device, golden, kill_when};
@@ -422,6 +423,18 @@ const EVERY: usize = 5;
 
 /// Trains in `dir`; the target of step `bad` is not a number. Returns the weights.
 fn train_with(dir: &Path, bad: usize, pause: Duration) -> Result<tiny::Tensors, TrainError> {
+    train_until(dir, bad, pause, None)
+}
+
+/// As [`train_with`]; asks to stop when the report of step `last` is there.
+fn train_until(
+    dir: &Path,
+    bad: usize,
+    pause: Duration,
+    last: Option<usize>,
+) -> Result<tiny::Tensors, TrainError> {
+    let stop = Stop::default();
+    let asked = stop.clone();
     let batches = eclipse_batches(pairs(24), Cut::whole(8), 3, NegativeOptions::default());
     let batch = move |step: usize, share: Share, device: &Device| {
         let mut batch = batches(step, share, device);
@@ -431,7 +444,10 @@ fn train_with(dir: &Path, bad: usize, pause: Duration) -> Result<tiny::Tensors, 
         }
         batch
     };
-    let sink: Sink = Box::new(move |_, _, _| {
+    let sink: Sink = Box::new(move |_, step, _| {
+        if Some(step) == last {
+            asked.request();
+        }
         std::thread::sleep(pause);
         Ok(())
     });
@@ -447,6 +463,7 @@ fn train_with(dir: &Path, bad: usize, pause: Duration) -> Result<tiny::Tensors, 
             options: session,
             workers: Workers::One,
             sink,
+            stop,
         },
     )?;
     std::fs::create_dir_all(dir.join("end")).expect("a folder");
@@ -483,6 +500,45 @@ fn a_value_that_is_not_finite_stops_the_run_and_spares_the_checkpoints() {
 }
 
 #[test]
+fn a_run_that_is_asked_to_stop_saves_the_step_that_it_is_at_and_goes_on_from_there() {
+    let straight = tempfile::tempdir().expect("a folder");
+    let whole = train_with(straight.path(), 0, Duration::ZERO).expect("trains");
+    let options = SessionOptions::new(N_STEPS, EVERY);
+    let dir = tempfile::tempdir().expect("a folder");
+    // Before the first checkpoint, twice within an epoch, at the end of one, at the start of one.
+    for last in [2, 11, 13, 20, 26] {
+        let done = resumable_step(dir.path(), &options);
+        let ended = train_until(dir.path(), 0, Duration::ZERO, Some(last));
+        let Err(TrainError::Interrupted { step, n_steps }) = ended else {
+            // A stop that comes when all is done changes nothing.
+            assert!(last <= done || resumable_step(dir.path(), &options) == N_STEPS);
+            continue;
+        };
+        assert_eq!(n_steps, N_STEPS);
+        assert!(step >= last && step > done, "asked at {last}, stopped at {step}");
+        assert_eq!(resumable_step(dir.path(), &options), step);
+    }
+    assert!(resumable_step(dir.path(), &options) >= 2, "nothing was saved");
+    // Records of a step that was cut off do not count; those of the checkpoint before do.
+    let folder = dir.path().join("checkpoint");
+    let of_steps = || {
+        let files = std::fs::read_dir(&folder)
+            .expect("a folder")
+            .flatten()
+            .map(|e| e.path());
+        files
+            .filter(|path| path.to_string_lossy().contains("-at-"))
+            .collect::<Vec<_>>()
+    };
+    for path in of_steps() {
+        std::fs::write(path, "cut").expect("written");
+    }
+    assert_eq!(resumable_step(dir.path(), &options) % EVERY, 0);
+    assert!(train_with(dir.path(), 0, Duration::ZERO).expect("goes on") == whole);
+    assert_eq!(of_steps(), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
 fn a_sink_that_cannot_write_stops_the_run() {
     let dir = tempfile::tempdir().expect("a folder");
     let sink: Sink = Box::new(|_, step, _| match step {
@@ -502,6 +558,7 @@ fn a_sink_that_cannot_write_stops_the_run() {
             options: session,
             workers: Workers::One,
             sink,
+            stop: Stop::default(),
         },
     );
     assert_eq!(
@@ -678,6 +735,7 @@ fn train_validated(dir: &Path, n_steps: usize, how: Validated) -> (Vec<(Phase, u
             options: SessionOptions::new(n_steps, EVERY),
             workers: how.workers,
             sink,
+            stop: Stop::default(),
         },
     )
     .expect("trains");
@@ -852,6 +910,7 @@ where
             options: session,
             workers: Workers::One,
             sink,
+            stop: Stop::default(),
         },
     )
     .expect("trains");

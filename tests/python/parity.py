@@ -26,9 +26,25 @@ import tempfile
 import numpy as np
 import PIL.Image
 import torch
-from diffusers import PriorTransformer
+from diffusers import (
+    DDPMScheduler,
+    KandinskyV22Pipeline,
+    PriorTransformer,
+    UnCLIPImageVariationPipeline,
+    UnCLIPScheduler,
+    UNet2DConditionModel,
+    UNet2DModel,
+    VQModel,
+)
+from diffusers.pipelines.deprecated.unclip.text_proj import UnCLIPTextProjModel
 from diffusers.utils import logging
 from safetensors.numpy import load_file, save_file
+from transformers import (
+    CLIPImageProcessor,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    CLIPVisionModelWithProjection,
+)
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TOLERANCE = 1e-4
@@ -91,6 +107,8 @@ RECIPES = [
     ("flow_sample", ["objective.kind=flow", "objective.prediction=sample"], []),
 ]
 LEVELS = 2
+# Of the miniature CLIP's embeddings.
+WIDTH = 16
 
 
 def load(folder):
@@ -127,11 +145,16 @@ def load(cls, *args, **kwargs):
     torch.randn = record
     return pipeline
 DiffusionPipeline.from_pretrained = classmethod(load)
+import functools
+from diffusers import KandinskyV22Pipeline
+small = dict(height=64, width=64, num_inference_steps=10)  # in the place of 512 pixels and 100 steps
+KandinskyV22Pipeline.__call__ = functools.partialmethod(KandinskyV22Pipeline.__call__, **small)
 torch.manual_seed(0)
 """
 SAVER = """
 from safetensors.torch import save_file
 save_file({f"noise.{i:03}": x.contiguous() for i, x in enumerate(drawn)}, "noise.safetensors")
+save_file({"z_x_hat": embeddings.image_embeds.contiguous()}, "embeddings.safetensors")
 """
 
 
@@ -150,9 +173,16 @@ def whole_pipeline(eclipse, export, options, desk):
     prompt = re.search(r'prior\("([^"]*)"', lines).group(1)
     named = re.search(r'decoder = .*from_pretrained\("(/[^"]*)"', lines)
     parts = ["--pipeline", named.group(1), "--prior", export] if named else ["--pipeline", export]
+    drawn = ["--prompt", prompt]
+    if "image_embeddings=" in lines:
+        # Karlo's image variation reads no prompt: the embedding goes into its decoder alone.
+        parts, drawn = parts[:2], ["--embeddings", work / "embeddings.safetensors"]
+        # The prior's own draw comes first.
+        noise = [x for _, x in sorted(load_file(work / "noise.safetensors").items())][1:]
+        save_file({f"noise.{i:03}": x for i, x in enumerate(noise)}, work / "noise.safetensors")
     run(
         eclipse,
-        *("generate", *parts, "--prompt", prompt, "--latents", work / "noise.safetensors"),
+        *("generate", *parts, *drawn, "--latents", work / "noise.safetensors"),
         *("--out", work / "ours", *options),
     )
     (ours,) = (work / "ours").glob("*.png")
@@ -213,6 +243,46 @@ def run(*command):
         sys.exit(done.stderr)
 
 
+def kandinsky(folder):
+    """A Kandinsky 2.2 decoder with random weights, of the width of the miniature CLIP."""
+    micro = ROOT / "tests/golden/kandinsky22-micro-s0/kandinsky22_decoder"
+    torch.manual_seed(0)
+    config = UNet2DConditionModel.load_config(micro / "unet")
+    unet = UNet2DConditionModel.from_config({**config, "encoder_hid_dim": WIDTH})
+    KandinskyV22Pipeline(
+        unet=unet,
+        scheduler=DDPMScheduler.from_pretrained(micro / "scheduler"),
+        movq=VQModel.from_pretrained(micro / "movq"),
+    ).save_pretrained(folder)
+    return folder
+
+
+def karlo(folder):
+    """Karlo's image variation with random weights, of the width of the miniature CLIP."""
+    golden = ROOT / "tests/golden"
+    micro, tiny = golden / "karlo-micro-s0/karlo", golden / "karlo-tiny-s0"
+    torch.manual_seed(0)
+    config = UnCLIPTextProjModel.load_config(micro / "text_proj")
+    text_proj = UnCLIPTextProjModel.from_config({**config, "clip_embeddings_dim": WIDTH})
+    UnCLIPImageVariationPipeline(
+        decoder=UNet2DConditionModel.from_pretrained(micro / "decoder"),
+        text_proj=text_proj,
+        super_res_first=UNet2DModel.from_pretrained(micro / "super_res_first"),
+        super_res_last=UNet2DModel.from_pretrained(micro / "super_res_last"),
+        decoder_scheduler=UnCLIPScheduler.from_pretrained(micro / "decoder_scheduler"),
+        super_res_scheduler=UnCLIPScheduler.from_pretrained(micro / "super_res_scheduler"),
+        text_encoder=CLIPTextModelWithProjection.from_pretrained(tiny / "karlo/text_encoder"),
+        tokenizer=CLIPTokenizer.from_pretrained(tiny / "karlo/tokenizer"),
+        image_encoder=CLIPVisionModelWithProjection.from_pretrained(
+            tiny / "karlo_image_variations/image_encoder"
+        ),
+        feature_extractor=CLIPImageProcessor.from_pretrained(
+            tiny / "karlo_image_variations/feature_extractor"
+        ),
+    ).save_pretrained(folder)
+    return folder
+
+
 def trained(eclipse, desk):
     """Freshly trained and exported priors, each with the options that sample as its run does."""
     (desk / "spec.toml").write_text(SPEC)
@@ -232,10 +302,15 @@ def trained(eclipse, desk):
     (desk / "store.toml").write_text(
         f"[data]\nstore = '{store}'\n[model]\nn_heads = 2\nd_head = 8\nn_layers = 1\n[objective]\nkind = 'eclipse'\ntau = 0.02\n[train]\nsteps = 4\nbatch_size = 16\n"
     )
-    run(eclipse, "train", "--config", desk / "store.toml", "--out", desk / "kandinsky")
-    export = desk / "kandinsky-export"
-    run(eclipse, "export", desk / "kandinsky", "--to", export)
-    yield export, []
+    run(eclipse, "train", "--config", desk / "store.toml", "--out", desk / "small")
+    small = ["--size", "64", "--steps", "10"]
+    for name, decoder, options in [
+        ("kandinsky", kandinsky(desk / "k22"), small),
+        ("karlo", karlo(desk / "unclip"), []),
+    ]:
+        export = desk / f"{name}-export"
+        run(eclipse, "export", desk / "small", "--to", export, "--decoder", decoder)
+        yield export, options
 
 
 def main():

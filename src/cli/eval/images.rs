@@ -36,22 +36,22 @@ use crate::cli::{PrecisionArgs, Usage, note, print, print_json};
 #[command(next_help_heading = "Metrics on images")]
 pub struct ImageArgs {
     /// The images: a flat folder (T2I-CompBench's, COCO's, ours), or GenEval's.
-    #[arg(long, value_name = "DIR", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
     /// What they are compared with (fid, kid, clip-fid): a folder of images, or an .npz: mu and sigma for the Frechet distances, feats for kid.
-    #[arg(long, value_name = "DIR|FILE", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "DIR|FILE")]
     reference: Option<PathBuf>,
     /// Prompts of the images, one a line in the order of their names, or COCO's captions_*.json. Without it they come from side files or names.
-    #[arg(long, value_name = "FILE", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
     /// Images of another system for the same prompts (pick-score).
-    #[arg(long, value_name = "DIR", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "DIR")]
     against: Option<PathBuf>,
     /// Weights of the FID's network: pt_inception-2015-12-05-6726825d.pth, or the same in safetensors (fid, kid).
-    #[arg(long, value_name = "FILE", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "FILE")]
     inception: Option<PathBuf>,
     /// A CLIP with both towers: OpenAI's B/32 for clip-score and clip-fid, PickScore's H/14 for pick-score.
-    #[arg(long, value_name = "DIR", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "DIR")]
     clip: Option<PathBuf>,
     /// How images become the network's 299 x 299 pixels (fid, kid): pytorch-fid, clean or legacy-pytorch.
     #[arg(long, value_name = "MODE", default_value_t = Resize::PytorchFid)]
@@ -72,13 +72,13 @@ pub struct ImageArgs {
     #[arg(long, value_name = "N", default_value_t = 50)]
     batch: usize,
     /// Keep the statistics of the images (fid, clip-fid) in this .npz, which pytorch-fid and clean-fid read too.
-    #[arg(long, value_name = "FILE", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "FILE")]
     save_statistics: Option<PathBuf>,
     /// Compare with this result; one of another protocol is refused.
-    #[arg(long, value_name = "FILE", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "FILE")]
     compare: Option<PathBuf>,
     /// Folder for <metric>.json [default: eval/ in the folder of images].
-    #[arg(long, value_name = "DIR", value_parser = crate::cli::place::path)]
+    #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Compute all features again; without it those of images that were seen before are taken from the cache (ECLIPSE_CACHE).
     #[arg(long)]

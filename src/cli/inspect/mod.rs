@@ -1,11 +1,13 @@
 //! `eclipse inspect`.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 use clap::Args;
 use eclipse_t2i::data::store::{self, MANIFEST, SETTINGS, Store};
+use eclipse_t2i::eval::EvalFile;
+use eclipse_t2i::experiment::provenance::Session;
 use eclipse_t2i::experiment::{MetricsLog, RunDir};
 use eclipse_t2i::files;
 use eclipse_t2i::weights::Checkpoint;
@@ -13,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::Usage;
 use super::encode::SourceArgs;
+use super::place::Existing;
 
 mod source;
 
@@ -20,8 +23,7 @@ mod source;
 #[derive(Debug, Args)]
 pub struct InspectArgs {
     /// A model directory, a pipeline directory, a safetensors file, a run directory, a store, or anything that `eclipse encode` reads pairs from.
-    #[arg(value_parser = crate::cli::place::path)]
-    path: PathBuf,
+    path: Existing,
     #[command(flatten)]
     source: SourceArgs,
     /// Of a source: records to look at, pictures included; 0 is all of them.
@@ -52,7 +54,7 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
 /// What is there, and what has to be said of a source that can be used in part only, or not at all.
 fn found(args: &InspectArgs) -> anyhow::Result<(Value, Option<anyhow::Error>)> {
     let whole = |found: anyhow::Result<Value>| Ok((found?, None));
-    let path = &args.path;
+    let path: &Path = &args.path;
     let place = path.to_string_lossy();
     let is_world = place.starts_with("world:");
     let is_pattern = place.contains(['*', '{', '?', '[']);
@@ -161,11 +163,13 @@ fn look_at_run(run: &RunDir) -> anyhow::Result<Value> {
         "started": provenance.sessions.first().map(|s| s.start.clone()),
         "finished": last.and_then(|s| s.end.clone()),
         "inputs": provenance.inputs,
+        "seconds": seconds(&provenance.sessions),
         "training": training(run)?,
+        "scores": scores(run)?,
     }))
 }
 
-/// How far a run is and what it has found so far: the last values of `metrics.jsonl`, and how many files of scores it has.
+/// How far a run is: the last values of `metrics.jsonl`.
 fn training(run: &RunDir) -> anyhow::Result<Value> {
     let rows = MetricsLog::read(run.metrics_path())?;
     let mut last = BTreeMap::new();
@@ -181,8 +185,29 @@ fn training(run: &RunDir) -> anyhow::Result<Value> {
         "step": rows.iter().map(|row| row.step).max(),
         "of": of,
         "last values": last,
-        "files of scores": run.eval_files().map(|files| files.len()).ok(),
     }))
+}
+
+/// What a run was scored with, as `name@split`: over all prompts, and of the summary of each group of scores over each split too.
+fn scores(run: &RunDir) -> anyhow::Result<BTreeMap<String, f64>> {
+    let mut scores = BTreeMap::new();
+    for file in run.eval_files()? {
+        let metrics = EvalFile::read(&file)?.metrics.into_iter();
+        let shown = metrics.filter(|metric| metric.split == "all" || metric.name.ends_with("/all"));
+        scores.extend(shown.map(|metric| (format!("{}@{}", metric.name, metric.split), metric.value)));
+    }
+    Ok(scores)
+}
+
+/// The time that finished sessions took, in all.
+fn seconds(sessions: &[Session]) -> Option<u64> {
+    let time = |text: &str| humantime::parse_rfc3339(text).ok();
+    let all = sessions.iter().map(|session| {
+        let took = time(session.end.as_deref()?)?.duration_since(time(&session.start)?);
+        Some(took.ok()?.as_secs())
+    });
+    let known: Vec<u64> = all.flatten().collect();
+    (!known.is_empty()).then(|| known.iter().sum())
 }
 
 fn has_weights(folder: &Path) -> bool {

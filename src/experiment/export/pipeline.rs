@@ -213,7 +213,9 @@ impl Pipeline {
             && is_unclip
             && config.conditioning.is_both()
             && settings.eta == 1.0
-            && has_towers;
+            && has_towers
+            // Our module makes diffusers load Karlo's decoder, which its own releases no longer do.
+            && !matches!(decoder, Decoder::Named(_, Stack::Karlo));
         Ok(Self {
             clip,
             decoder,

@@ -16,6 +16,7 @@ use crate::models::clip::tokenizer::Tokenizer;
 use crate::train::clip::{BatchMaker, ClipRecipe, optimizer, write_word_tokenizer};
 use crate::train::schedule::SteppedLr;
 use crate::train::session::{self, Session, SessionOptions, Workers};
+use crate::train::stop::Stop;
 use crate::weights::write_json;
 use crate::world::World;
 
@@ -27,7 +28,7 @@ pub const MEAN_SQUARE: f64 = 0.13;
 const N_SCALED_BY: usize = 2000;
 
 /// What is to be made, and where.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Pretrain {
     /// The world.
     pub world: World,
@@ -41,6 +42,8 @@ pub struct Pretrain {
     pub run_dir: PathBuf,
     /// What computes.
     pub device: DeviceSpec,
+    /// What stops it between two steps.
+    pub stop: Stop,
 }
 
 /// What `pretrain.json` beside a model says of how it was made.
@@ -82,6 +85,7 @@ pub fn pretrain_clip(
         out,
         run_dir,
         device: spec,
+        stop,
     } = request;
     let world = *world;
     let device = spec.device()?;
@@ -118,6 +122,7 @@ pub fn pretrain_clip(
             options,
             workers: Workers::One,
             sink: journal(log, progress),
+            stop: stop.clone(),
         },
     )?;
 
@@ -206,6 +211,7 @@ mod tests {
             out: dir.path().join("clip"),
             run_dir: dir.path().join("run"),
             device: DeviceSpec::default(),
+            stop: Stop::default(),
         };
         let record = pretrain_clip(&request, |_, _| {}).expect("it can be made");
         assert_eq!(

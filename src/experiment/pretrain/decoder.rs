@@ -25,6 +25,7 @@ use crate::models::unet::{self, Conditioning, UNet, UNetConfig};
 use crate::train::decoder::{DecoderBatches, DecoderRecipe, Readout};
 use crate::train::schedule::SteppedLr;
 use crate::train::session::{self, Session, SessionOptions, Workers};
+use crate::train::stop::Stop;
 use crate::weights::{self, Checkpoint, WeightsError, write_json};
 use crate::world::checker::{Checker, Verdict, verdict};
 use crate::world::{Scene, Statement, World};
@@ -38,7 +39,7 @@ const N_SHOWN: usize = 36;
 const N_COLUMNS: usize = 12;
 
 /// What is to be made, and where.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct DecoderPretrain {
     /// The world.
     pub world: World,
@@ -56,6 +57,8 @@ pub struct DecoderPretrain {
     pub run_dir: PathBuf,
     /// What computes.
     pub device: DeviceSpec,
+    /// What stops it between two steps.
+    pub stop: Stop,
 }
 
 /// What `pretrain.json` beside a decoder says of how it was made.
@@ -185,6 +188,7 @@ pub fn pretrain_decoder(
         start_from,
         run_dir,
         device: spec,
+        stop,
     } = request;
     let world = *world;
     let device = spec.device()?;
@@ -243,6 +247,7 @@ pub fn pretrain_decoder(
             options,
             workers: Workers::One,
             sink: journal(log, progress),
+            stop: stop.clone(),
         },
     )?;
 
@@ -453,6 +458,7 @@ mod tests {
             start_from: None,
             run_dir: dir.path().join("run"),
             device: DeviceSpec::default(),
+            stop: Stop::default(),
         };
         let record = pretrain_decoder(&request, |_, _| {}).expect("it can be made");
         let scores = record.scores;

@@ -4,6 +4,7 @@ use crate::files::FileError;
 use crate::models::clip::tokenizer::Tokenizer;
 use crate::train::schedule::{LrSchedule, SteppedLr};
 use crate::train::session::{self, Session, SessionOptions, Workers};
+use crate::train::stop::Stop;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -142,6 +143,7 @@ fn train(recipe: &ClipRecipe, dir: &Path, until: usize) -> (ClipTrainer, Vec<(us
             options: SessionOptions::new(until, 4),
             workers: Workers::One,
             sink,
+            stop: Stop::default(),
         },
     )
     .expect("the run ends well");

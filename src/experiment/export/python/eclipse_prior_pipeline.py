@@ -1,9 +1,19 @@
 """Prompt to image embedding with any prior that `eclipse export` writes. Loaded by `DiffusionPipeline.from_pretrained(.., trust_remote_code=True)`."""
+import diffusers.pipelines
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, KandinskyV22PriorPipeline, UnCLIPScheduler
 from diffusers.pipelines.kandinsky import KandinskyPriorPipelineOutput
 from diffusers.schedulers import DDIMScheduler
 from diffusers.utils.torch_utils import randn_tensor
+
+# Since Karlo's pipelines were deprecated, diffusers no longer finds the module that their folders name.
+if not hasattr(diffusers.pipelines, "unclip"):
+    try:
+        from diffusers.pipelines.deprecated import unclip
+
+        diffusers.pipelines.unclip = unclip
+    except ImportError:
+        pass
 
 
 class EclipsePriorPipeline(KandinskyV22PriorPipeline):

@@ -1,0 +1,75 @@
+//! The first Ctrl-C (or SIGTERM) finishes the step and saves it; the second ends the program at once.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+use eclipse_t2i::experiment::execute::Failure;
+use eclipse_t2i::experiment::pretrain::PretrainError;
+use eclipse_t2i::train::session::TrainError;
+use eclipse_t2i::train::stop::Stop;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+/// How often it is looked whether to say that a stop was asked for.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Work that was stopped on request, and how it is continued; the exit code is 130, a shell's for SIGINT.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Stopped(String);
+
+impl Stopped {
+    /// `what` was stopped; the same command, with `resume` where it has such an option, continues it.
+    pub fn new(what: impl std::fmt::Display, resume: Option<&str>) -> Self {
+        let mut words: Vec<String> = std::env::args().collect();
+        if let Some(program) = words.first_mut() {
+            let name = std::path::Path::new(program.as_str()).file_name();
+            *program = name.map_or_else(|| "eclipse".into(), |name| name.to_string_lossy().into_owned());
+        }
+        if let Some(option) = resume.filter(|option| !words.iter().any(|word| word == option)) {
+            words.push(option.to_owned());
+        }
+        let words = words.iter().map(String::as_str);
+        let command = shlex::try_join(words).unwrap_or_else(|_| "the same command".into());
+        Self(format!("{what}; continue with: {command}"))
+    }
+}
+
+/// A request to stop that the signals make.
+///
+/// # Errors
+/// When the system does not let signals be handled.
+pub fn on_signals() -> anyhow::Result<Stop> {
+    let stop = Stop::default();
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the first signal finds the flag unset.
+        flag::register_conditional_shutdown(signal, 128 + signal, stop.flag())
+            .and_then(|_| flag::register(signal, stop.flag()))
+            .context("cannot handle signals")?;
+    }
+    let asked = stop.clone();
+    thread::spawn(move || {
+        while !asked.is_requested() {
+            thread::sleep(LOOK);
+        }
+        super::note("stopping after this step, which is saved; again to stop at once");
+    });
+    Ok(stop)
+}
+
+/// What is said of training that failed: how to continue, where it was asked to stop.
+pub fn told(failure: Failure, resume: Option<&str>) -> anyhow::Error {
+    match failure.downcast_ref() {
+        Some(stopped @ TrainError::Interrupted { .. }) => Stopped::new(stopped, resume).into(),
+        _ => anyhow::Error::from_boxed(failure),
+    }
+}
+
+/// As [`told`], of a model of a built-in world.
+pub fn told_of_model(failure: PretrainError) -> anyhow::Error {
+    match failure {
+        PretrainError::Train(stopped @ TrainError::Interrupted { .. }) => Stopped::new(stopped, None).into(),
+        other => other.into(),
+    }
+}

@@ -23,6 +23,15 @@ pub fn eclipse<A: AsRef<OsStr>>(folder: &Path, args: impl IntoIterator<Item = A>
     )
 }
 
+/// What git says in `folder`, if it can.
+pub fn git<A: AsRef<OsStr>>(folder: &Path, args: impl IntoIterator<Item = A>) -> Option<String> {
+    let output = Command::new("git").args(args).current_dir(folder).output().ok()?;
+    output
+        .status
+        .success()
+        .then(|| text(&output.stdout).trim().to_owned())
+}
+
 /// What it wrote to stderr.
 pub fn said(output: &Output) -> String {
     text(&output.stderr)

@@ -97,7 +97,7 @@ enum TargetArg {
 pub struct EncodeArgs {
     /// The CLIP: a folder with both towers, or a pipeline's.
     #[arg(long, value_name = "DIR")]
-    clip: PathBuf,
+    clip: super::place::Existing,
     /// The pairs: webdataset tars, COCO captions, a table, JSON lines, a folder of pictures, parquet (a file, a folder or a pattern such as
     /// 'cc3m/{00000..00331}.tar'), clip-retrieval's output, or a built-in world such as world:emoji?n=1000.
     #[arg(long, value_name = "SOURCE", value_parser = crate::cli::place::place)]

@@ -24,7 +24,7 @@ pub struct ExportArgs {
     /// The CLIP that the prior reads: its folder, or a pipeline with text_encoder/, tokenizer/ and image_encoder/. [default: the run's, or that of
     /// its store]
     #[arg(long, value_name = "DIR")]
-    clip: Option<PathBuf>,
+    clip: Option<Existing>,
     /// What draws from the embeddings: a decoder's folder, or its name on the Hugging Face Hub. [default: that of the run's world, else Kandinsky
     /// 2.2's for embeddings of 1280 numbers, Karlo's for 768]
     #[arg(long, value_name = "DIR or NAME")]

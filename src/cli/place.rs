@@ -140,9 +140,18 @@ impl FromStr for Existing {
     }
 }
 
-/// A trained prior's folder: that of [`Existing`], or the prior in it, where that is a run or a pipeline.
+/// A trained prior's folder, or a pipeline's with one: that of [`Existing`], or the prior in it, where that is a run.
 #[derive(Debug, Clone)]
 pub struct Prior(PathBuf);
+
+impl Prior {
+    /// The network's folder, also in a pipeline.
+    pub fn network(&self) -> PathBuf {
+        let part = self.join("prior");
+        let is_pipeline = !self.join("config.json").is_file() && part.join("config.json").is_file();
+        if is_pipeline { part } else { self.0.clone() }
+    }
+}
 
 impl Deref for Prior {
     type Target = Path;
@@ -162,9 +171,7 @@ impl FromStr for Prior {
             let planned = sweep::single(&run.config_path(), &[]).map_err(|e| e.to_string())?;
             return Ok(Self(run.scored_prior_dir(planned.run().eval().checkpoint)));
         }
-        let part = place.join("prior");
-        let is_pipeline = !place.join("config.json").is_file() && part.join("config.json").is_file();
-        Ok(Self(if is_pipeline { part } else { place }))
+        Ok(Self(place))
     }
 }
 

@@ -15,6 +15,7 @@ use eclipse_t2i::world::World;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::place::Existing;
 use super::stop;
 
 /// Arguments of `eclipse pretrain`.
@@ -28,10 +29,10 @@ pub struct PretrainArgs {
     part: ModelPart,
     /// The CLIP whose image embeddings a decoder reads. [default: datasets/WORLD/clip]
     #[arg(long, value_name = "DIR")]
-    clip: Option<PathBuf>,
+    clip: Option<Existing>,
     /// A trained decoder with the recipe's sizes, whose UNet training starts from; noise augmentation (`max_noise_level`) may be new to it.
     #[arg(long, value_name = "DIR")]
-    start_from: Option<PathBuf>,
+    start_from: Option<Existing>,
     /// Where the model goes. [default: clip/ or decoder/ in the run's folder]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -221,10 +222,13 @@ fn run_decoder(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let request = DecoderPretrain {
         world: args.world,
         recipe,
-        clip: args.clip.clone().unwrap_or_else(|| built_in.join("clip")),
+        clip: match &args.clip {
+            Some(clip) => clip.to_path_buf(),
+            None => built_in.join("clip"),
+        },
         n_asked: if args.smoke { 4 } else { 500 },
         out,
-        start_from: args.start_from.clone(),
+        start_from: args.start_from.as_ref().map(|dir| dir.to_path_buf()),
         run_dir,
         device,
         stop: stop::on_signals()?,

@@ -70,7 +70,7 @@ pub fn run(args: &PriorArgs, device: DeviceSpec) -> anyhow::Result<()> {
         super::check_output("--out", &args.out)?;
     }
     let prompts = super::read_prompts(&args.prompts)?;
-    let pipeline = PriorPipeline::load(&args.prior, &args.text, &args.precision.device(device)?)?;
+    let pipeline = PriorPipeline::load(&args.prior.network(), &args.text, &args.precision.device(device)?)?;
     let request = Request {
         prompts,
         negative: args.negative.clone(),

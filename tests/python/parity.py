@@ -5,7 +5,7 @@
     cargo build --release && venv/bin/python tests/python/parity.py [EXPORT ...]
 
 Without arguments, a prior of each kind and recipe is trained for a few steps on the built-in world `emoji`, one more on a store of a miniature
-CLIP's embeddings, which no decoder here reads, and exported; with arguments, these folders of `eclipse export` are compared. Of each:
+CLIP's embeddings and exported with decoders of Kandinsky 2.2 and Karlo of random weights; with arguments, these folders of `eclipse export` are compared. Of each:
 
 - where it has a decoder, the lines of Python on its model card are run as they stand, in its folder, and the image is compared with the one that `eclipse generate` draws from the
   same prompt and noise: at most LEVELS of 255 apart;
@@ -280,6 +280,10 @@ def karlo(folder):
             tiny / "karlo_image_variations/feature_extractor"
         ),
     ).save_pretrained(folder)
+    # As Karlo's own folder names it.
+    index = json.loads((folder / "model_index.json").read_text())
+    index["text_proj"][0] = "unclip"
+    (folder / "model_index.json").write_text(json.dumps(index))
     return folder
 
 
@@ -328,7 +332,7 @@ def main():
         desk = pathlib.Path(folder)
         for export, options in [(e, []) for e in args.exports] or trained(args.eclipse, desk):
             # Of embeddings that no known decoder reads, the network alone is compared.
-            has_decoder = (export / "decoder").is_dir()
+            has_decoder = "decoder = " in (export / "README.md").read_text()
             levels = whole_pipeline(args.eclipse, export.resolve(), options, desk) if has_decoder else None
             furthest = max(furthest, levels or 0)
             difference, largest, name = compare(args.eclipse, export.resolve(), desk)

@@ -29,6 +29,7 @@ use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use super::MetricName;
+use crate::cli::place::Existing;
 use crate::cli::{PrecisionArgs, Usage, note, print, print_json};
 
 /// Arguments of the metrics on images.
@@ -49,10 +50,10 @@ pub struct ImageArgs {
     against: Option<PathBuf>,
     /// Weights of the FID's network: pt_inception-2015-12-05-6726825d.pth, or the same in safetensors (fid, kid).
     #[arg(long, value_name = "FILE")]
-    inception: Option<PathBuf>,
+    inception: Option<Existing>,
     /// A CLIP with both towers: OpenAI's B/32 for clip-score and clip-fid, PickScore's H/14 for pick-score.
     #[arg(long, value_name = "DIR")]
-    clip: Option<PathBuf>,
+    clip: Option<Existing>,
     /// How images become the network's 299 x 299 pixels (fid, kid): pytorch-fid, clean or legacy-pytorch.
     #[arg(long, value_name = "MODE", default_value_t = Resize::PytorchFid)]
     resize: Resize,

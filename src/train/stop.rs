@@ -1,7 +1,7 @@
 //! Stopping a run on request, between two steps.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// A request to stop, shared between who makes it (the handler of a signal) and the runs that carry it out.
 #[derive(Debug, Clone, Default)]
@@ -26,17 +26,16 @@ impl Stop {
 
 /// The step after which a run was stopped within an epoch, if it was.
 #[derive(Debug, Clone, Default)]
-pub struct StoppedAt(Arc<AtomicUsize>);
+pub struct StoppedAt(Arc<OnceLock<usize>>);
 
 impl StoppedAt {
-    /// Says so. One worker does.
+    /// Says so; the first one counts.
     pub(super) fn set(&self, step: usize) {
-        // burn-train's other threads see it through what they are handed next.
-        self.0.store(step + 1, Ordering::SeqCst);
+        let _ = self.0.set(step);
     }
 
-    /// The step; 0 where not one was made.
+    /// The step; `Some(0)` where not one was made.
     pub fn get(&self) -> Option<usize> {
-        self.0.load(Ordering::SeqCst).checked_sub(1)
+        self.0.get().copied()
     }
 }

@@ -74,6 +74,24 @@ fn results(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
+/// Holds that `whole` and `killed` are the same but for where they lie.
+fn same_results(desk: &Path, args: &str) {
+    let (whole, killed) = (results(&desk.join("whole")), results(&desk.join("killed")));
+    let names = |of: &BTreeMap<PathBuf, Vec<u8>>| of.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&whole), names(&killed), "{args}");
+    assert!(
+        whole.len() > 2,
+        "{args}: nothing was compared: {:?}",
+        names(&whole)
+    );
+    for (name, bytes) in &whole {
+        // They say where they lie.
+        let plain = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace("killed", "whole");
+        let is_same = *bytes == killed[name] || plain(bytes) == plain(&killed[name]);
+        assert!(is_same, "{args}: {} differs", name.display());
+    }
+}
+
 /// Runs `args` (with OUT for the folder of its results) whole, and killed at seeded moments; `again` is added from the second time on.
 fn killed_ends_the_same(seed: u64, args: &str, again: &str) {
     let desk = desk();
@@ -111,23 +129,7 @@ fn killed_ends_the_same(seed: u64, args: &str, again: &str) {
         Vec::<PathBuf>::new(),
         "{args}"
     );
-    let (whole, killed) = (
-        results(&desk.path().join("whole")),
-        results(&desk.path().join("killed")),
-    );
-    let names = |of: &BTreeMap<PathBuf, Vec<u8>>| of.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(names(&whole), names(&killed), "{args}");
-    assert!(
-        whole.len() > 2,
-        "{args}: nothing was compared: {:?}",
-        names(&whole)
-    );
-    for (name, bytes) in &whole {
-        // They say where they lie.
-        let plain = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace("killed", "whole");
-        let is_same = *bytes == killed[name] || plain(bytes) == plain(&killed[name]);
-        assert!(is_same, "{args}: {} differs", name.display());
-    }
+    same_results(desk.path(), args);
 }
 
 /// Asks `args` to stop a moment after it began to train, and continues with what it says: the end is that of a run that was left alone.
@@ -166,18 +168,7 @@ fn interrupted_ends_the_same(args: &str) {
         .rsplit_once("continue with: eclipse ")
         .expect("says how to go on");
     run_whole(desk.path(), next.trim());
-    let (whole, killed) = (
-        results(&desk.path().join("whole")),
-        results(&desk.path().join("killed")),
-    );
-    for (name, bytes) in &whole {
-        let plain = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace("killed", "whole");
-        assert!(
-            plain(bytes) == plain(&killed[name]),
-            "{args}: {} differs",
-            name.display()
-        );
-    }
+    same_results(desk.path(), args);
 }
 
 #[cfg(unix)]

@@ -156,8 +156,8 @@ impl Layers {
             .try_into()
             .map_err(|e: toml::de::Error| self.explain(&table, &e))?;
         spec.resolve_or_bad().map_err(|bad| SpecError::Value {
-            origin: self.origin_of(bad.key),
-            key: bad.key.into(),
+            origin: self.origin_of(&bad.key),
+            key: bad.key,
             expected: bad.expected,
             found: bad.found,
         })

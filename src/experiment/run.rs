@@ -7,6 +7,8 @@ use super::spec::{
     BetaSchedule, DataSpec, EclipseSpec, EvalSpec, FlowSamplerSpec, ModelSpec, ObjectiveSpec, RunSpec,
     SamplerSpec, ScheduleSpec, SchedulerKind, ScoredCheckpoint, Tau, TrainSpec,
 };
+use crate::config::InvalidValue;
+use crate::config::check::{at_least, at_most, fraction, non_negative, positive, require};
 use crate::files;
 use crate::limits;
 use crate::models::noise_augmentation::N_LEVELS;
@@ -120,13 +122,6 @@ impl Run {
     }
 }
 
-/// What [`check`] found wrong.
-pub(super) struct Bad {
-    pub(super) key: &'static str,
-    pub(super) expected: String,
-    pub(super) found: String,
-}
-
 impl RunSpec {
     /// Checks every value and fills what was left open (`clip`, `train.schedule.t_0`).
     ///
@@ -135,13 +130,13 @@ impl RunSpec {
     pub fn resolve(self) -> Result<Run, SpecError> {
         self.resolve_or_bad().map_err(|bad| SpecError::Value {
             origin: "specification".into(),
-            key: bad.key.into(),
+            key: bad.key,
             expected: bad.expected,
             found: bad.found,
         })
     }
 
-    pub(super) fn resolve_or_bad(mut self) -> Result<Run, Bad> {
+    pub(super) fn resolve_or_bad(mut self) -> Result<Run, InvalidValue> {
         check(&self)?;
         let built_in = Path::new("datasets").join(&self.world);
         // A store needs its CLIP only where it has no hidden states, and then that is not a world's.
@@ -170,61 +165,8 @@ impl RunSpec {
     }
 }
 
-/// `key` must satisfy `ok`, else it is reported as `expected`.
-fn demand(
-    key: &'static str,
-    ok: bool,
-    expected: impl Into<String>,
-    found: impl std::fmt::Display,
-) -> Result<(), Bad> {
-    if ok {
-        Ok(())
-    } else {
-        Err(Bad {
-            key,
-            expected: expected.into(),
-            found: found.to_string(),
-        })
-    }
-}
-
-fn at_least(key: &'static str, least: usize, found: usize) -> Result<(), Bad> {
-    demand(
-        key,
-        found >= least,
-        format!("a whole number, {least} or above"),
-        found,
-    )
-}
-
-fn positive(key: &'static str, found: f64) -> Result<(), Bad> {
-    demand(key, found.is_finite() && found > 0.0, "a number above 0", found)
-}
-
-fn not_negative(key: &'static str, found: f64) -> Result<(), Bad> {
-    demand(
-        key,
-        found.is_finite() && found >= 0.0,
-        "a number, 0 or above",
-        found,
-    )
-}
-
-fn share(key: &'static str, found: f64) -> Result<(), Bad> {
-    demand(
-        key,
-        (0.0..1.0).contains(&found),
-        "a number from 0 to below 1",
-        found,
-    )
-}
-
-fn at_most(key: &'static str, most: usize, found: usize) -> Result<(), Bad> {
-    demand(key, found <= most, format!("at most {most}"), found)
-}
-
 /// Sizes that memory is asked for, against [`limits`].
-fn check_sizes(spec: &RunSpec) -> Result<(), Bad> {
+fn check_sizes(spec: &RunSpec) -> Result<(), InvalidValue> {
     let (data, model, train, eval) = (&spec.data, &spec.model, &spec.train, &spec.eval);
     at_most("data.n_pairs", limits::MAX_WORLD_PAIRS, data.n_pairs)?;
     at_most("data.n_validation", limits::MAX_WORLD_PAIRS, data.n_validation)?;
@@ -267,9 +209,9 @@ fn check_sizes(spec: &RunSpec) -> Result<(), Bad> {
     (counts.into_iter()).try_for_each(|(key, found)| at_most(key, limits::MAX_TRAIN_STEPS, found))
 }
 
-fn check(spec: &RunSpec) -> Result<(), Bad> {
+fn check(spec: &RunSpec) -> Result<(), InvalidValue> {
     check_sizes(spec)?;
-    demand(
+    require(
         "world",
         World::named(&spec.world).is_some(),
         format!("one of {}", World::ALL.map(World::name).join(", ")),
@@ -281,14 +223,14 @@ fn check(spec: &RunSpec) -> Result<(), Bad> {
         ("data.seed", spec.data.seed),
         ("eval.seed", spec.eval.seed),
     ] {
-        demand(key, i64::try_from(seed).is_ok(), "at most 2^63 - 1", seed)?;
+        require(key, i64::try_from(seed).is_ok(), "at most 2^63 - 1", seed)?;
     }
     at_least("data.n_pairs", 2, spec.data.n_pairs)?;
     check_store(spec)?;
     at_least("model.n_heads", 1, spec.model.n_heads)?;
     at_least("model.d_head", 1, spec.model.d_head)?;
     at_least("model.n_layers", 1, spec.model.n_layers)?;
-    demand(
+    require(
         "model.d_head",
         (spec.model.n_heads * spec.model.d_head).is_multiple_of(2),
         format!(
@@ -298,15 +240,15 @@ fn check(spec: &RunSpec) -> Result<(), Bad> {
         spec.model.d_head,
     )?;
     at_least("eval.n_noise", 1, spec.eval.n_noise)?;
-    demand(
+    require(
         "eval.n_pictures",
         spec.eval.n_pictures != 1,
         "0, or 2 and above (a Frechet distance needs two)",
         spec.eval.n_pictures,
     )?;
     at_least("eval.decoder_steps", 1, spec.eval.decoder_steps)?;
-    not_negative("eval.decoder_guidance", spec.eval.decoder_guidance)?;
-    demand(
+    non_negative("eval.decoder_guidance", spec.eval.decoder_guidance)?;
+    require(
         "eval.decoder_noise_level",
         spec.eval.decoder_noise_level < N_LEVELS,
         format!("a whole number from 0 to {}", N_LEVELS - 1),
@@ -320,34 +262,34 @@ fn check(spec: &RunSpec) -> Result<(), Bad> {
 }
 
 /// What makes sense with a store only, and what makes none with it. How many pairs it has shows when it is opened.
-fn check_store(spec: &RunSpec) -> Result<(), Bad> {
+fn check_store(spec: &RunSpec) -> Result<(), InvalidValue> {
     let data = &spec.data;
     if data.store.is_none() {
         let none = "nothing, because data.store is not set: data.n_validation holds pairs of a world out";
-        demand("data.validation", data.validation.is_none(), none, "a path")?;
+        require("data.validation", data.validation.is_none(), none, "a path")?;
         let one = "false, because data.store is not set: a world's pictures have one caption each";
-        return demand("data.one_caption", !data.one_caption, one, data.one_caption);
+        return require("data.one_caption", !data.one_caption, one, data.one_caption);
     }
-    demand(
+    require(
         "data.n_validation",
         data.validation.is_none() || data.n_validation == 0,
         "0, because data.validation is what the run is validated on",
         data.n_validation,
     )?;
-    demand(
+    require(
         "eval.n_pictures",
         spec.eval.n_pictures == 0,
         "0, because data.store is set and nobody knows what the pictures show",
         spec.eval.n_pictures,
     )?;
     let masks = matches!(&spec.objective, ObjectiveSpec::Eclipse(o) if o.false_negatives == FalseNegatives::MaskMeaning);
-    demand(
+    require(
         "objective.false_negatives",
         !masks,
         "keep or mask_wording, because data.store is set: what captions mean is known of worlds only",
         "mask_meaning",
     )?;
-    demand(
+    require(
         "objective.kind",
         !matches!(spec.objective, ObjectiveSpec::Baseline(_)),
         "an objective to train with, because data.store is set: baselines are for worlds",
@@ -355,52 +297,52 @@ fn check_store(spec: &RunSpec) -> Result<(), Bad> {
     )
 }
 
-fn check_objective(spec: &RunSpec) -> Result<(), Bad> {
+fn check_objective(spec: &RunSpec) -> Result<(), InvalidValue> {
     match &spec.objective {
         ObjectiveSpec::Eclipse(o) => check_eclipse(spec, o),
         ObjectiveSpec::Diffusion(o) => {
             at_least("objective.train_steps", 2, o.train_steps)?;
-            demand(
+            require(
                 "objective.beta_start",
                 o.beta_start > 0.0 && o.beta_start < 1.0,
                 "a number between 0 and 1",
                 o.beta_start,
             )?;
-            demand(
+            require(
                 "objective.beta_end",
                 o.beta_end >= o.beta_start && o.beta_end < 1.0,
                 format!("a number from beta_start ({}) to below 1", o.beta_start),
                 o.beta_end,
             )?;
-            demand(
+            require(
                 "objective.beta_schedule",
                 o.sampler.scheduler != SchedulerKind::Unclip
                     || o.beta_schedule == BetaSchedule::SquaredcosCapV2,
                 "squaredcos_cap_v2, because sampler.scheduler is unclip and knows no other",
                 "linear",
             )?;
-            demand(
+            require(
                 "objective.sampler.steps",
                 (1..=o.train_steps).contains(&o.sampler.steps),
                 format!("a whole number from 1 to train_steps ({})", o.train_steps),
                 o.sampler.steps,
             )?;
             check_guidance(o.cond_drop, o.sampler.guidance)?;
-            not_negative("objective.sampler.eta", o.sampler.eta)
+            non_negative("objective.sampler.eta", o.sampler.eta)
         }
         ObjectiveSpec::Flow(o) => {
             at_least("objective.sampler.steps", 1, o.sampler.steps)?;
             check_guidance(o.cond_drop, o.sampler.guidance)
         }
-        ObjectiveSpec::Baseline(o) => not_negative("objective.noise", o.noise),
+        ObjectiveSpec::Baseline(o) => non_negative("objective.noise", o.noise),
         ObjectiveSpec::Projection(_) => Ok(()),
     }
 }
 
-fn check_guidance(cond_drop: f64, guidance: f64) -> Result<(), Bad> {
-    share("objective.cond_drop", cond_drop)?;
-    not_negative("objective.sampler.guidance", guidance)?;
-    demand(
+fn check_guidance(cond_drop: f64, guidance: f64) -> Result<(), InvalidValue> {
+    fraction("objective.cond_drop", cond_drop)?;
+    non_negative("objective.sampler.guidance", guidance)?;
+    require(
         "objective.sampler.guidance",
         guidance == 1.0 || cond_drop > 0.0,
         "1, because cond_drop is 0 and the prior never learns the empty caption",
@@ -408,11 +350,11 @@ fn check_guidance(cond_drop: f64, guidance: f64) -> Result<(), Bad> {
     )
 }
 
-fn check_eclipse(spec: &RunSpec, o: &EclipseSpec) -> Result<(), Bad> {
+fn check_eclipse(spec: &RunSpec, o: &EclipseSpec) -> Result<(), InvalidValue> {
     let (batch, n_pairs) = (spec.train.batch_size, n_pairs(spec));
-    not_negative("objective.lambda", o.lambda)?;
+    non_negative("objective.lambda", o.lambda)?;
     if let Tau::Value(tau) = o.tau {
-        demand(
+        require(
             "objective.tau",
             tau.is_finite() && tau > 0.0,
             "a number above 0 or \"clip\"",
@@ -420,19 +362,19 @@ fn check_eclipse(spec: &RunSpec, o: &EclipseSpec) -> Result<(), Bad> {
         )?;
     }
     positive("objective.huber_delta", o.huber_delta)?;
-    demand(
+    require(
         "objective.siglip_bias",
         o.siglip_bias.is_finite(),
         "a finite number",
         o.siglip_bias,
     )?;
-    demand(
+    require(
         "objective.reduction",
         o.projection != ProjectionForm::Cosine || o.reduction == Reduction::Mean,
         "mean, because projection is cosine, which has no sum over d_clip",
         "sum",
     )?;
-    demand(
+    require(
         "objective.direction",
         o.contrastive != ContrastiveForm::Siglip || o.direction == Direction::ImageToText,
         "the default, because contrastive is siglip, which has no direction",
@@ -440,7 +382,7 @@ fn check_eclipse(spec: &RunSpec, o: &EclipseSpec) -> Result<(), Bad> {
     )?;
     at_least("objective.devices", 1, o.devices)?;
     let parts = spec.train.accumulate + o.devices - 1;
-    demand(
+    require(
         "objective.devices",
         o.devices == 1 || batch.saturating_mul(parts) <= n_pairs,
         format!(
@@ -448,25 +390,25 @@ fn check_eclipse(spec: &RunSpec, o: &EclipseSpec) -> Result<(), Bad> {
         ),
         o.devices,
     )?;
-    demand(
+    require(
         "objective.queue",
         o.queue <= n_pairs,
         format!("a whole number from 0 to data.n_pairs ({n_pairs})"),
         o.queue,
     )?;
-    demand(
+    require(
         "objective.gather",
         !o.gather || spec.train.accumulate > 1,
         "false, because train.accumulate is 1: a step has no other parts",
         o.gather,
     )?;
-    demand(
+    require(
         "objective.direction",
         o.direction != Direction::TextToImage || (o.queue == 0 && o.devices == 1 && !o.gather),
         "image_to_text or symmetric, because queue, gather and devices add texts",
         direction_name(o.direction),
     )?;
-    demand(
+    require(
         "train.batch_size",
         o.lambda == 0.0 || batch >= 2,
         "2 or above (Eq. 4 takes its negatives from the batch)",
@@ -490,34 +432,34 @@ fn n_pairs(spec: &RunSpec) -> usize {
     }
 }
 
-fn check_train(spec: &RunSpec) -> Result<(), Bad> {
+fn check_train(spec: &RunSpec) -> Result<(), InvalidValue> {
     let train = &spec.train;
     at_least("train.steps", 1, train.steps)?;
-    demand(
+    require(
         "train.batch_size",
         (1..=n_pairs(spec)).contains(&train.batch_size),
         format!("a whole number from 1 to data.n_pairs ({})", spec.data.n_pairs),
         train.batch_size,
     )?;
     positive("train.lr", train.lr)?;
-    not_negative("train.weight_decay", train.weight_decay)?;
+    non_negative("train.weight_decay", train.weight_decay)?;
     for beta in train.betas {
-        share("train.betas", beta)?;
+        fraction("train.betas", beta)?;
     }
     positive("train.eps", train.eps)?;
-    not_negative("train.grad_clip", train.grad_clip)?;
+    non_negative("train.grad_clip", train.grad_clip)?;
     at_least("train.log_every", 1, train.log_every)?;
     at_least("train.accumulate", 1, train.accumulate)?;
-    share("train.ema_decay", train.ema_decay)?;
+    fraction("train.ema_decay", train.ema_decay)?;
     at_least("train.keep_checkpoints", 2, train.keep_checkpoints)?;
     let validated = spec.data.n_validation > 0 || spec.data.validation.is_some();
-    demand(
+    require(
         "train.patience",
         train.patience == 0 || (validated && train.checkpoint_every > 0),
         "0, because nothing is validated: set data.n_validation and train.checkpoint_every",
         train.patience,
     )?;
-    demand(
+    require(
         "eval.checkpoint",
         spec.eval.checkpoint == ScoredCheckpoint::Last || validated,
         "last, because nothing is validated: set data.n_validation",
@@ -526,7 +468,7 @@ fn check_train(spec: &RunSpec) -> Result<(), Bad> {
     match &train.schedule {
         ScheduleSpec::Sgdr(s) => {
             at_least("train.schedule.t_mult", 1, s.t_mult)?;
-            demand(
+            require(
                 "train.schedule.eta_min",
                 (0.0..=train.lr).contains(&s.eta_min),
                 format!("a number from 0 to train.lr ({})", train.lr),
@@ -534,20 +476,20 @@ fn check_train(spec: &RunSpec) -> Result<(), Bad> {
             )
         }
         ScheduleSpec::OneCycle(s) => {
-            demand(
+            require(
                 "train.schedule.pct_start",
                 s.pct_start > 0.0 && s.pct_start < 1.0,
                 "a number between 0 and 1",
                 s.pct_start,
             )?;
-            demand(
+            require(
                 "train.schedule.div_factor",
                 s.div_factor >= 1.0,
                 "a number, 1 or above",
                 s.div_factor,
             )?;
             let last = s.final_div_factor;
-            demand(
+            require(
                 "train.schedule.final_div_factor",
                 last >= 1.0,
                 "a number, 1 or above",

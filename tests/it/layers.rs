@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 /// Rooms of the library by floor, the highest first. A room may use rooms of lower floors, and itself.
 const FLOORS: &[&[&str]] = &[
-    &["experiment", "verify"],
+    &["report", "verify"],
+    &["experiment"],
+    &["testbed", "benchmark"],
     &["eval", "train"],
     &["data", "generate"],
     &["models", "objective"],
@@ -19,11 +21,12 @@ const FLOORS: &[&[&str]] = &[
         "noise",
         "files",
         "limits",
+        "config",
     ],
 ];
 
 /// Arrows within the lowest floor: those that everything else stands on.
-const SAME_FLOOR: &[&str] = &["files", "noise", "device", "limits"];
+const SAME_FLOOR: &[&str] = &["files", "noise", "device", "limits", "config"];
 
 /// Rooms that must also not know these.
 const BLIND: &[(&str, &[&str])] = &[("world", &["burn::"]), ("diffusion", &["crate::models"])];

@@ -15,7 +15,7 @@
 //! A room knows only rooms below it; a test reads the `use crate::` lines and fails on an arrow that points up.
 //!
 //! ```text
-//! cli (in the binary)
+//! cli          the program
 //! experiment   specs, run directories, sweeps, reports        verify      reference numbers through the rooms below
 //! eval         scores on embeddings, intervals, checker       train       burn-train sessions, optimisers, schedules
 //! data         sources, stores, pairs, prompt files           generate    prompt -> z_x_hat -> picture
@@ -55,6 +55,8 @@
 #![deny(unsafe_code)]
 #![deny(clippy::print_stderr, clippy::print_stdout)] // what is told goes through `tracing`, or back to the caller
 
+#[doc(hidden)]
+pub mod cli;
 pub mod config;
 pub mod data;
 pub mod device;

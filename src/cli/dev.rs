@@ -2,16 +2,16 @@
 
 use std::path::PathBuf;
 
+use crate::device::{DeviceSpec, Precision, Products};
+use crate::files;
+use crate::generate::prior::AnyPrior;
+use crate::generate::random_stack::{self, RandomStackError};
+use crate::limits;
+use crate::models::prior::TextCondition;
+use crate::noise::Noise;
+use crate::weights::Checkpoint;
 use burn::prelude::*;
 use clap::{Args, Subcommand};
-use eclipse_t2i::device::{DeviceSpec, Precision, Products};
-use eclipse_t2i::files;
-use eclipse_t2i::generate::prior::AnyPrior;
-use eclipse_t2i::generate::random_stack::{self, RandomStackError};
-use eclipse_t2i::limits;
-use eclipse_t2i::models::prior::TextCondition;
-use eclipse_t2i::noise::Noise;
-use eclipse_t2i::weights::Checkpoint;
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::Usage;

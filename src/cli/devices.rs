@@ -2,8 +2,8 @@
 
 use std::process::{Command, Stdio};
 
+use crate::device::DeviceSpec;
 use clap::Args;
-use eclipse_t2i::device::DeviceSpec;
 use serde_json::json;
 
 /// Arguments of `eclipse devices`.

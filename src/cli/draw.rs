@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use crate::device::DeviceSpec;
+use crate::experiment::own_words::{self, DrawError, Words, newest, priors_at};
+use crate::generate::picture::{encode_png, grid, write_png};
 use clap::Args;
-use eclipse_t2i::device::DeviceSpec;
-use eclipse_t2i::experiment::own_words::{self, DrawError, Words, newest, priors_at};
-use eclipse_t2i::generate::picture::{encode_png, grid, write_png};
 
 use super::place::{Existing, is_stdio};
 use super::{Usage, check_output};

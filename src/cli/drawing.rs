@@ -3,21 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::device::DeviceSpec;
+use crate::diffusion::Sampler;
+use crate::generate::error::RenderError;
+use crate::generate::layout::Layout;
+use crate::generate::picture::{grid, write_png};
+use crate::generate::plan::Plan;
+use crate::generate::prior::PriorSettings;
+use crate::generate::recipe::{Origin, Size, slug};
+use crate::generate::render::RenderOptions;
+use crate::generate::request::{DecoderChoice, LatentsChoice, Options, Request, SUPER_RES_STEPS, Subject};
+use crate::limits::{MAX_AREA, MAX_SIDE};
+use crate::models::clip::preprocess::read_picture;
 use clap::Args;
-use eclipse_t2i::device::DeviceSpec;
-use eclipse_t2i::diffusion::Sampler;
-use eclipse_t2i::generate::error::RenderError;
-use eclipse_t2i::generate::layout::Layout;
-use eclipse_t2i::generate::picture::{grid, write_png};
-use eclipse_t2i::generate::plan::Plan;
-use eclipse_t2i::generate::prior::PriorSettings;
-use eclipse_t2i::generate::recipe::{Origin, Size, slug};
-use eclipse_t2i::generate::render::RenderOptions;
-use eclipse_t2i::generate::request::{
-    DecoderChoice, LatentsChoice, Options, Request, SUPER_RES_STEPS, Subject,
-};
-use eclipse_t2i::limits::{MAX_AREA, MAX_SIDE};
-use eclipse_t2i::models::clip::preprocess::read_picture;
 
 use super::place::{Existing, Prior};
 use super::progress::Stages;

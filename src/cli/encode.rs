@@ -4,13 +4,13 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::data::encode::FrozenClip;
+use crate::data::pipeline::{EncodeOptions, Estimate, Pipeline, PipelineError, Progress};
+use crate::data::source::{Columns, Fault, Format, PictureLimits, Source, SourceOptions, UNREADABLE};
+use crate::data::store::{self, Hidden, Manifest, StoreDtype, Target, Writer};
+use crate::device::DeviceSpec;
+use crate::limits;
 use clap::{Args, ValueEnum};
-use eclipse_t2i::data::encode::FrozenClip;
-use eclipse_t2i::data::pipeline::{EncodeOptions, Estimate, Pipeline, PipelineError, Progress};
-use eclipse_t2i::data::source::{Columns, Fault, Format, PictureLimits, Source, SourceOptions, UNREADABLE};
-use eclipse_t2i::data::store::{self, Hidden, Manifest, StoreDtype, Target, Writer};
-use eclipse_t2i::device::DeviceSpec;
-use eclipse_t2i::limits;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -207,7 +207,7 @@ pub fn run(args: &EncodeArgs, device: DeviceSpec) -> anyhow::Result<()> {
         1 => args.out.clone(),
         _ => store::part_dir(&args.out, part, n_parts),
     };
-    eclipse_t2i::files::create_dir(&out)?;
+    crate::files::create_dir(&out)?;
     // Before anything is begun: whoever is refused may choose other settings for the same folder.
     let on_disk = store::bytes_there(&out)?;
     let needed = estimate.bytes().map(|n| n.saturating_sub(on_disk));

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
+use crate::device::{DeviceSpec, Precision};
+use crate::experiment::export::{ExportOptions, export};
 use clap::Args;
-use eclipse_t2i::device::{DeviceSpec, Precision};
-use eclipse_t2i::experiment::export::{ExportOptions, export};
 
 use super::Usage;
 use super::place::Existing;

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
+use crate::device::DeviceSpec;
+use crate::generate::embeddings::embedding_origins;
+use crate::generate::plan::Plan;
+use crate::generate::recipe::{Origin, Recipe};
+use crate::limits;
 use clap::Args;
-use eclipse_t2i::device::DeviceSpec;
-use eclipse_t2i::generate::embeddings::embedding_origins;
-use eclipse_t2i::generate::plan::Plan;
-use eclipse_t2i::generate::recipe::{Origin, Recipe};
-use eclipse_t2i::limits;
 
 use super::Usage;
 use super::drawing::{ModelArgs, OutArgs, SampleArgs, draw, usage};

@@ -1,9 +1,9 @@
 //! `eclipse interpolate`.
 
+use crate::device::DeviceSpec;
+use crate::generate::plan::Plan;
+use crate::generate::recipe::{FileRecord, Origin, Share};
 use clap::Args;
-use eclipse_t2i::device::DeviceSpec;
-use eclipse_t2i::generate::plan::Plan;
-use eclipse_t2i::generate::recipe::{FileRecord, Origin, Share};
 
 use super::drawing::{ModelArgs, OutArgs, SampleArgs, draw, usage};
 use super::{Usage, place};

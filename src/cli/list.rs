@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use crate::experiment::execute::run_path;
+use crate::experiment::report::About;
+use crate::experiment::{RunDir, SweepSpec};
+use crate::files;
 use clap::{Args, ValueEnum};
-use eclipse_t2i::experiment::execute::run_path;
-use eclipse_t2i::experiment::report::About;
-use eclipse_t2i::experiment::{RunDir, SweepSpec};
-use eclipse_t2i::files;
 use serde_json::{Value, json};
 
 /// Arguments of `eclipse list`.

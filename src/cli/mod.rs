@@ -1,4 +1,8 @@
-//! The command line: one file per command, each an args struct, one library call, and printing.
+//! The `eclipse` program: one file per command, each an args struct, one library call, and printing.
+//!
+//! Not part of the library's interface: it is here, and not in `src/main.rs`, so that unit tests can run whole commands.
+
+#![allow(missing_docs, unreachable_pub, reason = "the commands are the program's own")]
 
 mod dev;
 mod devices;
@@ -23,19 +27,20 @@ mod train;
 mod vary;
 mod verify;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, IsTerminal, Read, Write};
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 
+use crate::data::prompts;
+use crate::data::source::SourceError;
+use crate::device::{DeviceError, DeviceSpec, Precision};
+use crate::experiment::executor::Progress;
+use crate::experiment::{PriorExecutor, Setting, SpecError};
+use crate::world::World;
 use anyhow::Context;
 use burn::tensor::Device;
-use clap::{ArgAction, Args, Parser, Subcommand};
-use eclipse_t2i::data::prompts;
-use eclipse_t2i::data::source::SourceError;
-use eclipse_t2i::device::{DeviceError, DeviceSpec, Precision};
-use eclipse_t2i::experiment::executor::Progress;
-use eclipse_t2i::experiment::{PriorExecutor, Setting, SpecError};
-use eclipse_t2i::world::World;
+use clap::{ArgAction, Args, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 pub use help::command;
@@ -111,13 +116,39 @@ enum Command {
     Dev(dev::DevArgs),
 }
 
+/// The whole program: parse, dispatch, exit code (0 success, 1 failure, 2 usage, 3 files of a source that cannot be read).
+pub fn main() -> ExitCode {
+    if let Err(error) = place::enter_root() {
+        note(format!("error: {error}"));
+        return ExitCode::from(2);
+    }
+    let cli = match Cli::from_arg_matches(&command().get_matches()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(cli.filter())
+        .with_writer(std::io::stderr)
+        // Without a reader there is nobody to tell; the default panics then.
+        .log_internal_errors(false)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .init();
+    match cli.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            note(format!("error: {error:#}{}", place::remedy(&error)));
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
 impl Cli {
     /// What is logged: what -v or -q says, else RUST_LOG, else warnings.
     pub fn filter(&self) -> EnvFilter {
         let level = match (self.quiet, self.verbose) {
             (true, _) => "error",
-            (_, 1) => "warn,eclipse=info,eclipse_t2i=info",
-            (_, 2..) => "info,eclipse=debug,eclipse_t2i=debug",
+            (_, 1) => "warn,eclipse_t2i=info",
+            (_, 2..) => "info,eclipse_t2i=debug",
             _ => return EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")),
         };
         EnvFilter::new(level)

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::OnceLock;
 
+use crate::experiment::{RunDir, sweep};
+use crate::files::{self, FileError};
 use clap::Command;
-use eclipse_t2i::experiment::{RunDir, sweep};
-use eclipse_t2i::files::{self, FileError};
 
 use super::Usage;
 

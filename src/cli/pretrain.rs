@@ -2,16 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::device::DeviceSpec;
+use crate::experiment::bars::BarSizes;
+use crate::experiment::pretrain::{DecoderPretrain, Pretrain, pretrain_clip, pretrain_decoder};
+use crate::files;
+use crate::train::clip::ClipRecipe;
+use crate::train::decoder::DecoderRecipe;
+use crate::weights::read_json;
+use crate::world::World;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use eclipse_t2i::device::DeviceSpec;
-use eclipse_t2i::experiment::bars::BarSizes;
-use eclipse_t2i::experiment::pretrain::{DecoderPretrain, Pretrain, pretrain_clip, pretrain_decoder};
-use eclipse_t2i::files;
-use eclipse_t2i::train::clip::ClipRecipe;
-use eclipse_t2i::train::decoder::DecoderRecipe;
-use eclipse_t2i::weights::read_json;
-use eclipse_t2i::world::World;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use crate::device::DeviceSpec;
+use crate::files;
+use crate::generate::pipeline::{Predictions, PriorPipeline, Request};
+use crate::generate::prior::PriorSettings;
+use crate::limits;
+use crate::noise::Noise;
 use anyhow::Context;
 use clap::Args;
-use eclipse_t2i::device::DeviceSpec;
-use eclipse_t2i::files;
-use eclipse_t2i::generate::pipeline::{Predictions, PriorPipeline, Request};
-use eclipse_t2i::generate::prior::PriorSettings;
-use eclipse_t2i::limits;
-use eclipse_t2i::noise::Noise;
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::Usage;

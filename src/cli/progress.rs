@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use eclipse_t2i::experiment::executor::Progress;
-use eclipse_t2i::generate::render::Event;
-use eclipse_t2i::train::session::Phase;
+use crate::experiment::executor::Progress;
+use crate::generate::render::Event;
+use crate::train::session::Phase;
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 
 use super::{note, printable};

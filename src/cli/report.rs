@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::experiment::execute::run_path;
+use crate::experiment::report::{About, Report, ReportSpec, write_index};
+use crate::experiment::{SpecError, SweepSpec};
 use clap::Args;
-use eclipse_t2i::experiment::execute::run_path;
-use eclipse_t2i::experiment::report::{About, Report, ReportSpec, write_index};
-use eclipse_t2i::experiment::{SpecError, SweepSpec};
 use serde_json::{Value, json};
 
 use super::{SpecArgs, Usage};

@@ -3,11 +3,11 @@
 use std::thread;
 use std::time::Duration;
 
+use crate::experiment::execute::Failure;
+use crate::experiment::pretrain::PretrainError;
+use crate::train::session::TrainError;
+use crate::train::stop::Stop;
 use anyhow::Context;
-use eclipse_t2i::experiment::execute::Failure;
-use eclipse_t2i::experiment::pretrain::PretrainError;
-use eclipse_t2i::train::session::TrainError;
-use eclipse_t2i::train::stop::Stop;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::device::DeviceSpec;
+use crate::experiment::execute::{Event, SweepOptions, run_path, sweep};
+use crate::experiment::{Execute, Outcome, Planned, SweepSpec, own_words};
 use clap::Args;
-use eclipse_t2i::device::DeviceSpec;
-use eclipse_t2i::experiment::execute::{Event, SweepOptions, run_path, sweep};
-use eclipse_t2i::experiment::{Execute, Outcome, Planned, SweepSpec, own_words};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::device::DeviceSpec;
+use crate::experiment::resolve::elsewhere;
+use crate::experiment::{Execute, Outcome, RunDir, State, execute, sweep};
+use crate::train::session;
 use clap::{Args, ValueEnum};
-use eclipse_t2i::device::DeviceSpec;
-use eclipse_t2i::experiment::resolve::elsewhere;
-use eclipse_t2i::experiment::{Execute, Outcome, RunDir, State, execute, sweep};
-use eclipse_t2i::train::session;
 
 use super::progress::Runs;
 use super::{SpecArgs, Usage, check_output_folder, stop};

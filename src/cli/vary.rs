@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use crate::device::DeviceSpec;
+use crate::generate::plan::Plan;
+use crate::generate::recipe::{FileRecord, Origin};
 use clap::Args;
-use eclipse_t2i::device::DeviceSpec;
-use eclipse_t2i::generate::plan::Plan;
-use eclipse_t2i::generate::recipe::{FileRecord, Origin};
 
 use super::drawing::{ModelArgs, OutArgs, SampleArgs, draw, usage};
 

@@ -3,11 +3,11 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use crate::device::{DeviceSpec, Products};
+use crate::files;
+use crate::verify::{Options, Record, Report, Status, verify};
 use anyhow::Context;
 use clap::Args;
-use eclipse_t2i::device::{DeviceSpec, Products};
-use eclipse_t2i::files;
-use eclipse_t2i::verify::{Options, Record, Report, Status, verify};
 
 /// Arguments of `eclipse verify`.
 #[derive(Debug, Args)]

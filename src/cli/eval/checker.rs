@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
+use crate::eval::checker::{Accuracy, Damage, Share, WRONG, accuracy};
+use crate::limits;
+use crate::world::checker::Checker;
+use crate::world::{VariantKind, World};
 use clap::Args;
-use eclipse_t2i::eval::checker::{Accuracy, Damage, Share, WRONG, accuracy};
-use eclipse_t2i::limits;
-use eclipse_t2i::world::checker::Checker;
-use eclipse_t2i::world::{VariantKind, World};
 use serde_json::json;
 
 use crate::cli::Usage;

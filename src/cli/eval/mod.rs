@@ -3,8 +3,8 @@
 mod checker;
 mod images;
 
+use crate::device::DeviceSpec;
 use clap::{Args, ValueEnum};
-use eclipse_t2i::device::DeviceSpec;
 
 use super::Usage;
 

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::data::store::{self, MANIFEST, SETTINGS, Store};
+use crate::eval::EvalFile;
+use crate::experiment::provenance::Session;
+use crate::experiment::{MetricsLog, RunDir};
+use crate::files;
+use crate::weights::Checkpoint;
 use anyhow::Context;
 use clap::Args;
-use eclipse_t2i::data::store::{self, MANIFEST, SETTINGS, Store};
-use eclipse_t2i::eval::EvalFile;
-use eclipse_t2i::experiment::provenance::Session;
-use eclipse_t2i::experiment::{MetricsLog, RunDir};
-use eclipse_t2i::files;
-use eclipse_t2i::weights::Checkpoint;
 use serde_json::{Value, json};
 
 use super::Usage;

@@ -4,7 +4,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use eclipse_t2i::data::source::{Item, Picture, Source, SourceOptions};
+use crate::data::source::{Item, Picture, Source, SourceOptions};
 use serde_json::{Value, json};
 
 use crate::cli::Unreadable;

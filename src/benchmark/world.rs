@@ -18,7 +18,7 @@ use crate::eval::{Embeddings, EvalFile, Inputs, evaluate};
 use crate::generate::frozen::FrozenDecoder;
 use crate::models::prior::TextCondition;
 use crate::noise::Noise;
-use crate::train::objectives::baseline::BaselineSpec;
+use crate::train::objectives::baseline::Baseline;
 use crate::train::prior::TrainingData;
 use crate::train::session::Failure;
 use crate::world::checker::Checker;
@@ -138,7 +138,7 @@ impl Benchmark for WorldBenchmark {
         )
     }
 
-    fn baseline(&self, baseline: &BaselineSpec) -> Result<Embeddings, Failure> {
+    fn baseline(&self, baseline: &Baseline) -> Result<Embeddings, Failure> {
         let answers = match baseline.method {
             BaselineKind::OracleMean => self.test_set.mean_renders(&self.clip)?,
             _ => &self.test_set.other_renders,

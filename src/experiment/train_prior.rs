@@ -12,7 +12,7 @@ use super::run_dir::RunDir;
 use crate::train::checkpoint::set_damaged_aside;
 use crate::train::prior::{Cut, PriorTraining, TrainingData};
 use crate::train::session::{
-    Failure, Phase, Session, SessionOptions, Sink, Strategy, Workers, checkpoints, resumable_step,
+    Failure, MetricSink, Phase, Session, SessionOptions, Strategy, Workers, checkpoints, resumable_step,
 };
 use crate::train::stop::Stop;
 use crate::train::tensorboard::EventFile;
@@ -131,7 +131,7 @@ fn sink(
     log_every: usize,
     steps_per_pass: usize,
     on_step: &OnStep,
-) -> Result<Sink, Failure> {
+) -> Result<MetricSink, Failure> {
     let (n_steps, every) = (options.n_steps, log_every.max(1));
     let per_pass = steps_per_pass.max(1);
     let (path, on_step) = (dir.path().to_path_buf(), on_step.clone());

@@ -15,7 +15,7 @@ use crate::diffusion::{
 use crate::limits::{MAX_STEPS, NotFinite};
 use crate::models::clip::ClipTextConfig;
 use crate::models::prior::{DiffusionPrior, Prior, PriorConfig, TextCondition};
-use crate::objective::eclipse::normalize;
+use crate::objective::normalize;
 use crate::weights::WeightsError;
 
 /// A prior that cannot be loaded or sampled.

@@ -6,7 +6,6 @@ pub mod checkpoint;
 pub mod clip;
 pub mod decoder;
 pub mod gradients;
-mod loaders;
 mod muon;
 pub mod negatives;
 pub mod objectives;

@@ -223,7 +223,7 @@ fn the_short_way_is_the_whole_way() {
                 );
             }
         }
-        seen.push(ours["prior.trunk.positions"].clone());
+        seen.push(ours["network.trunk.positions"].clone());
     }
     assert!(
         seen.windows(2).all(|pair| pair[0] != pair[1]),

@@ -27,7 +27,8 @@ use eclipse_t2i::train::parts::Share;
 use eclipse_t2i::train::prior::Cut;
 use eclipse_t2i::train::schedule::{LrSchedule, SteppedLr};
 use eclipse_t2i::train::session::{
-    Phase, Session, SessionOptions, Sink, TrainError, Validation, Workers, checkpoints, fit, resumable_step,
+    MetricSink, Phase, Session, SessionOptions, TrainError, Validation, Workers, checkpoints, fit,
+    resumable_step,
 };
 use eclipse_t2i::train::stop::Stop;
 use eclipse_t2i::train::trainer::{AdamWOptions, GradientSum, Trainer, UpdateOptions};
@@ -457,7 +458,7 @@ fn train_until(
         }
         batch
     };
-    let sink: Sink = Box::new(move |_, step, _| {
+    let sink: MetricSink = Box::new(move |_, step, _| {
         if Some(step) == last {
             asked.request();
         }
@@ -554,7 +555,7 @@ fn a_run_that_is_asked_to_stop_saves_the_step_that_it_is_at_and_goes_on_from_the
 #[test]
 fn a_sink_that_cannot_write_stops_the_run() {
     let dir = tempfile::tempdir().expect("a folder");
-    let sink: Sink = Box::new(|_, step, _| match step {
+    let sink: MetricSink = Box::new(|_, step, _| match step {
         7 => Err(eclipse_t2i::files::FileError::Missing("metrics".into())),
         _ => Ok(()),
     });
@@ -703,7 +704,7 @@ struct Validated {
 /// Trains for these steps with a moving average and a validation; the losses that the sink got, and the trained.
 fn train_validated(dir: &Path, n_steps: usize, how: Validated) -> (Vec<(Phase, usize, f32)>, EclipseTrainer) {
     let found = Arc::new(Mutex::new(Vec::new()));
-    let sink: Sink = Box::new({
+    let sink: MetricSink = Box::new({
         let found = found.clone();
         move |phase, step, values| {
             assert_eq!(values[0].0, "loss");
@@ -898,7 +899,7 @@ where
 {
     let dir = tempfile::tempdir().expect("a folder");
     let seen = Arc::new(Mutex::new(Vec::new()));
-    let sink: Sink = Box::new({
+    let sink: MetricSink = Box::new({
         let seen = seen.clone();
         move |_, step, values| {
             assert_eq!(values[0].0, "loss");

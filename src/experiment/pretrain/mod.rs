@@ -23,7 +23,7 @@ use crate::generate::picture::PictureError;
 use crate::models::clip::ClipError;
 use crate::models::clip::tokenizer::TokenizerError;
 use crate::train::clip::BatchError;
-use crate::train::session::{Sink, TrainError};
+use crate::train::session::{MetricSink, TrainError};
 use crate::weights::{WeightsError, read_json, write_json};
 
 /// Steps of a point of `curve.csv`.
@@ -99,7 +99,7 @@ fn claim<T: PartialEq + Serialize + DeserializeOwned>(
 }
 
 /// Writes every step's values and how long it took to `log`, and tells `progress` the number and the first value.
-fn journal(mut log: MetricsLog, mut progress: impl FnMut(usize, f32) + Send + 'static) -> Sink {
+fn journal(mut log: MetricsLog, mut progress: impl FnMut(usize, f32) + Send + 'static) -> MetricSink {
     let mut last = Instant::now();
     Box::new(move |_, step: usize, values: &[(&str, f32)]| {
         progress(step, values[0].1);

@@ -7,7 +7,7 @@ use burn::tensor::activation::{log_softmax, softplus};
 
 use super::batch::ClipBatch;
 use super::facts::{FactTargets, N_COLOURS, n_facts};
-use crate::objective::eclipse::normalize;
+use crate::objective::normalize;
 use crate::train::cells::{self, cross_entropy};
 use crate::world::{Relation, World};
 

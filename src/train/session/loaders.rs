@@ -9,13 +9,10 @@ use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::data::dataset::DatasetError;
 use burn::prelude::*;
 
-use super::parts::Share;
-use super::session::{SessionOptions, Validation};
-use super::stop::{Stop, StoppedAt};
+use super::super::parts::Share;
+use super::super::stop::{Stop, StoppedAt};
+use super::options::{SessionOptions, Validation};
 use crate::data::store::Damage;
-
-/// Makes a batch, by its number, on a device.
-pub type MakeBatch<B> = Arc<dyn Fn(usize, &Device) -> B + Send + Sync>;
 
 /// Makes what a worker gets of a step.
 pub(super) type MakeShare<B> = Arc<dyn Fn(usize, Share, &Device) -> B + Send + Sync>;

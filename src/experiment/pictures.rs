@@ -14,9 +14,9 @@ use super::run::Run;
 use super::run_dir::RunDir;
 use super::shared::Shared;
 use crate::data::encode::FrozenClip;
-use crate::eval::composition::{Drawn, PictureInputs, composition, findings};
+use crate::eval::metrics::findings;
 use crate::eval::pictures::{PictureIndex, ShownPicture};
-use crate::eval::{Embeddings, Split};
+use crate::eval::{CheckedImage, DecodedInputs, Embeddings, Split, evaluate_images};
 use crate::files;
 use crate::generate::decoder::DecoderSettings;
 use crate::generate::frozen::FrozenDecoder;
@@ -82,20 +82,20 @@ impl Pictures {
         let values = TensorData::new(z_x_hat.values().to_vec(), [z_x_hat.n(), z_x_hat.d()]);
         let pictures = decoder.draw(&Tensor::from_data(values, &self.device), &seeds, settings)?;
         let z_drawn = Embeddings::new(places.len(), clip.d_clip(), clip.pictures(&pictures)?)?;
-        let drawn: Vec<Drawn> = places
+        let drawn: Vec<CheckedImage> = places
             .par_iter()
             .zip(&pictures)
-            .map(|(&place, picture)| Drawn {
+            .map(|(&place, picture)| CheckedImage {
                 place,
                 prompt: asked.prompts[place].clone(),
                 reading: checker.read(picture.as_raw()),
             })
             .collect();
-        let scores = composition(&PictureInputs {
+        let scores = evaluate_images(&DecodedInputs {
             splits: &asked.splits,
-            drawn: &drawn,
+            images: &drawn,
             z_x_hat: &z_x_hat,
-            z_drawn: &z_drawn,
+            z_decoded: &z_drawn,
             z_y: &asked.z_y.select(&places),
             z_x: &asked.candidates.truth().select(&places),
         })?;
@@ -104,7 +104,7 @@ impl Pictures {
     }
 
     /// Writes some of the pictures, with what the checker says of them, for the report.
-    fn keep(run: &Run, dir: &RunDir, drawn: &[Drawn], pictures: &[RgbImage]) -> Result<(), Failure> {
+    fn keep(run: &Run, dir: &RunDir, drawn: &[CheckedImage], pictures: &[RgbImage]) -> Result<(), Failure> {
         let splits: Vec<Split> = drawn.iter().map(|d| d.prompt.split.into()).collect();
         let folder = dir.pictures_dir();
         files::create_dir(&folder)?;

@@ -16,7 +16,8 @@
 //!
 //! ```text
 //! cli          the program
-//! experiment   specs, run directories, sweeps, reports        verify      reference numbers through the rooms below
+//! report       tables, plots, pages of run directories      verify      reference numbers through the rooms below
+//! experiment   specs, run directories, sweeps
 //! eval         scores on embeddings, intervals, checker       train       burn-train sessions, optimisers, schedules
 //! data         sources, stores, pairs, prompt files           generate    prompt -> z_x_hat -> picture
 //! models       clip, prior, unet, movq, text_proj             objective   Eq. 1, 3, 4, 5, other forms; CLIP's own loss
@@ -72,6 +73,7 @@ pub mod models;
 pub mod nn;
 pub mod noise;
 pub mod objective;
+pub mod report;
 pub mod train;
 pub mod verify;
 pub mod weights;

@@ -1,7 +1,7 @@
 //! Experiments: from a specification to runs, from runs to a report.
 //!
 //! [`spec`] is what a researcher writes, [`resolve`] its layers, [`run`] the checked result; [`sweep`] expands axes,
-//! [`execute`] carries runs out in the directories of [`run_dir`], [`report`] reads those and nothing else.
+//! [`execute`] carries runs out in the directories of [`run_dir`]; [`crate::report`] reads those and nothing else.
 
 pub mod bars;
 pub mod convergence;
@@ -14,7 +14,7 @@ pub mod pretrain;
 mod prior_cache;
 mod prior_runner;
 pub mod provenance;
-pub mod report;
+pub mod report_spec;
 pub mod resolve;
 pub mod run;
 pub mod run_dir;

@@ -4,13 +4,19 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use toml::Table;
 
+use super::about::About;
 use super::claims::{self, Claim, Claims, Order};
+use super::curves::curves_of;
+use super::error::ReportError;
 use super::gallery::{Gallery, Shown};
+use super::group::Cell;
+use super::metric_key::MetricKey;
 use super::preference::{self, Preference};
-use super::spec::flatten;
+use super::results::Report;
 use super::text::{interval_text, share_text};
-use super::{About, Cell, MetricKey, Report, ReportError, ReportSpec, plot, training};
+use super::{dot_plot, training};
 use crate::experiment::convergence;
+use crate::experiment::report_spec::{ReportSpec, flatten};
 
 /// Of every page.
 const STYLE: &str = include_str!("style.css");
@@ -118,9 +124,9 @@ impl Report {
 
     fn plots(&self, spec: &ReportSpec) -> Result<Markup, ReportError> {
         let keys = self.plotted(spec);
-        let dots = plot::score_panels(self, &keys)?;
+        let dots = dot_plot::score_panels(self, &keys)?;
         let mut curves = Vec::new();
-        for curve in self.curves(spec) {
+        for curve in curves_of(self, spec) {
             curves.push((
                 curve.x().to_owned(),
                 curve.only(),
@@ -140,7 +146,7 @@ impl Report {
             @if !dots.is_empty() {
                 h2 { "System by system" }
                 ul.legend {
-                    @for (split, colour) in plot::splits_of(&keys) {
+                    @for (split, colour) in dot_plot::splits_of(&keys) {
                         li {
                             svg width="12" height="12" { circle cx="6" cy="6" r="4" fill=(colour) {} }
                             @if split == "all" { "all prompts" } @else { (split) }

@@ -1,28 +1,15 @@
 //! Lines over an axis of numbers: one panel a metric, one line a series, with 95 % bands.
 
-use std::collections::BTreeMap;
-
 use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 
-use super::super::error::SpecError;
-use super::super::resolve::{lookup, short};
-use super::super::sweep::Planned;
-use super::plot::{Area, FONT, failed, padding, text, tick};
-use super::spec::number;
-use super::{CurveSpec, MetricKey, Report, ReportError, label_of};
+use super::error::ReportError;
+use super::metric_key::MetricKey;
+use super::plot_style::{Area, COLOURS, FONT, failed, padding, text, tick};
+use super::results::Report;
 use crate::eval::Interval;
-use toml::{Table, Value};
+use crate::experiment::report_spec::{CurveSpec, ReportSpec};
 
-/// Colours of lines that colour-blind readers can tell apart (Okabe and Ito); marks differ in shape too.
-pub(super) const COLOURS: [RGBColor; 6] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(230, 159, 0),
-    RGBColor(86, 180, 233),
-];
 /// Level lines.
 const LEVEL: RGBColor = RGBColor(120, 120, 120);
 /// Dash and gap of level lines, in pixels.
@@ -36,136 +23,20 @@ const TICK_GAP: f64 = 34.0;
 /// Panels side by side in one file.
 const COLUMNS: usize = 3;
 
-/// Where a run stands in a curve.
-struct Place {
-    x: Option<f64>,
-    series: String,
-}
-
-impl CurveSpec {
-    /// Whether a system with this configuration may be on the curve.
-    fn selects(&self, config: &Table) -> bool {
-        let mut wanted = self.only.iter();
-        wanted.all(|(key, value)| lookup(config, key) == Some(value))
+/// Name of the file of curve `i`.
+pub(super) fn curve_file(i: usize) -> String {
+    match i {
+        0 => "curves.svg".into(),
+        i => format!("curves-{}.svg", i + 1),
     }
 }
 
-impl Place {
-    fn of(spec: &CurveSpec, axes: &[(String, String)], config: &Table) -> Self {
-        let x = own_value(config, &spec.x).and_then(number);
-        let series = match &spec.series {
-            Some(key) => {
-                let value = || match own_value(config, key)? {
-                    Value::String(text) => Some(text.clone()),
-                    Value::Table(table) => table.get("kind").and_then(|k| k.as_str()).map(str::to_owned),
-                    other => Some(short(other)),
-                };
-                let axis = axes.iter().find(|(axis, _)| axis == key).cloned();
-                let named = axis.or_else(|| Some((key.clone(), value()?)));
-                label_of(named.iter())
-            }
-            None => label_of(axes.iter().filter(|(axis, _)| *axis != spec.x)),
-        };
-        let kind = || {
-            lookup(config, "objective.kind")
-                .and_then(|k| k.as_str())
-                .map(str::to_owned)
-        };
-        let series = if series.is_empty() {
-            kind().unwrap_or_default()
-        } else {
-            series
-        };
-        Self { x, series }
-    }
-}
-
-/// The value of `key`. A baseline has no size and no training, whatever its configuration says.
-fn own_value<'a>(config: &'a Table, key: &str) -> Option<&'a Value> {
-    let kind = lookup(config, "objective.kind").and_then(Value::as_str);
-    let is_unused = kind == Some("baseline") && (key.starts_with("model.") || key.starts_with("train."));
-    if is_unused { None } else { lookup(config, key) }
-}
-
-/// Fails unless each curve has numbers to lie along and at most one system at each of them.
-///
-/// # Errors
-/// [`SpecError::Value`], naming `origin` and the key.
-pub(in crate::experiment) fn check(
-    curves: &[CurveSpec],
-    runs: &[Planned],
-    origin: &str,
-) -> Result<(), SpecError> {
-    let without_seed = |run: &Planned| {
-        let mut config: Table = run
-            .run()
-            .config()
-            .parse()
-            .expect("the configuration of a resolved run is TOML");
-        config.remove("seed");
-        config
-    };
-    let configs: Vec<Table> = runs.iter().map(without_seed).collect();
-    for (i, spec) in curves.iter().enumerate() {
-        let bad = |key: &str, expected: &str, found: String| {
-            let at = if curves.len() > 1 {
-                format!("[{i}]")
-            } else {
-                String::new()
-            };
-            Err(SpecError::Value {
-                origin: origin.to_owned(),
-                key: format!("report.curve{at}.{key}"),
-                expected: expected.to_owned(),
-                found,
-            })
-        };
-        let mut met: BTreeMap<(String, String), String> = BTreeMap::new();
-        for (run, config) in runs.iter().zip(&configs) {
-            if !spec.selects(config) {
-                continue;
-            }
-            let place = Place::of(spec, run.axes(), config);
-            let Some(x) = place.x else { continue };
-            if spec.log && x < 0.0 {
-                return bad(
-                    "log",
-                    "values of 0 or above along a logarithmic axis",
-                    x.to_string(),
-                );
-            }
-            let system = config.to_string();
-            let other = met.insert((place.series.clone(), x.to_string()), system.clone());
-            if other.is_some_and(|other| other != system) {
-                return bad(
-                    "series",
-                    "a key that tells apart the systems at one x, or nothing",
-                    format!("two systems of {} at {} = {x}", place.series, spec.x),
-                );
-            }
-        }
-        // Values may be gone with --set or --smoke: the curve is then left out. Keys may not.
-        let is_key = |key: &String| configs.iter().any(|config| lookup(config, key).is_some());
-        if let Some((key, _)) = spec.only.iter().find(|(key, _)| !is_key(key)) {
-            return bad("only", "keys of some run of this sweep", key.clone());
-        }
-        if met.is_empty() && spec.only.is_empty() {
-            return bad(
-                "x",
-                "a key that is a number in some run of this sweep",
-                spec.x.clone(),
-            );
-        }
-    }
-    Ok(())
-}
-
-/// As in `data.n_pairs = 1000`.
-fn only_text(only: &[(String, Value)]) -> String {
-    let pairs = only
-        .iter()
-        .map(|(key, value)| format!("{key} = {}", short(value)));
-    pairs.collect::<Vec<_>>().join(", ")
+/// The curves that `spec` asks for and the runs of `report` have numbers for.
+pub(super) fn curves_of(report: &Report, spec: &ReportSpec) -> Vec<Curves> {
+    let curves = spec.curves.iter();
+    curves
+        .filter_map(|curve| Curves::of(report, curve, &spec.columns))
+        .collect()
 }
 
 /// A line of one panel: `(x, value)` by ascending x.
@@ -198,7 +69,7 @@ impl Curves {
     pub(super) fn of(report: &Report, spec: &CurveSpec, columns: &[String]) -> Option<Self> {
         let mut curves = Self {
             x: spec.x.clone(),
-            only: only_text(&spec.only),
+            only: spec.only_text(),
             log: spec.log,
             series: Vec::new(),
             levels: Vec::new(),
@@ -212,7 +83,7 @@ impl Curves {
         };
         let places: Vec<(Option<f64>, usize)> = systems()
             .map(|system| {
-                let place = Place::of(spec, &system.axes, &system.config);
+                let place = spec.point(&system.axes, &system.config);
                 let (names, name) = match place.x {
                     Some(_) => (&mut curves.series, place.series),
                     None => (&mut curves.levels, system.label.clone()),

@@ -4,15 +4,14 @@ use std::path::PathBuf;
 
 use toml::{Table, Value};
 
-use super::training::Losses;
-use super::{ReportError, label_of};
+use super::error::ReportError;
+use super::losses::Losses;
 use crate::eval::{EvalFile, Metric};
 use crate::experiment::convergence::{Convergence, held_out_metrics};
-use crate::experiment::error::RunDirError;
-use crate::experiment::metrics::MetricsLog;
 use crate::experiment::provenance::Provenance;
-use crate::experiment::run_dir::RunDir;
+use crate::experiment::report_spec::system_label;
 use crate::experiment::spec::ScoredCheckpoint;
+use crate::experiment::{MetricsLog, RunDir, RunDirError};
 use crate::files;
 
 /// A finished run, as its directory tells.
@@ -81,7 +80,7 @@ impl Finished {
 
     /// The axis labels without the seed; the directory's name for a run without axes.
     pub(super) fn label(&self) -> String {
-        let label = label_of(self.axes());
+        let label = system_label(self.axes());
         let name = || {
             let name = self.dir.path().file_name();
             name.map_or_else(String::new, |n| n.to_string_lossy().into_owned())

@@ -4,7 +4,7 @@ use image::codecs::png::{CompressionType, FilterType as PngFilter, PngEncoder};
 use image::imageops::{FilterType, resize};
 use image::{ImageFormat, Rgb, RgbImage};
 
-use super::ReportError;
+use super::error::ReportError;
 use super::gallery::{Gallery, Prompted, Shown};
 use crate::generate::picture::grid;
 

@@ -1,8 +1,7 @@
-//! How well images fit their prompts, by a CLIP: CLIPScore as T2I-CompBench uses it, and PickScore (arXiv 2305.01569).
+//! PickScore (arXiv 2305.01569): what people would choose among the images of one prompt.
 //!
-//! Both are cosines of an image's and a prompt's embedding ([`super::embedding::cosines`]). CLIPScore is the plain cosine of OpenAI's B/32: not times 100 or 2.5, not cut at 0. PickScore is
-//! that of a CLIP H/14 that was trained on people's choices, times the model's scale; the softmax over the images of one prompt is the probability that
-//! each would be chosen.
+//! The score is the cosine of an image's and a prompt's embedding ([`super::embedding::cosines`]) by a CLIP H/14 that was trained on people's choices,
+//! times the model's scale; the softmax over the images of one prompt is the probability that each would be chosen.
 
 use super::EvalError;
 use super::bootstrap::{Bootstrap, Interval};

@@ -1,6 +1,7 @@
 //! Claims of order: which of two systems stands above the other, said only where an interval says so.
 
-use super::{MetricKey, Report, System};
+use super::metric_key::MetricKey;
+use super::results::{Report, System};
 use crate::eval::Interval;
 
 /// What the interval of a paired difference says about two systems.

@@ -1,10 +1,15 @@
 //! A report as text: a table for terminals, Markdown, CSV.
 
 use super::claims::{self, Claims, Order};
+use super::curves::{curve_file, curves_of};
+use super::error::ReportError;
+use super::group::Cell;
+use super::metric_key::MetricKey;
 use super::preference::{self, Meeting, Preference};
-use super::{Cell, MetricKey, Report, ReportError, ReportSpec, System, curve_file};
+use super::results::{Report, System};
 use crate::eval::{Interval, WinRate};
 use crate::experiment::convergence;
+use crate::experiment::report_spec::ReportSpec;
 
 /// More systems than this are counted, not listed, in a sentence.
 const MANY: usize = 4;
@@ -78,7 +83,7 @@ impl Report {
             text.push_str(&markdown_preference(preference));
         }
         text.push('\n');
-        for (i, _) in self.curves(spec).iter().enumerate() {
+        for (i, _) in curves_of(self, spec).iter().enumerate() {
             text.push_str(&format!("![curves]({})\n\n", curve_file(i)));
         }
         text.push_str("![scores](scores.svg)\n\n");

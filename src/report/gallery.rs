@@ -3,7 +3,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Report, ReportError};
+use super::error::ReportError;
+use super::results::Report;
 use crate::eval::Split;
 use crate::eval::pictures::{PictureIndex, ShownPicture};
 use crate::files;

@@ -1,9 +1,11 @@
-//! `[report]` of a sweep file: what its tables, plots and comparisons show.
+//! `[report]` of a sweep file: what its tables, plots and comparisons show, and the check that curves fit the planned runs.
+
+use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
-use super::super::error::SpecError;
-use super::super::resolve::{nearest, short};
+use super::error::SpecError;
+use super::resolve::{lookup, nearest, short};
 
 /// `[report]`.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -56,7 +58,7 @@ impl ReportSpec {
     ///
     /// # Errors
     /// [`SpecError::UnknownKey`] or [`SpecError::Value`], naming `origin` and the key.
-    pub(in crate::experiment) fn read(origin: &str, value: Value) -> Result<Self, SpecError> {
+    pub(super) fn read(origin: &str, value: Value) -> Result<Self, SpecError> {
         let mut table = Keys::of(
             origin,
             "report".into(),
@@ -72,6 +74,50 @@ impl ReportSpec {
             sheet: table.not_negative("sheet")? as usize,
         })
     }
+
+    /// Fails unless each curve has numbers to lie along and at most one system at each of them. `runs`: `(axis, label)` pairs and complete configuration
+    /// (TOML) of each planned run.
+    ///
+    /// # Errors
+    /// [`SpecError::Value`], naming `origin` and the key.
+    pub(super) fn check_curves<'a>(
+        &self,
+        runs: impl Iterator<Item = (&'a [(String, String)], &'a str)>,
+        origin: &str,
+    ) -> Result<(), SpecError> {
+        let without_seed = |(axes, config): (&'a [(String, String)], &str)| {
+            let mut config: Table = config
+                .parse()
+                .expect("the configuration of a resolved run is TOML");
+            config.remove("seed");
+            (axes, config)
+        };
+        let runs: Vec<_> = runs.map(without_seed).collect();
+        for (i, curve) in self.curves.iter().enumerate() {
+            let at = match self.curves.len() {
+                1 => String::new(),
+                _ => format!("[{i}]"),
+            };
+            curve
+                .check(&runs)
+                .map_err(|(key, expected, found)| SpecError::Value {
+                    origin: origin.to_owned(),
+                    key: format!("report.curve{at}.{key}"),
+                    expected: expected.to_owned(),
+                    found,
+                })?;
+        }
+        Ok(())
+    }
+}
+
+/// Where a system stands in a curve.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CurvePoint {
+    /// The value of [`CurveSpec::x`]; `None` for a system without it, which is a level line.
+    pub x: Option<f64>,
+    /// The name of its line.
+    pub series: String,
 }
 
 impl CurveSpec {
@@ -85,6 +131,98 @@ impl CurveSpec {
             only: table.values("only")?,
         })
     }
+
+    /// Whether a system with this configuration may be on the curve.
+    pub fn selects(&self, config: &Table) -> bool {
+        let mut wanted = self.only.iter();
+        wanted.all(|(key, value)| lookup(config, key) == Some(value))
+    }
+
+    /// Where the system of these `(axis, label)` pairs and this configuration stands.
+    pub fn point(&self, axes: &[(String, String)], config: &Table) -> CurvePoint {
+        let x = own_value(config, &self.x).and_then(number);
+        let series = match &self.series {
+            Some(key) => {
+                let value = || match own_value(config, key)? {
+                    Value::String(text) => Some(text.clone()),
+                    Value::Table(table) => table.get("kind").and_then(|k| k.as_str()).map(str::to_owned),
+                    other => Some(short(other)),
+                };
+                let axis = axes.iter().find(|(axis, _)| axis == key).cloned();
+                let named = axis.or_else(|| Some((key.clone(), value()?)));
+                system_label(named.iter())
+            }
+            None => system_label(axes.iter().filter(|(axis, _)| *axis != self.x)),
+        };
+        let kind = || lookup(config, "objective.kind").and_then(Value::as_str);
+        let series = match series.as_str() {
+            "" => kind().unwrap_or_default().to_owned(),
+            _ => series,
+        };
+        CurvePoint { x, series }
+    }
+
+    /// [`CurveSpec::only`] as text, as in `data.n_pairs = 1000`; empty without.
+    pub fn only_text(&self) -> String {
+        let pairs = self.only.iter();
+        let pairs = pairs.map(|(key, value)| format!("{key} = {}", short(value)));
+        pairs.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Fails with `(key, expected, found)`; `runs` have no seed.
+    fn check(
+        &self,
+        runs: &[(&[(String, String)], Table)],
+    ) -> Result<(), (&'static str, &'static str, String)> {
+        let mut met: BTreeMap<(String, String), String> = BTreeMap::new();
+        for (axes, config) in runs.iter().filter(|(_, config)| self.selects(config)) {
+            let CurvePoint { x: Some(x), series } = self.point(axes, config) else {
+                continue;
+            };
+            if self.log && x < 0.0 {
+                let expected = "values of 0 or above along a logarithmic axis";
+                return Err(("log", expected, x.to_string()));
+            }
+            let system = config.to_string();
+            let other = met.insert((series.clone(), x.to_string()), system.clone());
+            if other.is_some_and(|other| other != system) {
+                return Err((
+                    "series",
+                    "a key that tells apart the systems at one x, or nothing",
+                    format!("two systems of {series} at {} = {x}", self.x),
+                ));
+            }
+        }
+        // Values may be gone with --set or --smoke: the curve is then left out. Keys may not.
+        let is_key = |key: &String| runs.iter().any(|(_, config)| lookup(config, key).is_some());
+        if let Some((key, _)) = self.only.iter().find(|(key, _)| !is_key(key)) {
+            return Err(("only", "keys of some run of this sweep", key.clone()));
+        }
+        if met.is_empty() && self.only.is_empty() {
+            let expected = "a key that is a number in some run of this sweep";
+            return Err(("x", expected, self.x.clone()));
+        }
+        Ok(())
+    }
+}
+
+/// The value of `key`. A baseline has no size and no training, whatever its configuration says.
+fn own_value<'a>(config: &'a Table, key: &str) -> Option<&'a Value> {
+    let kind = lookup(config, "objective.kind").and_then(Value::as_str);
+    let is_unused = kind == Some("baseline") && (key.starts_with("model.") || key.starts_with("train."));
+    if is_unused { None } else { lookup(config, key) }
+}
+
+/// The label of a system: its `(axis, label)` pairs in a row, without the seed.
+pub fn system_label<'a>(axes: impl Iterator<Item = &'a (String, String)>) -> String {
+    let parts: Vec<String> = axes
+        .filter(|(key, _)| key != "seed")
+        .map(|(key, label)| match key.rsplit('.').next() {
+            Some("objective") | None => label.clone(),
+            Some(last) => format!("{last}={label}"),
+        })
+        .collect();
+    parts.join(", ")
 }
 
 impl PreferenceSpec {
@@ -211,7 +349,7 @@ impl<'a> Keys<'a> {
 }
 
 /// Every value with its dotted key.
-pub(super) fn flatten(table: &Table) -> Vec<(String, Value)> {
+pub fn flatten(table: &Table) -> Vec<(String, Value)> {
     let mut pairs = Vec::new();
     for (key, value) in table {
         match value {
@@ -226,7 +364,7 @@ pub(super) fn flatten(table: &Table) -> Vec<(String, Value)> {
 }
 
 /// A whole or a real number.
-pub(super) fn number(value: &Value) -> Option<f64> {
+fn number(value: &Value) -> Option<f64> {
     value.as_float().or_else(|| value.as_integer().map(|n| n as f64))
 }
 

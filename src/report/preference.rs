@@ -1,8 +1,10 @@
 //! Preferences: who wins on the same prompt, how often, by a metric that has a value for each prompt.
 
-use super::spec::PreferenceSpec;
-use super::{Group, MetricKey, Report, ReportError, ReportSpec, Scores};
+use super::error::ReportError;
+use super::group::{Group, Scores};
+use super::metric_key::{self, MetricKey};
 use crate::eval::{Bootstrap, WinRate};
+use crate::experiment::report_spec::{PreferenceSpec, ReportSpec};
 
 /// One metric, and how systems win, tie and lose by it.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +47,7 @@ impl Preference {
     ) -> Result<Vec<Self>, ReportError> {
         let mut all = Vec::new();
         for wanted in &spec.preferences {
-            for key in Report::chosen(metrics, std::slice::from_ref(&wanted.metric)) {
+            for key in metric_key::select(metrics, std::slice::from_ref(&wanted.metric)) {
                 all.extend(Self::by(&key, wanted, &spec.reference, groups)?);
             }
         }

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use maud::{Markup, html};
 
+use super::about::About;
+use super::error::ReportError;
 use super::page::{document, href};
-use super::{About, ReportError};
 use crate::files;
 
 /// Plots are files of the experiments; browsers ask for nothing else.

@@ -3,10 +3,10 @@
 use plotters::prelude::*;
 use toml::Table;
 
-use super::curve::COLOURS;
-use super::plot::{Area, FONT, failed, padding, tick};
-use super::{Report, ReportError};
-use crate::experiment::metrics::MetricRow;
+use super::error::ReportError;
+use super::losses::Losses;
+use super::plot_style::{Area, COLOURS, FONT, failed, padding, tick};
+use super::results::Report;
 
 /// Size of a panel in pixels.
 const PANEL: (u32, u32) = (380, 250);
@@ -16,29 +16,6 @@ const POINTS: usize = 80;
 const SMOOTHING: f64 = 0.8;
 /// Runs of a panel up to which the raw training loss is drawn behind the smoothed one.
 const RAW_RUNS: usize = 12;
-
-/// The losses of one run, `(step, loss)`.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Losses {
-    held_out: Vec<(f64, f64)>,
-    training: Vec<(f64, f64)>,
-}
-
-impl Losses {
-    /// By the rows of `metrics.jsonl`.
-    pub(super) fn of(rows: &[MetricRow]) -> Self {
-        let of = |split: &str| {
-            let losses = rows.iter().filter(|row| row.split == split && row.name == "loss");
-            losses
-                .filter_map(|row| Some((row.step as f64, row.value?)))
-                .collect()
-        };
-        Self {
-            held_out: of("valid"),
-            training: of("train"),
-        }
-    }
-}
 
 /// A line of a panel.
 struct Line {

@@ -1,10 +1,11 @@
 //! The dot plot of a report: one panel a metric, one row a system, one mark a split, with intervals.
 
-use std::fmt::Display;
-
 use plotters::prelude::*;
 
-use super::{MetricKey, Report, ReportError};
+use super::error::ReportError;
+use super::metric_key::MetricKey;
+use super::plot_style::{Area, FONT, failed, padding, text, tick};
+use super::results::Report;
 
 /// Splits in the order of the marks, with colours that colour-blind readers can tell apart (Okabe and Ito).
 const SPLITS: &[(&str, RGBColor)] = &[
@@ -19,9 +20,6 @@ const PANEL_WIDTH: u32 = 270;
 const ROW_HEIGHT: u32 = 34;
 const HEAD: u32 = 34;
 const FOOT: u32 = 34;
-/// Panels are titled in this font; rows in the same, one pixel smaller.
-pub(super) const FONT: &str = "sans-serif";
-
 /// The scores `keys` of `report` as SVG. Splits of one metric share a panel; at most 8 panels are drawn.
 ///
 /// # Errors
@@ -113,28 +111,6 @@ fn panels_of(keys: &[MetricKey]) -> Vec<(&str, Vec<&MetricKey>)> {
 fn gutter(report: &Report) -> u32 {
     let longest = report.systems.iter().map(|s| s.label.chars().count()).max();
     longest.unwrap_or(0) as u32 * 7 + 24
-}
-
-pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
-
-pub(super) fn failed(error: impl Display) -> ReportError {
-    ReportError::Draw(error.to_string())
-}
-
-pub(super) fn text(
-    area: &Area<'_>,
-    text: &str,
-    at: (i32, i32),
-    size: i32,
-    right: bool,
-) -> Result<(), ReportError> {
-    use plotters::style::text_anchor::{HPos, Pos, VPos};
-    let side = if right { HPos::Right } else { HPos::Left };
-    let style = (FONT, size)
-        .into_font()
-        .color(&BLACK)
-        .pos(Pos::new(side, VPos::Center));
-    area.draw(&Text::new(text.to_owned(), at, style)).map_err(failed)
 }
 
 fn split_of(key: &MetricKey) -> usize {
@@ -241,23 +217,4 @@ fn draw_panel(
         }
     }
     Ok(heights)
-}
-
-/// Room beyond the least and the largest value of an axis; where all are equal, enough for ticks that differ.
-pub(super) fn padding(low: f64, high: f64) -> f64 {
-    if high - low < 1e-9 {
-        (low.abs() / 10.0).max(0.05)
-    } else {
-        ((high - low) * 0.08).max(1e-3)
-    }
-}
-
-/// A tick with as many digits as the range needs.
-pub(super) fn tick(value: f64, range: f64) -> String {
-    match range {
-        r if r >= 20.0 => format!("{value:.0}"),
-        r if r >= 2.0 => format!("{value:.1}"),
-        r if r >= 0.05 => format!("{value:.2}"),
-        _ => format!("{value:.3}"),
-    }
 }

@@ -4,7 +4,7 @@
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::noise::Noise;
+use crate::noise::{Noise, Stream};
 use crate::world::checker::{Checker, Reading, Verdict, verdict};
 use crate::world::{Scene, Statement, VariantKind, World, variants};
 
@@ -247,7 +247,7 @@ fn overlooks(kind: VariantKind, verdict: &Verdict) -> bool {
 pub fn accuracy(checker: &Checker, damage: Damage, n: usize, seed: u64) -> Accuracy {
     let world = checker.world();
     let one = |i: usize| {
-        let mut noise = Noise::stream(seed, 0x63_68_65 + ((i as u64) << 32));
+        let mut noise = Noise::of(seed, Stream::CheckedImage(i as u64));
         let scene = world.scene_w(noise.rng());
         let said = Statement::describing(&scene);
         let wrong = variants(&scene, &said, noise.rng());

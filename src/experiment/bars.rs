@@ -14,7 +14,7 @@ use crate::eval::forced_choice::{Candidates, Kind, accuracy, forced_choice};
 use crate::eval::probe::{Facts, Probe, Question, choices};
 use crate::eval::ridge::Alpha;
 use crate::eval::{Embeddings, EvalError};
-use crate::noise::Noise;
+use crate::noise::{DerivedSeed, Noise, Stream};
 use crate::world::{
     self, Colour, Noun, Object, Relation, Scene, Statement, Texture, VariantKind, World, realise, variants,
 };
@@ -218,7 +218,7 @@ impl rand::distr::Distribution<[Noun; 2]> for TwoOf<'_> {
 }
 
 fn zero_shot(world: World, clip: &FrozenClip, n: usize, seed: u64) -> Result<Vec<Bar>, BarsError> {
-    let mut noise = Noise::stream(seed, 1 << 41);
+    let mut noise = Noise::of(seed, Stream::ZeroShotCaptions);
     let (mut captions, mut truths, mut wrongs, mut labels) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for number in 0..n {
         let said = statement(world, number, &mut noise);
@@ -304,7 +304,7 @@ impl Numbering {
 
 fn probes(world: World, clip: &FrozenClip, sizes: BarSizes, seed: u64) -> Result<Vec<Bar>, BarsError> {
     let scenes: Vec<Scene> = world
-        .sample_w(sizes.n_probe + sizes.n_asked, seed + (1 << 42))
+        .sample_w(sizes.n_probe + sizes.n_asked, DerivedSeed::ProbeImages.of(seed))
         .into_iter()
         .map(|pair| pair.scene)
         .collect();

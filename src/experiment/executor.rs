@@ -25,15 +25,10 @@ use crate::eval::embedding::ModalityGap;
 use crate::eval::{Embeddings, Inputs, evaluate};
 use crate::files;
 use crate::generate::prior::{AnyPrior, PriorSettings};
-use crate::noise::Noise;
+use crate::noise::{Noise, Stream};
 use crate::train::session::{Phase, Strategy};
 use crate::train::stop::Stop;
 use crate::world::{CaptionMix, PairOptions};
-
-/// First stream of the evaluation seed for the noise of predictions; pictures have stream 0.
-const NOISE_STREAM: u64 = 1;
-/// And for the noise on a baseline's answers.
-const BASELINE_STREAM: u64 = 1 << 33;
 
 /// Encoded pairs of a world.
 struct PairSplit {
@@ -205,7 +200,7 @@ impl PriorExecutor {
             .select(&vec![None; asked.texts.len()], &pairs.empty, &self.device);
         (0..run.eval().n_noise.max(1) as u64)
             .map(|k| {
-                let mut noise = Noise::stream(run.eval().seed, NOISE_STREAM + k);
+                let mut noise = Noise::of(run.eval().seed, Stream::PriorSampling(k));
                 let z_x_hat = prior.sample(text.clone(), away.clone(), settings, &mut noise, |_| {})?;
                 let [n, d] = z_x_hat.dims();
                 Ok(Embeddings::new(
@@ -341,7 +336,7 @@ fn with_noise(answers: Embeddings, scale: f64, pairs: &Pairs, seed: u64) -> Resu
     }
     let (_, std) = pairs.statistics();
     let (n, d) = (answers.n(), answers.d());
-    let eps = Noise::stream(seed, BASELINE_STREAM).normal_vec(n * d);
+    let eps = Noise::of(seed, Stream::BaselineNoise).normal_vec(n * d);
     let values = answers.values().iter().zip(&eps).enumerate();
     let noisy = values.map(|(i, (value, eps))| value + scale as f32 * std[i % d] * eps);
     Ok(Embeddings::new(n, d, noisy.collect())?)

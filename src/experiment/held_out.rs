@@ -15,10 +15,8 @@ use crate::eval::embedding::ModalityGap;
 use crate::eval::{Embeddings, EvalFile, Inputs, evaluate};
 use crate::generate::prior::{AnyPrior, PriorSettings};
 use crate::models::clip::TextEncoder;
-use crate::noise::Noise;
+use crate::noise::{Noise, Stream};
 
-/// First stream of the evaluation seed for the noise of predictions.
-const NOISE_STREAM: u64 = 1;
 /// Held-out pairs of a forward pass: bounds memory.
 const BATCH: usize = 256;
 /// Pairs whose means are the two ends of the modality gap.
@@ -134,7 +132,7 @@ pub(super) fn score(
     let z_y = embeddings(&pairs, |part| Ok(held_out.z_y(part, device)))?;
     let z_x_hat = (0..eval.n_noise.max(1) as u64)
         .map(|k| {
-            let mut noise = Noise::stream(eval.seed, NOISE_STREAM + k);
+            let mut noise = Noise::of(eval.seed, Stream::PriorSampling(k));
             embeddings(&pairs, |part| {
                 let text = held_out.text(&part.iter().copied().map(Some).collect::<Vec<_>>(), device);
                 let away = held_out.text(&vec![None; part.len()], device);

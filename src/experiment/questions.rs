@@ -6,14 +6,10 @@ use crate::data::encode::{EncodeError, FrozenClip};
 use crate::data::pairs::Texts;
 use crate::eval::forced_choice::{Candidates, Kind};
 use crate::eval::{Embeddings, EvalError, Split};
-use crate::noise::Noise;
+use crate::noise::{Noise, Stream};
 use crate::world::{self, Prompt, Scene, World};
 
-/// Streams of the evaluation seed: pictures here, noise of the predictions from 1 on.
-const PICTURES: u64 = 0;
-/// And the pictures that a mean is taken over.
-const MANY_PICTURES: u64 = 1 << 32;
-/// So many a prompt: the mean is off by less than a fifth of their spread.
+/// Further scenes of a prompt over which a mean is taken: the mean is off by less than a fifth of their spread.
 const N_MANY: usize = 32;
 
 /// Encoded test prompts.
@@ -62,7 +58,7 @@ impl Questions {
         let of_all: Vec<Split> = all.iter().map(|p| p.split.into()).collect();
         let n = if n_per_split == 0 { all.len() } else { n_per_split };
         let prompts: Vec<Prompt> = spread(&of_all, n).into_iter().map(|i| all[i].clone()).collect();
-        let mut noise = Noise::stream(seed, PICTURES);
+        let mut noise = Noise::of(seed, Stream::TestScenes);
         let (mut texts, mut splits) = (Vec::new(), Vec::new());
         let (mut truth, mut other, mut wrong, mut labels) =
             (Vec::new(), Vec::new(), Vec::<Scene>::new(), Vec::new());
@@ -103,7 +99,7 @@ impl Questions {
         if let Some(mean) = self.mean_renders.get() {
             return Ok(mean);
         }
-        let mut noise = Noise::stream(self.seed, MANY_PICTURES);
+        let mut noise = Noise::of(self.seed, Stream::MeanScenes);
         let (n, d) = (self.prompts.len(), clip.d_clip());
         let mut sum = vec![0.0f64; n * d];
         for _ in 0..N_MANY {

@@ -20,7 +20,7 @@ use crate::diffusion::{self, FlowConfig, Scheduler, SchedulerConfig, Variance};
 use crate::files;
 use crate::models::prior::{DiffusionPrior, Prior, PriorConfig};
 use crate::nn::torch_default;
-use crate::noise::Noise;
+use crate::noise::{Noise, Stream};
 use crate::train::checkpoint::{Best, set_damaged_aside};
 use crate::train::negatives::NegativeOptions;
 use crate::train::parts::{Parts, Share};
@@ -37,8 +37,6 @@ use crate::train::stop::Stop;
 use crate::train::tensorboard::EventFile;
 use crate::weights::write_json;
 
-/// Stream of a run's seed that initial weights come from; data order and noise have their own (see [`crate::train::prior`]).
-const INIT_STREAM: u64 = 1 << 41;
 /// Examples of a batch of a validation, at most.
 const VALIDATION_BATCH: usize = 256;
 
@@ -120,7 +118,7 @@ impl Training<'_> {
         let config = self.config();
         let device = self.device.clone().autodiff();
         let prior = Prior::init(&config, &device);
-        let prior = torch_default(prior, &mut Noise::stream(self.run.seed(), INIT_STREAM));
+        let prior = torch_default(prior, &mut Noise::of(self.run.seed(), Stream::InitialWeights));
         let batches = eclipse_batches(self.material.data.clone(), self.cut(), self.run.seed(), negatives);
         let validation =
             self.validation(|data, cut, seed| eclipse_batches(data, cut, seed, NegativeOptions::default()));
@@ -168,10 +166,11 @@ impl Training<'_> {
         let device = self.device.clone().autodiff();
         let config = self.config().with_time();
         let prior = DiffusionPrior::init(&config, &device);
-        let prior = torch_default(prior, &mut Noise::stream(self.run.seed(), INIT_STREAM)).with_statistics(
-            Tensor::from_floats(mean.as_slice(), &device),
-            Tensor::from_floats(std.as_slice(), &device),
-        );
+        let prior = torch_default(prior, &mut Noise::of(self.run.seed(), Stream::InitialWeights))
+            .with_statistics(
+                Tensor::from_floats(mean.as_slice(), &device),
+                Tensor::from_floats(std.as_slice(), &device),
+            );
         let trainer = DiffusionTrainer::new(prior, &config, self.update());
         self.fit(trainer, batches, validation, |trainer, dir| {
             files::create_dir(dir)?;

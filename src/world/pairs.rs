@@ -14,12 +14,8 @@ use super::split::{
 use super::sprite::Look;
 use super::statement::Statement;
 use super::tables::World;
-use crate::noise::Noise;
+use crate::noise::{Noise, Stream};
 
-/// Random stream of the pairs that are trained on.
-const TRAINING_PAIRS: u64 = 0x70_78_79;
-/// And of those that are held out.
-const HELD_OUT_PAIRS: u64 = 0x76_78_79;
 /// How many pictures have two main sprites.
 const TWO: f64 = 0.75;
 /// How many pictures have a bystander.
@@ -94,21 +90,23 @@ impl Default for PairOptions {
 impl World {
     /// The first `n` pairs of P_XY number `seed`: fewer pairs are a prefix of more.
     pub fn pairs(self, n: usize, seed: u64, options: &PairOptions) -> Vec<Pair> {
-        self.pairs_from(TRAINING_PAIRS, seed, options).take(n).collect()
+        self.pairs_from(Stream::TrainingPairs, seed, options)
+            .take(n)
+            .collect()
     }
 
     /// `n` pairs of P_XY number `seed` that are none of `trained`: for validation. Their random stream is their own, so they do not depend on how
     /// many pairs are trained on (unless one of them shows what a trained one shows; the next one then takes its place).
     pub fn held_out_pairs(self, n: usize, seed: u64, options: &PairOptions, trained: &[Pair]) -> Vec<Pair> {
-        let pairs = self.pairs_from(HELD_OUT_PAIRS, seed, options);
+        let pairs = self.pairs_from(Stream::ValidationPairs, seed, options);
         pairs
             .filter(|pair| trained.iter().all(|other| other.scene != pair.scene))
             .take(n)
             .collect()
     }
 
-    fn pairs_from(self, stream: u64, seed: u64, options: &PairOptions) -> impl Iterator<Item = Pair> {
-        let mut noise = Noise::stream(seed, stream);
+    fn pairs_from(self, stream: Stream, seed: u64, options: &PairOptions) -> impl Iterator<Item = Pair> {
+        let mut noise = Noise::of(seed, stream);
         let options = *options;
         let mix = options.captions;
         let unsaid = move |sprite: &Sprite| {
@@ -143,7 +141,7 @@ impl World {
 
     /// The first `n` pairs of a sample `seed` of W, with [`CaptionMix::W`].
     pub fn sample_w(self, n: usize, seed: u64) -> Vec<Pair> {
-        let mut noise = Noise::stream(seed, 0x77);
+        let mut noise = Noise::of(seed, Stream::PairsOfW);
         let rng = noise.rng();
         (0..n)
             .map(|_| {

@@ -13,7 +13,7 @@ use super::split::{
 };
 use super::statement::{Object, Statement};
 use super::tables::World;
-use crate::noise::Noise;
+use crate::noise::{Noise, Stream};
 
 /// What a prompt tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -131,7 +131,7 @@ fn collection(world: World) -> &'static (Vec<Prompt>, HashSet<Statement>) {
                 }
             }
         }
-        let mut noise = Noise::stream(0, 0x70_72_6f_6d);
+        let mut noise = Noise::of(0, Stream::TestPrompts);
         for category in Category::ALL {
             for split in Split::ALL {
                 let wanted = (world.tables().n_prompts)(category, split);

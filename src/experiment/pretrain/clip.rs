@@ -13,6 +13,7 @@ use crate::experiment::bars::{BarSizes, Bars, embed_scenes, embed_texts, measure
 use crate::experiment::metrics::MetricsLog;
 use crate::files;
 use crate::models::clip::tokenizer::Tokenizer;
+use crate::noise::DerivedSeed;
 use crate::train::clip::{BatchMaker, ClipRecipe, optimizer, write_word_tokenizer};
 use crate::train::schedule::SteppedLr;
 use crate::train::session::{self, Session, SessionOptions, Workers};
@@ -173,7 +174,7 @@ struct Claimed {
 /// z_x and z_y of pairs of W.
 fn sample(world: World, clip: &FrozenClip, seed: u64) -> Result<(Embeddings, Embeddings), PretrainError> {
     let (scenes, captions): (Vec<_>, Vec<_>) = world
-        .sample_w(N_SCALED_BY, seed + (1 << 43))
+        .sample_w(N_SCALED_BY, DerivedSeed::ReadImages.of(seed))
         .into_iter()
         .map(|pair| (pair.scene, pair.caption))
         .unzip();

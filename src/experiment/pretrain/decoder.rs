@@ -22,6 +22,7 @@ use crate::generate::picture::{grid, write_png};
 use crate::models::clip::ImageEncoder;
 use crate::models::noise_augmentation::NoiseAugmentation;
 use crate::models::unet::{self, Conditioning, UNet, UNetConfig};
+use crate::noise::DerivedSeed;
 use crate::train::decoder::{DecoderBatches, DecoderRecipe, Readout};
 use crate::train::schedule::SteppedLr;
 use crate::train::session::{self, Session, SessionOptions, Workers};
@@ -222,7 +223,7 @@ pub fn pretrain_decoder(
     };
     let zero = batches.zero().to_vec();
     let mut z_x = Vec::with_capacity(N_READ * d_clip);
-    let (scenes, known) = pictures(world, N_READ, recipe.seed + (1 << 43));
+    let (scenes, known) = pictures(world, N_READ, DerivedSeed::ReadImages.of(recipe.seed));
     for pictures in known.chunks(BATCH) {
         z_x.extend(batches.z_x(pictures)?);
     }
@@ -363,7 +364,7 @@ fn measure(
     let decoder = FrozenDecoder::load(dir, device)?;
     let encoder = ImageEncoder::load(clip, device)?;
     let settings = decoder.own_settings();
-    let (scenes, truth) = pictures(world, n, seed + (1 << 44));
+    let (scenes, truth) = pictures(world, n, DerivedSeed::DrawnImages.of(seed));
     let (mut drawn, mut cosine) = (Vec::new(), 0.0);
     for (i, truth) in truth.chunks(BATCH).enumerate() {
         let z_x = encoder.encode(truth)?;

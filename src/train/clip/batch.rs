@@ -9,7 +9,7 @@ use super::facts::{FactTargets, Known};
 use crate::data::encode::picture;
 use crate::models::clip::preprocess::{Preprocess, PreprocessError};
 use crate::models::clip::tokenizer::{Tokenizer, TokenizerError};
-use crate::noise::Noise;
+use crate::noise::{Noise, Stream};
 use crate::objective::clip::TruthMatrix;
 use crate::train::cells::CellTargets;
 use crate::world::{self, CaptionMix, Scene, Statement, Truth, World};
@@ -94,7 +94,7 @@ impl BatchMaker {
     /// # Errors
     /// [`BatchError`], if tokenizer or preprocessing are not this world's.
     pub fn batch(&self, step: usize, device: &Device) -> Result<ClipBatch, BatchError> {
-        let mut noise = Noise::stream(self.recipe.seed, step as u64);
+        let mut noise = Noise::of(self.recipe.seed, Stream::PretrainBatch(step as u64));
         let rng = noise.rng();
         let scenes: Vec<Scene> = (0..self.recipe.n_families)
             .flat_map(|_| self.world.family(rng))

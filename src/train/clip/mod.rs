@@ -31,7 +31,7 @@ use super::schedule::LrSchedule;
 use super::session::StepReport;
 use crate::models::clip::preprocess::Preprocess;
 use crate::models::clip::{Clip, ClipConfig, ClipTextConfig, ClipVisionConfig};
-use crate::noise::Noise;
+use crate::noise::{Noise, Stream};
 use crate::objective::clip::truth_contrastive;
 use crate::world::World;
 
@@ -222,7 +222,7 @@ impl ClipRecipe {
             grad_clip: self.grad_clip,
         };
         let grid = self.image_size / self.patch_size;
-        start::start_values(trainer, grid, &mut Noise::stream(self.seed, START_STREAM))
+        start::start_values(trainer, grid, &mut Noise::of(self.seed, Stream::PretrainWeights))
     }
 }
 
@@ -232,9 +232,6 @@ const D_HEAD: usize = 32;
 /// About the mean of a world's pixels, 0 to 1 (the ground is light grey), and a round number not far from their deviation.
 const PIXEL_MEAN: [f64; 3] = [0.7; 3];
 const PIXEL_DEVIATION: [f64; 3] = [0.25; 3];
-
-/// Streams of a recipe's seed: a step's batch has the step's number, the first values this one.
-const START_STREAM: u64 = 1 << 40;
 
 /// A CLIP in training.
 #[derive(Module, Debug)]

@@ -11,12 +11,9 @@ use crate::data::encode::picture;
 use crate::diffusion::Schedule;
 use crate::models::clip::{ClipError, ImageEncoder};
 use crate::models::noise_augmentation::NoiseAugmentation;
-use crate::noise::Noise;
+use crate::noise::{Noise, Stream};
 use crate::train::cells::CellTargets;
 use crate::world::{Scene, World};
-
-/// Streams of a recipe's seed from which noise on z_x comes, one a step from here on.
-const AUGMENTATION_STREAM: u64 = 1 << 45;
 
 /// One batch.
 #[derive(Debug, Clone)]
@@ -82,7 +79,7 @@ impl DecoderBatches {
             return (vec![0.0; n], z_x);
         };
         // A stream of its own: batches without augmentation stay what they were.
-        let mut noise = Noise::stream(self.recipe.seed, AUGMENTATION_STREAM + step as u64);
+        let mut noise = Noise::of(self.recipe.seed, Stream::PretrainAugmentation(step as u64));
         let level = |noise: &mut Noise| match noise.rng().random_bool(self.recipe.exact) {
             true => 0,
             false => noise.rng().random_range(1..=self.recipe.max_noise_level),
@@ -128,7 +125,7 @@ impl DecoderBatches {
             snr_weight: [low, high],
             ..
         } = self.recipe;
-        let mut noise = Noise::stream(self.recipe.seed, step as u64);
+        let mut noise = Noise::of(self.recipe.seed, Stream::PretrainBatch(step as u64));
         let scenes: Vec<Scene> = (0..n).map(|_| self.world.scene_w(noise.rng())).collect();
         let pictures: Vec<RgbImage> = scenes.iter().map(picture).collect();
         let (levels, mut z_x) = self.augmented(step, self.z_x(&pictures)?, device);

@@ -30,7 +30,7 @@ use crate::diffusion::{BetaSchedule, Limit, Prediction, SchedulerConfig, Schedul
 use crate::models::noise_augmentation::N_LEVELS;
 use crate::models::pixel_space::PixelSpace;
 use crate::models::unet::{BlockType, Condition, Conditioning, UNet, UNetConfig};
-use crate::noise::Noise;
+use crate::noise::{Noise, Stream};
 use crate::objective::diffusion::weighted;
 use crate::world::World;
 
@@ -305,7 +305,7 @@ impl DecoderRecipe {
             Some(unet) if self.max_noise_level > 0 => unet.with_noise_level(device),
             Some(unet) => unet,
             None => {
-                let mut noise = Noise::stream(self.seed, START_STREAM);
+                let mut noise = Noise::of(self.seed, Stream::PretrainWeights);
                 start::start_values(UNet::init(&config, device), z_x, &mut noise)
             }
         };
@@ -334,9 +334,6 @@ const HIDDEN: &str = concat!(
     r"\.weight$"
 );
 const AVERAGE: &str = r"^average\.";
-
-/// Streams of a recipe's seed: a step's batch has the step's number, the first values this one.
-const START_STREAM: u64 = 1 << 40;
 
 /// A decoder in training.
 #[derive(Module, Debug)]

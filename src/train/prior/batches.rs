@@ -10,12 +10,9 @@ use rand::RngExt;
 use super::{DiffusionBatch, PriorBatch};
 use crate::data::examples::{Example, Examples};
 use crate::diffusion::flow;
-use crate::noise::Noise;
+use crate::noise::{Noise, Stream};
 use crate::train::negatives::{NegativeOptions, Place};
 use crate::train::parts::{Parts, Share};
-
-/// Streams of a run's seed: data order counts from 0 (one a pass), the noise of steps from here (one a step).
-const NOISE_STREAM: u64 = 1 << 40;
 
 /// How a step is cut.
 #[derive(Debug, Clone)]
@@ -81,7 +78,7 @@ pub fn eclipse_batches(
     move |step, share, home| {
         let (n, d) = (cut.n(), data.d_clip());
         let examples = data.of_step(n, seed, step);
-        let eps = Noise::stream(seed, NOISE_STREAM + step as u64).normal_vec(n * d);
+        let eps = Noise::of(seed, Stream::StepNoise(step as u64)).normal_vec(n * d);
         cut.parts(step, share, home, |j, device| {
             let own = cut.of(&examples, j, 1);
             let place = Place {
@@ -171,7 +168,7 @@ pub fn noised_batches(
     move |step, share, home| {
         let (n, d) = (cut.n(), data.d_clip());
         let examples = data.of_step(n, seed, step);
-        let mut noise = Noise::stream(seed, NOISE_STREAM + step as u64);
+        let mut noise = Noise::of(seed, Stream::StepNoise(step as u64));
         let places: Vec<f64> = (0..n).map(|_| options.path.draw(&mut noise)).collect();
         let kept = kept_or_none(&examples, options.cond_drop, &mut noise);
         let eps = noise.normal_vec(n * d);

@@ -24,7 +24,7 @@ use super::evaluate::{Split, Table, add_frechet};
 use super::results::EvalFile;
 use super::rows::Embeddings;
 use crate::world::checker::{Reading, Verdict, verdict};
-use crate::world::{Category, Prompt, Statement, usual_colour, usual_company, usual_texture};
+use crate::world::{Category, Prompt, Statement, spurious_distractor, usual_colour, usual_texture};
 
 /// A test prompt whose picture was drawn and read.
 #[derive(Debug, Clone)]
@@ -182,10 +182,10 @@ fn in_usual_texture(statement: &Statement, reading: &Reading) -> Option<bool> {
 fn in_usual_company(statement: &Statement, reading: &Reading) -> Option<bool> {
     let company: Vec<_> = statement
         .objects()
-        .filter_map(|o| usual_company(o.noun))
+        .filter_map(|o| spurious_distractor(o.noun))
         .filter(|company| statement.objects().all(|o| o.noun != *company))
         .collect();
-    let mut seen = reading.bystanders.iter().chain(&reading.objects);
+    let mut seen = reading.distractors.iter().chain(&reading.objects);
     (!company.is_empty()).then(|| seen.any(|seen| company.contains(&seen.noun)))
 }
 

@@ -16,7 +16,7 @@ use crate::eval::ridge::Alpha;
 use crate::eval::{Embeddings, EvalError};
 use crate::noise::{DerivedSeed, Noise, Stream};
 use crate::world::{
-    self, Colour, Noun, Object, Relation, Scene, Statement, Texture, VariantKind, World, realise, variants,
+    self, Colour, Noun, Object, Relation, Scene, Statement, Texture, World, realise, variants,
 };
 
 /// How much is asked.
@@ -112,7 +112,7 @@ fn bar(kind: Kind) -> (f64, f64) {
         Kind::Colour => (0.97, 0.85),
         Kind::Texture => (0.95, 0.85),
         Kind::Binding => (0.95, 0.9),
-        Kind::Relation | Kind::Bystander => (0.9, 0.9),
+        Kind::Relation | Kind::Distractor => (0.9, 0.9),
     }
 }
 
@@ -224,16 +224,11 @@ fn zero_shot(world: World, clip: &FrozenClip, n: usize, seed: u64) -> Result<Vec
         let said = statement(world, number, &mut noise);
         let scene = realise(&said, noise.rng());
         for variant in variants(&scene, &said, noise.rng()) {
-            let kind = match variant.kind {
-                VariantKind::Object => Kind::Object,
-                VariantKind::Colour => Kind::Colour,
-                VariantKind::Texture => Kind::Texture,
-                VariantKind::Binding => Kind::Binding,
-                VariantKind::Relation => Kind::Relation,
-                VariantKind::Bystander => continue, // does not make the caption false
-            };
+            if variant.kind == Kind::Distractor {
+                continue; // does not make the caption false
+            }
             wrongs.push(variant.scene);
-            labels.push((number, kind));
+            labels.push((number, variant.kind));
         }
         captions.push(said.to_string());
         truths.push(scene);
@@ -403,7 +398,7 @@ fn questions(kind: Kind, row: usize, scene: &Scene, numbering: Numbering) -> Vec
             }
             _ => Vec::new(),
         },
-        Kind::Bystander => Vec::new(),
+        Kind::Distractor => Vec::new(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use crate::data::encode::{EncodeError, FrozenClip};
 use crate::data::pairs::Texts;
-use crate::eval::forced_choice::{Candidates, Kind};
+use crate::eval::forced_choice::Candidates;
 use crate::eval::{Embeddings, EvalError, Split};
 use crate::noise::{Noise, Stream};
 use crate::world::{self, Prompt, Scene, World};
@@ -55,7 +55,7 @@ impl Questions {
         seed: u64,
     ) -> Result<Self, QuestionError> {
         let all = world.test_prompts();
-        let of_all: Vec<Split> = all.iter().map(|p| p.split.into()).collect();
+        let of_all: Vec<Split> = all.iter().map(|p| p.split).collect();
         let n = if n_per_split == 0 { all.len() } else { n_per_split };
         let prompts: Vec<Prompt> = spread(&of_all, n).into_iter().map(|i| all[i].clone()).collect();
         let mut noise = Noise::of(seed, Stream::TestScenes);
@@ -67,12 +67,12 @@ impl Questions {
             let scene = world::realise(&prompt.statement, rng);
             for variant in world::variants(&scene, &prompt.statement, rng) {
                 wrong.push(variant.scene);
-                labels.push((i, Kind::from(variant.kind)));
+                labels.push((i, variant.kind));
             }
             truth.push(scene);
             other.push(world::realise(&prompt.statement, rng));
             texts.push(prompt.text.as_str());
-            splits.push(Split::from(prompt.split));
+            splits.push(prompt.split);
         }
         let (n, d) = (truth.len(), clip.d_clip());
         let embed = |scenes: &[Scene]| -> Result<Embeddings, QuestionError> {
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn prompts_are_spread_over_their_split() {
-        use Split::{Against, Seen, Unseen};
+        use Split::{CounterBias as Against, Seen, Unseen};
         let splits = [Seen, Seen, Unseen, Seen, Seen, Seen, Against, Seen, Unseen];
         assert_eq!(spread(&splits, 2), [0, 2, 4, 6, 8]);
         assert_eq!(spread(&splits, 100), (0..9).collect::<Vec<_>>());

@@ -127,10 +127,7 @@ impl DecoderScores {
     /// What a decoder of `world` lacks to take the place of the published one: as many of the images right as the one that was trained on
     /// exact z_x alone, for 24,000 steps (`emoji`) or 6,000 (`shapes`): the tables in their READMEs.
     pub fn missed(&self, world: World) -> Option<String> {
-        let least = match world {
-            World::Emoji => 0.868,
-            World::Shapes => 0.562,
-        };
+        let least = world.small_models().decoder_threshold;
         let found = self.drawn.picture;
         (found < least).then(|| {
             format!("all objects are right in {found:.3} of the drawn images, expected at least {least}")

@@ -35,7 +35,7 @@ pub(super) struct KnownObject {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Known {
     pub objects: Vec<KnownObject>,
-    /// A noun about which nothing is asked: the bystander's.
+    /// A noun about which nothing is asked: the distractor's.
     pub unasked: Option<Noun>,
 }
 
@@ -56,7 +56,7 @@ impl Known {
             .collect();
         Self {
             objects,
-            unasked: scene.bystander.map(|sprite| sprite.noun),
+            unasked: scene.distractor.map(|sprite| sprite.noun),
         }
     }
 

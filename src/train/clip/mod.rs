@@ -96,16 +96,14 @@ impl Default for ClipRecipe {
 }
 
 impl ClipRecipe {
-    /// The recipe of a world's committed model. Patches are a quarter of the picture's side.
+    /// The recipe of a world's committed model. Patches are a quarter of the image's side.
     pub fn of(world: World) -> Self {
-        match world {
-            World::Emoji => Self::default(),
-            World::Shapes => Self {
-                n_steps: 2600,
-                image_size: 32,
-                patch_size: 8,
-                ..Self::default()
-            },
+        let sizes = world.small_models();
+        Self {
+            n_steps: sizes.clip_steps,
+            image_size: sizes.clip_image_size,
+            patch_size: sizes.clip_image_size / 4,
+            ..Self::default()
         }
     }
 

@@ -125,14 +125,12 @@ impl Default for DecoderRecipe {
 impl DecoderRecipe {
     /// The recipe for a world's model. What the UNet sees is a grid of the same size in all worlds.
     pub fn of(world: World) -> Self {
-        match world {
-            World::Emoji => Self::default(),
-            World::Shapes => Self {
-                n_steps: 6000,
-                n_cycles: 1,
-                pool: 1,
-                ..Self::default()
-            },
+        let sizes = world.small_models();
+        Self {
+            n_steps: sizes.decoder_steps,
+            n_cycles: sizes.decoder_cycles,
+            pool: sizes.decoder_pool,
+            ..Self::default()
         }
     }
 
@@ -170,7 +168,7 @@ impl DecoderRecipe {
             }
         }
         let side = self.space().side();
-        let whole = world.picture_size();
+        let whole = world.image_size();
         if !whole.is_multiple_of(side) {
             return Err(format!(
                 "`block` x `pool`: expected a divisor of {whole}, found {side}"
@@ -223,7 +221,7 @@ impl DecoderRecipe {
 
     /// Places along a side of what the UNet sees.
     pub(super) fn grid(&self, world: World) -> usize {
-        world.picture_size() / self.space().side()
+        world.image_size() / self.space().side()
     }
 
     /// The UNet's sizes.

@@ -17,6 +17,7 @@
 //! ```text
 //! cli          the program
 //! experiment   specs, run directories, sweeps, reports        verify      reference numbers through the rooms below
+//! testbed      the small CLIP and decoder of a built-in world
 //! eval         scores on embeddings, intervals, checker       train       burn-train sessions, optimisers, schedules
 //! data         sources, stores, pairs, prompt files           generate    prompt -> z_x_hat -> picture
 //! models       clip, prior, unet, movq, text_proj             objective   Eq. 1, 3, 4, 5, other forms; CLIP's own loss
@@ -71,6 +72,7 @@ pub mod models;
 pub mod nn;
 pub mod noise;
 pub mod objective;
+pub mod testbed;
 pub mod train;
 pub mod verify;
 pub mod weights;

@@ -2,14 +2,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use burn::prelude::*;
 use burn::train::{InferenceStep, LearnerModel, TrainStep};
 
 use super::execute::Failure;
 use super::executor::{OnStep, Progress};
-use super::metrics::MetricsLog;
 use super::run::Run;
 use super::run_dir::RunDir;
 use super::spec::{
@@ -28,13 +26,12 @@ use crate::train::prior::{
     AdamWOptions, Cut, DiffusionTrainer, EclipseOptions, GradientSum, LossForms, NoisePath, NoisingOptions,
     PriorTrainer, UpdateOptions, eclipse_batches, noised_batches,
 };
+use crate::train::run_folder::{LogOptions, RunFolder};
 use crate::train::schedule::{LrSchedule, SteppedLr};
 use crate::train::session::{
-    Phase, Session, SessionOptions, Sink, StepReport, Strategy, Validation, Workers, checkpoints, fit,
-    resumable_step,
+    Session, SessionOptions, Sink, StepReport, Strategy, Validation, Workers, checkpoints, fit,
 };
 use crate::train::stop::Stop;
-use crate::train::tensorboard::EventFile;
 use crate::weights::write_json;
 
 /// Examples of a batch of a validation, at most.
@@ -310,15 +307,17 @@ impl Training<'_> {
         })
     }
 
-    /// Every `log_every`-th step, and every validation, goes to `metrics.jsonl`, and to an event file for TensorBoard.
+    /// Every `log_every`-th step, and every validation, is logged.
     fn sink(&self, options: &SessionOptions) -> Result<Sink, Failure> {
-        let (n_steps, every) = (options.n_steps, self.run.train().log_every.max(1));
-        let per_pass = (self.material.data.order().n_examples() / self.cut().n()).max(1);
+        let n_steps = options.n_steps;
+        let log = LogOptions {
+            every: self.run.train().log_every,
+            steps_per_pass: Some(self.material.data.order().n_examples() / self.cut().n()),
+            timed: false,
+        };
         let (path, on_step) = (self.dir.path().to_path_buf(), self.on_step.clone());
-        let mut log = MetricsLog::open_after(self.dir.metrics_path(), resumable_step(&path, options))?;
-        let mut events = EventFile::create(&path.join("tensorboard"), SystemTime::now())?;
-        Ok(Box::new(move |phase, step, values| {
-            let is_logged = phase == Phase::Valid || step % every == 0 || step == 1 || step == n_steps;
+        let folder = RunFolder::new(self.dir.path());
+        Ok(folder.sink(options, log, move |phase, step, values, is_logged| {
             let progress = Progress {
                 phase,
                 step,
@@ -327,28 +326,7 @@ impl Training<'_> {
                 is_logged,
             };
             on_step(&path, progress);
-            if !is_logged {
-                return Ok(());
-            }
-            let split = match phase {
-                Phase::Train => "train",
-                Phase::Valid => "valid",
-            };
-            let tags: Vec<String> = values.iter().map(|(name, _)| format!("{split}/{name}")).collect();
-            let tagged: Vec<(&str, f32)> = tags
-                .iter()
-                .map(String::as_str)
-                .zip(values.iter().map(|v| v.1))
-                .collect();
-            events.scalars(step, &tagged)?;
-            // So that it can be watched.
-            events.flush()?;
-            let values: Vec<(&str, f64)> = values
-                .iter()
-                .map(|&(name, value)| (name, f64::from(value)))
-                .collect();
-            log.log(step, (step - 1) / per_pass, split, &values)
-        }))
+        })?)
     }
 }
 

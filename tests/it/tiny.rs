@@ -15,7 +15,7 @@ use eclipse_t2i::models::prior::{DiffusionPrior, MAPPING, Prior, PriorConfig};
 use eclipse_t2i::models::text_proj::{self, TextProj, TextProjConfig};
 use eclipse_t2i::models::unet::{self, BlockType, Conditioning, TimeShift, UNet, UNetConfig};
 use eclipse_t2i::noise::{Noise, Stream};
-use eclipse_t2i::train::clip::write_word_tokenizer;
+use eclipse_t2i::testbed::clip::write_word_tokenizer;
 use eclipse_t2i::weights::{Mapping, Parameter, parameters};
 use eclipse_t2i::world::World;
 use safetensors::{Dtype, tensor::TensorView};

@@ -6,20 +6,18 @@ use burn::prelude::*;
 use image::RgbImage;
 use rand::RngExt;
 
-use super::DecoderRecipe;
+use super::recipe::DecoderRecipe;
 use crate::data::encode::picture;
 use crate::diffusion::Schedule;
 use crate::models::clip::{ClipError, ImageEncoder};
 use crate::models::noise_augmentation::NoiseAugmentation;
 use crate::noise::{Noise, Stream};
-use crate::train::cells::CellTargets;
+use crate::testbed::cells::CellTargets;
 use crate::world::{Scene, World};
 
 /// One batch.
 #[derive(Debug, Clone)]
 pub struct DecoderBatch {
-    /// Step number, from 1.
-    pub step: usize,
     /// Noised pictures, `[batch, channels, h, w]`.
     pub x_t: Tensor<4>,
     /// Their timesteps.
@@ -147,7 +145,6 @@ impl DecoderBatches {
         let x_0 = self.recipe.space().encode(tensor(&pictures, device));
         let eps: Tensor<4> = noise.normal(x_0.dims(), device);
         Ok(DecoderBatch {
-            step,
             cells: CellTargets::new(self.world, &scenes, self.recipe.grid(self.world), device),
             x_t: x_0.clone() * column(&f64::sqrt) + eps * column(&|a| (1.0 - a).sqrt()),
             t: t.iter().map(|&t| t as f64).collect(),

@@ -17,14 +17,11 @@ use crate::eval::embedding::ModalityGap;
 use crate::eval::{Embeddings, EvalFile, Inputs, evaluate};
 use crate::generate::frozen::FrozenDecoder;
 use crate::models::prior::TextCondition;
-use crate::noise::Noise;
+use crate::noise::{Noise, Stream};
 use crate::train::objectives::baseline::Baseline;
 use crate::train::prior::TrainingData;
 use crate::train::session::Failure;
 use crate::world::checker::Checker;
-
-/// Stream of the evaluation seed for the noise on a baseline's predictions.
-const BASELINE_STREAM: u64 = 1 << 33;
 
 /// Encoded pairs of a world.
 pub(super) struct WorldPairs {
@@ -180,7 +177,7 @@ fn with_noise(predicted: Embeddings, scale: f64, pairs: &Pairs, seed: u64) -> Re
     }
     let (_, std) = pairs.statistics();
     let (n, d) = (predicted.n(), predicted.d());
-    let eps = Noise::stream(seed, BASELINE_STREAM).normal_vec(n * d);
+    let eps = Noise::of(seed, Stream::BaselineNoise).normal_vec(n * d);
     let values = predicted.values().iter().zip(&eps).enumerate();
     let noisy = values.map(|(i, (value, eps))| value + scale as f32 * std[i % d] * eps);
     Ok(Embeddings::new(n, d, noisy.collect())?)

@@ -15,10 +15,8 @@ use super::batches::Cut;
 use crate::data::examples::Examples;
 use crate::models::prior::PriorConfig;
 use crate::nn::torch_default;
-use crate::noise::Noise;
+use crate::noise::{Noise, Stream};
 
-/// Stream of a run's seed that initial weights come from.
-const INIT_STREAM: u64 = 1 << 41;
 /// Examples of a batch of a validation, at most.
 const VALIDATION_BATCH: usize = 256;
 
@@ -92,7 +90,7 @@ impl PriorTraining<'_> {
 
     /// `network` with initial weights from the run's seed, as PyTorch initialises its layers.
     pub fn initialised<N: Module>(&self, network: N) -> N {
-        torch_default(network, &mut Noise::stream(self.seed, INIT_STREAM))
+        torch_default(network, &mut Noise::of(self.seed, Stream::InitialWeights))
     }
 
     /// The validation batches that `batches(data, cut, seed)` makes, if the run is validated: those of the first steps of a run on the held-out

@@ -40,7 +40,7 @@ pub struct CellTargets {
 impl CellTargets {
     /// The cells of `grid` x `grid` in each of some scenes of a world.
     pub fn new(world: World, scenes: &[Scene], grid: usize, device: &Device) -> Self {
-        let side = world.picture_size();
+        let side = world.image_size();
         let n_cells = grid * grid;
         let n_nouns = n_nouns(world);
         let n_textures = n_textures(world).unwrap_or(0);
@@ -139,7 +139,7 @@ mod tests {
     fn cells_of_a_world_know_what_covers_them(world: World) {
         let scenes: Vec<Scene> = world.sample_w(20, 5).into_iter().map(|pair| pair.scene).collect();
         let (grid, device) = (8, Device::flex());
-        let half = world.picture_size() as f32 / 2.0;
+        let half = world.image_size() as f32 / 2.0;
         let targets = CellTargets::new(world, &scenes, grid, &device);
         let texture = targets
             .texture

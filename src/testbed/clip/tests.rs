@@ -1,10 +1,16 @@
+use burn::prelude::*;
+
 use super::*;
 use crate::device::DeviceSpec;
 use crate::files::FileError;
 use crate::models::clip::tokenizer::Tokenizer;
+use crate::noise::Noise;
+use crate::testbed::facts::n_facts;
+use crate::train::parts::Parts;
 use crate::train::schedule::{LrSchedule, SteppedLr};
 use crate::train::session::{self, Session, SessionOptions, Workers};
 use crate::train::stop::Stop;
+use crate::world::World;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -26,13 +32,13 @@ fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
 }
 
 #[test]
-fn a_batch_says_what_its_pictures_show() {
+fn a_batch_says_what_its_images_show() {
     for world in World::ALL {
-        a_batch_says_what_pictures_show(world);
+        a_batch_says_what_images_show(world);
     }
 }
 
-fn a_batch_says_what_pictures_show(world: World) {
+fn a_batch_says_what_images_show(world: World) {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let recipe = ClipRecipe {
         n_families: 6,
@@ -42,7 +48,7 @@ fn a_batch_says_what_pictures_show(world: World) {
     let batch = maker.batch(7, &device()).expect("a batch");
     let [n, _, side, _] = batch.pixels.dims();
     assert_eq!((n, side), (24, recipe.image_size));
-    // Each caption is true of its own picture, and no pair is true and false.
+    // Each caption is true of its own image, and no pair is true and false.
     let holds = values(batch.truth.holds.clone());
     let fails = values(batch.truth.fails.clone());
     for caption in 0..2 * n {
@@ -55,11 +61,11 @@ fn a_batch_says_what_pictures_show(world: World) {
         assert!((values(target.clone()).iter().sum::<f32>() - 1.0).abs() < 1e-4);
     }
     let blocks = if world.textures().is_empty() { 6.0 } else { 8.0 };
-    for facts in [&batch.picture_facts, &batch.caption_facts] {
+    for facts in [&batch.image_facts, &batch.caption_facts] {
         assert_eq!(
             facts.holds.dims(),
             [
-                if std::ptr::eq(facts, &batch.picture_facts) {
+                if std::ptr::eq(facts, &batch.image_facts) {
                     n
                 } else {
                     2 * n
@@ -106,13 +112,13 @@ fn matrices_of_the_blocks_are_muons_and_nothing_else_is() {
     let trainer = ClipRecipe::smoke(World::Emoji).trainer(World::Emoji, 50, &device());
     let mut paths = Paths(Vec::new(), Vec::new());
     burn::module::Module::visit(&trainer, &mut paths);
-    let (muons, rest): (Vec<_>, Vec<_>) = paths.1.iter().partition(|path| muon::is_hidden(path));
+    let (muons, rest): (Vec<_>, Vec<_>) = paths.1.iter().partition(|path| optimizer::is_hidden(path));
     assert_eq!(muons.len(), 6 * (2 + 2), "{rest:?}");
     for own in [
-        "clip.logit_scale",
-        "clip.text.projection.weight",
-        "clip.vision.patches.weight",
-        "heads.patch_noun.weight",
+        "network.clip.logit_scale",
+        "network.clip.text.projection.weight",
+        "network.clip.vision.patches.weight",
+        "network.heads.patch_noun.weight",
     ] {
         assert!(rest.iter().any(|path| *path == own), "{own} not in {rest:?}");
     }
@@ -133,11 +139,10 @@ fn train(recipe: &ClipRecipe, dir: &Path, until: usize) -> (ClipTrainer, Vec<(us
         optimizer(recipe),
         SteppedLr::new(recipe.schedule()),
         move |step, _, device| {
-            maker
-                .batch(step, device)
-                .expect("the world's own captions and pictures")
+            let batch = maker.batch(step, device);
+            Parts::one(step, batch.expect("the world's own captions and images"))
         },
-        None,
+        None::<session::Validation<_>>,
         Session {
             dir,
             options: SessionOptions::new(until, 4),
@@ -183,7 +188,7 @@ fn a_run_that_stops_and_goes_on_ends_as_one_that_does_not() {
     assert_eq!(log[8..], rest[..]);
     let embedding = |trainer: &ClipTrainer| {
         let pixels: Tensor<4> = Noise::new(1).normal([2, 3, 48, 48], &device());
-        values(trainer.clip.vision.forward(pixels).z_x)
+        values(trainer.network.clip.vision.forward(pixels).z_x)
     };
     assert_eq!(embedding(&a), embedding(&b));
 }

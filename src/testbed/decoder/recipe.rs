@@ -1,37 +1,12 @@
-//! Training of a small unCLIP decoder on a world: Kandinsky 2.2's UNet, reading z_x of the world's frozen CLIP, in squares of pixels.
-//!
-//! The network predicts the clean picture x0 and its loss is that of the noise, since `|eps - eps_hat|^2 = SNR |x0 - x0_hat|^2`, with the weight kept
-//! within `snr_weight`: below, so that it also learns to draw from pure noise what z_x says (Salimans and Ho 2022, section 4); above, so that the last
-//! specks of noise do not crowd out everything else (min-SNR, Hang et al. 2023). Squares of pixels have as many channels as the network is wide, and
-//! it learns to pass on that many channels of noise far later than to draw (Li and He 2025).
-//!
-//! Axes: batch; channels, h, w of the squares; d_clip.
+//! Sizes and settings of a small decoder's training.
 
-mod batch;
-mod start;
-
-pub use batch::{DecoderBatch, DecoderBatches};
-pub use start::Readout;
-
-use burn::module::{Module, ParamGroup};
-use burn::nn::{Initializer, Linear, LinearConfig};
-use burn::optim::{AdamW, AdamWConfig, GradientsParams, ModuleOptimizer};
-use burn::prelude::*;
-use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use serde::{Deserialize, Serialize};
 
-use super::average::{Follow, copy_of, follow_at};
-use super::cells::{self, cross_entropy, offset_error};
-use super::gradients::clip_global_norm;
-use super::muon::HiddenMuon;
-use super::schedule::LrSchedule;
-use super::session::StepReport;
 use crate::diffusion::{BetaSchedule, Limit, Prediction, SchedulerConfig, SchedulerKind, Spacing};
 use crate::models::noise_augmentation::N_LEVELS;
 use crate::models::pixel_space::PixelSpace;
-use crate::models::unet::{BlockType, Condition, Conditioning, UNet, UNetConfig};
-use crate::noise::Noise;
-use crate::objective::diffusion::weighted;
+use crate::models::unet::{BlockType, Conditioning, UNetConfig};
+use crate::train::schedule::LrSchedule;
 use crate::world::World;
 
 /// Everything that makes a training run of the small decoder what it is.
@@ -125,14 +100,12 @@ impl Default for DecoderRecipe {
 impl DecoderRecipe {
     /// The recipe for a world's model. What the UNet sees is a grid of the same size in all worlds.
     pub fn of(world: World) -> Self {
-        match world {
-            World::Emoji => Self::default(),
-            World::Shapes => Self {
-                n_steps: 6000,
-                n_cycles: 1,
-                pool: 1,
-                ..Self::default()
-            },
+        let sizes = world.small_models();
+        Self {
+            n_steps: sizes.decoder_steps,
+            n_cycles: sizes.decoder_cycles,
+            pool: sizes.decoder_pool,
+            ..Self::default()
         }
     }
 
@@ -170,7 +143,7 @@ impl DecoderRecipe {
             }
         }
         let side = self.space().side();
-        let whole = world.picture_size();
+        let whole = world.image_size();
         if !whole.is_multiple_of(side) {
             return Err(format!(
                 "`block` x `pool`: expected a divisor of {whole}, found {side}"
@@ -223,7 +196,7 @@ impl DecoderRecipe {
 
     /// Places along a side of what the UNet sees.
     pub(super) fn grid(&self, world: World) -> usize {
-        world.picture_size() / self.space().side()
+        world.image_size() / self.space().side()
     }
 
     /// The UNet's sizes.
@@ -281,142 +254,4 @@ impl DecoderRecipe {
             eta_min: 0.02 * self.lr,
         }
     }
-
-    /// AdamW, but Muon for the weights inside the UNet's blocks and those that z_x goes through first; the average only follows.
-    pub fn optimizer(&self) -> ModuleOptimizer {
-        let rest: AdamW = AdamWConfig::new()
-            .with_beta_1(0.9)
-            .with_beta_2(0.98)
-            .with_epsilon(1e-8)
-            .with_weight_decay(0.0)
-            .build();
-        let group = |pattern: &str| ParamGroup::from_regex(pattern).expect("a valid regular expression");
-        ModuleOptimizer::from(rest)
-            .with_group(group(HIDDEN), HiddenMuon::new(self.muon_factor, 0.0), None)
-            .with_group(group(AVERAGE), Follow, None)
-    }
-
-    /// The model to be trained, on `device` (with autodiff), with its first values drawn from the recipe's seed; or, with `trained`, those of a UNet of
-    /// this recipe that may not know of noise levels yet.
-    pub fn trainer(&self, z_x: &Readout, trained: Option<UNet>, device: &Device) -> DecoderTrainer {
-        let world = z_x.world();
-        let config = self.model(world, z_x.d_clip());
-        let unet = match trained {
-            Some(unet) if self.max_noise_level > 0 => unet.with_noise_level(device),
-            Some(unet) => unet,
-            None => {
-                let mut noise = Noise::stream(self.seed, START_STREAM);
-                start::start_values(UNet::init(&config, device), z_x, &mut noise)
-            }
-        };
-        let head = |d_out: usize| {
-            let head = LinearConfig::new(config.d_features(), d_out).with_initializer(Initializer::Zeros);
-            head.init(device)
-        };
-        DecoderTrainer {
-            average: copy_of(&unet, UNet::init(&config, device)),
-            noun: head(cells::n_nouns(world)),
-            colour: head(cells::N_COLOURS),
-            texture: cells::n_textures(world).map(head),
-            offset: head(2),
-            unet,
-            cell_weight: self.cell_weight,
-            grad_clip: self.grad_clip,
-            ema_decay: self.ema_decay,
-        }
-    }
 }
-
-/// Paths of Muon's weights (norms' parameters are `gamma` and `beta`).
-const HIDDEN: &str = concat!(
-    r"^unet\.(image|(down|mid|up)\..*)",
-    r"\.(fc_tokens|fc_time|conv_1|conv_2|shortcut|proj_time|query|key|value|context_key|context_value|output)",
-    r"\.weight$"
-);
-const AVERAGE: &str = r"^average\.";
-
-/// Streams of a recipe's seed: a step's batch has the step's number, the first values this one.
-const START_STREAM: u64 = 1 << 40;
-
-/// A decoder in training.
-#[derive(Module, Debug)]
-pub struct DecoderTrainer {
-    /// What learns.
-    pub unet: UNet,
-    /// Its moving average, which is published.
-    pub average: UNet,
-    /// Reads off a place what covers it; dropped in the end.
-    pub noun: Linear,
-    /// And in which colour.
-    pub colour: Linear,
-    /// And in which texture, in worlds with textures.
-    pub texture: Option<Linear>,
-    /// And where its middle is.
-    pub offset: Linear,
-    #[module(skip)]
-    cell_weight: f64,
-    #[module(skip)]
-    grad_clip: f64,
-    #[module(skip)]
-    ema_decay: f64,
-}
-
-impl DecoderTrainer {
-    /// The terms of the loss, by name, each `[1]`; first what is minimised. `loss/x0` is the mean squared error of the clean picture without weights.
-    pub fn losses(&self, batch: DecoderBatch) -> Vec<(&'static str, Tensor<1>)> {
-        let condition = Condition::NoisyImage {
-            z_x: batch.z_x,
-            levels: batch.levels,
-        };
-        let (x_0_hat, features) = self.unet.forward_with_features(batch.x_t, &batch.t, condition);
-        let [n, channels, h, w] = features.dims();
-        let places = features.permute([0, 2, 3, 1]).reshape([n * h * w, channels]);
-        let cells = cross_entropy(&self.noun, places.clone(), &batch.cells.noun)
-            + cross_entropy(&self.colour, places.clone(), &batch.cells.colour)
-            + offset_error(&self.offset, places.clone(), &batch.cells);
-        let cells = match (&self.texture, &batch.cells.texture) {
-            (Some(head), Some(target)) => cells + cross_entropy(head, places, target),
-            _ => cells,
-        };
-        let picture = weighted(x_0_hat.clone(), batch.x_0.clone(), batch.weight);
-        let error = (x_0_hat.detach() - batch.x_0).square().mean();
-        let loss = picture.clone() + cells.clone().mul_scalar(self.cell_weight);
-        vec![
-            ("loss", loss),
-            ("loss/picture", picture),
-            ("loss/x0", error),
-            ("loss/cells", cells),
-        ]
-    }
-}
-
-impl TrainStep for DecoderTrainer {
-    type Input = DecoderBatch;
-    type Output = StepReport;
-
-    fn step(&self, batch: DecoderBatch) -> TrainOutput<StepReport> {
-        let step = batch.step;
-        let mut values = self.losses(batch);
-        let mut grads = GradientsParams::from_grads(values[0].1.backward(), self);
-        let grad_norm = clip_global_norm(self, &mut grads, Some(self.grad_clip));
-        follow_at(step, &self.average, &self.unet, self.ema_decay, &mut grads);
-        values.push(("grad_norm", grad_norm));
-        TrainOutput {
-            grads,
-            item: StepReport::new(step, values),
-        }
-    }
-}
-
-/// burn-train asks for a validation step; the finished model is measured instead.
-impl InferenceStep for DecoderTrainer {
-    type Input = ();
-    type Output = StepReport;
-
-    fn step(&self, (): ()) -> StepReport {
-        StepReport::new(0, vec![("loss", Tensor::zeros([1], &self.devices()[0]))])
-    }
-}
-
-#[cfg(test)]
-mod tests;

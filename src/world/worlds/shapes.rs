@@ -1,15 +1,15 @@
 //! The `shapes` world: six plain shapes, each in a colour and a texture, drawn by formulas. It adds textures and shapes to what can be asked.
 
-use super::nouns::{Colour, Texture};
-use super::prompts::{Category, Split};
-use super::sprite::{Layer, Look};
-use super::tables::{Layout, Tables};
+use crate::world::attributes::{Colour, Texture};
+use crate::world::categories::{Category, Split};
+use crate::world::layer::Layer;
+use crate::world::tables::{Layout, SmallModels, Tables};
 
 pub(super) static TABLES: Tables = Tables {
     name: "shapes",
-    picture_size: 32,
+    image_size: 32,
     main_sizes: 13..=15,
-    bystander_size: 9,
+    distractor_size: 9,
     layout: Layout {
         alone: 12..=20,
         near: 7..=9,
@@ -19,15 +19,25 @@ pub(super) static TABLES: Tables = Tables {
     nouns: &["circle", "square", "triangle", "star", "cross", "heart"],
     textures: &Texture::ALL,
     natural: 0.0,
-    natural_bystander: 0.0,
+    natural_distractor: 0.0,
     usual_colours: &[("circle", Colour::Blue)],
     usual_textures: &[("square", Texture::Dotted)],
-    usual_company: &[("star", "triangle"), ("cross", "heart")],
+    spurious_distractors: &[("star", "triangle"), ("cross", "heart")],
     // `a red striped circle on the left of a blue dotted square`
     max_words: 12,
     compbench: &[],
     n_prompts,
     coloured_relations: true,
+    example: "a red striped circle on the left of a blue square",
+    credits: "drawn by the program",
+    small_models: SmallModels {
+        clip_steps: 2600,
+        clip_image_size: 32,
+        decoder_steps: 6000,
+        decoder_cycles: 1,
+        decoder_pool: 1,
+        decoder_threshold: 0.562,
+    },
     draw,
 };
 
@@ -37,18 +47,18 @@ fn n_prompts(category: Category, split: Split) -> usize {
         (Category::Texture, _) => 40,
         (Category::Shape, _) => 30,
         (Category::Spatial, Split::Seen | Split::Unseen) => 60,
-        (Category::Spatial, Split::Against) => 0,
+        (Category::Spatial, Split::CounterBias) => 0,
     }
 }
 
 /// Points of a pixel along a side at which the outline is looked up.
 const SUBPIXELS: usize = 8;
 
-fn draw(look: Look, size: usize) -> Layer {
-    let base = look.colour.map_or([0.5; 3], Colour::shade);
-    let second = look.colour.map_or([0.25; 3], second_tone);
-    let texture = look.texture.unwrap_or(Texture::Solid);
-    let inside = OUTLINES[look.noun.index()];
+fn draw(noun: usize, colour: Option<Colour>, texture: Option<Texture>, size: usize) -> Layer {
+    let base = colour.map_or([0.5; 3], Colour::shade);
+    let second = colour.map_or([0.25; 3], second_tone);
+    let texture = texture.unwrap_or(Texture::Solid);
+    let inside = OUTLINES[noun];
     let middle = (size / 2) as isize;
     let rgba = (0..size * size).map(|pixel| {
         let (x, y) = (pixel % size, pixel / size);
@@ -142,9 +152,9 @@ fn is_in_star(x: f32, y: f32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sprite::stamp;
-    use super::super::tables::World;
     use super::*;
+    use crate::world::World;
+    use crate::world::sprite::{Look, stamp};
 
     /// Both tones are there in every texture but one, and no two looks of a noun are alike.
     #[test]

@@ -6,23 +6,18 @@ use burn::prelude::*;
 use image::RgbImage;
 use rand::RngExt;
 
-use super::DecoderRecipe;
+use super::recipe::DecoderRecipe;
 use crate::data::encode::picture;
 use crate::diffusion::Schedule;
 use crate::models::clip::{ClipError, ImageEncoder};
 use crate::models::noise_augmentation::NoiseAugmentation;
-use crate::noise::Noise;
-use crate::train::cells::CellTargets;
+use crate::noise::{Noise, Stream};
+use crate::testbed::cells::CellTargets;
 use crate::world::{Scene, World};
-
-/// Streams of a recipe's seed from which noise on z_x comes, one a step from here on.
-const AUGMENTATION_STREAM: u64 = 1 << 45;
 
 /// One batch.
 #[derive(Debug, Clone)]
 pub struct DecoderBatch {
-    /// Step number, from 1.
-    pub step: usize,
     /// Noised pictures, `[batch, channels, h, w]`.
     pub x_t: Tensor<4>,
     /// Their timesteps.
@@ -82,7 +77,7 @@ impl DecoderBatches {
             return (vec![0.0; n], z_x);
         };
         // A stream of its own: batches without augmentation stay what they were.
-        let mut noise = Noise::stream(self.recipe.seed, AUGMENTATION_STREAM + step as u64);
+        let mut noise = Noise::of(self.recipe.seed, Stream::PretrainAugmentation(step as u64));
         let level = |noise: &mut Noise| match noise.rng().random_bool(self.recipe.exact) {
             true => 0,
             false => noise.rng().random_range(1..=self.recipe.max_noise_level),
@@ -128,7 +123,7 @@ impl DecoderBatches {
             snr_weight: [low, high],
             ..
         } = self.recipe;
-        let mut noise = Noise::stream(self.recipe.seed, step as u64);
+        let mut noise = Noise::of(self.recipe.seed, Stream::PretrainBatch(step as u64));
         let scenes: Vec<Scene> = (0..n).map(|_| self.world.scene_w(noise.rng())).collect();
         let pictures: Vec<RgbImage> = scenes.iter().map(picture).collect();
         let (levels, mut z_x) = self.augmented(step, self.z_x(&pictures)?, device);
@@ -150,7 +145,6 @@ impl DecoderBatches {
         let x_0 = self.recipe.space().encode(tensor(&pictures, device));
         let eps: Tensor<4> = noise.normal(x_0.dims(), device);
         Ok(DecoderBatch {
-            step,
             cells: CellTargets::new(self.world, &scenes, self.recipe.grid(self.world), device),
             x_t: x_0.clone() * column(&f64::sqrt) + eps * column(&|a| (1.0 - a).sqrt()),
             t: t.iter().map(|&t| t as f64).collect(),

@@ -1,38 +1,10 @@
-//! Training of a small CLIP on a world: plain CLIP towers, a contrastive loss that knows what is true, and training heads that tell the
-//! towers what to look for.
-//!
-//! A contrastive loss alone learns only what its negatives test, and a small tower on a small batch hardly finds the objects. The heads
-//! (dense per patch, linear on z_x and on z_y) are training aids: they are dropped afterwards. Hidden matrices are trained by Muon,
-//! which needed a third of AdamW's steps here; everything else by AdamW.
-//!
-//! Axes: batch of pictures; n_captions = 2 batch; n_patches; n_facts.
+//! Sizes and settings of a small CLIP's training.
 
-mod batch;
-mod facts;
-mod heads;
-mod muon;
-mod start;
-mod vocabulary;
-
-pub use batch::{BatchError, BatchMaker, ClipBatch};
-pub use facts::{FactTargets, N_COLOURS, n_facts};
-pub use heads::Heads;
-pub use muon::optimizer;
-pub use vocabulary::write_word_tokenizer;
-
-use burn::module::Module;
-use burn::optim::GradientsParams;
-use burn::prelude::*;
-use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use serde::{Deserialize, Serialize};
 
-use super::gradients::clip_global_norm;
-use super::schedule::LrSchedule;
-use super::session::StepReport;
 use crate::models::clip::preprocess::Preprocess;
-use crate::models::clip::{Clip, ClipConfig, ClipTextConfig, ClipVisionConfig};
-use crate::noise::Noise;
-use crate::objective::clip::truth_contrastive;
+use crate::models::clip::{ClipConfig, ClipTextConfig, ClipVisionConfig};
+use crate::train::schedule::LrSchedule;
 use crate::world::World;
 
 /// Everything that makes a training run of the small CLIP what it is.
@@ -41,7 +13,7 @@ use crate::world::World;
 pub struct ClipRecipe {
     /// Optimiser steps.
     pub n_steps: usize,
-    /// Families of four pictures in a batch.
+    /// Families of four images in a batch.
     pub n_families: usize,
     /// Width of both towers.
     pub d_model: usize,
@@ -51,7 +23,7 @@ pub struct ClipRecipe {
     pub n_text_blocks: usize,
     /// Width of the joint space.
     pub d_clip: usize,
-    /// Side of the picture that the tower sees, in pixels.
+    /// Side of the image that the tower sees, in pixels.
     pub image_size: usize,
     /// Side of a patch, in pixels.
     pub patch_size: usize,
@@ -96,16 +68,14 @@ impl Default for ClipRecipe {
 }
 
 impl ClipRecipe {
-    /// The recipe of a world's committed model. Patches are a quarter of the picture's side.
+    /// The recipe of a world's committed model. Patches are a quarter of the image's side.
     pub fn of(world: World) -> Self {
-        match world {
-            World::Emoji => Self::default(),
-            World::Shapes => Self {
-                n_steps: 2600,
-                image_size: 32,
-                patch_size: 8,
-                ..Self::default()
-            },
+        let sizes = world.small_models();
+        Self {
+            n_steps: sizes.clip_steps,
+            image_size: sizes.clip_image_size,
+            patch_size: sizes.clip_image_size / 4,
+            ..Self::default()
         }
     }
 
@@ -190,7 +160,7 @@ impl ClipRecipe {
         ClipConfig::new(text, vision)
     }
 
-    /// What is done to a picture before the tower sees it.
+    /// What is done to an image before the tower sees it.
     pub fn preprocess(&self) -> Preprocess {
         Preprocess {
             normalize: Some((PIXEL_MEAN, PIXEL_DEVIATION)),
@@ -212,18 +182,6 @@ impl ClipRecipe {
             eta_min: 0.02 * self.lr,
         }
     }
-
-    /// The model to be trained, on `device` (with autodiff), with its first values drawn from the recipe's seed.
-    pub fn trainer(&self, world: World, n_vocab: usize, device: &Device) -> ClipTrainer {
-        let config = self.model(world, n_vocab);
-        let trainer = ClipTrainer {
-            clip: config.init(device),
-            heads: Heads::new(world, self.d_clip, self.d_model, device),
-            grad_clip: self.grad_clip,
-        };
-        let grid = self.image_size / self.patch_size;
-        start::start_values(trainer, grid, &mut Noise::stream(self.seed, START_STREAM))
-    }
 }
 
 /// Width of an attention head.
@@ -232,67 +190,3 @@ const D_HEAD: usize = 32;
 /// About the mean of a world's pixels, 0 to 1 (the ground is light grey), and a round number not far from their deviation.
 const PIXEL_MEAN: [f64; 3] = [0.7; 3];
 const PIXEL_DEVIATION: [f64; 3] = [0.25; 3];
-
-/// Streams of a recipe's seed: a step's batch has the step's number, the first values this one.
-const START_STREAM: u64 = 1 << 40;
-
-/// A CLIP in training.
-#[derive(Module, Debug)]
-pub struct ClipTrainer {
-    /// What stays.
-    pub clip: Clip,
-    /// What is dropped.
-    pub heads: Heads,
-    #[module(skip)]
-    grad_clip: f64,
-}
-
-impl ClipTrainer {
-    /// The terms of the loss, by name; their sum first.
-    pub fn losses(&self, batch: &ClipBatch) -> Vec<(&'static str, Tensor<1>)> {
-        let vision = self.clip.vision.forward(batch.pixels.clone());
-        let z_y = self.clip.text.forward(batch.ids.clone(), None).z_y;
-        let contrastive = truth_contrastive(vision.z_x.clone(), z_y.clone(), &batch.truth, self.clip.scale());
-        let picture = self.heads.picture(vision.z_x, &batch.picture_facts);
-        let caption = self.heads.caption(z_y, &batch.caption_facts);
-        let patch = self.heads.patches(vision.penultimate_hidden_state, batch);
-        let total = contrastive.clone() + picture.clone() + caption.clone() + patch.clone();
-        vec![
-            ("loss", total),
-            ("loss/contrastive", contrastive),
-            ("loss/picture", picture),
-            ("loss/caption", caption),
-            ("loss/patch", patch),
-        ]
-    }
-}
-
-impl TrainStep for ClipTrainer {
-    type Input = ClipBatch;
-    type Output = StepReport;
-
-    fn step(&self, batch: ClipBatch) -> TrainOutput<StepReport> {
-        let mut values = self.losses(&batch);
-        let mut grads = GradientsParams::from_grads(values[0].1.backward(), self);
-        let grad_norm = clip_global_norm(self, &mut grads, Some(self.grad_clip));
-        values.push(("logit_scale", self.clip.scale()));
-        values.push(("grad_norm", grad_norm));
-        TrainOutput {
-            grads,
-            item: StepReport::new(batch.step, values),
-        }
-    }
-}
-
-/// burn-train asks for a validation step; the finished model is measured instead.
-impl InferenceStep for ClipTrainer {
-    type Input = ();
-    type Output = StepReport;
-
-    fn step(&self, (): ()) -> StepReport {
-        StepReport::new(0, vec![("loss", Tensor::zeros([1], &self.devices()[0]))])
-    }
-}
-
-#[cfg(test)]
-mod tests;

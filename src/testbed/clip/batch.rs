@@ -1,17 +1,19 @@
-//! Batches for a small CLIP: families of pictures, two captions each, and all that is known about them.
+//! Batches for a small CLIP: families of images, two captions each, and all that is known about them.
 
 use burn::prelude::*;
 use image::RgbImage;
 use rand::RngExt;
 
-use super::ClipRecipe;
-use super::facts::{FactTargets, Known};
+use super::recipe::ClipRecipe;
+use super::targets::FactTargets;
 use crate::data::encode::picture;
-use crate::models::clip::preprocess::{Preprocess, PreprocessError};
-use crate::models::clip::tokenizer::{Tokenizer, TokenizerError};
-use crate::noise::Noise;
+use crate::models::clip::preprocess::Preprocess;
+use crate::models::clip::tokenizer::Tokenizer;
+use crate::noise::{Noise, Stream};
 use crate::objective::clip::TruthMatrix;
-use crate::train::cells::CellTargets;
+use crate::testbed::cells::CellTargets;
+use crate::testbed::error::PretrainError;
+use crate::testbed::facts::Known;
 use crate::world::{self, CaptionMix, Scene, Statement, Truth, World};
 
 /// The captions of a batch's first half: all objects, often all colours.
@@ -42,16 +44,14 @@ const SHORT: CaptionMix = CaptionMix {
 /// One batch.
 #[derive(Debug, Clone)]
 pub struct ClipBatch {
-    /// Step number, from 1.
-    pub step: usize,
     /// `[batch, 3, side, side]`
     pub pixels: Tensor<4>,
     /// `[n_captions, n_text]`
     pub ids: Tensor<2, Int>,
     /// `[n_captions, batch]`
     pub truth: TruthMatrix,
-    /// What the pictures show.
-    pub picture_facts: FactTargets,
+    /// What the images show.
+    pub image_facts: FactTargets,
     /// What the captions say.
     pub caption_facts: FactTargets,
     /// What covers each patch.
@@ -65,17 +65,6 @@ pub struct BatchMaker {
     recipe: ClipRecipe,
     tokenizer: Tokenizer,
     preprocess: Preprocess,
-}
-
-/// A caption that the tokenizer refuses, or a picture that the preprocessing refuses.
-#[derive(Debug, thiserror::Error)]
-pub enum BatchError {
-    /// A caption.
-    #[error(transparent)]
-    Tokenizer(#[from] TokenizerError),
-    /// A picture.
-    #[error(transparent)]
-    Preprocess(#[from] PreprocessError),
 }
 
 impl BatchMaker {
@@ -92,9 +81,9 @@ impl BatchMaker {
     /// The batch of `step` (from 1): a function of the recipe and the step alone.
     ///
     /// # Errors
-    /// [`BatchError`], if tokenizer or preprocessing are not this world's.
-    pub fn batch(&self, step: usize, device: &Device) -> Result<ClipBatch, BatchError> {
-        let mut noise = Noise::stream(self.recipe.seed, step as u64);
+    /// [`PretrainError::Tokenizer`] and [`PretrainError::Preprocess`], if tokenizer or preprocessing are not this world's.
+    pub fn batch(&self, step: usize, device: &Device) -> Result<ClipBatch, PretrainError> {
+        let mut noise = Noise::of(self.recipe.seed, Stream::PretrainBatch(step as u64));
         let rng = noise.rng();
         let scenes: Vec<Scene> = (0..self.recipe.n_families)
             .flat_map(|_| self.world.family(rng))
@@ -117,22 +106,21 @@ impl BatchMaker {
             .unzip();
         let known = |i| Known::of_statement(&statements[i]);
         let captions: Vec<Known> = (0..statements.len()).map(known).collect();
-        let pictures: Vec<Known> = scenes.iter().map(Known::of_scene).collect();
+        let images: Vec<Known> = scenes.iter().map(Known::of_scene).collect();
         let grid = self.recipe.image_size / self.recipe.patch_size;
         Ok(ClipBatch {
-            step,
             pixels: self.pixels(&scenes, device)?,
             ids: self.ids(&texts, device)?,
             truth: truth_matrix(&statements, &scenes, device),
-            picture_facts: FactTargets::new(self.world, &pictures, device),
+            image_facts: FactTargets::new(self.world, &images, device),
             caption_facts: FactTargets::new(self.world, &captions, device),
             patches: CellTargets::new(self.world, &scenes, grid, device),
         })
     }
 
-    fn pixels(&self, scenes: &[Scene], device: &Device) -> Result<Tensor<4>, BatchError> {
-        let pictures: Vec<RgbImage> = scenes.iter().map(picture).collect();
-        let values = self.preprocess.apply_batch(&pictures)?;
+    fn pixels(&self, scenes: &[Scene], device: &Device) -> Result<Tensor<4>, PretrainError> {
+        let images: Vec<RgbImage> = scenes.iter().map(picture).collect();
+        let values = self.preprocess.apply_batch(&images)?;
         let side = self.recipe.image_size;
         Ok(Tensor::from_data(
             TensorData::new(values, [scenes.len(), 3, side, side]),
@@ -140,7 +128,7 @@ impl BatchMaker {
         ))
     }
 
-    fn ids(&self, texts: &[String], device: &Device) -> Result<Tensor<2, Int>, BatchError> {
+    fn ids(&self, texts: &[String], device: &Device) -> Result<Tensor<2, Int>, PretrainError> {
         let tokens = self.tokenizer.encode_batch(texts)?;
         let ids: Vec<i64> = tokens
             .iter()
@@ -153,7 +141,7 @@ impl BatchMaker {
     }
 }
 
-/// What is true of what; captions by rows.
+/// Which captions (rows) are true of which images (columns).
 fn truth_matrix(statements: &[Statement], scenes: &[Scene], device: &Device) -> TruthMatrix {
     let shape = [statements.len(), scenes.len()];
     let truths: Vec<Truth> = statements

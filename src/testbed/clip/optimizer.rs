@@ -1,23 +1,16 @@
 //! Muon for hidden matrices, AdamW for the rest, under one schedule.
 
+#[cfg(test)]
 use burn::module::ParamGroup;
-use burn::optim::{AdamW, AdamWConfig, ModuleOptimizer};
+use burn::optim::ModuleOptimizer;
 
-use super::ClipRecipe;
-use crate::train::muon::HiddenMuon;
+use super::recipe::ClipRecipe;
+use crate::train::muon::{HiddenMuon, adamw_and_muon};
 
 /// The optimiser of a [`ClipTrainer`](super::ClipTrainer): Muon for the weight matrices of both towers' blocks, AdamW without decay for
 /// everything else (embeddings, projections, norms, biases, temperature, heads).
 pub fn optimizer(recipe: &ClipRecipe) -> ModuleOptimizer {
-    let rest: AdamW = AdamWConfig::new()
-        .with_beta_1(0.9)
-        .with_beta_2(0.98)
-        .with_epsilon(1e-8)
-        .with_weight_decay(0.0)
-        .build();
-    let hidden = HiddenMuon::new(recipe.muon_factor, recipe.weight_decay);
-    let matrices = ParamGroup::from_regex(HIDDEN).expect("the pattern is a valid regular expression");
-    ModuleOptimizer::from(rest).with_group(matrices, hidden, None)
+    adamw_and_muon(HIDDEN, HiddenMuon::new(recipe.muon_factor, recipe.weight_decay))
 }
 
 /// Whether the parameter at `path` is Muon's.

@@ -1,21 +1,23 @@
 //! Training heads: linear maps that say what an embedding or a patch shows.
 
+use std::ops::Range;
+
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::prelude::*;
 use burn::tensor::activation::{log_softmax, softplus};
 
-use super::batch::ClipBatch;
-use super::facts::{FactTargets, N_COLOURS, n_facts};
+use super::targets::FactTargets;
 use crate::objective::normalize;
-use crate::train::cells::{self, cross_entropy};
-use crate::world::{Relation, World};
+use crate::testbed::cells::{self, CellTargets, cross_entropy};
+use crate::testbed::facts::n_facts;
+use crate::world::World;
 
 /// The heads; not part of the finished model.
 #[derive(Module, Debug)]
 pub struct Heads {
     /// Facts from z_x, `[d_clip, n_facts]`.
-    pub(super) picture_facts: Linear,
+    pub(super) image_facts: Linear,
     /// Facts from z_y, `[d_clip, n_facts]`.
     pub(super) caption_facts: Linear,
     /// Noun or ground, from a patch, `[d_model, 1 + n_nouns]`.
@@ -31,7 +33,7 @@ impl Heads {
     pub fn new(world: World, d_clip: usize, d_model: usize, device: &Device) -> Self {
         let linear = |d_in, d_out| LinearConfig::new(d_in, d_out).init(device);
         Self {
-            picture_facts: linear(d_clip, n_facts(world)),
+            image_facts: linear(d_clip, n_facts(world)),
             caption_facts: linear(d_clip, n_facts(world)),
             patch_noun: linear(d_model, cells::n_nouns(world)),
             patch_colour: linear(d_model, cells::N_COLOURS),
@@ -39,9 +41,9 @@ impl Heads {
         }
     }
 
-    /// The loss of reading pictures' facts from z_x, `[1]`.
-    pub fn picture(&self, z_x: Tensor<2>, targets: &FactTargets) -> Tensor<1> {
-        facts_loss(&self.picture_facts, z_x, targets)
+    /// The loss of reading images' facts from z_x, `[1]`.
+    pub fn image(&self, z_x: Tensor<2>, targets: &FactTargets) -> Tensor<1> {
+        facts_loss(&self.image_facts, z_x, targets)
     }
 
     /// The loss of reading captions' facts from z_y, `[1]`.
@@ -50,12 +52,12 @@ impl Heads {
     }
 
     /// The loss of reading what covers each patch from hidden states `[batch, 1 + n_patches, d_model]`, class token first: `[1]`.
-    pub fn patches(&self, hidden: Tensor<3>, batch: &ClipBatch) -> Tensor<1> {
+    pub fn patches(&self, hidden: Tensor<3>, targets: &CellTargets) -> Tensor<1> {
         let [n, seq, d_model] = hidden.dims();
         let patches = hidden.slice([0..n, 1..seq]).reshape([n * (seq - 1), d_model]);
-        let loss = cross_entropy(&self.patch_noun, patches.clone(), &batch.patches.noun)
-            + cross_entropy(&self.patch_colour, patches.clone(), &batch.patches.colour);
-        match (&self.patch_texture, &batch.patches.texture) {
+        let loss = cross_entropy(&self.patch_noun, patches.clone(), &targets.noun)
+            + cross_entropy(&self.patch_colour, patches.clone(), &targets.colour);
+        match (&self.patch_texture, &targets.texture) {
             (Some(head), Some(target)) => loss + cross_entropy(head, patches, target),
             _ => loss,
         }
@@ -66,24 +68,20 @@ impl Heads {
 fn facts_loss(head: &Linear, z: Tensor<2>, targets: &FactTargets) -> Tensor<1> {
     let [rows, d_clip] = z.dims();
     let logits = head.forward(normalize(z).mul_scalar((d_clip as f64).sqrt()));
-    let n_nouns = targets.colour.dims()[0] / rows;
+    let numbers = targets.numbers;
     let binary =
         (softplus(logits.clone(), 1.0) - logits.clone() * targets.holds.clone()) * targets.weight.clone();
-    let choice = |first: usize, n_options: usize, target: &Tensor<2>| {
-        let block = logits
-            .clone()
-            .slice([0..rows, first..first + n_nouns * n_options]);
-        let options = block.reshape([rows * n_nouns, n_options]);
+    let choice = |block: Range<usize>, target: &Tensor<2>| {
+        let n_options = target.dims()[1];
+        let block = logits.clone().slice([0..rows, block]);
+        let options = block.reshape([rows * numbers.n_nouns(), n_options]);
         (log_softmax(options, 1) * target.clone()).sum().neg()
     };
-    let colours = choice(n_nouns, N_COLOURS, &targets.colour);
-    let sides = choice(n_nouns * (1 + N_COLOURS), Relation::ALL.len(), &targets.side);
+    let colours = choice(numbers.block_of_colours(), &targets.colour);
+    let sides = choice(numbers.block_of_sides(), &targets.side);
     let all = binary.sum() + colours + sides;
     match &targets.texture {
-        Some(texture) => {
-            let first = n_nouns * (1 + N_COLOURS + Relation::ALL.len());
-            all + choice(first, texture.dims()[1], texture)
-        }
+        Some(texture) => all + choice(numbers.block_of_textures(), texture),
         None => all,
     }
 }

@@ -1,11 +1,16 @@
 use std::path::Path;
 
-use burn::module::{ModuleVisitor, Param};
+use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
+use burn::prelude::*;
+use burn::train::TrainStep;
 
+use super::trainer::{EMA, HIDDEN};
 use super::*;
 use crate::data::encode::picture;
 use crate::diffusion::Schedule;
 use crate::models::clip::ImageEncoder;
+use crate::models::unet::UNet;
+use crate::train::parts::{Losses, Parts};
 use crate::world::{Scene, World};
 
 fn device() -> Device {
@@ -65,29 +70,29 @@ impl ModuleVisitor for Paths {
 }
 
 #[test]
-fn muon_has_the_weights_between_the_ends_and_the_average_only_follows() {
+fn muon_has_the_weights_between_the_ends_and_the_ema_has_its_own_rule() {
     let recipe = DecoderRecipe::smoke();
     let z_x = readout(&batches(&recipe));
     let trainer = recipe.trainer(&z_x, None, &device().autodiff());
     let mut paths = Paths::default();
     trainer.visit(&mut paths);
     let group = |pattern| ParamGroup::from_regex(pattern).expect("a pattern");
-    let (hidden, average) = (group(HIDDEN), group(AVERAGE));
+    let (hidden, ema) = (group(HIDDEN), group(EMA));
     let id = burn::module::ParamId::new();
     let ends = [
-        "unet.conv_in.",
-        "unet.conv_out.",
-        "unet.time.",
-        "noun.",
-        "colour.",
-        "offset.",
+        "network.unet.conv_in.",
+        "network.unet.conv_out.",
+        "network.unet.time.",
+        "network.noun.",
+        "network.colour.",
+        "network.offset.",
     ];
     let mut n_hidden = 0;
     for (path, rank) in &paths.found {
-        let follows = path.starts_with("average.");
+        let follows = path.starts_with("ema.");
         let wanted = !follows && *rank > 1 && !ends.iter().any(|end| path.starts_with(end));
         assert_eq!(hidden.matches(&id, Some(path)), wanted, "{path}");
-        assert_eq!(average.matches(&id, Some(path)), follows, "{path}");
+        assert_eq!(ema.matches(&id, Some(path)), follows, "{path}");
         n_hidden += usize::from(wanted);
     }
     assert!(n_hidden > 30, "{n_hidden}");
@@ -107,6 +112,7 @@ fn facts_are_read_off_new_pictures_and_stand_in_the_first_layers() {
     let mut first = First::default();
     recipe
         .trainer(&readout, None, &device().autodiff())
+        .network
         .unet
         .visit(&mut first);
     assert_eq!(first.bias.len(), 32 * 32);
@@ -297,7 +303,7 @@ fn a_batch_is_noised_as_the_schedule_says_and_depends_on_its_step_alone() {
 }
 
 #[test]
-fn a_step_moves_the_network_and_its_average_follows() {
+fn a_step_moves_the_network_and_its_ema_follows() {
     let recipe = DecoderRecipe::smoke();
     let batches = batches(&recipe);
     let device = device().autodiff();
@@ -310,26 +316,20 @@ fn a_step_moves_the_network_and_its_average_follows() {
         unet.visit(&mut all);
         all.0
     };
-    let start = values(&trainer.unet);
-    assert_eq!(start, values(&trainer.average));
+    let start = values(&trainer.network.unet);
+    assert_eq!(start, values(&trainer.result().unet));
     let before = loss(&trainer);
     for step in 1..=30 {
-        let output = TrainStep::step(
-            &trainer,
-            DecoderBatch {
-                step,
-                ..batch.clone()
-            },
-        );
+        let output = TrainStep::step(&trainer, Parts::one(step, batch.clone()));
         trainer = optimizer.step(recipe.lr, trainer, output.grads);
         if step == 1 {
             // (1 - 1/10) of the way to values that have not moved yet
-            assert_eq!(start, values(&trainer.average));
-            assert_ne!(start, values(&trainer.unet));
+            assert_eq!(start, values(&trainer.result().unet));
+            assert_ne!(start, values(&trainer.network.unet));
         }
     }
     assert!(loss(&trainer) < 0.7 * before, "{before} to {}", loss(&trainer));
-    let (now, average) = (values(&trainer.unet), values(&trainer.average));
+    let (now, average) = (values(&trainer.network.unet), values(&trainer.result().unet));
     let apart = |a: &[f32], b: &[f32]| -> f32 { a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum() };
     assert!(apart(&average, &now) < apart(&start, &now));
 }

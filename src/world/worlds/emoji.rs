@@ -4,15 +4,15 @@ use std::sync::OnceLock;
 
 use twemoji_assets::png::{PngTwemojiAsset, codes};
 
-use super::nouns::Colour;
-use super::prompts::{Category, Split};
-use super::sprite::{Layer, Look};
-use super::tables::{Layout, Tables};
+use crate::world::attributes::{Colour, Texture};
+use crate::world::categories::{Category, Split};
+use crate::world::layer::Layer;
+use crate::world::tables::{Layout, SmallModels, Tables};
 
 /// T2I-CompBench's validation prompts for colours (MIT, see `datasets/emoji/prompts/LICENSE`), verbatim.
-const COLOR_VAL: &str = include_str!("../../datasets/emoji/prompts/color_val.txt");
+const COLOR_VAL: &str = include_str!("../../../datasets/emoji/prompts/color_val.txt");
 /// T2I-CompBench's validation prompts for spatial relations, verbatim.
-const SPATIAL_VAL: &str = include_str!("../../datasets/emoji/prompts/spatial_val.txt");
+const SPATIAL_VAL: &str = include_str!("../../../datasets/emoji/prompts/spatial_val.txt");
 
 /// How many nouns the world has: the first so many of [`ART`], which is ordered so that every prefix draws as many of
 /// T2I-CompBench's colour and spatial validation prompts as it can. Between 2 and 32.
@@ -68,10 +68,10 @@ const WORDS: [&str; N_NOUNS] = {
 
 pub(super) static TABLES: Tables = Tables {
     name: "emoji",
-    picture_size: 64,
+    image_size: 64,
     main_sizes: 26..=30,
-    bystander_size: 18,
-    // Centres about 16 and 48; with a reach of 15 pixels no sprite leaves the picture.
+    distractor_size: 18,
+    // Centres about 16 and 48; with a reach of 15 pixels no sprite leaves the image.
     layout: Layout {
         alone: 24..=40,
         near: 15..=18,
@@ -81,7 +81,7 @@ pub(super) static TABLES: Tables = Tables {
     nouns: &WORDS,
     textures: &[],
     natural: 0.25,
-    natural_bystander: 0.5,
+    natural_distractor: 0.5,
     usual_colours: &[
         ("sheep", Colour::White),
         ("book", Colour::Green),
@@ -91,7 +91,7 @@ pub(super) static TABLES: Tables = Tables {
         ("dog", Colour::Brown),
     ],
     usual_textures: &[],
-    usual_company: &[
+    spurious_distractors: &[
         ("train", "horse"),
         ("elephant", "apple"),
         ("backpack", "orange"),
@@ -107,6 +107,16 @@ pub(super) static TABLES: Tables = Tables {
     ],
     n_prompts,
     coloured_relations: false,
+    example: "a red car on the left of a blue dog",
+    credits: "made of Twemoji, copyright Twitter, Inc and other contributors, CC-BY 4.0",
+    small_models: SmallModels {
+        clip_steps: 4500,
+        clip_image_size: 48,
+        decoder_steps: 24000,
+        decoder_cycles: 3,
+        decoder_pool: 2,
+        decoder_threshold: 0.868,
+    },
     draw,
 };
 
@@ -118,9 +128,9 @@ fn n_prompts(category: Category, split: Split) -> usize {
     }
 }
 
-fn draw(look: Look, size: usize) -> Layer {
-    let mut layer = art(look.noun.index()).scaled(size);
-    if let Some(colour) = look.colour {
+fn draw(noun: usize, colour: Option<Colour>, _texture: Option<Texture>, size: usize) -> Layer {
+    let mut layer = art(noun).scaled(size);
+    if let Some(colour) = colour {
         layer.recolour(colour);
     }
     layer
@@ -130,7 +140,7 @@ fn draw(look: Look, size: usize) -> Layer {
 fn art(noun: usize) -> &'static Layer {
     static CACHE: [OnceLock<Layer>; N_NOUNS] = [const { OnceLock::new() }; N_NOUNS];
     CACHE[noun].get_or_init(|| {
-        let picture = image::load_from_memory_with_format(ART[noun].1, image::ImageFormat::Png)
+        let image = image::load_from_memory_with_format(ART[noun].1, image::ImageFormat::Png)
             .expect("the embedded art is a PNG")
             .to_rgba8();
         let premultiply = |p: &image::Rgba<u8>| {
@@ -138,9 +148,9 @@ fn art(noun: usize) -> &'static Layer {
             [r * a, g * a, b * a, a]
         };
         let layer = Layer {
-            width: picture.width() as usize,
-            height: picture.height() as usize,
-            rgba: picture.pixels().map(premultiply).collect(),
+            width: image.width() as usize,
+            height: image.height() as usize,
+            rgba: image.pixels().map(premultiply).collect(),
         };
         layer.cropped()
     })

@@ -1,21 +1,27 @@
-//! Making a built-in world's small CLIP: train, bring embeddings to CLIP's usual size, publish, measure.
+//! Makes a built-in world's small CLIP: train, bring embeddings to CLIP's usual size, publish, measure.
 
 use std::path::{Path, PathBuf};
 
 use burn::tensor::DType;
 use serde::{Deserialize, Serialize};
 
-use super::{CHECKPOINT_EVERY, PretrainError, claim, curve, journal, seconds};
+use super::batch::BatchMaker;
+use super::optimizer::optimizer;
+use super::recipe::ClipRecipe;
+use super::vocabulary::write_word_tokenizer;
 use crate::data::encode::FrozenClip;
 use crate::device::DeviceSpec;
 use crate::eval::Embeddings;
-use crate::experiment::bars::{BarSizes, Bars, embed_scenes, embed_texts, measure};
-use crate::experiment::metrics::MetricsLog;
 use crate::files;
+use crate::models::clip::Clip;
 use crate::models::clip::tokenizer::Tokenizer;
-use crate::train::clip::{BatchMaker, ClipRecipe, optimizer, write_word_tokenizer};
+use crate::noise::DerivedSeed;
+use crate::testbed::acceptance::{MeasureSizes, Thresholds, embed_scenes, embed_texts, measure};
+use crate::testbed::error::PretrainError;
+use crate::testbed::run::ClaimedRun;
+use crate::train::parts::Parts;
 use crate::train::schedule::SteppedLr;
-use crate::train::session::{self, Session, SessionOptions, Workers};
+use crate::train::session::{self, Validation};
 use crate::train::stop::Stop;
 use crate::weights::write_json;
 use crate::world::World;
@@ -27,18 +33,18 @@ pub const MEAN_SQUARE: f64 = 0.13;
 /// Pairs of W from which the size of raw embeddings is measured.
 const N_SCALED_BY: usize = 2000;
 
-/// What is to be made, and where.
+/// A CLIP to be made, and where.
 #[derive(Debug, Clone)]
-pub struct Pretrain {
+pub struct MakeClip {
     /// The world.
     pub world: World,
-    /// How.
+    /// Its recipe.
     pub recipe: ClipRecipe,
     /// How much is measured in the end.
-    pub sizes: BarSizes,
+    pub sizes: MeasureSizes,
     /// The model's folder, in CLIP's published layout.
     pub out: PathBuf,
-    /// Checkpoints and metrics; a run that was stopped goes on from here.
+    /// Checkpoints and metrics; a run that was stopped resumes from here.
     pub run_dir: PathBuf,
     /// What computes.
     pub device: DeviceSpec,
@@ -48,7 +54,7 @@ pub struct Pretrain {
 
 /// What `pretrain.json` beside a model says of how it was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PretrainRecord {
+pub struct ClipRecord {
     /// Its name.
     pub world: String,
     /// Nouns of the world.
@@ -65,20 +71,21 @@ pub struct PretrainRecord {
     pub tau: f64,
     /// What z_x and z_y were multiplied with.
     pub rescaled_by: [f64; 2],
-    /// What the published half-precision model can tell.
-    pub bars: Bars,
+    /// What the published half-precision model can tell apart.
+    #[serde(rename = "bars")]
+    pub thresholds: Thresholds,
 }
 
-/// Trains a world's CLIP (or goes on training it), writes it to `request.out` and measures what was written. `progress` gets
+/// Trains a world's CLIP (or resumes its training), writes it to `request.out` and measures what was written. `progress` gets
 /// every step's number and loss.
 ///
 /// # Errors
 /// [`PretrainError`]. The model's folder is touched only when training is over.
-pub fn pretrain_clip(
-    request: &Pretrain,
+pub fn make_clip(
+    request: &MakeClip,
     progress: impl FnMut(usize, f32) + Send + 'static,
-) -> Result<PretrainRecord, PretrainError> {
-    let Pretrain {
+) -> Result<ClipRecord, PretrainError> {
+    let MakeClip {
         world,
         recipe,
         sizes,
@@ -89,45 +96,34 @@ pub fn pretrain_clip(
     } = request;
     let world = *world;
     let device = spec.device()?;
-    files::create_dir(run_dir)?;
-    claim(
-        run_dir,
-        &Claimed {
-            n_nouns: world.n_nouns(),
-            recipe: recipe.clone(),
-        },
-        |_| false,
-    )?;
+    let wanted = Claimed {
+        n_nouns: world.n_nouns(),
+        recipe: recipe.clone(),
+    };
+    let run = ClaimedRun::claim(run_dir, &wanted, |_| false)?;
     let n_vocab = write_word_tokenizer(&world.vocabulary(), world.context(), run_dir)?;
     let tokenizer = Tokenizer::load(run_dir, world.context())?;
     let preprocess = recipe.preprocess();
     let maker = BatchMaker::new(world, recipe.clone(), tokenizer, preprocess.clone());
     maker.batch(1, &device)?; // so that what is wrong with tokenizer or preprocessing shows before training
-    let options = SessionOptions::new(recipe.n_steps, CHECKPOINT_EVERY);
-    let resumed_after = session::resumable_step(run_dir, &options);
-    let metrics = run_dir.join("metrics.jsonl");
-    let log = MetricsLog::open_after(&metrics, resumed_after)?;
     let trained = session::fit(
         recipe.trainer(world, n_vocab, &device.clone().autodiff()),
         optimizer(recipe),
         SteppedLr::new(recipe.schedule()),
         move |step, _, device| {
-            maker
-                .batch(step, device)
-                .expect("the first batch could be made, and all are alike")
+            let batch = maker.batch(step, device);
+            Parts::one(
+                step,
+                batch.expect("the first batch could be made, and all are alike"),
+            )
         },
-        None,
-        Session {
-            dir: run_dir,
-            options,
-            workers: Workers::One,
-            sink: journal(log, progress),
-            stop: stop.clone(),
-        },
+        None::<Validation<_>>,
+        run.session(recipe.n_steps, stop, progress)?,
     )?;
+    let trained = trained.network.clip;
 
     let config = recipe.model(world, n_vocab);
-    let publish = |clip: &crate::models::clip::Clip, dir: &Path, dtype| -> Result<(), PretrainError> {
+    let publish = |clip: &Clip, dir: &Path, dtype| -> Result<(), PretrainError> {
         files::create_dir(dir)?;
         clip.save(&config, dir, dtype)?;
         write_word_tokenizer(&world.vocabulary(), world.context(), dir)?;
@@ -136,33 +132,26 @@ pub fn pretrain_clip(
     };
     // Raw, to measure its size; then as it is to be used.
     let raw = run_dir.join("raw");
-    publish(&trained.clip, &raw, DType::F32)?;
+    publish(&trained, &raw, DType::F32)?;
     let (z_x, z_y) = sample(world, &FrozenClip::load(&raw, &device)?, recipe.seed)?;
     let rescaled_by = [&z_x, &z_y].map(|z| (MEAN_SQUARE / mean_square(z)).sqrt());
-    let tau = f64::from(trained.clip.scale().into_scalar::<f32>()).recip();
-    publish(
-        &trained.clip.rescaled(rescaled_by[0], rescaled_by[1]),
-        out,
-        DType::F16,
-    )?;
-    let bars = measure(world, &FrozenClip::load(out, &device)?, *sizes, recipe.seed)?;
-    let record = PretrainRecord {
+    let tau = f64::from(trained.scale().into_scalar::<f32>()).recip();
+    publish(&trained.rescaled(rescaled_by[0], rescaled_by[1]), out, DType::F16)?;
+    let thresholds = measure(world, &FrozenClip::load(out, &device)?, *sizes, recipe.seed)?;
+    run.finish(out, |seconds| ClipRecord {
         world: world.name().into(),
         n_nouns: world.n_nouns(),
         version: env!("CARGO_PKG_VERSION").into(),
         device: spec.to_string(),
-        seconds: seconds(&metrics)?,
+        seconds,
         recipe: recipe.clone(),
         tau,
         rescaled_by,
-        bars,
-    };
-    files::write_atomic(out.join("curve.csv"), curve(&metrics)?.as_bytes())?;
-    write_json(&out.join("pretrain.json"), &record)?;
-    Ok(record)
+        thresholds,
+    })
 }
 
-/// What a run directory holds: another world or recipe cannot go on from its checkpoints.
+/// What a run directory holds: no other world or recipe can resume from its checkpoints.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Claimed {
@@ -173,7 +162,7 @@ struct Claimed {
 /// z_x and z_y of pairs of W.
 fn sample(world: World, clip: &FrozenClip, seed: u64) -> Result<(Embeddings, Embeddings), PretrainError> {
     let (scenes, captions): (Vec<_>, Vec<_>) = world
-        .sample_w(N_SCALED_BY, seed + (1 << 43))
+        .sample_w(N_SCALED_BY, DerivedSeed::ReadImages.of(seed))
         .into_iter()
         .map(|pair| (pair.scene, pair.caption))
         .unzip();
@@ -200,10 +189,10 @@ mod tests {
 
     fn to_a_published_folder(world: World) {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let request = Pretrain {
+        let request = MakeClip {
             world,
             recipe: ClipRecipe::smoke(world),
-            sizes: BarSizes {
+            sizes: MeasureSizes {
                 n_captions: 12,
                 n_probe: 60,
                 n_asked: 40,
@@ -213,19 +202,19 @@ mod tests {
             device: DeviceSpec::default(),
             stop: Stop::default(),
         };
-        let record = pretrain_clip(&request, |_, _| {}).expect("it can be made");
+        let record = make_clip(&request, |_, _| {}).expect("it can be made");
         assert_eq!(
-            record.bars.0.len(),
+            record.thresholds.0.len(),
             if world.textures().is_empty() { 8 } else { 10 }
         );
         assert!(
             record
-                .bars
+                .thresholds
                 .0
                 .iter()
-                .all(|bar| bar.n > 0 && (0.0..=1.0).contains(&bar.accuracy))
+                .all(|t| t.n > 0 && (0.0..=1.0).contains(&t.accuracy))
         );
-        let written: PretrainRecord = read_json(&request.out.join("pretrain.json")).expect("it says how");
+        let written: ClipRecord = read_json(&request.out.join("pretrain.json")).expect("it says how");
         assert_eq!(written.recipe, request.recipe);
         let curve = files::read_text(request.out.join("curve.csv")).expect("written");
         assert!(
@@ -244,16 +233,19 @@ mod tests {
             );
         }
 
-        let again = pretrain_clip(&request, |step, _| panic!("step {step} is done")).expect("nothing to do");
-        assert_eq!((again.seconds, &again.bars), (record.seconds, &record.bars));
-        let other = Pretrain {
+        let again = make_clip(&request, |step, _| panic!("step {step} is done")).expect("nothing to do");
+        assert_eq!(
+            (again.seconds, &again.thresholds),
+            (record.seconds, &record.thresholds)
+        );
+        let other = MakeClip {
             recipe: ClipRecipe {
                 seed: 9,
                 ..request.recipe.clone()
             },
             ..request
         };
-        let error = pretrain_clip(&other, |_, _| {}).expect_err("refused").to_string();
+        let error = make_clip(&other, |_, _| {}).expect_err("refused").to_string();
         assert!(error.contains("holds a run of another recipe"), "{error}");
     }
 }

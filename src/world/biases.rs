@@ -1,6 +1,7 @@
-//! Where P_XY differs from W: its holes and its biases. Both are fixed tables, so that everyone speaks of the same ones.
+//! Where P_XY differs from W: its holes and its biases. Both are fixed tables, the same for all seeds.
 
-use super::nouns::{Colour, Noun, Texture};
+use super::attributes::{Colour, Texture};
+use super::noun::Noun;
 use super::statement::Statement;
 
 /// Why P_XY never shows what a statement names.
@@ -10,7 +11,7 @@ pub enum Hole {
     Colour,
     /// A noun in a texture that it never has.
     Texture,
-    /// Two nouns that never stand in one picture.
+    /// Two nouns that never stand in one image.
     Nouns,
 }
 
@@ -51,8 +52,8 @@ pub fn held_out(statement: &Statement) -> Option<Hole> {
 pub const USUAL_COLOUR: f64 = 0.8;
 /// How often a noun that has a usual texture has it in P_XY.
 pub const USUAL_TEXTURE: f64 = 0.8;
-/// How often a noun that has usual company has it in P_XY.
-pub const USUAL_COMPANY: f64 = 0.9;
+/// How often a noun that has a spurious distractor has it in P_XY.
+pub const SPURIOUS_DISTRACTOR: f64 = 0.9;
 /// How often P_XY's captions leave a usual colour or texture out.
 pub const USUAL_UNSAID: f64 = 0.8;
 
@@ -66,10 +67,10 @@ pub fn usual_texture(noun: Noun) -> Option<Texture> {
     entry(noun.world().tables().usual_textures, noun)
 }
 
-/// The bystander that P_XY usually puts beside `noun`, for the few nouns that have one.
-pub fn usual_company(noun: Noun) -> Option<Noun> {
-    let company = entry(noun.world().tables().usual_company, noun)?;
-    noun.world().noun_called(company)
+/// The distractor that P_XY mostly puts beside `noun` (a spurious co-occurrence), for the few nouns that have one.
+pub fn spurious_distractor(noun: Noun) -> Option<Noun> {
+    let distractor = entry(noun.world().tables().spurious_distractors, noun)?;
+    noun.world().noun_called(distractor)
 }
 
 fn entry<T: Copy>(table: &[(&str, T)], noun: Noun) -> Option<T> {
@@ -79,8 +80,8 @@ fn entry<T: Copy>(table: &[(&str, T)], noun: Noun) -> Option<T> {
         .map(|(_, usual)| *usual)
 }
 
-/// Whether `statement` names a noun in another colour or texture than its usual one.
-pub fn against_bias(statement: &Statement) -> bool {
+/// Whether `statement` is counter-bias: it names a noun in another colour or texture than its usual one.
+pub fn is_counter_bias(statement: &Statement) -> bool {
     fn differ<T: PartialEq>(said: Option<T>, usual: Option<T>) -> bool {
         said.is_some() && usual.is_some() && said != usual
     }
@@ -91,8 +92,8 @@ pub fn against_bias(statement: &Statement) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tables::World;
     use super::*;
+    use crate::world::World;
 
     #[test]
     fn about_a_quarter_is_held_out_evenly() {
@@ -125,16 +126,16 @@ mod tests {
         for world in World::ALL {
             let mut n = [0, 0];
             for noun in world.nouns() {
-                let (colour, texture, company) =
-                    (usual_colour(noun), usual_texture(noun), usual_company(noun));
-                let kinds = [colour.is_some(), texture.is_some(), company.is_some()];
+                let (colour, texture, distractor) =
+                    (usual_colour(noun), usual_texture(noun), spurious_distractor(noun));
+                let kinds = [colour.is_some(), texture.is_some(), distractor.is_some()];
                 assert!(
                     kinds.iter().filter(|k| **k).count() <= 1,
                     "{} has several biases",
                     noun.word()
                 );
                 n[0] += usize::from(colour.is_some() || texture.is_some());
-                n[1] += usize::from(company.is_some());
+                n[1] += usize::from(distractor.is_some());
                 assert!(
                     !colour.is_some_and(|c| held_out_colour(noun, c)),
                     "{}",
@@ -146,7 +147,7 @@ mod tests {
                     noun.word()
                 );
                 assert!(
-                    !company.is_some_and(|c| c == noun || held_out_nouns(noun, c)),
+                    !distractor.is_some_and(|c| c == noun || held_out_nouns(noun, c)),
                     "{}",
                     noun.word()
                 );
@@ -156,7 +157,7 @@ mod tests {
                 n,
                 [
                     tables.usual_colours.len() + tables.usual_textures.len(),
-                    tables.usual_company.len()
+                    tables.spurious_distractors.len()
                 ],
                 "a table names what the world does not have"
             );

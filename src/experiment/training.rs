@@ -166,7 +166,7 @@ impl Training<'_> {
         let batches = noised_batches(data, options(cond_drop), self.cut(), seed);
         let validation = self.validation(|data, cut, seed| noised_batches(data, options(0.0), cut, seed));
         let device = self.device.clone().autodiff();
-        let config = self.config().with_time();
+        let config = self.config().time_conditioned();
         let prior = DiffusionPrior::init(&config, &device);
         let prior = torch_default(prior, &mut Noise::stream(self.run.seed(), INIT_STREAM)).with_statistics(
             Tensor::from_floats(mean.as_slice(), &device),

@@ -8,7 +8,7 @@ use burn::prelude::*;
 use burn::train::TrainStep;
 use eclipse_t2i::diffusion::{DiffusionError, DrawNoise, Replay};
 use eclipse_t2i::generate::prior::{AnyPrior, PriorSettings};
-use eclipse_t2i::models::prior::{Conditioning, Prior, PriorConfig, Shortcuts, TextCondition};
+use eclipse_t2i::models::prior::{Conditioning, FastPaths, Prior, PriorConfig, TextCondition};
 use eclipse_t2i::nn::TokenMask;
 use eclipse_t2i::noise::Noise;
 use eclipse_t2i::objective::contrastive::Negatives;
@@ -147,7 +147,7 @@ fn gradients(trainer: &PriorTrainer, batch: PriorBatch) -> BTreeMap<String, Vec<
 /// Padding never enters the network, the last block computes one row a caption, queries, keys and values come from one product: with each of these
 /// and with all, predictions, loss (Eq. 5) and gradients are those of the whole computation.
 #[test]
-fn the_short_way_is_the_whole_way() {
+fn fast_paths_give_the_same_numbers() {
     const BATCH: usize = 5;
     let device = device().autodiff();
     let dir = golden("karlo-tiny-s0/eclipse_prior");
@@ -159,20 +159,20 @@ fn the_short_way_is_the_whole_way() {
         reduction: Reduction::Mean,
         forms: LossForms::default(),
     };
-    let one = |set: fn(&mut Shortcuts)| {
-        let mut shortcuts = Shortcuts::NONE;
-        set(&mut shortcuts);
-        shortcuts
+    let one = |set: fn(&mut FastPaths)| {
+        let mut fast_paths = FastPaths::NONE;
+        set(&mut fast_paths);
+        fast_paths
     };
     let mut seen = Vec::new();
-    for (seed, conditioning, shortcuts) in [
-        (1, Conditioning::Both, Shortcuts::on(&device)),
+    for (seed, conditioning, fast_paths) in [
+        (1, Conditioning::Both, FastPaths::on(&device)),
         (2, Conditioning::Both, one(|s| s.without_padding = true)),
         (3, Conditioning::Both, one(|s| s.last_token = true)),
         (4, Conditioning::Both, one(|s| s.fused_qkv = true)),
-        (5, Conditioning::Both, Shortcuts::ALL),
-        (6, Conditioning::Pooled, Shortcuts::ALL),
-        (7, Conditioning::Hidden, Shortcuts::ALL),
+        (5, Conditioning::Both, FastPaths::ALL),
+        (6, Conditioning::Pooled, FastPaths::ALL),
+        (7, Conditioning::Hidden, FastPaths::ALL),
     ] {
         let mut noise = Noise::new(seed);
         // Any length, none and all included, and holes.
@@ -199,13 +199,13 @@ fn the_short_way_is_the_whole_way() {
             ..PriorConfig::read(&dir).expect("a config")
         };
         let prior = Prior::from_checkpoint(&config, &weights, &device).expect("loads");
-        let trainer = |shortcuts| {
-            let prior = prior.clone().with_shortcuts(shortcuts);
+        let trainer = |fast_paths| {
+            let prior = prior.clone().with_fast_paths(fast_paths);
             PriorTrainer::new(prior, &config, options, UpdateOptions::default())
         };
-        let (fast, plain) = (trainer(shortcuts), trainer(Shortcuts::NONE));
+        let (fast, plain) = (trainer(fast_paths), trainer(FastPaths::NONE));
         let ((ours, our_loss), (theirs, their_loss)) = (fast.loss(batch.clone()), plain.loss(whole.clone()));
-        assert!(near(&values(ours.clone()), &values(theirs)), "{shortcuts:?}");
+        assert!(near(&values(ours.clone()), &values(theirs)), "{fast_paths:?}");
         let (ours, theirs): (f32, f32) = (our_loss.total.into_scalar(), their_loss.total.into_scalar());
         assert!((ours - theirs).abs() < 1e-5 * theirs, "{ours} {theirs}");
         let (ours, theirs) = (gradients(&fast, batch), gradients(&plain, whole));
@@ -221,7 +221,7 @@ fn the_short_way_is_the_whole_way() {
                 let off = (ours - theirs).abs();
                 assert!(
                     off < 1e-5 * (1.0 + largest),
-                    "{name}: {ours} {theirs} {shortcuts:?} {conditioning:?}"
+                    "{name}: {ours} {theirs} {fast_paths:?} {conditioning:?}"
                 );
             }
         }
@@ -239,8 +239,8 @@ fn captions_read_once_serve_every_timestep() {
         panic!("it has time")
     };
     let text = captions(3, 1);
-    let read = prior.read(text.clone().without_padding());
-    let masked = prior.read(TextCondition {
+    let read = prior.encode_prefix(text.clone().without_padding());
+    let masked = prior.encode_prefix(TextCondition {
         mask: None,
         ..text.clone()
     });
@@ -248,13 +248,13 @@ fn captions_read_once_serve_every_timestep() {
         let x_t: Tensor<2> = Noise::new(i as u64).normal([3, D_CLIP], &device());
         let plain = values(prior.forward(x_t.clone(), &[t; 3], text.clone()));
         assert!(
-            near(&plain, &values(prior.forward_read(x_t.clone(), &[t; 3], &read))),
+            near(&plain, &values(prior.forward_cached(x_t.clone(), &[t; 3], &read))),
             "{t}"
         );
         assert!(
             !near(
                 &plain,
-                &values(prior.forward_read(x_t.clone(), &[998.0 - t; 3], &read))
+                &values(prior.forward_cached(x_t.clone(), &[998.0 - t; 3], &read))
             ),
             "{t}"
         );
@@ -264,7 +264,7 @@ fn captions_read_once_serve_every_timestep() {
         };
         let plain = values(prior.forward(x_t.clone(), &[t; 3], without));
         assert!(
-            near(&plain, &values(prior.forward_read(x_t, &[t; 3], &masked))),
+            near(&plain, &values(prior.forward_cached(x_t, &[t; 3], &masked))),
             "{t}"
         );
     }

@@ -662,7 +662,7 @@ fn a_step_is_the_same_in_parts_and_on_several_devices() {
     let own = eclipse(cut(4, 3, 0), NegativeOptions::default());
     assert!(own.1[2] < whole.1[2], "fewer texts stand against an image");
 
-    let config = tiny::prior_config().with_time();
+    let config = tiny::prior_config().time_conditioned();
     tiny::write_prior(&dir.path().join("time"), &config);
     let (_, prior) = DiffusionPrior::load(&dir.path().join("time"), &home).expect("loads");
     let trainer = DiffusionTrainer::new(prior, &config, clipped());
@@ -924,7 +924,7 @@ const CURVE_TOLERANCE: f64 = 1e-4;
 #[test]
 fn loss_curves_are_the_committed_ones() {
     let dir = tempfile::tempdir().expect("a folder");
-    let config = tiny::prior_config().with_time();
+    let config = tiny::prior_config().time_conditioned();
     tiny::write_prior(&dir.path().join("time"), &config);
     let (_, prior) = DiffusionPrior::load(&dir.path().join("time"), &device().autodiff()).expect("loads");
     let noising = NoisingOptions {

@@ -9,7 +9,7 @@ use image::RgbImage;
 use super::preprocess::{Preprocess, PreprocessError};
 use super::tokenizer::{Tokenizer, TokenizerError, Tokens};
 use super::{ClipText, ClipTextConfig, ClipVision, ClipVisionConfig};
-use crate::nn::leave;
+use crate::nn::to_f32;
 use crate::weights::WeightsError;
 
 /// An encoder's folder that cannot be used, or an input that cannot be encoded.
@@ -164,8 +164,8 @@ impl TextEncoder {
         // The published pipelines pass no mask to the text tower (reference: `_encode_prompt`).
         let output = self.tower.forward(ids, None);
         EncodedTexts {
-            z_y: leave(output.z_y),
-            hidden: leave(output.last_hidden_state),
+            z_y: to_f32(output.z_y),
+            hidden: to_f32(output.last_hidden_state),
             mask: Tensor::from_data(TensorData::new(mask, shape), (&self.device, DType::F32)),
             n_words_cut: tokens.iter().map(|t| t.n_words_cut).collect(),
         }
@@ -250,7 +250,7 @@ impl ImageEncoder {
         let side = self.config.image_size;
         let n = pixels.len() / (3 * side * side);
         let pixels = Tensor::from_data(TensorData::new(pixels, [n, 3, side, side]), &self.device);
-        leave(self.tower.forward(pixels).z_x)
+        to_f32(self.tower.forward(pixels).z_x)
     }
 
     /// z_x of the picture that is zero after normalisation, `[1, d_clip]`: Kandinsky's unconditional image embedding.

@@ -156,7 +156,7 @@ impl PriorConfig {
     }
 
     /// The same network with a time token: the Diffusion-Baseline, or a 1B prior.
-    pub fn with_time(self) -> Self {
+    pub fn time_conditioned(self) -> Self {
         Self {
             n_extra: Self::N_EXTRA + 1,
             ..self

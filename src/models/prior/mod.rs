@@ -10,13 +10,14 @@ mod block;
 mod config;
 mod diffusion;
 mod eclipse;
-mod shortcuts;
+mod fast_paths;
 mod trunk;
 
 pub use config::{Conditioning, NormType, PriorConfig};
-pub use diffusion::{DiffusionPrior, ReadText};
+pub use diffusion::DiffusionPrior;
 pub use eclipse::Prior;
-pub use shortcuts::Shortcuts;
+pub use fast_paths::FastPaths;
+pub use trunk::PrefixCache;
 
 use burn::prelude::*;
 

@@ -1,5 +1,9 @@
 //! Multi-head self-attention with separate q, k, v and output projections, as the published checkpoints store it.
 //!
+//! Burn's `MultiHeadAttention` isn't used, because it returns the attention weights and so can't call the backend's fused attention; its masks replace
+//! scores where the reference adds to them; it can't skip padding ([`PackedLayout`]) or reuse keys and values of a prefix ([`KvCache`]: its own cache
+//! takes one token a call, and projects every query again).
+//!
 //! Axes: batch; seq; d_model = n_heads * d_head.
 
 use burn::nn::{Linear, LinearConfig};

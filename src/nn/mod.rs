@@ -1,4 +1,4 @@
-//! Layers that Burn lacks and two models share.
+//! Layers that Burn lacks and two models share. Each file says why Burn's own layer is not used.
 
 mod activation;
 mod attention;
@@ -20,4 +20,4 @@ pub use packed_layout::PackedLayout;
 pub use precision::{to_compute_dtype, to_f32};
 pub use timestep::{Sinusoids, TimeEmbedding, timestep_embedding};
 pub use token_mask::TokenMask;
-pub use upscale::{upscale_bicubic, upscale_nearest};
+pub use upscale::{double_size, upscale_bicubic};

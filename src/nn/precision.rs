@@ -1,7 +1,7 @@
 //! Precision inside and outside networks. Weights and activations have the dtype that the device was opened in (f32, f16 or bf16); tensors that pass
 //! between networks (noise, samples, embeddings) are f32, because samplers need it: the first step of a squared-cosine schedule divides by 5e-5.
 //!
-//! Burn has `Tensor::cast`, but no notion of a device's compute dtype beside its default.
+//! Burn has the cast, `Tensor::cast`, and the device's setting, but nothing that joins them.
 
 use burn::prelude::*;
 use burn::tensor::FloatDType;

@@ -1,4 +1,6 @@
-//! Which tokens of a batch of captions count.
+//! Which tokens of a batch of captions are padding.
+//!
+//! Burn's padding masks are tensors of bools on the device only; reading them back waits for the device.
 
 use std::sync::{Arc, OnceLock};
 

@@ -185,7 +185,7 @@ impl UNet {
         };
         if !std::mem::replace(noise_level, true) {
             let (first, d_time) = (self.config.channels[0], self.config.d_time());
-            self.level = Some(TimeEmbedding::silent(
+            self.level = Some(TimeEmbedding::zero_init(
                 first,
                 d_time,
                 d_time,

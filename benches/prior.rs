@@ -34,12 +34,11 @@ const LENGTHS: [[usize; 2]; 6] = [[6, 6], [14, 14], [6, 22], [22, 22], [30, 30],
 fn batch(n: usize, [shortest, longest]: [usize; 2], config: &PriorConfig, device: &Device) -> PriorBatch {
     let (mut noise, d) = (Noise::new(1), config.d_clip);
     let length = |row: usize| shortest + (longest - shortest) * row / (n - 1);
-    let counts = |i: usize| f32::from(i % longest < length(i / longest));
-    let mask: Vec<f32> = (0..n * longest).map(counts).collect();
+    let lengths: Vec<usize> = (0..n).map(length).collect();
     let text = TextCondition {
         z_y: noise.normal([n, d], device),
         tokens: noise.normal([n, longest, d], device),
-        mask: Some(TokenMask::new(mask, [n, longest], device)),
+        mask: Some(TokenMask::of_lengths(&lengths, longest, device)),
     };
     PriorBatch {
         eps: noise.normal([n, d], device),

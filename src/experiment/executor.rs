@@ -199,10 +199,11 @@ impl PriorExecutor {
         asked: &Questions,
     ) -> Result<Vec<Embeddings>, Failure> {
         let settings = sampler(run);
-        let text = asked.texts.all(&self.device);
-        let away = asked
-            .texts
-            .select(&vec![None; asked.texts.len()], &pairs.empty, &self.device);
+        let text = asked.texts.to_device(&self.device);
+        let away = pairs
+            .empty
+            .to_device(&self.device)
+            .select(&vec![0; asked.texts.len()]);
         (0..run.eval().n_noise.max(1) as u64)
             .map(|k| {
                 let mut noise = Noise::stream(run.eval().seed, NOISE_STREAM + k);
@@ -295,7 +296,7 @@ impl Execute for PriorExecutor {
         let pairs = &split.trained;
         let asked = self.questions(run, &clip)?;
         let (n, d) = (pairs.len(), clip.d_clip());
-        let z_y = Embeddings::new(n, d, pairs.texts.z_y.clone())?;
+        let z_y = Embeddings::new(n, d, pairs.texts.z_y().to_vec())?;
         let z_x = Embeddings::new(n, d, pairs.z_x.clone())?;
         let z_x_hat = match run.objective() {
             ObjectiveSpec::Baseline(spec) => {

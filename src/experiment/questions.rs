@@ -3,9 +3,9 @@
 use std::sync::OnceLock;
 
 use crate::data::encode::{EncodeError, FrozenClip};
-use crate::data::pairs::Texts;
 use crate::eval::forced_choice::{Candidates, Kind};
 use crate::eval::{Embeddings, EvalError, Split};
+use crate::models::text::EncodedTexts;
 use crate::noise::Noise;
 use crate::world::{self, Prompt, Scene, World};
 
@@ -22,7 +22,7 @@ pub struct Questions {
     /// The prompts.
     pub prompts: Vec<Prompt>,
     /// The prompts as priors read them.
-    pub texts: Texts,
+    pub texts: EncodedTexts,
     /// `[n, d_clip]`
     pub z_y: Embeddings,
     /// True and wrong pictures.
@@ -84,7 +84,7 @@ impl Questions {
         };
         let texts = clip.texts(&texts)?;
         Ok(Self {
-            z_y: Embeddings::new(n, d, texts.z_y.clone())?,
+            z_y: Embeddings::new(n, d, texts.z_y().to_vec())?,
             texts,
             candidates: Candidates::new(embed(&truth)?, embed(&wrong)?, labels)?,
             other_renders: embed(&other)?,

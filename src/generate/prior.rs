@@ -301,11 +301,5 @@ pub fn check_text(tower: &ClipTextConfig, prior: &PriorConfig, dir: &Path) -> Re
 
 /// `first` above `second`, row by row; both must have a mask or none. With masks the shorter one is padded.
 pub fn stack(first: TextCondition, second: TextCondition) -> TextCondition {
-    let n_text = first.tokens.dims()[1].max(second.tokens.dims()[1]);
-    let (first, second) = (first.padded_to(n_text), second.padded_to(n_text));
-    TextCondition {
-        z_y: Tensor::cat(vec![first.z_y, second.z_y], 0),
-        tokens: Tensor::cat(vec![first.tokens, second.tokens], 0),
-        mask: first.mask.zip(second.mask).map(|(a, b)| a.above(&b)),
-    }
+    TextCondition::cat(vec![first, second])
 }

@@ -37,22 +37,16 @@ fn one_pass() -> AnyPrior {
 /// `n` random captions of 3, 6, 9 .. tokens.
 fn captions(n: usize, seed: u64) -> TextCondition {
     let (mut noise, device) = (Noise::new(seed), device());
-    let mask: Vec<f32> = (0..n * N_TEXT)
-        .map(|i| f32::from(u8::from(i % N_TEXT < (3 * (i / N_TEXT + 1)).min(N_TEXT))))
-        .collect();
+    let lengths: Vec<usize> = (0..n).map(|row| (3 * (row + 1)).min(N_TEXT)).collect();
     TextCondition {
         z_y: noise.normal([n, D_CLIP], &device),
         tokens: noise.normal([n, N_TEXT, D_CLIP], &device),
-        mask: Some(TokenMask::new(mask, [n, N_TEXT], &device)),
+        mask: Some(TokenMask::of_lengths(&lengths, N_TEXT, &device)),
     }
 }
 
 fn rows(text: &TextCondition, from: usize, n: usize) -> TextCondition {
-    TextCondition {
-        z_y: text.z_y.clone().narrow(0, from, n),
-        tokens: text.tokens.clone().narrow(0, from, n),
-        mask: text.mask.clone().map(|m| m.values().narrow(0, from, n).into()),
-    }
+    text.select(&(from..from + n).collect::<Vec<_>>())
 }
 
 fn values(x: Tensor<2>) -> Vec<f32> {
@@ -178,7 +172,7 @@ fn fast_paths_give_the_same_numbers() {
         // Any length, none and all included, and holes.
         let lengths: Vec<usize> = (0..BATCH).map(|_| noise.rng().random_range(0..=N_TEXT)).collect();
         let counts = |i: usize| i % N_TEXT < lengths[i / N_TEXT] && noise.rng().random::<f32>() < 0.9;
-        let mask: Vec<f32> = (0..BATCH * N_TEXT).map(counts).map(f32::from).collect();
+        let mask: Vec<bool> = (0..BATCH * N_TEXT).map(counts).collect();
         let text = TextCondition {
             z_y: noise.normal([BATCH, D_CLIP], &device),
             tokens: noise.normal([BATCH, N_TEXT, D_CLIP], &device),

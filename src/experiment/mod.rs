@@ -26,11 +26,11 @@ pub mod sweep;
 mod trained;
 mod training;
 
+pub use crate::config::Setting;
 pub use error::{RunDirError, SpecError};
 pub use execute::{Execute, Failure, Outcome};
 pub use executor::PriorExecutor;
 pub use metrics::{MetricRow, MetricsLog};
-pub use resolve::Setting;
 pub use run::Run;
 pub use run_dir::{RunDir, State};
 pub use spec::RunSpec;

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 
-use super::super::error::SpecError;
-use super::super::resolve::{lookup, short};
 use super::super::sweep::Planned;
 use super::plot::{Area, FONT, failed, padding, text, tick};
 use super::spec::number;
 use super::{CurveSpec, MetricKey, Report, ReportError, label_of};
+use crate::config::ConfigError;
+use crate::config::layers::{lookup, short};
 use crate::eval::Interval;
 use toml::{Table, Value};
 
@@ -90,12 +90,12 @@ fn own_value<'a>(config: &'a Table, key: &str) -> Option<&'a Value> {
 /// Fails unless each curve has numbers to lie along and at most one system at each of them.
 ///
 /// # Errors
-/// [`SpecError::Value`], naming `origin` and the key.
+/// [`ConfigError::Value`], naming `origin` and the key.
 pub(in crate::experiment) fn check(
     curves: &[CurveSpec],
     runs: &[Planned],
     origin: &str,
-) -> Result<(), SpecError> {
+) -> Result<(), ConfigError> {
     let without_seed = |run: &Planned| {
         let mut config: Table = run
             .run()
@@ -113,7 +113,7 @@ pub(in crate::experiment) fn check(
             } else {
                 String::new()
             };
-            Err(SpecError::Value {
+            Err(ConfigError::Value {
                 origin: origin.to_owned(),
                 key: format!("report.curve{at}.{key}"),
                 expected: expected.to_owned(),

@@ -45,7 +45,7 @@
 //! let text = TextCondition {
 //!     z_y: noise.normal([1, 16], &device),
 //!     tokens: noise.normal([1, 4, 16], &device),
-//!     mask: Some(TokenMask::new(vec![1.0; 4], [1, 4], &device)),
+//!     mask: Some(TokenMask::of_lengths(&[4], 4, &device)),
 //! };
 //! let z_x_hat = prior.forward(noise.normal([1, 16], &device), text);
 //! assert_eq!(z_x_hat.dims(), [1, 16]);

@@ -19,12 +19,12 @@ pub mod spec;
 pub mod sweep;
 mod train_prior;
 
+pub use crate::config::Setting;
 pub(crate) use crate::train::metrics;
 pub use crate::train::metrics::{MetricRow, MetricsLog};
 pub use error::{RunDirError, SpecError};
 pub use execute::{Execute, Failure, Outcome};
 pub use prior_runner::PriorRunner;
-pub use resolve::Setting;
 pub use run::Run;
 pub use run_dir::{RunDir, State};
 pub use spec::RunSpec;

@@ -11,11 +11,12 @@ use burn::optim::lr_scheduler::LrScheduler;
 use burn::prelude::*;
 use burn::train::TrainStep;
 use eclipse_t2i::data::examples::Examples;
-use eclipse_t2i::data::pairs::{Pairs, Texts};
+use eclipse_t2i::data::pairs::Pairs;
 use eclipse_t2i::diffusion::{Scheduler, SchedulerConfig};
 use eclipse_t2i::experiment::MetricsLog;
 use eclipse_t2i::generate::prior::{AnyPrior, PriorSettings};
-use eclipse_t2i::models::prior::{DiffusionPrior, Prior, TextCondition};
+use eclipse_t2i::models::prior::{DiffusionPrior, Prior};
+use eclipse_t2i::models::text::{EncodedText, EncodedTexts, TextCondition};
 use eclipse_t2i::noise::Noise;
 use eclipse_t2i::train::checkpoint::{Best, last_complete};
 use eclipse_t2i::train::negatives::NegativeOptions;
@@ -283,12 +284,11 @@ fn a_prior_that_is_shown_less_says_so_and_is_sampled_so() {
         "the published layout otherwise"
     );
     let pairs = pairs(4);
-    let text = pairs.texts.all(&device());
-    let other = Texts {
-        tokens: Noise::new(5).normal_vec(pairs.texts.tokens.len()),
-        ..pairs.texts.clone()
+    let text = pairs.texts.to_device(&device());
+    let other_tokens = TextCondition {
+        tokens: Noise::new(5).normal(text.tokens.dims(), &device()),
+        ..text.clone()
     };
-    let other_tokens = other.all(&device());
     let other_pooled = TextCondition {
         z_y: text.z_y.clone().neg(),
         ..text.clone()
@@ -365,14 +365,15 @@ fn a_run_that_blows_up_names_the_step() {
 /// Random pairs: what a prior learns of them is by heart.
 fn pairs(n: usize) -> Arc<Pairs> {
     let (n_text, mut noise) = (eclipse_t2i::world::World::Emoji.context(), Noise::new(11));
-    let mut texts = |n: usize| Texts {
-        d_clip: D_CLIP,
-        n_text,
-        z_y: noise.normal_vec(n * D_CLIP),
-        tokens: noise.normal_vec(n * n_text * D_CLIP),
-        mask: (0..n * n_text)
-            .map(|i| f32::from(u8::from(i % n_text < 6)))
-            .collect(),
+    let mut texts = |n: usize| {
+        let z_y = noise.normal_vec(n * D_CLIP);
+        let hidden = noise.normal_vec(n * n_text * D_CLIP);
+        let mut texts = EncodedTexts::new(D_CLIP);
+        for (z_y, hidden) in z_y.chunks(D_CLIP).zip(hidden.chunks(n_text * D_CLIP)) {
+            let hidden = &hidden[..6 * D_CLIP];
+            texts.push(EncodedText { z_y, hidden });
+        }
+        texts
     };
     let (texts, empty) = (texts(n), texts(1));
     Arc::new(Pairs::new(noise.normal_vec(n * D_CLIP), texts, empty, 0..n, 0..n))
@@ -391,7 +392,7 @@ fn blank_prior() -> Prior {
 }
 
 fn time_conditioned(dir: &Path) -> TimeConditionedTrainer {
-    let config = tiny::prior_config().with_time();
+    let config = tiny::prior_config().time_conditioned();
     tiny::write_prior(&dir.join("time"), &config);
     let device = device().autodiff();
     let (_, prior) = DiffusionPrior::load(&dir.join("time"), &device).expect("loads");

@@ -56,6 +56,7 @@
 #![deny(unsafe_code)]
 #![deny(clippy::print_stderr, clippy::print_stdout)] // what is told goes through `tracing`, or back to the caller
 
+pub mod benchmark;
 #[doc(hidden)]
 pub mod cli;
 pub mod config;

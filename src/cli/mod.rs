@@ -35,8 +35,7 @@ use std::sync::Arc;
 use crate::data::prompts;
 use crate::data::source::SourceError;
 use crate::device::{DeviceError, DeviceSpec, Precision};
-use crate::experiment::executor::Progress;
-use crate::experiment::{PriorExecutor, Setting, SpecError};
+use crate::experiment::{PriorRunner, Progress, Setting, SpecError};
 use crate::world::World;
 use anyhow::Context;
 use burn::tensor::Device;
@@ -313,11 +312,11 @@ fn world_named(name: &str) -> Result<World, String> {
     World::named(name).ok_or_else(|| format!("expected one of {}", World::ALL.map(World::name).join(", ")))
 }
 
-/// What carries runs out, and shows how far they are in `runs`.
-fn executor(device: DeviceSpec, runs: &Arc<progress::Runs>) -> anyhow::Result<PriorExecutor> {
+/// The runner of priors; it shows how far they are in `runs`.
+fn prior_runner(device: DeviceSpec, runs: &Arc<progress::Runs>) -> anyhow::Result<PriorRunner> {
     let runs = runs.clone();
     let on_step = move |run: &std::path::Path, progress: Progress<'_>| runs.show(run, progress);
-    Ok(PriorExecutor::new(device.device()?, Box::new(on_step)))
+    Ok(PriorRunner::new(device.device()?, Arc::new(on_step)))
 }
 
 /// The prompts of a file, or of standard input for `-`.

@@ -6,3 +6,8 @@
 pub mod check;
 
 pub use check::InvalidValue;
+
+/// Whether a key has its default value: for keys that are written only where they differ from it, so that the hashes of older configurations stay.
+pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}

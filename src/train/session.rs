@@ -82,6 +82,9 @@ impl Adaptor<StepReport> for StepReport {
     }
 }
 
+/// Why a run failed.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
 /// A run that did not reach its last step.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
@@ -228,7 +231,7 @@ impl Workers {
     }
 }
 
-/// Where a run is kept, who computes it, and who hears of it.
+/// Run directory, workers and metric sink.
 pub struct Session<'a> {
     /// Its folder; checkpoints go to `checkpoint/` in it.
     pub dir: &'a Path,

@@ -11,7 +11,7 @@ use eclipse_t2i::eval::pictures::{PictureIndex, ShownPicture};
 use eclipse_t2i::eval::{EvalFile, Metric};
 use eclipse_t2i::experiment::execute::{SweepOptions, run_path, sweep};
 use eclipse_t2i::experiment::report::{About, Order, Report, ReportSpec};
-use eclipse_t2i::experiment::spec::ObjectiveSpec;
+use eclipse_t2i::experiment::spec::Objective;
 use eclipse_t2i::experiment::{
     Execute, Failure, MetricRow, MetricsLog, Outcome, Planned, Run, RunDir, SweepSpec,
 };
@@ -101,8 +101,8 @@ impl Execute for Pretend {
             }
         }
         let skill = match run.objective() {
-            ObjectiveSpec::Eclipse(_) => 0.8,
-            ObjectiveSpec::Projection(_) => 0.6,
+            Objective::Eclipse(_) => 0.8,
+            Objective::Projection(_) => 0.6,
             _ => 0.5,
         };
         let mut noise = Noise::of(run.seed(), Stream::Test(weight.to_bits()));

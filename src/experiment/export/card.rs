@@ -4,7 +4,6 @@ use burn::tensor::DType;
 
 use super::super::own_words::example;
 use super::super::run::Run;
-use super::super::spec::ObjectiveSpec;
 use super::pipeline::{Decoder, Pipeline};
 use super::{DIFFUSERS_VERSION, ExportError, PRIOR, SCHEDULER, Source, WEIGHTS, warnings};
 use crate::files;
@@ -60,7 +59,7 @@ pub(super) fn write(
             let train = run.train();
             let last = provenance.sessions.last();
             rows.extend([
-                ("objective", label(run)),
+                ("objective", run.objective().label()),
                 ("data", data(run)),
                 (
                     "training",
@@ -141,19 +140,6 @@ pub(super) fn write(
         text += &format!("\n## Configuration\n```toml\n{}```\n", run.config());
     }
     Ok(text)
-}
-
-/// The objective with what sets it apart.
-pub(super) fn label(run: &Run) -> String {
-    match run.objective() {
-        ObjectiveSpec::Eclipse(eclipse) => format!("eclipse (Eq. 5, lambda {})", eclipse.lambda),
-        ObjectiveSpec::Projection(_) => "projection (Eq. 3)".into(),
-        ObjectiveSpec::Diffusion(diffusion) => {
-            format!("diffusion (Eq. 1, {} timesteps)", diffusion.train_steps)
-        }
-        ObjectiveSpec::Flow(_) => "flow matching".into(),
-        ObjectiveSpec::Baseline(baseline) => baseline.method.name().into(),
-    }
 }
 
 fn data(run: &Run) -> String {

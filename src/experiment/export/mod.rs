@@ -20,12 +20,10 @@ use serde_json::{Value, json};
 
 use self::pipeline::{Clip, Decoder, Pipeline};
 use super::error::{RunDirError, SpecError};
-use super::executor::sampler;
-use super::pictures::check_decoder;
 use super::provenance::Provenance;
 use super::run::Run;
-use super::spec::ObjectiveSpec;
 use super::{RunDir, sweep};
+use crate::benchmark::images::check_decoder;
 use crate::data::store::{Store, StoreError};
 use crate::files::{self, FileError};
 use crate::generate::error::RenderError;
@@ -202,7 +200,7 @@ pub fn export(
         false => {
             let class = scheduler.as_deref().and_then(Path::parent);
             let class = class.map(pipeline::scheduler_class).transpose()?;
-            let settings = source.run.as_ref().map(|(run, _)| sampler(run));
+            let settings = source.run.as_ref().map(|(run, _)| run.objective().sampler());
             Some(Pipeline::new(
                 Clip::open(&clip_of(&source, options)?)?,
                 decoder_of(&source, options, config.d_clip, device)?,
@@ -273,8 +271,8 @@ fn clip_of(source: &Source, options: &ExportOptions<'_>) -> Result<PathBuf, Expo
     let Some(store) = &run.data().store else {
         return Ok(run.clip().to_path_buf());
     };
-    if let Some(clip) = run.clip_of_store() {
-        return Ok(clip.to_path_buf());
+    if !run.clip().as_os_str().is_empty() {
+        return Ok(run.clip().to_path_buf());
     }
     let manifest = Store::open(store).map(|store| store.manifest().settings.encoder.dir.clone());
     let dir = manifest.map(PathBuf::from).map_err(|_| none())?;
@@ -294,7 +292,7 @@ fn decoder_of(
     let world = source.run.as_ref().filter(|(run, _)| run.data().store.is_none());
     let own = world.and_then(|(run, _)| {
         let decoder = FrozenDecoder::load(run.decoder(), device).ok()?;
-        check_decoder(run, &decoder, d_clip).ok()?;
+        check_decoder(run.clip(), run.decoder(), &decoder, d_clip).ok()?;
         Some(Decoder::Small(run.decoder().to_path_buf()))
     });
     Ok(own.unwrap_or_else(|| Decoder::published(d_clip)))
@@ -313,10 +311,10 @@ fn open(path: &Path) -> Result<Source, ExportError> {
     }
     let planned = sweep::single(&dir.config_path(), &[])?;
     let run = planned.run().clone();
-    if let ObjectiveSpec::Baseline(_) = run.objective() {
+    if run.objective().baseline().is_some() {
         return Err(ExportError::Baseline {
             dir: path.to_path_buf(),
-            name: card::label(&run),
+            name: run.objective().label(),
         });
     }
     if !dir.is_done() {

@@ -1,120 +1,95 @@
-//! From a prior's predictions to pictures, and what the checker says of them.
+//! From predicted embeddings to images, and what the checker says of them.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use burn::prelude::*;
 use image::RgbImage;
 use rayon::prelude::*;
 
-use super::execute::Failure;
-use super::questions::{Questions, spread};
-use super::run::Run;
-use super::run_dir::RunDir;
-use super::shared::Shared;
+use super::spec::EvalSpec;
+use super::test_set::{TestSet, spread};
 use crate::data::encode::FrozenClip;
 use crate::eval::composition::{Drawn, PictureInputs, composition, findings};
 use crate::eval::pictures::{PictureIndex, ShownPicture};
-use crate::eval::{Embeddings, Split};
+use crate::eval::{Embeddings, EvalFile, Split};
 use crate::files;
 use crate::generate::decoder::DecoderSettings;
 use crate::generate::frozen::FrozenDecoder;
 use crate::generate::latents::LatentSpace;
 use crate::generate::layout::{Layout, Part};
 use crate::generate::picture::write_png;
+use crate::train::session::Failure;
 use crate::weights::Checkpoint;
-use crate::world::World;
 use crate::world::checker::{Checker, verdict};
 
-/// Draws and reads for all runs of a process; decoders and the checker's templates are made once.
-pub(super) struct Pictures {
-    device: Device,
-    decoders: Shared<PathBuf, FrozenDecoder>,
-    checkers: Shared<World, Checker>,
+/// Decodes some of the predictions for a world's test set, reads the images with the checker and scores them; keeps a few.
+pub(super) struct ImageTest<'a> {
+    pub(super) clip: &'a FrozenClip,
+    pub(super) decoder: &'a FrozenDecoder,
+    pub(super) checker: &'a Checker,
+    pub(super) test_set: &'a TestSet,
+    pub(super) eval: &'a EvalSpec,
+    pub(super) device: &'a Device,
 }
 
-impl Pictures {
-    pub(super) fn new(device: Device) -> Self {
-        Self {
-            device,
-            decoders: Shared::new(),
-            checkers: Shared::new(),
-        }
-    }
-
-    /// The decoder of `run`, trained on its CLIP.
-    pub(super) fn decoder(&self, run: &Run, clip: &FrozenClip) -> Result<Arc<FrozenDecoder>, Failure> {
-        let dir = run.decoder();
-        let decoder = self
-            .decoders
-            .get(dir.to_path_buf(), || FrozenDecoder::load(dir, &self.device))?;
-        check_decoder(run, &decoder, clip.d_clip())?;
-        Ok(decoder)
-    }
-
-    /// Draws some of the predictions, reads the pictures and scores them; keeps a few. `z_x` is that of the training pairs.
+impl ImageTest<'_> {
+    /// Scores of the images of `z_x_hat` `[n_tests, d_clip]`. `z_x`: that of the training pairs.
     pub(super) fn score(
         &self,
-        run: &Run,
-        dir: &RunDir,
-        clip: &FrozenClip,
-        asked: &Questions,
         z_x_hat: &Embeddings,
         z_x: &Embeddings,
-    ) -> Result<(), Failure> {
-        let eval = run.eval();
-        let decoder = self.decoder(run, clip)?;
-        let checker = self
-            .checkers
-            .get(run.world(), || Ok::<_, Failure>(Checker::new(run.world())))?;
-        let places = spread(&asked.splits, eval.n_pictures);
-        // Of all questions, so that the sizes do not depend on which of them are drawn.
+        folder: &Path,
+    ) -> Result<EvalFile, Failure> {
+        let (eval, tests) = (self.eval, self.test_set);
+        let places = spread(&tests.splits, eval.n_pictures);
+        // Of all predictions, so that the sizes do not depend on which of them are drawn.
         let z_x_hat = eval.decoder_input.of(z_x_hat, z_x)?.select(&places);
         let settings = DecoderSettings {
             n_steps: eval.decoder_steps,
             guidance: eval.decoder_guidance,
             noise_level: eval.decoder_noise_level,
-            ..decoder.own_settings()
+            ..self.decoder.own_settings()
         };
         // By prompt, not by run: all systems draw a prompt from the same noise.
         let seeds: Vec<u64> = places.iter().map(|&place| eval.seed + place as u64).collect();
         let values = TensorData::new(z_x_hat.values().to_vec(), [z_x_hat.n(), z_x_hat.d()]);
-        let pictures = decoder.draw(&Tensor::from_data(values, &self.device), &seeds, settings)?;
-        let z_drawn = Embeddings::new(places.len(), clip.d_clip(), clip.pictures(&pictures)?)?;
+        let images = self
+            .decoder
+            .draw(&Tensor::from_data(values, self.device), &seeds, settings)?;
+        let z_drawn = Embeddings::new(places.len(), self.clip.d_clip(), self.clip.pictures(&images)?)?;
         let drawn: Vec<Drawn> = places
             .par_iter()
-            .zip(&pictures)
-            .map(|(&place, picture)| Drawn {
+            .zip(&images)
+            .map(|(&place, image)| Drawn {
                 place,
-                prompt: asked.prompts[place].clone(),
-                reading: checker.read(picture.as_raw()),
+                prompt: tests.prompts[place].clone(),
+                reading: self.checker.read(image.as_raw()),
             })
             .collect();
         let scores = composition(&PictureInputs {
-            splits: &asked.splits,
+            splits: &tests.splits,
             drawn: &drawn,
             z_x_hat: &z_x_hat,
             z_drawn: &z_drawn,
-            z_y: &asked.z_y.select(&places),
-            z_x: &asked.candidates.truth().select(&places),
+            z_y: &tests.z_y.select(&places),
+            z_x: &tests.candidates.truth().select(&places),
         })?;
-        Self::keep(run, dir, &drawn, &pictures)?;
-        Ok(scores.write(dir.eval_path("pictures"))?)
+        self.keep(folder, &drawn, &images)?;
+        Ok(scores)
     }
 
-    /// Writes some of the pictures, with what the checker says of them, for the report.
-    fn keep(run: &Run, dir: &RunDir, drawn: &[Drawn], pictures: &[RgbImage]) -> Result<(), Failure> {
+    /// Writes some of the images, with what the checker says of them, for the report.
+    fn keep(&self, folder: &Path, drawn: &[Drawn], images: &[RgbImage]) -> Result<(), Failure> {
         let splits: Vec<Split> = drawn.iter().map(|d| d.prompt.split.into()).collect();
-        let folder = dir.pictures_dir();
-        files::create_dir(&folder)?;
+        files::create_dir(folder)?;
         let mut shown = Vec::new();
-        for row in spread(&splits, run.eval().n_shown) {
+        for row in spread(&splits, self.eval.n_shown) {
             let prompt = &drawn[row].prompt;
             let file = format!("{row:03}.png");
             write_png(
                 &folder.join(&file),
-                &pictures[row],
+                &images[row],
                 &[("prompt".into(), prompt.text.clone())],
             )?;
             shown.push(ShownPicture {
@@ -127,18 +102,21 @@ impl Pictures {
                     .collect(),
             });
         }
-        Ok(PictureIndex::new(shown).write(&folder)?)
+        Ok(PictureIndex::new(shown).write(folder)?)
     }
 }
 
-/// Refuses a decoder that was trained on another CLIP than the run's, which gives embeddings of width `d_clip`.
-pub(super) fn check_decoder(run: &Run, decoder: &FrozenDecoder, d_clip: usize) -> Result<(), Failure> {
-    let weights = Checkpoint::open(run.clip())?.fingerprint();
+/// Refuses the decoder in `dir` if it was trained on another CLIP than the one in `clip`, which gives embeddings of width `d_clip`.
+///
+/// # Errors
+/// Which weights were expected and found.
+pub fn check_decoder(clip: &Path, dir: &Path, decoder: &FrozenDecoder, d_clip: usize) -> Result<(), Failure> {
+    let weights = Checkpoint::open(clip)?.fingerprint();
     if (decoder.d_clip(), decoder.clip()) != (d_clip, weights.as_str()) {
         return Err(format!(
             "the decoder in {} was trained on embeddings of another CLIP than the one in {}: expected weights {weights}, found {}",
-            run.decoder().display(),
-            run.clip().display(),
+            dir.display(),
+            clip.display(),
             decoder.clip()
         )
         .into());

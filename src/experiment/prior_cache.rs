@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::execute::Failure;
 use super::run_dir::RunDir;
 use crate::files::{self, FileError, Sums};
 use crate::train::checkpoint::{self, is_begun};
+use crate::train::session::Failure;
 
 /// What decides a trained prior.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl TrainingKey {
 
 /// A folder of trained priors, each under the key of what decides it.
 #[derive(Debug)]
-pub(super) struct TrainedPriors {
+pub(super) struct PriorCache {
     folder: PathBuf,
     at_work: Mutex<HashMap<String, Arc<Mutex<()>>>>,
 }
@@ -53,7 +53,7 @@ fn is_intact(kept: &RunDir) -> bool {
     }
 }
 
-impl TrainedPriors {
+impl PriorCache {
     pub(super) fn new(folder: PathBuf) -> Self {
         // What killed processes were keeping: nobody may come to keep a prior in this one.
         files::clean_temporaries(&folder);
@@ -113,7 +113,7 @@ impl TrainedPriors {
     }
 }
 
-impl TrainedPriors {
+impl PriorCache {
     /// The longest kept run that `key`'s run begins with: it ends at one of that run's checkpoints.
     fn longest_shorter(&self, key: &TrainingKey) -> Option<RunDir> {
         let folders = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn a_longer_run_continues_from_the_longest_shorter_one() {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let shared = TrainedPriors::new(dir.path().join("shared"));
+        let shared = PriorCache::new(dir.path().join("shared"));
         let run = |name: &str| RunDir::new(dir.path().join(name));
         // Trains as if: leaves a checkpoint an epoch, says from which one it went on.
         let train = |name: &str, prefix: &str, steps: usize| {
@@ -231,7 +231,7 @@ mod tests {
             files::write_atomic(prior.join("model.safetensors"), says.as_bytes())?;
             Ok::<_, Failure>(files::write_atomic(prior.join("config.json"), b"{}")?)
         };
-        let shared = TrainedPriors::new(dir.path().join("shared"));
+        let shared = PriorCache::new(dir.path().join("shared"));
         shared
             .get(&key("a", 10), &run("one"), || train("one", "first"))
             .expect("trained");

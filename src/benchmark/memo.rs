@@ -1,12 +1,12 @@
-//! What runs of one process share.
+//! Values that runs of one process share.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Values made once and kept.
-pub(super) struct Shared<K, V>(Mutex<HashMap<K, Arc<V>>>);
+pub(super) struct Memo<K, V>(Mutex<HashMap<K, Arc<V>>>);
 
-impl<K: std::hash::Hash + Eq, V> Shared<K, V> {
+impl<K: std::hash::Hash + Eq, V> Memo<K, V> {
     pub(super) fn new() -> Self {
         Self(Mutex::new(HashMap::new()))
     }

@@ -1,4 +1,4 @@
-//! What every prior of a world is asked: the test prompts with a true picture, wrong pictures and another true picture each.
+//! The test set of a world: prompts, each with a true image, wrong images and another true image, encoded by CLIP.
 
 use std::sync::OnceLock;
 
@@ -14,7 +14,7 @@ const N_MANY: usize = 32;
 
 /// Encoded test prompts.
 #[derive(Debug)]
-pub struct Questions {
+pub struct TestSet {
     /// The prompts.
     pub prompts: Vec<Prompt>,
     /// The prompts as priors read them.
@@ -31,9 +31,9 @@ pub struct Questions {
     pub splits: Vec<Split>,
 }
 
-/// The questions cannot be made.
+/// The test set cannot be made.
 #[derive(Debug, thiserror::Error)]
-pub enum QuestionError {
+pub enum TestSetError {
     /// The frozen CLIP does not encode them.
     #[error(transparent)]
     Encode(#[from] EncodeError),
@@ -42,18 +42,13 @@ pub enum QuestionError {
     Eval(#[from] EvalError),
 }
 
-impl Questions {
+impl TestSet {
     /// Draws a true picture for each test prompt and encodes everything. `n_per_split` prompts of each split at most, evenly spread over
     /// it, 0 for all.
     ///
     /// # Errors
-    /// [`QuestionError`].
-    pub fn new(
-        world: World,
-        clip: &FrozenClip,
-        n_per_split: usize,
-        seed: u64,
-    ) -> Result<Self, QuestionError> {
+    /// [`TestSetError`].
+    pub fn new(world: World, clip: &FrozenClip, n_per_split: usize, seed: u64) -> Result<Self, TestSetError> {
         let all = world.test_prompts();
         let of_all: Vec<Split> = all.iter().map(|p| p.split).collect();
         let n = if n_per_split == 0 { all.len() } else { n_per_split };
@@ -75,7 +70,7 @@ impl Questions {
             splits.push(prompt.split);
         }
         let (n, d) = (truth.len(), clip.d_clip());
-        let embed = |scenes: &[Scene]| -> Result<Embeddings, QuestionError> {
+        let embed = |scenes: &[Scene]| -> Result<Embeddings, TestSetError> {
             Ok(Embeddings::new(scenes.len(), d, clip.scenes(scenes)?)?)
         };
         let texts = clip.texts(&texts)?;
@@ -94,8 +89,8 @@ impl Questions {
     /// z_x in the mean over many other true pictures of each prompt, `[n, d_clip]`; made when it is first asked for.
     ///
     /// # Errors
-    /// [`QuestionError`].
-    pub fn mean_renders(&self, clip: &FrozenClip) -> Result<&Embeddings, QuestionError> {
+    /// [`TestSetError`].
+    pub fn mean_renders(&self, clip: &FrozenClip) -> Result<&Embeddings, TestSetError> {
         if let Some(mean) = self.mean_renders.get() {
             return Ok(mean);
         }
@@ -141,7 +136,7 @@ mod tests {
         let device = DeviceSpec::default().device().expect("the default device");
         let clip = concat!(env!("CARGO_MANIFEST_DIR"), "/datasets/emoji/clip");
         let clip = FrozenClip::load(Path::new(clip), &device).expect("the committed one");
-        let asked = Questions::new(World::Emoji, &clip, 6, 3).expect("asked");
+        let asked = TestSet::new(World::Emoji, &clip, 6, 3).expect("asked");
         let truth = asked.candidates.truth();
         let error = |answers: &Embeddings| -> f64 {
             let pairs = answers.values().iter().zip(truth.values());

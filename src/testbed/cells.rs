@@ -1,4 +1,4 @@
-//! What covers each cell of a picture: targets and losses of heads that read it off a network's places, as an aid to training.
+//! What covers each cell of an image: targets and losses of heads that read it off a network's positions, as an aid to training.
 
 use burn::nn::Linear;
 use burn::prelude::*;
@@ -22,7 +22,7 @@ pub(super) const N_COLOURS: usize = 2 + Colour::ALL.len();
 /// Cells of bare ground count this much less than covered ones.
 const GROUND_DISCOUNT: f32 = 0.7;
 
-/// Shares of each noun, colour and texture in the cells of pictures, weighted; the weights of a batch sum to 1.
+/// Shares of each noun, colour and texture in the cells of images, weighted; the weights of a batch sum to 1.
 #[derive(Debug, Clone)]
 pub struct CellTargets {
     /// `[batch * n_cells, n_nouns]`, cells row by row from the top.
@@ -31,7 +31,7 @@ pub struct CellTargets {
     pub colour: Tensor<2>,
     /// `[batch * n_cells, n_textures]`; `None` in worlds without.
     pub texture: Option<Tensor<2>>,
-    /// From the cell's middle to that of what covers most of it, right and down, in halves of a picture's side: `[batch * n_cells, 2]`.
+    /// From the cell's middle to that of what covers most of it, right and down, in halves of an image's side: `[batch * n_cells, 2]`.
     pub offset: Tensor<2>,
     /// How much of the cell is covered; sums to 1: `[batch * n_cells, 1]`
     pub covered: Tensor<2>,

@@ -19,8 +19,7 @@ use super::stop;
 /// Arguments of `eclipse pretrain`.
 #[derive(Debug, Args)]
 pub struct PretrainArgs {
-    /// The world: emoji or shapes.
-    #[arg(value_parser = super::world_named)]
+    #[arg(value_parser = super::world_named, help = worlds())]
     world: World,
     /// Which of its models.
     #[arg(long, value_enum, default_value_t = ModelPart::Clip)]
@@ -56,6 +55,11 @@ pub struct PretrainArgs {
     /// Print what `pretrain.json` says.
     #[arg(long)]
     json: bool,
+}
+
+/// Help on the argument for the world.
+fn worlds() -> String {
+    format!("The world: {}", World::ALL.map(World::name).join(" or "))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -1,4 +1,4 @@
-//! What covers each cell of a picture: targets and losses of heads that read it off a network's places, as an aid to training.
+//! What covers each cell of an image: targets and losses of heads that read it off a network's positions, as an aid to training.
 
 use burn::nn::Linear;
 use burn::prelude::*;
@@ -7,22 +7,22 @@ use burn::tensor::activation::log_softmax;
 use crate::world::{Colour, Scene, World};
 
 /// What a cell can show: ground, nouns.
-pub fn n_nouns(world: World) -> usize {
+pub(super) fn n_nouns(world: World) -> usize {
     1 + world.n_nouns()
 }
 
 /// Its texture, in worlds with textures: ground, textures.
-pub fn n_textures(world: World) -> Option<usize> {
+pub(super) fn n_textures(world: World) -> Option<usize> {
     (!world.textures().is_empty()).then(|| 1 + world.textures().len())
 }
 
 /// Its colour: ground, own colouring, colours.
-pub const N_COLOURS: usize = 2 + Colour::ALL.len();
+pub(super) const N_COLOURS: usize = 2 + Colour::ALL.len();
 
 /// Cells of bare ground count this much less than covered ones.
 const GROUND_DISCOUNT: f32 = 0.7;
 
-/// Shares of each noun, colour and texture in the cells of pictures, weighted; the weights of a batch sum to 1.
+/// Shares of each noun, colour and texture in the cells of images, weighted; the weights of a batch sum to 1.
 #[derive(Debug, Clone)]
 pub struct CellTargets {
     /// `[batch * n_cells, n_nouns]`, cells row by row from the top.
@@ -31,7 +31,7 @@ pub struct CellTargets {
     pub colour: Tensor<2>,
     /// `[batch * n_cells, n_textures]`; `None` in worlds without.
     pub texture: Option<Tensor<2>>,
-    /// From the cell's middle to that of what covers most of it, right and down, in halves of a picture's side: `[batch * n_cells, 2]`.
+    /// From the cell's middle to that of what covers most of it, right and down, in halves of an image's side: `[batch * n_cells, 2]`.
     pub offset: Tensor<2>,
     /// How much of the cell is covered; sums to 1: `[batch * n_cells, 1]`
     pub covered: Tensor<2>,
@@ -111,12 +111,12 @@ impl CellTargets {
 }
 
 /// Cross-entropy of what `head` reads off `cells` `[n, d]` with weighted shares `[n, n_classes]`: `[1]`.
-pub fn cross_entropy(head: &Linear, cells: Tensor<2>, target: &Tensor<2>) -> Tensor<1> {
+pub(super) fn cross_entropy(head: &Linear, cells: Tensor<2>, target: &Tensor<2>) -> Tensor<1> {
     (log_softmax(head.forward(cells), 1) * target.clone()).sum().neg()
 }
 
 /// Squared error of the offsets that `head` reads off `cells` `[n, d]`, where something covers them, over their mean square: `[1]`.
-pub fn offset_error(head: &Linear, cells: Tensor<2>, targets: &CellTargets) -> Tensor<1> {
+pub(super) fn offset_error(head: &Linear, cells: Tensor<2>, targets: &CellTargets) -> Tensor<1> {
     let error = (head.forward(cells) - targets.offset.clone()).square();
     (error * targets.covered.clone()).sum().div_scalar(OFFSET_SQUARE)
 }

@@ -122,51 +122,47 @@ pub(super) struct KnownObject {
     pub side: Option<Relation>,
 }
 
-/// What is known of one picture or caption.
+/// What is known of one image or caption.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Known {
     pub objects: Vec<KnownObject>,
-    /// A noun about which nothing is asked: the distractor's.
+    /// A noun whose presence is neither right nor wrong: the distractor's.
     pub unasked: Option<Noun>,
 }
 
 impl Known {
     /// The main sprites; a natural colouring counts as unknown.
     pub(super) fn of_scene(scene: &Scene) -> Self {
-        let relation = scene.relation();
-        let sides = [relation, relation.map(Relation::inverse)];
-        let objects = scene
-            .main()
-            .zip(sides)
-            .map(|(sprite, side)| KnownObject {
-                noun: sprite.noun,
-                colour: sprite.colour,
-                texture: sprite.texture,
-                side,
-            })
-            .collect();
+        let objects = scene.main().map(|s| (s.noun, s.colour, s.texture));
         Self {
-            objects,
+            objects: with_sides(objects, scene.relation()),
             unasked: scene.distractor.map(|sprite| sprite.noun),
         }
     }
 
     /// What the caption says.
     pub(super) fn of_statement(statement: &Statement) -> Self {
-        let sides = [statement.relation, statement.relation.map(Relation::inverse)];
-        let objects = statement
-            .objects()
-            .zip(sides)
-            .map(|(object, side)| KnownObject {
-                noun: object.noun,
-                colour: object.colour,
-                texture: object.texture,
-                side,
-            })
-            .collect();
+        let objects = statement.objects().map(|o| (o.noun, o.colour, o.texture));
         Self {
-            objects,
+            objects: with_sides(objects, statement.relation),
             unasked: None,
         }
     }
+}
+
+/// One or two objects, the first of which is at `relation` of the second.
+fn with_sides(
+    objects: impl Iterator<Item = (Noun, Option<Colour>, Option<Texture>)>,
+    relation: Option<Relation>,
+) -> Vec<KnownObject> {
+    let sides = [relation, relation.map(Relation::inverse)];
+    let known = objects
+        .zip(sides)
+        .map(|((noun, colour, texture), side)| KnownObject {
+            noun,
+            colour,
+            texture,
+            side,
+        });
+    known.collect()
 }

@@ -15,3 +15,4 @@ mod run;
 pub use clip::{ClipRecipe, ClipRecord, MakeClip, make_clip};
 pub use decoder::{DecoderRecipe, DecoderRecord, DecoderScores, MakeDecoder, make_decoder};
 pub use error::PretrainError;
+pub use run::TrainingRecord;

@@ -2,21 +2,38 @@
 
 use std::path::Path;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::error::PretrainError;
+use crate::device::DeviceSpec;
 use crate::files::{self, FileError, LockFile};
 use crate::train::metrics::{MetricRow, MetricsLog};
 use crate::train::run_folder::{LogOptions, RunFolder, SECONDS};
 use crate::train::session::{Session, SessionOptions, Workers};
 use crate::train::stop::Stop;
 use crate::weights::{read_json, write_json};
+use crate::world::World;
 
 /// Steps of a point of `curve.csv`.
 const CURVE_EVERY: usize = 50;
 /// Steps between checkpoints.
 pub(super) const CHECKPOINT_EVERY: usize = 250;
+
+/// What the records of both models say of their training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainingRecord {
+    /// The world's name.
+    pub world: String,
+    /// Nouns of the world.
+    pub n_nouns: usize,
+    /// Version of this program.
+    pub version: String,
+    /// The device.
+    pub device: String,
+    /// Seconds of training, of all processes that had a part in it.
+    pub seconds: f64,
+}
 
 /// The folder of a run that this process works on. Dropping it lets go of the lock.
 #[derive(Debug)]
@@ -87,18 +104,25 @@ impl ClaimedRun {
         })
     }
 
-    /// Writes `curve.csv` and `pretrain.json`, the record that `record` makes of the seconds of training, into the model's folder `out`; then
-    /// lets go of the run.
+    /// Writes `curve.csv` and `pretrain.json`, the record that `record` completes, into the model's folder `out`; then lets go of the run.
     ///
     /// # Errors
     /// [`PretrainError::File`], [`PretrainError::Weights`].
     pub(super) fn finish<T: Serialize>(
         self,
         out: &Path,
-        record: impl FnOnce(f64) -> T,
+        world: World,
+        device: &DeviceSpec,
+        record: impl FnOnce(TrainingRecord) -> T,
     ) -> Result<T, PretrainError> {
         let rows = MetricsLog::read(self.folder.metrics_path())?;
-        let record = record(seconds(&rows));
+        let record = record(TrainingRecord {
+            world: world.name().into(),
+            n_nouns: world.n_nouns(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            device: device.to_string(),
+            seconds: seconds(&rows),
+        });
         files::write_atomic(out.join("curve.csv"), curve(&rows).as_bytes())?;
         write_json(&out.join("pretrain.json"), &record)?;
         self.lock.remove();

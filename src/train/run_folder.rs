@@ -13,6 +13,10 @@ use super::session::{MetricSink, Phase, SessionOptions, checkpoints, resumable_s
 use super::tensorboard::EventFile;
 use crate::files::FileError;
 
+/// The file of the metric log in a run's folder.
+pub const METRICS: &str = "metrics.jsonl";
+/// The lock file of a run's folder.
+pub const LOCK: &str = "LOCK";
 /// The metric that [`LogOptions::timed`] adds.
 pub const SECONDS: &str = "seconds";
 
@@ -46,7 +50,7 @@ impl RunFolder {
 
     /// `metrics.jsonl`, for [`MetricsLog`].
     pub fn metrics_path(&self) -> PathBuf {
-        self.path.join("metrics.jsonl")
+        self.path.join(METRICS)
     }
 
     /// `checkpoint/`, which a [session](super::session) writes.
@@ -56,7 +60,7 @@ impl RunFolder {
 
     /// `LOCK`, which the process that works on the run holds.
     pub fn lock_path(&self) -> PathBuf {
-        self.path.join("LOCK")
+        self.path.join(LOCK)
     }
 
     /// The metric sink of a session in this folder. What is logged goes to `metrics.jsonl`, from which lines after the last checkpoint are cut

@@ -30,7 +30,7 @@ fn reaches_every_threshold(world: World) {
     let record: ClipRecord = read_json(&folder.join("pretrain.json")).expect("how it was made");
     assert!(record.thresholds.reached(), "\n{}", record.thresholds);
     assert_eq!(
-        (record.world.as_str(), record.n_nouns),
+        (record.training.world.as_str(), record.training.n_nouns),
         (world.name(), world.n_nouns())
     );
     let device = DeviceSpec::default().device().expect("the default device exists");

@@ -186,7 +186,7 @@ fn nouns_table(world: World) -> String {
     if has_textures {
         titles.extend(["held-out texture", "usual texture"]);
     }
-    titles.push("usual company");
+    titles.push("spurious distractor");
     let mut table = format!("| {} |\n{}|\n", titles.join(" | "), "|---".repeat(titles.len()));
     for noun in world.nouns() {
         let colours = Colour::ALL.into_iter().filter(|c| held_out_colour(noun, *c));

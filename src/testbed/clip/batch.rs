@@ -32,7 +32,7 @@ const LONG: CaptionMix = CaptionMix {
     plain_relation: 0.2,
     ..FULL
 };
-/// Those of the second half: much is left out.
+/// The captions of the second half: much is left out.
 const SHORT: CaptionMix = CaptionMix {
     drop_object: 0.3,
     drop_colour: 0.5,
@@ -41,7 +41,7 @@ const SHORT: CaptionMix = CaptionMix {
     ..CaptionMix::W
 };
 
-/// One batch.
+/// One batch of a small CLIP.
 #[derive(Debug, Clone)]
 pub struct ClipBatch {
     /// `[batch, 3, side, side]`

@@ -64,7 +64,7 @@ impl Heads {
     }
 }
 
-/// Cosine geometry: z is brought to root mean square 1 first, so that the head reads directions, as everything later does.
+/// Cosine geometry: z is scaled to root mean square 1 first, so that the head reads directions, as every later use of z does.
 fn facts_loss(head: &Linear, z: Tensor<2>, targets: &FactTargets) -> Tensor<1> {
     let [rows, d_clip] = z.dims();
     let logits = head.forward(normalize(z).mul_scalar((d_clip as f64).sqrt()));

@@ -18,7 +18,7 @@ use crate::models::clip::tokenizer::Tokenizer;
 use crate::noise::DerivedSeed;
 use crate::testbed::acceptance::{MeasureSizes, Thresholds, embed_scenes, embed_texts, measure};
 use crate::testbed::error::PretrainError;
-use crate::testbed::run::ClaimedRun;
+use crate::testbed::run::{ClaimedRun, TrainingRecord};
 use crate::train::parts::Parts;
 use crate::train::schedule::SteppedLr;
 use crate::train::session::{self, Validation};
@@ -55,16 +55,9 @@ pub struct MakeClip {
 /// What `pretrain.json` beside a model says of how it was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClipRecord {
-    /// Its name.
-    pub world: String,
-    /// Nouns of the world.
-    pub n_nouns: usize,
-    /// Version of this program.
-    pub version: String,
-    /// Device.
-    pub device: String,
-    /// Seconds of training, of all processes that had a part in it.
-    pub seconds: f64,
+    /// World, version, device and time.
+    #[serde(flatten)]
+    pub training: TrainingRecord,
     /// How it was trained.
     pub recipe: ClipRecipe,
     /// Learned temperature.
@@ -138,12 +131,8 @@ pub fn make_clip(
     let tau = f64::from(trained.scale().into_scalar::<f32>()).recip();
     publish(&trained.rescaled(rescaled_by[0], rescaled_by[1]), out, DType::F16)?;
     let thresholds = measure(world, &FrozenClip::load(out, &device)?, *sizes, recipe.seed)?;
-    run.finish(out, |seconds| ClipRecord {
-        world: world.name().into(),
-        n_nouns: world.n_nouns(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        device: spec.to_string(),
-        seconds,
+    run.finish(out, world, spec, |training| ClipRecord {
+        training,
         recipe: recipe.clone(),
         tau,
         rescaled_by,
@@ -235,8 +224,8 @@ mod tests {
 
         let again = make_clip(&request, |step, _| panic!("step {step} is done")).expect("nothing to do");
         assert_eq!(
-            (again.seconds, &again.thresholds),
-            (record.seconds, &record.thresholds)
+            (again.training.seconds, &again.thresholds),
+            (record.training.seconds, &record.thresholds)
         );
         let other = MakeClip {
             recipe: ClipRecipe {

@@ -7,7 +7,7 @@ use crate::models::clip::{ClipConfig, ClipTextConfig, ClipVisionConfig};
 use crate::train::schedule::LrSchedule;
 use crate::world::World;
 
-/// Everything that makes a training run of the small CLIP what it is.
+/// Everything that defines a training run of the small CLIP.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClipRecipe {
@@ -40,7 +40,7 @@ pub struct ClipRecipe {
     /// Share of the captions of the first third of the run whose relation is put into canonical order (left of, top of). In the other
     /// two thirds more captions are of the longest kind: which colour belongs to which object is learnt last there.
     pub canonical: f64,
-    /// Seed of the first values and of all batches.
+    /// Seed of the initial weights and of all batches.
     pub seed: u64,
 }
 
@@ -79,7 +79,7 @@ impl ClipRecipe {
         }
     }
 
-    /// A model and a run so small that they show only that everything fits together.
+    /// A tiny model and run that only test that all parts fit together.
     pub fn smoke(world: World) -> Self {
         Self {
             n_steps: 12,

@@ -1,8 +1,8 @@
-//! First values of a small CLIP in training.
+//! Initial weights of a small CLIP.
 //!
-//! Published CLIPs start from small normal values (std 0.02), from which a small tower needs long to tell positions apart. Here matrices
+//! Published CLIPs start from small normal values (std 0.02), from which a small tower takes long to learn positions. Here matrices
 //! keep the scale of what they are multiplied with, and positions of patches start as two-dimensional sines and cosines of root mean
-//! square 0.5: with them the side of an object is known within the first hundreds of steps, without them not at all for long.
+//! square 0.5: with them the towers learn the side of an object within the first hundreds of steps, without them far later.
 
 use std::f64::consts::PI;
 
@@ -11,7 +11,7 @@ use burn::prelude::*;
 
 use crate::noise::Noise;
 
-/// Draws the first values of every parameter by its path; norms keep ones and zeros, the temperature keeps CLIP's. Parameters are visited in
+/// Draws the initial value of every parameter by its path; norms keep ones and zeros, the temperature keeps CLIP's. Parameters are visited in
 /// the order of the module's fields, so the result depends on the generator alone. `grid`: patches along a side.
 pub(super) fn start_values<M: Module>(module: M, grid: usize, noise: &mut Noise) -> M {
     let mut depth = Depth::default();
@@ -31,7 +31,7 @@ struct Depth {
     n_blocks: Vec<(String, usize)>,
 }
 
-/// The tower that a path lies in: what stands before `blocks`.
+/// The tower that a path lies in: its components before `blocks`.
 fn tower(path: &[String]) -> Option<String> {
     let blocks = path.iter().position(|name| name == "blocks")?;
     Some(path[..blocks].join("."))

@@ -1,4 +1,4 @@
-//! Batches for a small decoder: pictures of W, their z_x, and how they are noised.
+//! Batches for a small decoder: images of W, their z_x, and how they are noised.
 
 use std::sync::Mutex;
 
@@ -15,20 +15,20 @@ use crate::noise::{Noise, Stream};
 use crate::testbed::cells::CellTargets;
 use crate::world::{Scene, World};
 
-/// One batch.
+/// One batch of a small decoder.
 #[derive(Debug, Clone)]
 pub struct DecoderBatch {
-    /// Noised pictures, `[batch, channels, h, w]`.
+    /// Noised images, `[batch, channels, h, w]`.
     pub x_t: Tensor<4>,
     /// Their timesteps.
     pub t: Vec<f64>,
-    /// Their image embeddings, some replaced by that of the zero picture, `[batch, d_clip]`.
+    /// Their image embeddings, some replaced by that of the zero image, `[batch, d_clip]`.
     pub z_x: Tensor<2>,
     /// The noise levels of z_x.
     pub levels: Vec<f64>,
-    /// The pictures, `[batch, channels, h, w]`.
+    /// The images, `[batch, channels, h, w]`.
     pub x_0: Tensor<4>,
-    /// What covers each place.
+    /// What covers each position.
     pub cells: CellTargets,
     /// Weights of the timesteps, `[batch, 1, 1, 1]`.
     pub weight: Tensor<4>,
@@ -70,13 +70,13 @@ impl DecoderBatches {
         }
     }
 
-    /// Noise levels of the step's pictures, and z_x with that noise.
+    /// Noise levels of the step's images, and z_x with that noise.
     fn augmented(&self, step: usize, z_x: Vec<f32>, device: &Device) -> (Vec<f64>, Vec<f32>) {
         let n = self.recipe.batch;
         let Some(augmentation) = &self.augmentation else {
             return (vec![0.0; n], z_x);
         };
-        // A stream of its own: batches without augmentation stay what they were.
+        // A stream of its own: augmentation does not change the rest of a batch.
         let mut noise = Noise::of(self.recipe.seed, Stream::PretrainAugmentation(step as u64));
         let level = |noise: &mut Noise| match noise.rng().random_bool(self.recipe.exact) {
             true => 0,
@@ -96,7 +96,7 @@ impl DecoderBatches {
         )
     }
 
-    /// The zero picture's embedding, which is what the UNet sees without a condition.
+    /// The zero image's embedding, which is what the UNet sees without a condition.
     pub fn zero(&self) -> &[f32] {
         &self.zero
     }
@@ -105,9 +105,9 @@ impl DecoderBatches {
     ///
     /// # Errors
     /// [`ClipError`], if the preprocessing is not this world's.
-    pub fn z_x(&self, pictures: &[RgbImage]) -> Result<Vec<f32>, ClipError> {
+    pub fn z_x(&self, images: &[RgbImage]) -> Result<Vec<f32>, ClipError> {
         let encoder = self.encoder.lock().expect("nothing panics with it");
-        Ok(encoder.encode(pictures)?.into_data().iter::<f32>().collect())
+        Ok(encoder.encode(images)?.into_data().iter::<f32>().collect())
     }
 
     /// The batch of `step` (from 1): a function of the recipe and the step alone. Timesteps are stratified: one from each of as many parts of
@@ -125,8 +125,8 @@ impl DecoderBatches {
         } = self.recipe;
         let mut noise = Noise::of(self.recipe.seed, Stream::PretrainBatch(step as u64));
         let scenes: Vec<Scene> = (0..n).map(|_| self.world.scene_w(noise.rng())).collect();
-        let pictures: Vec<RgbImage> = scenes.iter().map(picture).collect();
-        let (levels, mut z_x) = self.augmented(step, self.z_x(&pictures)?, device);
+        let images: Vec<RgbImage> = scenes.iter().map(picture).collect();
+        let (levels, mut z_x) = self.augmented(step, self.z_x(&images)?, device);
         let d_clip = self.zero.len();
         for row in z_x.chunks_mut(d_clip) {
             if noise.rng().random_bool(cond_drop) {
@@ -142,7 +142,7 @@ impl DecoderBatches {
             let values: Vec<f32> = t.iter().map(|&t| f(self.alphas_cumprod[t]) as f32).collect();
             Tensor::from_data(TensorData::new(values, [n, 1, 1, 1]), device)
         };
-        let x_0 = self.recipe.space().encode(tensor(&pictures, device));
+        let x_0 = self.recipe.space().encode(tensor(&images, device));
         let eps: Tensor<4> = noise.normal(x_0.dims(), device);
         Ok(DecoderBatch {
             cells: CellTargets::new(self.world, &scenes, self.recipe.grid(self.world), device),
@@ -166,13 +166,13 @@ fn timestep(u: f64, noisy_half: f64, n_train: usize) -> usize {
     ((at * n_train as f64) as usize).min(n_train - 1)
 }
 
-/// Pictures of a world as `[n, 3, side, side]` in -1..1.
-fn tensor(pictures: &[RgbImage], device: &Device) -> Tensor<4> {
-    let side = pictures[0].width() as usize;
-    let bytes: Vec<f32> = pictures
+/// Images of a world as `[n, 3, side, side]` in -1..1.
+fn tensor(images: &[RgbImage], device: &Device) -> Tensor<4> {
+    let side = images[0].width() as usize;
+    let bytes: Vec<f32> = images
         .iter()
         .flat_map(|p| p.as_raw().iter().map(|&b| f32::from(b) / 127.5 - 1.0))
         .collect();
-    let rows: Tensor<4> = Tensor::from_data(TensorData::new(bytes, [pictures.len(), side, side, 3]), device);
+    let rows: Tensor<4> = Tensor::from_data(TensorData::new(bytes, [images.len(), side, side, 3]), device);
     rows.permute([0, 3, 1, 2])
 }

@@ -1,4 +1,4 @@
-//! Making a built-in world's small decoder: train on pictures of W and their z_x, publish the moving average, measure what it draws.
+//! Making a built-in world's small decoder: train on images of W and their z_x, publish the moving average, measure what it draws.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ use crate::models::noise_augmentation::NoiseAugmentation;
 use crate::models::unet::{self, Conditioning, UNet, UNetConfig};
 use crate::noise::DerivedSeed;
 use crate::testbed::error::PretrainError;
-use crate::testbed::run::{CHECKPOINT_EVERY, ClaimedRun};
+use crate::testbed::run::{CHECKPOINT_EVERY, ClaimedRun, TrainingRecord};
 use crate::train::parts::Parts;
 use crate::train::schedule::SteppedLr;
 use crate::train::session::{self, Validation};
@@ -31,22 +31,22 @@ use crate::world::World;
 /// Images of W from which it is measured how to read z_x.
 const N_READ: usize = 6000;
 
-/// What is to be made, and where.
+/// A decoder to be made, and where.
 #[derive(Debug, Clone)]
 pub struct MakeDecoder {
     /// The world.
     pub world: World,
-    /// How.
+    /// Its recipe.
     pub recipe: DecoderRecipe,
     /// Folder of the frozen CLIP whose z_x is read.
     pub clip: PathBuf,
-    /// New pictures that are drawn and measured in the end.
+    /// New images that are drawn and measured in the end.
     pub n_asked: usize,
     /// The model's folder, in the published layout of a Kandinsky 2.2 decoder.
     pub out: PathBuf,
     /// Folder of a trained decoder of this recipe, whose UNet training starts from; it may have been trained without noise augmentation.
     pub start_from: Option<PathBuf>,
-    /// Checkpoints and metrics; a run that was stopped goes on from here.
+    /// Checkpoints and metrics; a run that was stopped resumes from here.
     pub run_dir: PathBuf,
     /// What computes.
     pub device: DeviceSpec,
@@ -57,16 +57,9 @@ pub struct MakeDecoder {
 /// What `pretrain.json` beside a decoder says of how it was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DecoderRecord {
-    /// Its name.
-    pub world: String,
-    /// Nouns of the world.
-    pub n_nouns: usize,
-    /// Version of this program.
-    pub version: String,
-    /// Device.
-    pub device: String,
-    /// Seconds of training, of all processes that had a part in it.
-    pub seconds: f64,
+    /// World, version, device and time.
+    #[serde(flatten)]
+    pub training: TrainingRecord,
     /// Fingerprint of the CLIP's weights.
     pub clip: String,
     /// How it was trained.
@@ -80,7 +73,7 @@ pub struct DecoderRecord {
     pub scores: DecoderScores,
 }
 
-/// Trains a world's decoder (or goes on training it), writes it to `request.out` and measures what was written. `progress` gets
+/// Trains a world's decoder (or resumes its training), writes it to `request.out` and measures what was written. `progress` gets
 /// every step's number and loss.
 ///
 /// # Errors
@@ -161,12 +154,8 @@ pub fn make_decoder(
         &out.join(IMAGE_ENCODER).join(ZERO_IMAGE),
     )?;
     let scores = scores::measure(world, out, clip, *n_asked, recipe.seed, &device)?;
-    run.finish(out, |seconds| DecoderRecord {
-        world: world.name().into(),
-        n_nouns: world.n_nouns(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        device: spec.to_string(),
-        seconds,
+    run.finish(out, world, spec, |training| DecoderRecord {
+        training,
         clip: fingerprint,
         recipe: recipe.clone(),
         start_from: started,
@@ -175,7 +164,7 @@ pub fn make_decoder(
     })
 }
 
-/// What a run directory holds: another world, CLIP or recipe cannot go on from its checkpoints.
+/// What a run directory holds: no other world, CLIP or recipe can resume from its checkpoints.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Claimed {
@@ -206,7 +195,7 @@ fn start_unet(dir: &Path, config: &UNetConfig, device: &Device) -> Result<UNet, 
     }
 }
 
-/// Folder of the zero picture's embedding, where the pipeline's vision tower would stand.
+/// Folder of the zero image's embedding, where the pipeline's vision tower would stand.
 const IMAGE_ENCODER: &str = "image_encoder";
 
 /// Writes a pipeline that `eclipse generate` draws with.
@@ -269,19 +258,19 @@ mod tests {
         };
         let record = make_decoder(&request, |_, _| {}).expect("it can be made");
         let scores = record.scores;
-        assert_eq!(scores.n_pictures, 3);
+        assert_eq!(scores.n_images, 3);
         assert!((3..=6).contains(&scores.n_objects));
         let Found {
             object,
             colour,
             texture,
             relation,
-            picture,
+            image,
         } = scores.truth;
         assert_eq!(texture, None);
-        // The checker reads true pictures; a decoder of four steps draws nothing.
-        assert_eq!([object, colour, relation, picture], [1.0; 4]);
-        assert_eq!(scores.drawn.picture, 0.0);
+        // The checker reads true images; a decoder of four steps draws nothing.
+        assert_eq!([object, colour, relation, image], [1.0; 4]);
+        assert_eq!(scores.drawn.image, 0.0);
         let written: DecoderRecord = read_json(&request.out.join("pretrain.json")).expect("it says how");
         assert_eq!(written.recipe, request.recipe);
         let curve = files::read_text(request.out.join("curve.csv")).expect("written");
@@ -291,7 +280,7 @@ mod tests {
         );
         assert!(request.out.join("sheet.png").is_file());
 
-        // It draws from embeddings without the CLIP, and the side file makes the same picture again.
+        // It draws from embeddings without the CLIP, and the side file makes the same image again.
         let device = DeviceSpec::default().device().expect("the default device exists");
         let z_x = dir.path().join("z_x.safetensors");
         let values: Vec<u8> = (0..128).flat_map(|i| (i as f32).sin().to_le_bytes()).collect();
@@ -348,8 +337,11 @@ mod tests {
         assert_eq!(drawn[0], drawn[1]);
 
         let again = make_decoder(&request, |step, _| panic!("step {step} is done")).expect("nothing to do");
-        assert_eq!((again.seconds, again.scores), (record.seconds, scores));
-        assert!(record.seconds > 0.0);
+        assert_eq!(
+            (again.training.seconds, again.scores),
+            (record.training.seconds, scores)
+        );
+        assert!(record.training.seconds > 0.0);
 
         // Trained further with noise on z_x: the same network that is told the level, and that a level can be asked of.
         let noisy = MakeDecoder {

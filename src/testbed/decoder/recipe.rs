@@ -9,17 +9,17 @@ use crate::models::unet::{BlockType, Conditioning, UNetConfig};
 use crate::train::schedule::LrSchedule;
 use crate::world::World;
 
-/// Everything that makes a training run of the small decoder what it is.
+/// Everything that defines a training run of the small decoder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DecoderRecipe {
     /// Optimiser steps, of all cycles.
     pub n_steps: usize,
-    /// Cycles of the learning rate, equally long (SGDR, Loshchilov and Hutter 2017): training can go on after the last by one more.
+    /// Cycles of the learning rate, equally long (SGDR, Loshchilov and Hutter 2017): training can be extended by further cycles.
     pub n_cycles: usize,
-    /// Pictures of a step.
+    /// Images of a step.
     pub batch: usize,
-    /// Side of a square of pooled pixels that becomes one place of the UNet.
+    /// Side of a square of pooled pixels that becomes one position of the UNet.
     pub block: usize,
     /// Pixels along each side that become their mean.
     pub pool: usize,
@@ -45,23 +45,23 @@ pub struct DecoderRecipe {
     pub warmup: usize,
     /// Global gradient norm.
     pub grad_clip: f64,
-    /// Decay of the moving average that is published; lower in the first steps.
+    /// Decay of the exponential moving average (EMA) that is published; lower in the first steps.
     pub ema_decay: f64,
-    /// Share of the pictures whose z_x is replaced by that of the zero picture.
+    /// Share of the images whose z_x is replaced by that of the zero image.
     pub cond_drop: f64,
     /// Share of the timesteps that come from the noisier half, where little but z_x says what to draw.
     pub noisy_half: f64,
     /// Bounds of a timestep's weight.
     pub snr_weight: [f64; 2],
-    /// Weight of the loss of reading off what the last block up sees which noun and colour covers each place, and where its middle is: which
-    /// things stand where is learned from few pictures so, and the last block learns to draw them.
+    /// Weight of the loss of reading off what the last block up sees which noun and colour covers each position, and where its middle is: the
+    /// UNet so learns from few images what is where, and the last block learns to draw it.
     pub cell_weight: f64,
     /// Noise augmentation: the highest level of noise on z_x in training ([`crate::models::noise_augmentation`]), which sampling then chooses; 0: z_x stays exact and the
     /// network knows of no levels.
     pub max_noise_level: usize,
-    /// Share of the pictures whose z_x stays exact under noise augmentation.
+    /// Share of the images whose z_x stays exact under noise augmentation.
     pub exact: f64,
-    /// Seed of the first values and of all batches.
+    /// Seed of the initial weights and of all batches.
     pub seed: u64,
 }
 
@@ -109,7 +109,7 @@ impl DecoderRecipe {
         }
     }
 
-    /// A model and a run so small that they show only that everything fits together, in any world.
+    /// A tiny model and run that only test that all parts fit together, in any world.
     pub fn smoke() -> Self {
         Self {
             n_steps: 4,
@@ -175,7 +175,7 @@ impl DecoderRecipe {
         self.model(world, 1).check()
     }
 
-    /// Whether a run of `earlier`, with a checkpoint every so many steps, can go on as this: it differs in nothing but having fewer cycles.
+    /// Whether a run of `earlier`, with a checkpoint every so many steps, can be resumed with this recipe: it differs only in having fewer cycles.
     pub fn continues(&self, earlier: &Self, checkpoint_every: usize) -> bool {
         let with_more = Self {
             n_steps: self.n_steps,
@@ -189,12 +189,12 @@ impl DecoderRecipe {
         with_more == *self && same_cycles && at_checkpoint && self.n_cycles > earlier.n_cycles
     }
 
-    /// The map between pictures and what the UNet sees.
+    /// The map between images and what the UNet sees.
     pub fn space(&self) -> PixelSpace {
         PixelSpace::rgb(self.block, self.pool)
     }
 
-    /// Places along a side of what the UNet sees.
+    /// Positions along a side of what the UNet sees.
     pub(super) fn grid(&self, world: World) -> usize {
         world.image_size() / self.space().side()
     }
@@ -226,7 +226,7 @@ impl DecoderRecipe {
         }
     }
 
-    /// The noise schedule, and the sampler that the finished model is published with. Linear betas: pictures of large flat shapes show through
+    /// The noise schedule, and the sampler that the finished model is published with. Linear betas: images of large flat shapes show through
     /// a cosine schedule's noise for most of its length.
     pub fn scheduler(&self) -> SchedulerConfig {
         SchedulerConfig {

@@ -23,7 +23,7 @@ pub(super) const BATCH: usize = 32;
 const N_SHOWN: usize = 36;
 const N_COLUMNS: usize = 12;
 
-/// What the checker finds of what pictures should show.
+/// What the checker finds of what images should show.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Found {
     /// Share of the main objects that are there.
@@ -35,22 +35,24 @@ pub struct Found {
     pub texture: Option<f64>,
     /// Share of the pairs that are there and stand as they should.
     pub relation: f64,
-    /// Share of the pictures in which all objects are right in all that is said of them.
-    pub picture: f64,
+    /// Share of the images in which all objects are right in all that is said of them.
+    #[serde(rename = "picture")]
+    pub image: f64,
 }
 
-/// How pictures that are drawn from true z_x compare with the pictures that z_x was made of.
+/// How images that are drawn from true z_x compare with the images that z_x was made of.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct DecoderScores {
     /// Sampling.
     pub settings: DecoderSettings,
-    /// New pictures of W.
-    pub n_pictures: usize,
+    /// New images of W.
+    #[serde(rename = "n_pictures")]
+    pub n_images: usize,
     /// Main objects in them.
     pub n_objects: usize,
     /// What the checker finds in what was drawn.
     pub drawn: Found,
-    /// What it finds in the true pictures: the ceiling.
+    /// What it finds in the true images: the ceiling.
     pub truth: Found,
     /// Root mean squared error of the pixels, of 255.
     pub rmse: f64,
@@ -63,7 +65,7 @@ impl DecoderScores {
     /// exact z_x alone, for 24,000 steps (`emoji`) or 6,000 (`shapes`): the tables in their READMEs.
     pub fn missed(&self, world: World) -> Option<String> {
         let least = world.small_models().decoder_threshold;
-        let found = self.drawn.picture;
+        let found = self.drawn.image;
         (found < least).then(|| {
             format!("all objects are right in {found:.3} of the drawn images, expected at least {least}")
         })
@@ -74,13 +76,13 @@ impl std::fmt::Display for DecoderScores {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self {
             settings,
-            n_pictures,
+            n_images,
             n_objects,
             ..
         } = self;
         writeln!(
             f,
-            "{n_pictures} new pictures, {n_objects} objects; {} steps, guidance {}",
+            "{n_images} new pictures, {n_objects} objects; {} steps, guidance {}",
             settings.n_steps, settings.guidance
         )?;
         for (name, found) in [("drawn", &self.drawn), ("true pictures", &self.truth)] {
@@ -95,7 +97,7 @@ impl std::fmt::Display for DecoderScores {
             writeln!(
                 f,
                 "relation {:.3}  all objects of a picture {:.3}",
-                found.relation, found.picture
+                found.relation, found.image
             )?;
         }
         writeln!(f, "pixels off by {:.1} of 255", self.rmse)?;
@@ -103,7 +105,7 @@ impl std::fmt::Display for DecoderScores {
     }
 }
 
-/// New pictures of W and their scenes.
+/// New images of W and their scenes.
 pub(super) fn images(world: World, n: usize, seed: u64) -> (Vec<Scene>, Vec<RgbImage>) {
     world
         .sample_w(n, seed)
@@ -112,7 +114,7 @@ pub(super) fn images(world: World, n: usize, seed: u64) -> (Vec<Scene>, Vec<RgbI
         .unzip()
 }
 
-/// Draws `n` new pictures of W from their true z_x with the pipeline in `dir`, leaves a contact sheet there (true pictures over drawn ones), and
+/// Draws `n` new images of W from their true z_x with the pipeline in `dir`, leaves a contact sheet there (true images over drawn ones), and
 /// compares.
 pub(super) fn measure(
     world: World,
@@ -132,9 +134,9 @@ pub(super) fn measure(
         let seeds: Vec<u64> = (0..truth.len())
             .map(|row| seed + (i * BATCH + row) as u64)
             .collect();
-        let pictures = decoder.draw(&z_x, &seeds, settings)?;
-        cosine += cosines(z_x, encoder.encode(&pictures)?);
-        drawn.extend(pictures);
+        let images = decoder.draw(&z_x, &seeds, settings)?;
+        cosine += cosines(z_x, encoder.encode(&images)?);
+        drawn.extend(images);
     }
     let rows = truth.chunks(N_COLUMNS).zip(drawn.chunks(N_COLUMNS));
     let shown: Vec<RgbImage> = rows
@@ -144,11 +146,11 @@ pub(super) fn measure(
     write_png(&dir.join("sheet.png"), &grid(&shown, N_COLUMNS), &[])?;
 
     let square: f64 = truth.iter().zip(&drawn).map(|(a, b)| distance(a, b)).sum();
-    let n_values = truth.iter().map(|picture| picture.as_raw().len()).sum::<usize>();
+    let n_values = truth.iter().map(|image| image.as_raw().len()).sum::<usize>();
     let checker = Checker::new(world);
     Ok(DecoderScores {
         settings,
-        n_pictures: n,
+        n_images: n,
         n_objects: scenes.iter().map(|scene| scene.main().count()).sum(),
         drawn: find(&checker, &scenes, &drawn),
         truth: find(&checker, &scenes, &truth),
@@ -157,12 +159,12 @@ pub(super) fn measure(
     })
 }
 
-/// Reads pictures that should show `scenes`.
-fn find(checker: &Checker, scenes: &[Scene], pictures: &[RgbImage]) -> Found {
+/// Reads images that should show `scenes`.
+fn find(checker: &Checker, scenes: &[Scene], images: &[RgbImage]) -> Found {
     let verdicts: Vec<Verdict> = scenes
         .par_iter()
-        .zip(pictures)
-        .map(|(scene, picture)| verdict(&Statement::describing(scene), &checker.read(picture.as_raw())))
+        .zip(images)
+        .map(|(scene, image)| verdict(&Statement::describing(scene), &checker.read(image.as_raw())))
         .collect();
     let objects = || verdicts.iter().flat_map(|v| &v.objects);
     let is_right = |v: &Verdict| v.objects.iter().all(|o| o.all());
@@ -172,7 +174,7 @@ fn find(checker: &Checker, scenes: &[Scene], pictures: &[RgbImage]) -> Found {
         colour: share(objects().filter_map(|o| o.colour)),
         texture: has_textures.then(|| share(objects().filter_map(|o| o.texture))),
         relation: share(verdicts.iter().filter_map(|v| v.relation)),
-        picture: share(verdicts.iter().map(is_right)),
+        image: share(verdicts.iter().map(is_right)),
     }
 }
 
@@ -207,7 +209,7 @@ mod tests {
             let checker = Checker::new(world);
             let right = find(&checker, &scenes, &truth);
             assert_eq!(
-                [right.object, right.colour, right.relation, right.picture],
+                [right.object, right.colour, right.relation, right.image],
                 [1.0; 4]
             );
             assert_eq!(right.texture, (!world.textures().is_empty()).then_some(1.0));
@@ -216,10 +218,7 @@ mod tests {
             let wrong = find(&checker, &scenes, &others);
             // There are few shapes: some are there by chance.
             let by_chance = if world == World::Shapes { 0.6 } else { 0.3 };
-            assert!(
-                wrong.object < by_chance && wrong.picture < 0.2,
-                "{world} {wrong:?}"
-            );
+            assert!(wrong.object < by_chance && wrong.image < 0.2, "{world} {wrong:?}");
             assert_eq!(distance(&truth[0], &truth[0]), 0.0);
             assert!(distance(&truth[0], &others[0]) > 0.0);
         }

@@ -1,9 +1,9 @@
-//! First values of a small decoder in training.
+//! Initial weights of a small decoder.
 //!
-//! Every residual branch starts silent and so does the output. The layers that z_x goes through first start with what a linear map can read off it:
-//! each token tells of one noun whether it is there, its colour and its side, and the time's part tells which nouns there are, and which noun and which
-//! colour stand where; the rest of both is a random map of the whitened z_x. From random values alone the network learns the same, some hundreds of steps
-//! later. Nothing of this shows in the finished model, whose layers are plain linear ones.
+//! Every residual branch starts at zero, and so does the output. The layers that z_x goes through first start with what a linear map can read off it:
+//! each token holds whether one noun is there, its colour and its side, and the part for the time embedding which nouns there are, and which noun and which
+//! colour is where; the rest of both is a random map of the whitened z_x. From random weights alone the network learns the same some hundreds of steps
+//! later. The finished model has plain linear layers.
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::prelude::*;
@@ -13,14 +13,14 @@ use crate::models::unet::N_IMAGE_TOKENS;
 use crate::noise::Noise;
 use crate::world::{Colour, Relation, Scene, World};
 
-/// Directions with less than this share of the largest variance are not blown up further.
+/// Directions with less than this share of the largest variance are not amplified further.
 const LEAST_VARIANCE: f64 = 1e-3;
 /// Ridge penalty, relative to the variance of the whitened z_x.
 const RIDGE: f64 = 1e-2;
 /// What a fact that holds is worth, where a random entry has a standard deviation of [`RANDOM`].
 const FACT: f64 = 3.0;
 const RANDOM: f64 = 0.5;
-/// Entries of a token that start as 1 and -1 in turn, so that the norm that follows does not blow up a noun that is not there.
+/// Entries of a token that start as 1 and -1 in turn, so that the norm that follows does not amplify a noun that is not there.
 const N_CONSTANT: usize = 6;
 
 /// Facts of a noun: it is there; its colours; its sides; its textures.
@@ -36,7 +36,7 @@ fn n_place_facts(world: World) -> usize {
     N_LOOKS + world.textures().len()
 }
 
-/// What is known of z_x before training: its mean, how to whiten it, and how to read facts off it.
+/// Statistics of z_x from before training: its mean, how to whiten it, and how to read facts off it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Readout {
     world: World,
@@ -172,7 +172,7 @@ enum Entry {
     Random,
 }
 
-/// Token i: the facts of noun i, constants, random entries; as far as there is room.
+/// Token i: the facts of noun i, constants, random entries; as far as the width allows.
 fn tokens(world: World, d_cross: usize) -> Vec<Entry> {
     let n_noun_facts = n_noun_facts(world);
     let entry = |token: usize, at: usize| match at {
@@ -186,7 +186,7 @@ fn tokens(world: World, d_cross: usize) -> Vec<Entry> {
         .collect()
 }
 
-/// The time's part: which nouns there are, what colour and texture stands where, which noun stands on which side, random entries; as far as there is room.
+/// The part for the time embedding: which nouns there are, what colour and texture stands where, which noun stands on which side, random entries; as far as the width allows.
 fn time(world: World, d_time: usize) -> Vec<Entry> {
     let (n_nouns, n_noun_facts) = (world.n_nouns(), n_noun_facts(world));
     let nouns = (0..n_nouns).map(|noun| Entry::Fact(noun * n_noun_facts));
@@ -203,7 +203,7 @@ fn time(world: World, d_time: usize) -> Vec<Entry> {
         .collect()
 }
 
-/// Draws the first values of every parameter by its path, in the order of the module's fields; norms keep ones and zeros.
+/// Draws the initial value of every parameter by its path, in the order of the module's fields; norms keep ones and zeros.
 pub(super) fn start_values<M: Module>(module: M, z_x: &Readout, noise: &mut Noise) -> M {
     module.map(&mut Start {
         noise,
@@ -217,7 +217,7 @@ struct Start<'a> {
     noise: &'a mut Noise,
     z_x: &'a Readout,
     path: Vec<String>,
-    /// That of the layer whose weight was drawn last, if it reads z_x.
+    /// The bias of the layer whose weight was drawn last, if it reads z_x.
     bias: Option<Vec<f32>>,
 }
 

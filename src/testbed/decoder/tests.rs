@@ -29,15 +29,15 @@ fn rows<const D: usize>(x: Tensor<D>) -> Vec<f32> {
     x.into_data().iter::<f32>().collect()
 }
 
-/// Pictures of W, and their z_x by the committed CLIP.
+/// Images of W, and their z_x by the committed CLIP.
 fn known(batches: &DecoderBatches, n: usize, seed: u64) -> (Vec<Scene>, Vec<f32>) {
     let scenes: Vec<Scene> = World::Emoji
         .sample_w(n, seed)
         .into_iter()
         .map(|pair| pair.scene)
         .collect();
-    let pictures: Vec<_> = scenes.iter().map(picture).collect();
-    let z_x = pictures
+    let images: Vec<_> = scenes.iter().map(picture).collect();
+    let z_x = images
         .chunks(64)
         .flat_map(|chunk| batches.z_x(chunk).expect("encoded"));
     let z_x = z_x.collect();
@@ -99,7 +99,7 @@ fn muon_has_the_weights_between_the_ends_and_the_ema_has_its_own_rule() {
 }
 
 #[test]
-fn facts_are_read_off_new_pictures_and_stand_in_the_first_layers() {
+fn facts_are_read_off_new_images_and_stand_in_the_first_layers() {
     let recipe = DecoderRecipe {
         d_cross: 32,
         ..DecoderRecipe::smoke()
@@ -291,13 +291,13 @@ fn a_batch_is_noised_as_the_schedule_says_and_depends_on_its_step_alone() {
         let square = eps.map(|e| e * e).sum::<f64>() / x_t.len() as f64;
         assert!((square - 1.0).abs() < 0.1, "{t}: {square}");
     }
-    // Dropped conditions are the zero picture's.
+    // Dropped conditions are the zero image's.
     let dropped = rows(batch.z_x)
         .chunks(batches.zero().len())
         .filter(|row| *row == batches.zero())
         .count();
     assert!((1..8).contains(&dropped), "{dropped}");
-    // Pictures are light grey at the edge: in -1..1.
+    // Images are light grey at the edge: in -1..1.
     let corner = rows(batch.x_0.slice([0..1, 0..1, 0..1, 0..1]))[0];
     assert!((0.3..0.8).contains(&corner), "{corner}");
 }

@@ -407,7 +407,7 @@ pub fn elsewhere(name: &str) -> Option<String> {
 }
 
 /// The known key at an edit distance of at most a third of its length.
-pub(super) fn nearest(wrong: &str, known: &[String]) -> Option<String> {
+pub fn nearest(wrong: &str, known: &[String]) -> Option<String> {
     let distance = |known: &String| strsim::damerau_levenshtein(wrong, known);
     let best = known.iter().min_by_key(|known| distance(known))?;
     (distance(best) <= best.len().div_ceil(3)).then(|| best.clone())

@@ -62,8 +62,8 @@ impl Order {
 
 /// What is said before the claims.
 pub(super) const HOW: &str = "Paired bootstrap over prompts and seeds: the same draw of prompts for both systems, and of seeds where both \
-have the same ones. An order is stated only where the 95 % interval of the difference excludes zero. Above is the higher number, which is not the \
-better one for every metric. Each interval stands for itself; there is no correction for their number.";
+have the same ones. An order is stated only where the 95 % interval of the difference excludes zero. Above is the higher number; the direction that is \
+better stands beside the metric. Each interval stands for itself; there is no correction for their number.";
 
 impl Report {
     /// For each reference and each of `keys` with values per prompt: the reference against every system that is compared with it.

@@ -5,7 +5,7 @@ use plotters::prelude::*;
 
 use super::error::ReportError;
 use super::metric_key::MetricKey;
-use super::plot_style::{Area, COLOURS, FONT, failed, padding, text, tick};
+use super::plot_style::{AXIS, Area, COLOURS, FONT, ends, failed, padding, style_axes, svg, text, tick};
 use super::results::Report;
 use crate::eval::Interval;
 use crate::experiment::report_spec::{CurveSpec, ReportSpec};
@@ -143,15 +143,7 @@ impl Curves {
     /// Names of lines and level lines, each with its mark as SVG.
     pub(super) fn legend(&self) -> Result<Vec<(String, String)>, ReportError> {
         self.marks()
-            .map(|(name, mark)| {
-                let mut svg = String::new();
-                {
-                    let area = SVGBackend::with_string(&mut svg, (30, 14)).into_drawing_area();
-                    mark.draw(&area, (0, 7))?;
-                    area.present().map_err(failed)?;
-                }
-                Ok((name.to_owned(), svg))
-            })
+            .map(|(name, mark)| Ok((name.to_owned(), svg((30, 14), |area| mark.draw(area, (0, 7)))?)))
             .collect()
     }
 
@@ -171,17 +163,10 @@ impl Curves {
 
     /// Each panel as SVG of its own: `(metric, picture)`.
     pub(super) fn panels(&self) -> Result<Vec<(String, String)>, ReportError> {
-        let mut drawn = Vec::new();
-        for panel in &self.panels {
-            let mut svg = String::new();
-            {
-                let area = SVGBackend::with_string(&mut svg, PANEL).into_drawing_area();
-                self.draw(&area, panel)?;
-                area.present().map_err(failed)?;
-            }
-            drawn.push((panel.key.title(), svg));
-        }
-        Ok(drawn)
+        let panels = self.panels.iter();
+        panels
+            .map(|panel| Ok((panel.key.title(), svg(PANEL, |area| self.draw(area, panel))?)))
+            .collect()
     }
 
     /// All panels in one SVG.
@@ -199,14 +184,12 @@ impl Curves {
         }
         let head = (y + 16).max(HEAD as i32) as u32;
         let size = (width, head + PANEL.1 * self.panels.len().div_ceil(columns) as u32);
-        let mut svg = String::new();
-        {
-            let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
+        svg(size, |root| {
             root.fill(&WHITE).map_err(failed)?;
-            text(&root, title, (10, 18), 14, false)?;
+            text(root, title, (10, 18), 14, false)?;
             for (name, mark, (x, y)) in places {
-                mark.draw(&root, (x, y))?;
-                text(&root, name, (x + 34, y), 13, false)?;
+                mark.draw(root, (x, y))?;
+                text(root, name, (x + 34, y), 13, false)?;
             }
             for (i, panel) in self.panels.iter().enumerate() {
                 let at = ((i % columns) as u32, (i / columns) as u32);
@@ -215,20 +198,15 @@ impl Curves {
                     .shrink((at.0 * PANEL.0, head + at.1 * PANEL.1), PANEL);
                 self.draw(&area, panel)?;
             }
-            root.present().map_err(failed)?;
-        }
-        Ok(svg)
+            Ok(())
+        })
     }
 
     fn draw(&self, area: &Area<'_>, panel: &Panel) -> Result<(), ReportError> {
         let points = || panel.lines.iter().flat_map(|l| &l.points);
         let along = Along::new(points().map(|p| p.0), self.log);
-        let ends = points()
-            .flat_map(|(_, i)| [i.low, i.value, i.high])
-            .chain(panel.levels.iter().map(|l| l.1));
-        let (low, high) = ends.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| {
-            (l.min(v), h.max(v))
-        });
+        let values = points().flat_map(|(_, i)| [i.low, i.value, i.high]);
+        let (low, high) = ends(values.chain(panel.levels.iter().map(|l| l.1)));
         let pad = padding(low, high);
         let (left, right) = along.ends();
         let mut chart = ChartBuilder::on(area)
@@ -239,25 +217,20 @@ impl Curves {
             .y_label_area_size(48)
             .build_cartesian_2d(left..right, low - pad..high + pad)
             .map_err(failed)?;
-        chart
-            .configure_mesh()
-            .disable_x_mesh()
+        let mut mesh = chart.configure_mesh();
+        style_axes(&mut mesh);
+        mesh.disable_x_mesh()
             .x_labels(0)
             .y_labels(5)
             .y_label_formatter(&|v| tick(*v, high - low + 2.0 * pad))
             .x_desc(&self.x)
-            .label_style((FONT, 11))
-            .axis_desc_style((FONT, 12))
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(RGBColor(225, 225, 225))
-            .axis_style(RGBColor(150, 150, 150))
             .draw()
             .map_err(failed)?;
         let (start, frame) = (area.get_pixel_range(), chart.plotting_area().get_pixel_range());
         let foot = frame.1.end - start.1.start;
         for u in along.ticks(f64::from(frame.0.end - frame.0.start)) {
             let x = chart.backend_coord(&(u, low)).0 - start.0.start;
-            let dash = PathElement::new([(x, foot), (x, foot + 4)], RGBColor(150, 150, 150));
+            let dash = PathElement::new([(x, foot), (x, foot + 4)], AXIS);
             area.draw(&dash).map_err(failed)?;
             let label = along.label(u);
             let half = (3 * label.chars().count()) as i32;

@@ -4,7 +4,7 @@ use plotters::prelude::*;
 
 use super::error::ReportError;
 use super::metric_key::MetricKey;
-use super::plot_style::{Area, FONT, failed, padding, text, tick};
+use super::plot_style::{Area, FONT, ends, failed, hex, padding, style_axes, svg, text, tick};
 use super::results::Report;
 
 /// Splits in the order of the marks, with colours that colour-blind readers can tell apart (Okabe and Ito).
@@ -34,12 +34,10 @@ pub(super) fn scores(report: &Report, keys: &[MetricKey]) -> Result<String, Repo
     let bands = panels.len().div_ceil(columns).max(1);
     let band = HEAD + FOOT + ROW_HEIGHT * report.systems.len() as u32;
     let size = (gutter + PANEL_WIDTH * columns as u32, HEAD + band * bands as u32);
-    let mut svg = String::new();
-    {
-        let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
+    svg(size, |root| {
         root.fill(&WHITE).map_err(failed)?;
-        text(&root, &report.experiment, (gutter as i32 - 12, 18), 14, true)?;
-        legend(&root, gutter, &panels)?;
+        text(root, &report.experiment, (gutter as i32 - 12, 18), 14, true)?;
+        legend(root, gutter, &panels)?;
         for (i, panel) in panels.iter().enumerate() {
             let (row, column) = ((i / columns) as u32, (i % columns) as u32);
             let top = HEAD + row * band;
@@ -48,13 +46,12 @@ pub(super) fn scores(report: &Report, keys: &[MetricKey]) -> Result<String, Repo
             let rows = draw_panel(&area, report, panel)?;
             if column == 0 {
                 for (system, y) in report.systems.iter().zip(rows) {
-                    text(&root, &system.label, (gutter as i32 - 12, y), 13, true)?;
+                    text(root, &system.label, (gutter as i32 - 12, y), 13, true)?;
                 }
             }
         }
-        root.present().map_err(failed)?;
-    }
-    Ok(svg)
+        Ok(())
+    })
 }
 
 /// Each panel of [`scores`] as SVG of its own, without a legend: `(metric, picture)`.
@@ -70,28 +67,25 @@ pub(super) fn score_panels(
         gutter + PANEL_WIDTH,
         HEAD + FOOT + ROW_HEIGHT * report.systems.len() as u32,
     );
-    let mut drawn = Vec::new();
-    for panel in panels_of(keys) {
-        let mut svg = String::new();
-        {
-            let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
-            let area = root.clone().shrink((gutter, 0), (PANEL_WIDTH, size.1));
-            let rows = draw_panel(&area, report, &panel)?;
-            for (system, y) in report.systems.iter().zip(rows) {
-                text(&root, &system.label, (gutter as i32 - 12, y), 13, true)?;
-            }
-            root.present().map_err(failed)?;
+    let draw = |root: &Area<'_>, panel: &(&str, Vec<&MetricKey>)| {
+        let area = root.clone().shrink((gutter, 0), (PANEL_WIDTH, size.1));
+        let rows = draw_panel(&area, report, panel)?;
+        for (system, y) in report.systems.iter().zip(rows) {
+            text(root, &system.label, (gutter as i32 - 12, y), 13, true)?;
         }
-        drawn.push((panel.0.to_owned(), svg));
-    }
-    Ok(drawn)
+        Ok(())
+    };
+    panels_of(keys)
+        .iter()
+        .map(|panel| Ok((panel.0.to_owned(), svg(size, |root| draw(root, panel))?)))
+        .collect()
 }
 
 /// The splits that the panels of `keys` show: name and colour.
 pub(super) fn splits_of(keys: &[MetricKey]) -> impl Iterator<Item = (&'static str, String)> {
     let shown = |(i, _): &(usize, &(&str, RGBColor))| keys.iter().any(|k| split_of(k) == *i);
     let entries = SPLITS.iter().enumerate().filter(shown);
-    entries.map(|(_, (name, RGBColor(r, g, b)))| (*name, format!("#{r:02X}{g:02X}{b:02X}")))
+    entries.map(|(_, (name, colour))| (*name, hex(*colour)))
 }
 
 /// Metrics in the order of `keys`, each with its splits; at most 8.
@@ -156,16 +150,10 @@ fn draw_panel(
             .iter()
             .flat_map(|s| keys.iter().filter_map(|k| s.cells.get(*k)))
     };
-    let low = cells()
-        .map(|c| c.interval.low.min(c.interval.value))
-        .fold(f64::INFINITY, f64::min);
-    let high = cells()
-        .map(|c| c.interval.high.max(c.interval.value))
-        .fold(f64::NEG_INFINITY, f64::max);
-    let (low, high) = if low.is_finite() && high.is_finite() {
-        (low, high)
-    } else {
-        (0.0, 1.0)
+    let values = cells().flat_map(|c| [c.interval.low, c.interval.value, c.interval.high]);
+    let (low, high) = match ends(values) {
+        (low, high) if low.is_finite() && high.is_finite() => (low, high),
+        _ => (0.0, 1.0),
     };
     let pad = padding(low, high);
     let n = report.systems.len() as f64;
@@ -176,16 +164,12 @@ fn draw_panel(
         .x_label_area_size(FOOT - 10)
         .build_cartesian_2d(low - pad..high + pad, n..0.0)
         .map_err(failed)?;
-    chart
-        .configure_mesh()
-        .disable_y_mesh()
+    let mut mesh = chart.configure_mesh();
+    style_axes(&mut mesh);
+    mesh.disable_y_mesh()
         .y_labels(0)
         .x_labels(5)
         .x_label_formatter(&|v| tick(*v, high - low + 2.0 * pad))
-        .x_label_style((FONT, 11))
-        .light_line_style(TRANSPARENT)
-        .bold_line_style(RGBColor(225, 225, 225))
-        .axis_style(RGBColor(150, 150, 150))
         .draw()
         .map_err(failed)?;
     let mut shown: Vec<usize> = keys.iter().map(|k| split_of(k)).collect();

@@ -13,8 +13,9 @@ use super::group::Cell;
 use super::metric_key::MetricKey;
 use super::preference::{self, Preference};
 use super::results::Report;
-use super::text::{interval_text, share_text};
+use super::text::{DIRECTIONS, interval_text, share_text};
 use super::{dot_plot, training};
+use crate::eval::metrics::MetricInfo;
 use crate::experiment::convergence;
 use crate::experiment::report_spec::{ReportSpec, flatten};
 
@@ -77,9 +78,10 @@ impl Report {
             p.links { @for file in files { a href=(href(&[file])) { (file) } } }
             @if !self.missing.is_empty() { p { strong { (self.missing_text()) } } }
             h2 { "Scores" }
-            p.soft { "Mean and 95 % bootstrap interval over seeds and prompts. " (convergence::RULE) }
+            p.soft { "Mean and 95 % bootstrap interval over seeds and prompts. " (DIRECTIONS) " " (convergence::RULE) }
             @if let Some(text) = self.unconverged_text() { p { strong { (text) } } }
             (self.scores(&keys))
+            (glossary(&keys))
             (self.plots(spec)?)
             (pictures(gallery))
             (self.training()?)
@@ -114,11 +116,26 @@ impl Report {
                     @for system in &self.systems {
                         tr {
                             th scope="row" { (breakable(&system.label)) } td { (system.n_runs) } td { (system.converged()) }
-                            @for key in keys { (score(system.cells.get(key))) }
+                            @for key in keys { (self.score(key, system.cells.get(key))) }
                         }
                     }
                 }
             } }
+        }
+    }
+
+    fn score(&self, key: &MetricKey, cell: Option<&Cell>) -> Markup {
+        let digits = key.decimals();
+        html! {
+            @match cell {
+                None => td { "-" },
+                Some(cell) => td.far[self.is_best(key, cell.interval.value)] {
+                    (format!("{:.digits$}", cell.interval.value))
+                    @if cell.has_interval {
+                        small { (format!("[{:.digits$}, {:.digits$}]", cell.interval.low, cell.interval.high)) }
+                    }
+                },
+            }
         }
     }
 
@@ -196,13 +213,13 @@ impl Report {
             .systems
             .iter()
             .filter(|s| s.compared_with.as_ref() == Some(reference));
-        let claim = |claims: &[Claim], other: &str| {
+        let claim = |key: &MetricKey, claims: &[Claim], other: &str| {
             html! {
                 @match claims.iter().find(|c| c.other == other) {
                     None => td { "-" },
                     Some(claim) => td.open[!matches!(claim.order, Order::Above | Order::Below)] {
                         (short_words(claim.order))
-                        small { (interval_text(&claim.difference, true, true)) }
+                        small { (interval_text(&claim.difference, true, true, key.decimals())) }
                     },
                 }
             }
@@ -214,7 +231,7 @@ impl Report {
                     @for system in others {
                         tr {
                             th scope="row" { (breakable(&system.label)) }
-                            @for (_, claims) in metrics { (claim(claims, &system.label)) }
+                            @for (key, claims) in metrics { (claim(key, claims, &system.label)) }
                         }
                     }
                 }
@@ -289,19 +306,30 @@ fn breakable(name: &str) -> Markup {
 }
 
 fn heading(key: &MetricKey) -> Markup {
-    html! { th { (key.name) @if key.split != "all" { br; (key.split) } } }
+    html! {
+        th title=[key.info().map(MetricInfo::sentence)] {
+            (key.name) (key.better().arrow()) @if key.split != "all" { br; (key.split) }
+        }
+    }
 }
 
-fn score(cell: Option<&Cell>) -> Markup {
+/// What each of the metrics means.
+fn glossary(keys: &[MetricKey]) -> Markup {
+    let mut rows: Vec<(&str, &MetricInfo)> = Vec::new();
+    for key in keys {
+        if let Some(info) = key
+            .info()
+            .filter(|_| rows.iter().all(|(name, _)| *name != key.name))
+        {
+            rows.push((&key.name, info));
+        }
+    }
     html! {
-        @match cell {
-            None => td { "-" },
-            Some(cell) => td {
-                (format!("{:.3}", cell.interval.value))
-                @if cell.has_interval {
-                    small { (format!("[{:.3}, {:.3}]", cell.interval.low, cell.interval.high)) }
-                }
-            },
+        @if !rows.is_empty() {
+            details {
+                summary { "What the metrics mean" }
+                dl { @for (name, info) in rows { dt { (name) } dd { (info.sentence()) "." } } }
+            }
         }
     }
 }

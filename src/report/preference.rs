@@ -3,13 +3,14 @@
 use super::error::ReportError;
 use super::group::{Group, Scores};
 use super::metric_key::{self, MetricKey};
+use crate::eval::metrics::Direction;
 use crate::eval::{Bootstrap, WinRate};
 use crate::experiment::report_spec::{PreferenceSpec, ReportSpec};
 
 /// One metric, and how systems win, tie and lose by it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Preference {
-    /// The metric; the higher value wins.
+    /// The metric; the better value wins, the higher one where neither direction is better.
     pub key: MetricKey,
     /// Differences up to this are ties.
     pub tolerance: f64,
@@ -35,7 +36,7 @@ pub struct Meeting {
 }
 
 /// What is said before the tables.
-pub(super) const HOW: &str = "The system with the higher value on a prompt wins it; each seed meets the same seed of the other system where both have \
+pub(super) const HOW: &str = "The system with the better value on a prompt wins it; each seed meets the same seed of the other system where both have \
 the same ones, else every seed. 95 % intervals from the bootstrap over prompts and seeds.";
 
 impl Preference {
@@ -85,9 +86,9 @@ impl Preference {
                 if !meet || !scores.is_comparable(others) {
                     continue;
                 }
-                let bootstrap = Bootstrap::default();
-                let wins = bootstrap
-                    .win_rate(&scores.table, &others.table, scores.seeds(others), spec.tolerance)
+                let (own, other) = (towards(key, &scores.table), towards(key, &others.table));
+                let wins = Bootstrap::default()
+                    .win_rate(&own, &other, scores.seeds(others), spec.tolerance)
                     .map_err(|source| ReportError::Combine {
                         system: system.label.clone(),
                         source,
@@ -120,4 +121,14 @@ impl Preference {
             .iter()
             .find(|m| m.system == system && m.against == against)
     }
+}
+
+/// `[seed][prompt]` with the sign that makes the higher value the better one.
+fn towards(key: &MetricKey, table: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    let sign = match key.better() {
+        Direction::Lower => -1.0,
+        Direction::Higher | Direction::Neither => 1.0,
+    };
+    let row = |row: &Vec<f64>| row.iter().map(|value| sign * value).collect();
+    table.iter().map(row).collect()
 }

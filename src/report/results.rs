@@ -157,6 +157,17 @@ impl Report {
         metric_key::select(&self.metrics, wanted)
     }
 
+    /// Whether `value` is the best mean of the systems by the metric's direction. With one system nothing is best.
+    pub(super) fn is_best(&self, key: &MetricKey, value: f64) -> bool {
+        let values = || {
+            self.systems
+                .iter()
+                .filter_map(|s| s.cells.get(key))
+                .map(|c| c.interval.value)
+        };
+        values().count() > 1 && key.better().best(values()) == Some(value)
+    }
+
     /// The metrics of the dot plot.
     pub(super) fn plotted(&self, spec: &ReportSpec) -> Vec<MetricKey> {
         self.select(if spec.plot.is_empty() {

@@ -7,22 +7,25 @@ use super::group::Cell;
 use super::metric_key::MetricKey;
 use super::preference::{self, Meeting, Preference};
 use super::results::{Report, System};
+use crate::eval::metrics::Direction;
 use crate::eval::{Interval, WinRate};
 use crate::experiment::convergence;
 use crate::experiment::report_spec::ReportSpec;
 
+/// How tables show which direction is better.
+pub(super) const DIRECTIONS: &str =
+    "↑: higher is better, ↓: lower is better; the best mean is bold, which claims no order.";
 /// More systems than this are counted, not listed, in a sentence.
 const MANY: usize = 4;
 
 impl Report {
     /// The table for a terminal, a column a system: mean and half the width of its interval.
     pub fn table(&self, spec: &ReportSpec) -> String {
-        let show = |cell: &Cell| {
+        let show = |cell: &Cell, digits: usize| {
             let (value, half) = (cell.interval.value, cell.interval.width() / 2.0);
-            if cell.has_interval {
-                format!("{value:.3} ±{half:.3}")
-            } else {
-                format!("{value:.3}")
+            match cell.has_interval {
+                true => format!("{value:.digits$} ±{half:.digits$}"),
+                false => format!("{value:.digits$}"),
             }
         };
         let head = std::iter::once("metric".to_owned()).chain(self.systems.iter().map(|s| s.label.clone()));
@@ -35,11 +38,12 @@ impl Report {
             converged.map(str::to_owned).collect(),
         ];
         for key in self.select(&spec.columns) {
-            let cells = self
-                .systems
-                .iter()
-                .map(|s| s.cells.get(&key).map_or_else(|| "-".into(), show));
-            rows.push(std::iter::once(key.title()).chain(cells).collect());
+            let cells = self.systems.iter().map(|s| {
+                s.cells
+                    .get(&key)
+                    .map_or_else(|| "-".into(), |c| show(c, key.decimals()))
+            });
+            rows.push(std::iter::once(key.heading()).chain(cells).collect());
         }
         aligned(&rows)
     }
@@ -49,8 +53,17 @@ impl Report {
         let keys = self.select(&spec.columns);
         let mut text = format!("# {}: results\n\n", self.experiment);
         text.push_str("Made by `eclipse report` from run directories. Mean and 95 % bootstrap interval over seeds and prompts. ");
-        text.push_str("[index.html](index.html) is the same as a page, with pictures.\n\n");
-        let value = |cell: &Cell| interval_text(&cell.interval, cell.has_interval, false);
+        text.push_str(&format!("{DIRECTIONS} "));
+        text.push_str(
+            "[index.html](index.html) is the same as a page, with images and what each metric means.\n\n",
+        );
+        let value = |key: &MetricKey, cell: &Cell| {
+            let text = interval_text(&cell.interval, cell.has_interval, false, key.decimals());
+            match self.is_best(key, cell.interval.value) {
+                true => format!("**{text}**"),
+                false => text,
+            }
+        };
         text.push_str(&self.markdown_table(&keys, value, |_| true));
         text.push_str(&format!("\n{}\n", convergence::RULE));
         if let Some(unconverged) = self.unconverged_text() {
@@ -65,10 +78,9 @@ impl Report {
             if self.systems.iter().all(|s| s.label != self.reference) {
                 text.push_str("Each system minus the one that differs from it in this only.\n\n");
             }
-            let difference = |cell: &Cell| {
-                cell.difference
-                    .as_ref()
-                    .map_or_else(|| "-".into(), |d| interval_text(d, true, true))
+            let difference = |key: &MetricKey, cell: &Cell| {
+                let text = |d: &Interval| interval_text(d, true, true, key.decimals());
+                cell.difference.as_ref().map_or_else(|| "-".into(), text)
             };
             let has = |k: &MetricKey| {
                 self.systems
@@ -129,13 +141,20 @@ impl Report {
             for (key, claims) in metrics {
                 let said = Order::ALL.into_iter().filter_map(|order| {
                     let others = claims.iter().filter(|c| c.order == order);
-                    let others =
-                        others.map(|c| format!("{} {}", c.other, interval_text(&c.difference, true, true)));
+                    let difference = |d: &Interval| interval_text(d, true, true, key.decimals());
+                    let others = others.map(|c| format!("{} {}", c.other, difference(&c.difference)));
                     let others = others.collect::<Vec<_>>().join(", ");
                     (!others.is_empty()).then(|| format!("{} {others}", order.words()))
                 });
                 let said = said.collect::<Vec<_>>().join("; ");
-                text.push_str(&format!("- **{}**: {} {said}.\n", key.title(), reference));
+                let direction = match key.better() {
+                    Direction::Neither => String::new(),
+                    better => format!(" ({})", better.words()),
+                };
+                text.push_str(&format!(
+                    "- **{}**{direction}: {reference} {said}.\n",
+                    key.title()
+                ));
             }
         }
         text
@@ -144,21 +163,24 @@ impl Report {
     fn markdown_table(
         &self,
         keys: &[MetricKey],
-        show: impl Fn(&Cell) -> String,
+        show: impl Fn(&MetricKey, &Cell) -> String,
         keep: impl Fn(&System) -> bool,
     ) -> String {
         let titles = keys
             .iter()
-            .map(|k| format!(" {} |", k.title()))
+            .map(|k| format!(" {} |", k.heading()))
             .collect::<String>();
         let mut text = format!(
             "| system | runs | converged |{titles}\n|---|---|---|{}\n",
             "---|".repeat(keys.len())
         );
         for system in self.systems.iter().filter(|s| keep(s)) {
-            let cells = keys
-                .iter()
-                .map(|k| system.cells.get(k).map_or_else(|| "-".into(), &show));
+            let cells = keys.iter().map(|k| {
+                system
+                    .cells
+                    .get(k)
+                    .map_or_else(|| "-".into(), |cell| show(k, cell))
+            });
             let cells = cells.map(|c| format!(" {c} |")).collect::<String>();
             text.push_str(&format!(
                 "| {} | {} | {} |{cells}\n",
@@ -302,13 +324,13 @@ pub(super) fn share_text(share: &Interval) -> String {
     format!("{value:.0} % [{low:.0}, {high:.0}]")
 }
 
-/// A value with its interval, if it says anything.
-pub(super) fn interval_text(interval: &Interval, has_interval: bool, signed: bool) -> String {
+/// A value with its interval, if it says anything; `digits` stand behind the point.
+pub(super) fn interval_text(interval: &Interval, has_interval: bool, signed: bool, digits: usize) -> String {
     let Interval { value, low, high } = interval;
     match (has_interval, signed) {
-        (false, _) => format!("{value:.3}"),
-        (true, false) => format!("{value:.3} [{low:.3}, {high:.3}]"),
-        (true, true) => format!("{value:+.3} [{low:+.3}, {high:+.3}]"),
+        (false, _) => format!("{value:.digits$}"),
+        (true, false) => format!("{value:.digits$} [{low:.digits$}, {high:.digits$}]"),
+        (true, true) => format!("{value:+.digits$} [{low:+.digits$}, {high:+.digits$}]"),
     }
 }
 
@@ -331,4 +353,70 @@ fn aligned(rows: &[Vec<String>]) -> String {
         text.push('\n');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eval::{EvalFile, Metric};
+    use crate::experiment::provenance::Origin;
+    use crate::experiment::spec::{DataSpec, RunSpec};
+    use crate::experiment::{Failure, RunDir};
+    use crate::report::About;
+
+    /// The run of a system with these values of the toy metric, a prompt each.
+    fn finish(dir: &std::path::Path, n_pairs: usize, values: &[f64]) -> Result<(), Failure> {
+        let data = DataSpec {
+            n_pairs,
+            ..DataSpec::default()
+        };
+        let run = RunSpec {
+            data,
+            ..RunSpec::default()
+        };
+        let dir = RunDir::new(dir);
+        let origin = Origin {
+            axes: vec![("data.n_pairs".into(), n_pairs.to_string())],
+            ..Origin::default()
+        };
+        let claim = dir.claim(&run.resolve()?, &origin)?.ok_or("it is done already")?;
+        let values: Vec<(usize, f64)> = values.iter().copied().enumerate().collect();
+        let metric = Metric::per_prompt("toy-brightness", "all", &values);
+        EvalFile::new(vec![metric]).write(dir.eval_path("embedding"))?;
+        Ok(claim.finish()?)
+    }
+
+    #[test]
+    fn tables_follow_from_the_row_of_a_metric() -> Result<(), Failure> {
+        let runs = tempfile::tempdir()?;
+        let dirs = ["a", "b"].map(|name| runs.path().join(name));
+        finish(&dirs[0], 300, &[0.125, 0.125])?;
+        finish(&dirs[1], 1000, &[0.75, 0.75])?;
+        let spec = ReportSpec::default();
+        let report = Report::read("toy", runs.path(), &dirs, &spec)?;
+        assert!(
+            report.table(&spec).contains("toy-brightness ↑"),
+            "{}",
+            report.table(&spec)
+        );
+        let out = runs.path().join("results");
+        report.write(&out, &spec, &About::default())?;
+        let markdown = crate::files::read_text(out.join("README.md"))?;
+        let row = "| n_pairs=1000 | 1 | unknown | **0.75 [0.75, 0.75]** |";
+        assert!(
+            markdown.contains("| toy-brightness ↑ |") && markdown.contains(row),
+            "{markdown}"
+        );
+        let page = crate::files::read_text(out.join("index.html"))?;
+        let sentence = "Mean brightness of the images (share of white; higher is better)";
+        assert!(
+            page.contains(&format!("<th title=\"{sentence}\">toy-brightness ↑</th>")),
+            "{page}"
+        );
+        assert!(
+            page.contains(&format!("<dt>toy-brightness</dt><dd>{sentence}.</dd>")),
+            "{page}"
+        );
+        Ok(())
+    }
 }

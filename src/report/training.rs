@@ -5,7 +5,7 @@ use toml::Table;
 
 use super::error::ReportError;
 use super::losses::Losses;
-use super::plot_style::{Area, COLOURS, FONT, failed, padding, tick};
+use super::plot_style::{Area, COLOURS, ends, failed, hex, padding, style_axes, svg, tick};
 use super::results::Report;
 
 /// Size of a panel in pixels.
@@ -73,10 +73,10 @@ pub(super) fn kinds(report: &Report) -> Result<Vec<Kind>, ReportError> {
                 panels.push((format!("{name}: {what}"), panel(what, &lines)?));
             }
         }
-        let legend = systems.iter().enumerate().map(|(i, (labels, _))| {
-            let RGBColor(r, g, b) = COLOURS[i % COLOURS.len()];
-            (labels.clone(), format!("#{r:02X}{g:02X}{b:02X}"))
-        });
+        let legend = systems
+            .iter()
+            .enumerate()
+            .map(|(i, (labels, _))| (labels.clone(), hex(COLOURS[i % COLOURS.len()])));
         kinds.push(Kind {
             name: name.to_owned(),
             legend: legend.collect(),
@@ -136,24 +136,14 @@ fn thinned(points: &[(f64, f64)]) -> Points {
 
 /// A panel as SVG; losses on a logarithmic axis where all are positive.
 fn panel(what: &str, lines: &[Line]) -> Result<String, ReportError> {
-    let mut svg = String::new();
-    {
-        let area = SVGBackend::with_string(&mut svg, PANEL).into_drawing_area();
-        draw(&area, what, lines)?;
-        area.present().map_err(failed)?;
-    }
-    Ok(svg)
+    svg(PANEL, |area| draw(area, what, lines))
 }
 
 fn draw(area: &Area<'_>, what: &str, lines: &[Line]) -> Result<(), ReportError> {
     let points = || lines.iter().flat_map(|line| &line.points);
     let log = points().all(|(_, loss)| *loss > 0.0);
     let place = |loss: f64| if log { loss.log10() } else { loss };
-    let (low, high) = points()
-        .map(|(_, loss)| place(*loss))
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), y| {
-            (low.min(y), high.max(y))
-        });
+    let (low, high) = ends(points().map(|(_, loss)| place(*loss)));
     let end = points().map(|(step, _)| *step).fold(1.0, f64::max);
     let pad = padding(low, high);
     let mut chart = ChartBuilder::on(area)
@@ -164,9 +154,9 @@ fn draw(area: &Area<'_>, what: &str, lines: &[Line]) -> Result<(), ReportError> 
         .y_label_area_size(56)
         .build_cartesian_2d(0.0..end, low - pad..high + pad)
         .map_err(failed)?;
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
+    let mut mesh = chart.configure_mesh();
+    style_axes(&mut mesh);
+    mesh.disable_x_mesh()
         .x_labels(5)
         .y_labels(5)
         .x_label_formatter(&|step| format!("{step:.0}"))
@@ -176,11 +166,6 @@ fn draw(area: &Area<'_>, what: &str, lines: &[Line]) -> Result<(), ReportError> 
         })
         .x_desc("optimiser steps")
         .y_desc(what)
-        .label_style((FONT, 11))
-        .axis_desc_style((FONT, 12))
-        .light_line_style(TRANSPARENT)
-        .bold_line_style(RGBColor(225, 225, 225))
-        .axis_style(RGBColor(150, 150, 150))
         .draw()
         .map_err(failed)?;
     for line in lines {

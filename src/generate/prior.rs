@@ -241,7 +241,7 @@ fn guided(
 ) -> impl Fn(Tensor<2>, f64) -> Tensor<2> {
     let is_guided = guidance > 1.0;
     let text = prior.read(if is_guided {
-        stack(unconditional, text)
+        concat_text(unconditional, text)
     } else {
         text
     });
@@ -300,7 +300,7 @@ pub fn check_text(tower: &ClipTextConfig, prior: &PriorConfig, dir: &Path) -> Re
 }
 
 /// `first` above `second`, row by row; both must have a mask or none. With masks the shorter one is padded.
-pub fn stack(first: TextCondition, second: TextCondition) -> TextCondition {
+pub fn concat_text(first: TextCondition, second: TextCondition) -> TextCondition {
     let n_text = first.tokens.dims()[1].max(second.tokens.dims()[1]);
     let (first, second) = (first.padded_to(n_text), second.padded_to(n_text));
     TextCondition {

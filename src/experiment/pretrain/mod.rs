@@ -19,7 +19,7 @@ use crate::device::DeviceError;
 use crate::diffusion::DiffusionError;
 use crate::files::FileError;
 use crate::generate::error::RenderError;
-use crate::generate::picture::PictureError;
+use crate::generate::images::ImageError;
 use crate::models::clip::ClipError;
 use crate::models::clip::tokenizer::TokenizerError;
 use crate::train::clip::BatchError;
@@ -77,7 +77,7 @@ pub enum PretrainError {
     Render(#[from] RenderError),
     /// What it draws.
     #[error(transparent)]
-    Picture(#[from] PictureError),
+    Picture(#[from] ImageError),
 }
 
 /// Takes `run_dir` for `wanted`, or finds it taken for the same or for what `wanted` goes on from: another world or recipe cannot go on from its

@@ -10,7 +10,7 @@ use crate::eval::{Embeddings, EvalFile};
 use crate::generate::prior::{AnyPrior, PriorSettings};
 use crate::models::prior::TextCondition;
 use crate::noise::{Noise, Stream};
-use crate::train::objectives::baseline::BaselineSpec;
+use crate::train::objectives::baseline::Baseline;
 use crate::train::prior::TrainingData;
 use crate::train::session::Failure;
 use crate::world::World;
@@ -54,7 +54,7 @@ pub trait Benchmark {
     ///
     /// # Errors
     /// Where the benchmark has no baselines, or one cannot be fitted.
-    fn baseline(&self, baseline: &BaselineSpec) -> Result<Embeddings, Failure>;
+    fn baseline(&self, baseline: &Baseline) -> Result<Embeddings, Failure>;
 
     /// Scores of predictions, `[n_tests, d_clip]` for each draw of noise.
     ///

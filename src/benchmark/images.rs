@@ -10,9 +10,9 @@ use rayon::prelude::*;
 use super::spec::EvalSpec;
 use super::test_set::{TestSet, spread};
 use crate::data::encode::FrozenClip;
-use crate::eval::composition::{Drawn, PictureInputs, composition, findings};
+use crate::eval::metrics::findings;
 use crate::eval::pictures::{PictureIndex, ShownPicture};
-use crate::eval::{Embeddings, EvalFile, Split};
+use crate::eval::{CheckedImage, DecodedInputs, Embeddings, EvalFile, Split, evaluate_images};
 use crate::files;
 use crate::generate::decoder::DecoderSettings;
 use crate::generate::frozen::FrozenDecoder;
@@ -58,20 +58,20 @@ impl ImageTest<'_> {
             .decoder
             .draw(&Tensor::from_data(values, self.device), &seeds, settings)?;
         let z_drawn = Embeddings::new(places.len(), self.clip.d_clip(), self.clip.pictures(&images)?)?;
-        let drawn: Vec<Drawn> = places
+        let drawn: Vec<CheckedImage> = places
             .par_iter()
             .zip(&images)
-            .map(|(&place, image)| Drawn {
+            .map(|(&place, image)| CheckedImage {
                 place,
                 prompt: tests.prompts[place].clone(),
                 reading: self.checker.read(image.as_raw()),
             })
             .collect();
-        let scores = composition(&PictureInputs {
+        let scores = evaluate_images(&DecodedInputs {
             splits: &tests.splits,
-            drawn: &drawn,
+            images: &drawn,
             z_x_hat: &z_x_hat,
-            z_drawn: &z_drawn,
+            z_decoded: &z_drawn,
             z_y: &tests.z_y.select(&places),
             z_x: &tests.candidates.truth().select(&places),
         })?;
@@ -80,7 +80,7 @@ impl ImageTest<'_> {
     }
 
     /// Writes some of the images, with what the checker says of them, for the report.
-    fn keep(&self, folder: &Path, drawn: &[Drawn], images: &[RgbImage]) -> Result<(), Failure> {
+    fn keep(&self, folder: &Path, drawn: &[CheckedImage], images: &[RgbImage]) -> Result<(), Failure> {
         let splits: Vec<Split> = drawn.iter().map(|d| d.prompt.split).collect();
         files::create_dir(folder)?;
         let mut shown = Vec::new();

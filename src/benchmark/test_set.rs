@@ -3,9 +3,9 @@
 use std::sync::OnceLock;
 
 use crate::data::encode::{EncodeError, FrozenClip};
-use crate::data::pairs::Texts;
 use crate::eval::forced_choice::Candidates;
 use crate::eval::{Embeddings, EvalError, Split};
+use crate::models::text::EncodedTexts;
 use crate::noise::{Noise, Stream};
 use crate::world::{self, Prompt, Scene, World};
 
@@ -18,7 +18,7 @@ pub struct TestSet {
     /// The prompts.
     pub prompts: Vec<Prompt>,
     /// The prompts as priors read them.
-    pub texts: Texts,
+    pub texts: EncodedTexts,
     /// `[n, d_clip]`
     pub z_y: Embeddings,
     /// True and wrong pictures.
@@ -75,7 +75,7 @@ impl TestSet {
         };
         let texts = clip.texts(&texts)?;
         Ok(Self {
-            z_y: Embeddings::new(n, d, texts.z_y.clone())?,
+            z_y: Embeddings::new(n, d, texts.z_y().to_vec())?,
             texts,
             candidates: Candidates::new(embed(&truth)?, embed(&wrong)?, labels)?,
             other_renders: embed(&other)?,

@@ -18,7 +18,7 @@ use crate::eval::{Embeddings, EvalFile, Inputs, evaluate};
 use crate::generate::frozen::FrozenDecoder;
 use crate::models::prior::TextCondition;
 use crate::noise::{Noise, Stream};
-use crate::train::objectives::baseline::BaselineSpec;
+use crate::train::objectives::baseline::Baseline;
 use crate::train::prior::TrainingData;
 use crate::train::session::Failure;
 use crate::world::checker::Checker;
@@ -96,7 +96,7 @@ impl WorldBenchmark {
         Ok(Embeddings::new(
             train.len(),
             self.clip.d_clip(),
-            train.texts.z_y.clone(),
+            train.texts.z_y().to_vec(),
         )?)
     }
 
@@ -126,16 +126,13 @@ impl Benchmark for WorldBenchmark {
 
     fn captions(&self, range: Range<usize>) -> (TextCondition, TextCondition) {
         let texts = &self.test_set.texts;
-        let none = vec![None; range.len()];
-        let captions: Vec<_> = range.map(Some).collect();
-        let empty = &self.pairs.train.empty;
-        (
-            texts.select(&captions, texts, &self.device),
-            texts.select(&none, empty, &self.device),
-        )
+        let empty = self.pairs.train.empty.to_device(&self.device);
+        let uncond = empty.select(&vec![0; range.len()]);
+        let captions: Vec<_> = range.map(|i| texts.get(i)).collect();
+        (TextCondition::from_host(&captions, &self.device), uncond)
     }
 
-    fn baseline(&self, baseline: &BaselineSpec) -> Result<Embeddings, Failure> {
+    fn baseline(&self, baseline: &Baseline) -> Result<Embeddings, Failure> {
         let answers = match baseline.method {
             BaselineKind::OracleMean => self.test_set.mean_renders(&self.clip)?,
             _ => &self.test_set.other_renders,

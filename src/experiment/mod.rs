@@ -1,7 +1,7 @@
 //! Experiments: from a specification to runs, from runs to a report.
 //!
 //! [`spec`] is what a researcher writes, [`resolve`] its layers, [`run`] the checked result; [`sweep`] expands axes,
-//! [`execute`] carries runs out in the directories of [`run_dir`], [`report`] reads those and nothing else.
+//! [`execute`] carries runs out in the directories of [`run_dir`]; [`crate::report`] reads those and nothing else.
 
 pub mod convergence;
 mod error;
@@ -11,7 +11,7 @@ pub mod own_words;
 mod prior_cache;
 mod prior_runner;
 pub mod provenance;
-pub mod report;
+pub mod report_spec;
 pub mod resolve;
 pub mod run;
 pub mod run_dir;
@@ -19,12 +19,12 @@ pub mod spec;
 pub mod sweep;
 mod train_prior;
 
+pub use crate::config::Setting;
 pub(crate) use crate::train::metrics;
 pub use crate::train::metrics::{MetricRow, MetricsLog};
 pub use error::{RunDirError, SpecError};
 pub use execute::{Execute, Failure, Outcome};
 pub use prior_runner::PriorRunner;
-pub use resolve::Setting;
 pub use run::Run;
 pub use run_dir::{RunDir, State};
 pub use spec::RunSpec;

@@ -19,9 +19,9 @@ use toml::{Table, Value};
 
 use super::error::RunDirError;
 use super::provenance::{Origin, Provenance, Session, now};
-use super::resolve::short;
 use super::run::Run;
 use super::spec::ScoredCheckpoint;
+use crate::config::layers::short;
 use crate::data::encode::is_new_input;
 use crate::files::{self, FileError, LockFile, Sums};
 use crate::train::run_folder::{LOCK, METRICS, RunFolder};

@@ -10,7 +10,7 @@ use super::run_dir::RunDir;
 use crate::train::checkpoint::set_damaged_aside;
 use crate::train::prior::{Cut, PriorTraining, TrainingData};
 use crate::train::run_folder::{LogOptions, RunFolder};
-use crate::train::session::{Failure, Phase, Session, SessionOptions, Sink, Strategy, Workers, checkpoints};
+use crate::train::session::{Failure, Phase, Session, Strategy, Workers, checkpoints};
 use crate::train::stop::Stop;
 use crate::train::trainer::{GradientSum, UpdateOptions};
 
@@ -96,12 +96,27 @@ pub(super) fn train_prior(
         },
     };
     set_damaged_aside(&checkpoints(dir.path()))?;
-    let steps_per_pass = data.train.order().n_examples() / cut.n();
+    let log = LogOptions {
+        every: train.log_every,
+        steps_per_pass: Some(data.train.order().n_examples() / cut.n()),
+        timed: false,
+    };
+    let (path, n_steps, on_step) = (dir.path().to_path_buf(), options.n_steps, on_step.clone());
+    let sink = RunFolder::new(dir.path()).sink(&options, log, move |phase, step, values, is_logged| {
+        let progress = Progress {
+            phase,
+            step,
+            n_steps,
+            values,
+            is_logged,
+        };
+        on_step(&path, progress);
+    })?;
     let session = Session {
         dir: dir.path(),
         options,
         workers,
-        sink: sink(dir, &options, train.log_every, steps_per_pass, on_step)?,
+        sink,
         stop: stop.clone(),
     };
     run.objective().train(PriorTraining {
@@ -118,31 +133,4 @@ pub(super) fn train_prior(
         prior_dir: dir.prior_dir(),
         best_prior_dir: dir.best_prior_dir(),
     })
-}
-
-/// Every `log_every`-th step, and every validation, is logged.
-fn sink(
-    dir: &RunDir,
-    options: &SessionOptions,
-    log_every: usize,
-    steps_per_pass: usize,
-    on_step: &OnStep,
-) -> Result<Sink, Failure> {
-    let log = LogOptions {
-        every: log_every,
-        steps_per_pass: Some(steps_per_pass),
-        timed: false,
-    };
-    let (n_steps, path, on_step) = (options.n_steps, dir.path().to_path_buf(), on_step.clone());
-    let folder = RunFolder::new(dir.path());
-    Ok(folder.sink(options, log, move |phase, step, values, is_logged| {
-        let progress = Progress {
-            phase,
-            step,
-            n_steps,
-            values,
-            is_logged,
-        };
-        on_step(&path, progress);
-    })?)
 }

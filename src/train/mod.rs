@@ -3,7 +3,6 @@
 pub mod average;
 pub mod checkpoint;
 pub mod gradients;
-mod loaders;
 pub mod metrics;
 pub mod muon;
 pub mod negatives;

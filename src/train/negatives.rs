@@ -127,17 +127,21 @@ impl NegativeOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::pairs::{Pairs, Texts};
+    use crate::data::pairs::Pairs;
     use crate::device::DeviceSpec;
+    use crate::models::text::{EncodedText, EncodedTexts};
 
     /// Pairs with these captions, of which some mean the same; z_y is a caption's number.
     fn pairs(captions: Vec<String>, meanings: Vec<String>) -> Pairs {
-        let texts = |n: usize| Texts {
-            d_clip: 1,
-            n_text: 1,
-            z_y: (0..n).map(|i| i as f32).collect(),
-            tokens: vec![0.0; n],
-            mask: vec![1.0; n],
+        let texts = |n: usize| {
+            let mut texts = EncodedTexts::new(1);
+            for i in 0..n {
+                texts.push(EncodedText {
+                    z_y: &[i as f32],
+                    hidden: &[0.0],
+                });
+            }
+            texts
         };
         let n = captions.len();
         Pairs::new(vec![0.0; n], texts(n), texts(1), captions, meanings)

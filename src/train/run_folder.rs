@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
 use super::metrics::MetricsLog;
-use super::session::{Phase, SessionOptions, Sink, checkpoints, resumable_step};
+use super::session::{MetricSink, Phase, SessionOptions, checkpoints, resumable_step};
 use super::tensorboard::EventFile;
 use crate::files::FileError;
 
@@ -73,7 +73,7 @@ impl RunFolder {
         options: &SessionOptions,
         log: LogOptions,
         mut on_step: impl FnMut(Phase, usize, &[(&str, f32)], bool) + Send + 'static,
-    ) -> Result<Sink, FileError> {
+    ) -> Result<MetricSink, FileError> {
         let (n_steps, every) = (options.n_steps, log.every.max(1));
         let resumed_after = resumable_step(&self.path, options);
         let mut metrics = MetricsLog::open_after(self.metrics_path(), resumed_after)?;

@@ -10,13 +10,14 @@ use std::time::Duration;
 use eclipse_t2i::eval::pictures::{PictureIndex, ShownPicture};
 use eclipse_t2i::eval::{EvalFile, Metric};
 use eclipse_t2i::experiment::execute::{SweepOptions, run_path, sweep};
-use eclipse_t2i::experiment::report::{About, Order, Report, ReportSpec};
+use eclipse_t2i::experiment::report_spec::ReportSpec;
 use eclipse_t2i::experiment::spec::Objective;
 use eclipse_t2i::experiment::{
     Execute, Failure, MetricRow, MetricsLog, Outcome, Planned, Run, RunDir, SweepSpec,
 };
 use eclipse_t2i::files;
 use eclipse_t2i::noise::{Noise, Stream};
+use eclipse_t2i::report::{About, Order, Report};
 use eclipse_t2i::train::stop::Stop;
 use rand_chacha::rand_core::Rng;
 

@@ -35,6 +35,6 @@ pub fn embed_texts(clip: &FrozenClip, captions: &[String]) -> Result<Embeddings,
     Ok(Embeddings::new(
         captions.len(),
         clip.d_clip(),
-        clip.texts(captions)?.z_y,
+        clip.texts(captions)?.z_y().to_vec(),
     )?)
 }

@@ -8,7 +8,7 @@ use burn::prelude::*;
 use burn::tensor::activation::{log_softmax, softplus};
 
 use super::targets::FactTargets;
-use crate::objective::eclipse::normalize;
+use crate::objective::normalize;
 use crate::testbed::cells::{self, CellTargets, cross_entropy};
 use crate::testbed::facts::n_facts;
 use crate::world::World;

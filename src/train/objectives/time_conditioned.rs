@@ -193,7 +193,7 @@ pub(super) fn train(
     };
     let batches = noised_batches(data, options(cond_drop), training.cut.clone(), training.seed);
     let validation = training.validation(|data, cut, seed| noised_batches(data, options(0.0), cut, seed));
-    let config = training.config.clone().with_time();
+    let config = training.config.clone().time_conditioned();
     let device = training.autodiff_device();
     let prior = training
         .initialised(DiffusionPrior::init(&config, &device))

@@ -7,7 +7,6 @@ use burn::module::Module;
 use burn::prelude::*;
 
 use super::super::checkpoint::Best;
-use super::super::objectives::ClipTemperature;
 use super::super::parts::{Parts, Share};
 use super::super::schedule::SteppedLr;
 use super::super::session::{Failure, Session, Validation, checkpoints, fit};
@@ -20,6 +19,15 @@ use crate::noise::{Noise, Stream};
 
 /// Examples of a batch of a validation, at most.
 const VALIDATION_BATCH: usize = 256;
+
+/// The temperature of the CLIP behind the training data, for objectives with a contrastive term.
+#[derive(Debug, Clone, Copy)]
+pub struct ClipTemperature<'a> {
+    /// `1 / exp(logit_scale)`; `None` where CLIP has none.
+    pub tau: Option<f64>,
+    /// Where CLIP is, for messages.
+    pub clip: &'a str,
+}
 
 /// What a prior is trained and validated on.
 #[derive(Debug, Clone)]

@@ -1,13 +1,11 @@
 //! Kandinsky 2.2's decoder: an image embedding to latents; MoVQ makes a picture of them.
 //! Reference: diffusers `KandinskyV22Pipeline`, `KandinskyV22Img2ImgPipeline`.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
 use burn::tensor::DType;
 use image::RgbImage;
-use safetensors::tensor::{Dtype, TensorView};
 
 use super::decoder::{DecoderSettings, denoiser};
 use super::prior::PriorError;
@@ -18,7 +16,7 @@ use crate::limits::{NotFinite, finite};
 use crate::models::clip::ImageEncoder;
 use crate::models::clip::preprocess::resize_bicubic_reducing;
 use crate::models::unet::{Condition, UNet};
-use crate::weights::{Checkpoint, WeightsError};
+use crate::weights::{Checkpoint, TensorFile, WeightsError};
 
 /// Latents along a side of `pixels`, for an autoencoder that shrinks `scale` times: rounded up so that the latents are a multiple of `scale` too (512
 /// pixels: 64 latents; 500: 64).
@@ -222,18 +220,11 @@ pub fn keep_zero_image(
     dtype: &str,
     path: &Path,
 ) -> Result<(), WeightsError> {
-    let broken = |e: safetensors::SafeTensorError| WeightsError::Broken {
-        path: path.to_path_buf(),
-        reason: e.to_string(),
-    };
-    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-    let view = TensorView::new(Dtype::F32, vec![1, values.len()], &bytes).map_err(broken)?;
-    let metadata = HashMap::from([
-        (WEIGHTS.to_string(), fingerprint.to_string()),
-        (DTYPE.to_string(), dtype.to_string()),
-    ]);
-    let file = safetensors::serialize([(EMBEDDING, view)], Some(metadata)).map_err(broken)?;
-    Ok(files::write_atomic(path, &file)?)
+    TensorFile::new()
+        .with(EMBEDDING, &[1, values.len()], values)
+        .with_metadata(WEIGHTS, fingerprint)
+        .with_metadata(DTYPE, dtype)
+        .write(path)
 }
 
 #[cfg(test)]

@@ -38,7 +38,8 @@ fn add(table: &mut MetricTable<'_>, inputs: &DecodedInputs<'_>) -> Result<(), Ev
         ("bias/usual_company", in_usual_company),
     ];
     for (name, shows) in measures {
-        let values = inputs.per_prompt(|_, image| shows(&image.prompt.statement, &image.reading).map(indicator));
+        let values =
+            inputs.per_prompt(|_, image| shows(&image.prompt.statement, &image.reading).map(indicator));
         table.add_some(name, &values);
     }
     Ok(())

@@ -15,7 +15,8 @@ pub(super) const FAMILY: Family = Family {
         "clip-fid",
         "Frechet distance of CLIP's image embeddings to a reference (clean-fid's)",
         "squared distance",
-    ).with_decimals(6)],
+    )
+    .with_decimals(6)],
     source: Source::ImageFolder(&ClipFid),
 };
 

@@ -10,7 +10,8 @@ pub(super) const FAMILY: Family = Family {
         "clip-score",
         "Cosine of image and prompt by CLIP (T2I-CompBench's CLIPScore)",
         "cosine",
-    ).with_decimals(6)],
+    )
+    .with_decimals(6)],
     source: Source::ImageFolder(&ClipScore),
 };
 

@@ -36,10 +36,20 @@ pub(super) const FAMILY: Family = Family {
 
 fn add(table: &mut MetricTable<'_>, inputs: &DecodedInputs<'_>) -> Result<(), EvalError> {
     let scores = cosines(inputs.z_decoded, inputs.z_y)?;
-    table.add_some("picture/clip_score", &inputs.per_prompt(|row, _| Some(scores[row])));
+    table.add_some(
+        "picture/clip_score",
+        &inputs.per_prompt(|row, _| Some(scores[row])),
+    );
     let kept = cosines(inputs.z_decoded, inputs.z_x_hat)?;
-    table.add_some("picture/cos/z_x_hat", &inputs.per_prompt(|row, _| Some(kept[row])));
-    let splits: Vec<Split> = inputs.images.iter().map(|image| inputs.splits[image.place]).collect();
+    table.add_some(
+        "picture/cos/z_x_hat",
+        &inputs.per_prompt(|row, _| Some(kept[row])),
+    );
+    let splits: Vec<Split> = inputs
+        .images
+        .iter()
+        .map(|image| inputs.splits[image.place])
+        .collect();
     let mut distances = MetricTable::new(splits.len(), &splits);
     add_frechet(
         &mut distances,

@@ -16,7 +16,8 @@ pub(super) const FAMILY: Family = Family {
         "fid",
         "Frechet inception distance to a reference",
         "squared distance",
-    ).with_decimals(6)],
+    )
+    .with_decimals(6)],
     source: Source::ImageFolder(&Fid),
 };
 

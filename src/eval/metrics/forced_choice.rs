@@ -97,8 +97,7 @@ fn add(table: &mut MetricTable<'_>, inputs: &Inputs<'_>) -> Result<(), EvalError
         .chain([(None, "all")]);
     let margins: Vec<(&str, Vec<Vec<Option<f64>>>)> = names
         .map(|(kind, name)| {
-            let of =
-                |o: &Outcomes| kind.map_or_else(|| o.margins_all(), |k| o.margins(k));
+            let of = |o: &Outcomes| kind.map_or_else(|| o.margins_all(), |k| o.margins(k));
             (name, outcomes.iter().map(of).collect())
         })
         .collect();

@@ -34,17 +34,14 @@ pub(super) const FAMILY: Family = Family {
             "held_out/step",
             "Optimiser steps that the scored parameters had taken",
             "steps",
-        ).with_decimals(0),
+        )
+        .with_decimals(0),
         MetricInfo::neither(
             "held_out/*",
             "Value of a validation on held-out pairs at the scored parameters",
             "as logged",
         ),
-        MetricInfo::neither(
-            "train/steps",
-            "Optimiser steps of the whole training",
-            "steps",
-        ).with_decimals(0),
+        MetricInfo::neither("train/steps", "Optimiser steps of the whole training", "steps").with_decimals(0),
     ],
     source: Source::Training,
 };

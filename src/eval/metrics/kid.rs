@@ -14,7 +14,8 @@ pub(super) const FAMILY: Family = Family {
         "kid",
         "Kernel inception distance to a reference",
         "squared distance",
-    ).with_decimals(6)],
+    )
+    .with_decimals(6)],
     source: Source::ImageFolder(&Kid),
 };
 

@@ -11,7 +11,10 @@ pub(super) const FAMILY: Family = Family {
         "ratio",
     )],
     source: Source::Embeddings(|table, inputs| {
-        table.add("norm_ratio", &inputs.mean_over_seeds(|p| norm_ratios(p, inputs.z_x))?);
+        table.add(
+            "norm_ratio",
+            &inputs.mean_over_seeds(|p| norm_ratios(p, inputs.z_x))?,
+        );
         Ok(())
     }),
 };

@@ -15,11 +15,9 @@ use crate::models::clip::logit_scale;
 use crate::models::clip::preprocess::Cut;
 
 pub(super) const FAMILY: Family = Family {
-    rows: &[MetricInfo::higher(
-        "pick-score",
-        "PickScore: what people would choose",
-        "logit",
-    ).with_decimals(6)],
+    rows: &[
+        MetricInfo::higher("pick-score", "PickScore: what people would choose", "logit").with_decimals(6),
+    ],
     source: Source::ImageFolder(&PickScore),
 };
 

@@ -43,6 +43,9 @@ fn add(table: &mut MetricTable<'_>, inputs: &Inputs<'_>) -> Result<(), EvalError
     table.add("nmse", &inputs.mean_over_seeds(|p| normalised_errors(p, z_x))?);
     table.add("cos/z_y", &inputs.mean_over_seeds(|p| cosines(p, z_y))?);
     table.add("cos/reference", &cosines(z_x, z_y)?);
-    table.add("cos/other_z_y", &inputs.mean_over_seeds(|p| cosines_to_others(p, z_y))?);
+    table.add(
+        "cos/other_z_y",
+        &inputs.mean_over_seeds(|p| cosines_to_others(p, z_y))?,
+    );
     Ok(())
 }

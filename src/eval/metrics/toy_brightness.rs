@@ -14,7 +14,8 @@ pub(super) const FAMILY: Family = Family {
         "toy-brightness",
         "Mean brightness of the images",
         "share of white",
-    ).with_decimals(2)],
+    )
+    .with_decimals(2)],
     source: Source::ImageFolder(&Brightness),
 };
 

@@ -53,7 +53,7 @@ fn batch(size: &Size, device: &Device) -> EclipseBatch {
     let text = TextCondition {
         z_y: noise.normal([b, d], device),
         tokens: noise.normal([b, t, d], device),
-        mask: Some(TokenMask::new(vec![1.0; b * t], [b, t], device)),
+        mask: Some(TokenMask::of_lengths(&vec![t; b], t, device)),
     };
     EclipseBatch {
         eps: noise.normal([b, d], device),

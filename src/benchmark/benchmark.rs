@@ -9,14 +9,11 @@ use super::spec::{DataSpec, EvalSpec};
 use crate::eval::{Embeddings, EvalFile};
 use crate::generate::prior::{AnyPrior, PriorSettings};
 use crate::models::prior::TextCondition;
-use crate::noise::Noise;
-use crate::train::objectives::baseline::BaselineSpec;
+use crate::noise::{Noise, Stream};
+use crate::train::objectives::baseline::Baseline;
 use crate::train::prior::TrainingData;
 use crate::train::session::Failure;
 use crate::world::World;
-
-/// First stream of the evaluation seed for the noise of predictions: one a repetition.
-const NOISE_STREAM: u64 = 1;
 
 /// The parts of a run that decide its benchmark.
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +54,7 @@ pub trait Benchmark {
     ///
     /// # Errors
     /// Where the benchmark has no baselines, or one cannot be fitted.
-    fn baseline(&self, baseline: &BaselineSpec) -> Result<Embeddings, Failure>;
+    fn baseline(&self, baseline: &Baseline) -> Result<Embeddings, Failure>;
 
     /// Scores of predictions, `[n_tests, d_clip]` for each draw of noise.
     ///
@@ -86,7 +83,7 @@ pub fn predict(
     let n = benchmark.n_tests();
     (0..n_noise.max(1) as u64)
         .map(|k| {
-            let mut noise = Noise::stream(seed, NOISE_STREAM + k);
+            let mut noise = Noise::of(seed, Stream::PriorSampling(k));
             in_batches(n, benchmark.batch_size(), |range| {
                 let (text, uncond) = benchmark.captions(range);
                 Ok(prior.sample(text, uncond, settings, &mut noise, |_| {})?)

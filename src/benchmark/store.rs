@@ -14,7 +14,7 @@ use crate::eval::embedding::ModalityGap;
 use crate::eval::{Embeddings, EvalFile, Inputs, evaluate};
 use crate::models::clip::TextEncoder;
 use crate::models::prior::TextCondition;
-use crate::train::objectives::baseline::BaselineSpec;
+use crate::train::objectives::baseline::Baseline;
 use crate::train::prior::TrainingData;
 use crate::train::session::Failure;
 
@@ -95,7 +95,7 @@ impl Benchmark for StoreBenchmark {
         )
     }
 
-    fn baseline(&self, _: &BaselineSpec) -> Result<Embeddings, Failure> {
+    fn baseline(&self, _: &Baseline) -> Result<Embeddings, Failure> {
         Err("a store has no baselines: they are for worlds".into())
     }
 

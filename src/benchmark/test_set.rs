@@ -3,17 +3,13 @@
 use std::sync::OnceLock;
 
 use crate::data::encode::{EncodeError, FrozenClip};
-use crate::data::pairs::Texts;
-use crate::eval::forced_choice::{Candidates, Kind};
+use crate::eval::forced_choice::Candidates;
 use crate::eval::{Embeddings, EvalError, Split};
-use crate::noise::Noise;
+use crate::models::text::EncodedTexts;
+use crate::noise::{Noise, Stream};
 use crate::world::{self, Prompt, Scene, World};
 
-/// Streams of the evaluation seed: pictures here, noise of the predictions from 1 on.
-const PICTURES: u64 = 0;
-/// And the pictures that a mean is taken over.
-const MANY_PICTURES: u64 = 1 << 32;
-/// So many a prompt: the mean is off by less than a fifth of their spread.
+/// Further scenes of a prompt over which a mean is taken: the mean is off by less than a fifth of their spread.
 const N_MANY: usize = 32;
 
 /// Encoded test prompts.
@@ -22,7 +18,7 @@ pub struct TestSet {
     /// The prompts.
     pub prompts: Vec<Prompt>,
     /// The prompts as priors read them.
-    pub texts: Texts,
+    pub texts: EncodedTexts,
     /// `[n, d_clip]`
     pub z_y: Embeddings,
     /// True and wrong pictures.
@@ -54,10 +50,10 @@ impl TestSet {
     /// [`TestSetError`].
     pub fn new(world: World, clip: &FrozenClip, n_per_split: usize, seed: u64) -> Result<Self, TestSetError> {
         let all = world.test_prompts();
-        let of_all: Vec<Split> = all.iter().map(|p| p.split.into()).collect();
+        let of_all: Vec<Split> = all.iter().map(|p| p.split).collect();
         let n = if n_per_split == 0 { all.len() } else { n_per_split };
         let prompts: Vec<Prompt> = spread(&of_all, n).into_iter().map(|i| all[i].clone()).collect();
-        let mut noise = Noise::stream(seed, PICTURES);
+        let mut noise = Noise::of(seed, Stream::TestScenes);
         let (mut texts, mut splits) = (Vec::new(), Vec::new());
         let (mut truth, mut other, mut wrong, mut labels) =
             (Vec::new(), Vec::new(), Vec::<Scene>::new(), Vec::new());
@@ -66,12 +62,12 @@ impl TestSet {
             let scene = world::realise(&prompt.statement, rng);
             for variant in world::variants(&scene, &prompt.statement, rng) {
                 wrong.push(variant.scene);
-                labels.push((i, Kind::from(variant.kind)));
+                labels.push((i, variant.kind));
             }
             truth.push(scene);
             other.push(world::realise(&prompt.statement, rng));
             texts.push(prompt.text.as_str());
-            splits.push(Split::from(prompt.split));
+            splits.push(prompt.split);
         }
         let (n, d) = (truth.len(), clip.d_clip());
         let embed = |scenes: &[Scene]| -> Result<Embeddings, TestSetError> {
@@ -79,7 +75,7 @@ impl TestSet {
         };
         let texts = clip.texts(&texts)?;
         Ok(Self {
-            z_y: Embeddings::new(n, d, texts.z_y.clone())?,
+            z_y: Embeddings::new(n, d, texts.z_y().to_vec())?,
             texts,
             candidates: Candidates::new(embed(&truth)?, embed(&wrong)?, labels)?,
             other_renders: embed(&other)?,
@@ -98,7 +94,7 @@ impl TestSet {
         if let Some(mean) = self.mean_renders.get() {
             return Ok(mean);
         }
-        let mut noise = Noise::stream(self.seed, MANY_PICTURES);
+        let mut noise = Noise::of(self.seed, Stream::MeanScenes);
         let (n, d) = (self.prompts.len(), clip.d_clip());
         let mut sum = vec![0.0f64; n * d];
         for _ in 0..N_MANY {
@@ -154,7 +150,7 @@ mod tests {
 
     #[test]
     fn prompts_are_spread_over_their_split() {
-        use Split::{Against, Seen, Unseen};
+        use Split::{CounterBias as Against, Seen, Unseen};
         let splits = [Seen, Seen, Unseen, Seen, Seen, Seen, Against, Seen, Unseen];
         assert_eq!(spread(&splits, 2), [0, 2, 4, 6, 8]);
         assert_eq!(spread(&splits, 100), (0..9).collect::<Vec<_>>());

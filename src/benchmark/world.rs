@@ -17,14 +17,11 @@ use crate::eval::embedding::ModalityGap;
 use crate::eval::{Embeddings, EvalFile, Inputs, evaluate};
 use crate::generate::frozen::FrozenDecoder;
 use crate::models::prior::TextCondition;
-use crate::noise::Noise;
-use crate::train::objectives::baseline::BaselineSpec;
+use crate::noise::{Noise, Stream};
+use crate::train::objectives::baseline::Baseline;
 use crate::train::prior::TrainingData;
 use crate::train::session::Failure;
 use crate::world::checker::Checker;
-
-/// Stream of the evaluation seed for the noise on a baseline's predictions.
-const BASELINE_STREAM: u64 = 1 << 33;
 
 /// Encoded pairs of a world.
 pub(super) struct WorldPairs {
@@ -99,7 +96,7 @@ impl WorldBenchmark {
         Ok(Embeddings::new(
             train.len(),
             self.clip.d_clip(),
-            train.texts.z_y.clone(),
+            train.texts.z_y().to_vec(),
         )?)
     }
 
@@ -129,16 +126,13 @@ impl Benchmark for WorldBenchmark {
 
     fn captions(&self, range: Range<usize>) -> (TextCondition, TextCondition) {
         let texts = &self.test_set.texts;
-        let none = vec![None; range.len()];
-        let captions: Vec<_> = range.map(Some).collect();
-        let empty = &self.pairs.train.empty;
-        (
-            texts.select(&captions, texts, &self.device),
-            texts.select(&none, empty, &self.device),
-        )
+        let empty = self.pairs.train.empty.to_device(&self.device);
+        let uncond = empty.select(&vec![0; range.len()]);
+        let captions: Vec<_> = range.map(|i| texts.get(i)).collect();
+        (TextCondition::from_host(&captions, &self.device), uncond)
     }
 
-    fn baseline(&self, baseline: &BaselineSpec) -> Result<Embeddings, Failure> {
+    fn baseline(&self, baseline: &Baseline) -> Result<Embeddings, Failure> {
         let answers = match baseline.method {
             BaselineKind::OracleMean => self.test_set.mean_renders(&self.clip)?,
             _ => &self.test_set.other_renders,
@@ -180,7 +174,7 @@ fn with_noise(predicted: Embeddings, scale: f64, pairs: &Pairs, seed: u64) -> Re
     }
     let (_, std) = pairs.statistics();
     let (n, d) = (predicted.n(), predicted.d());
-    let eps = Noise::stream(seed, BASELINE_STREAM).normal_vec(n * d);
+    let eps = Noise::of(seed, Stream::BaselineNoise).normal_vec(n * d);
     let values = predicted.values().iter().zip(&eps).enumerate();
     let noisy = values.map(|(i, (value, eps))| value + scale as f32 * std[i % d] * eps);
     Ok(Embeddings::new(n, d, noisy.collect())?)

@@ -23,6 +23,8 @@ mod progress;
 mod report;
 mod stop;
 mod sweep;
+#[cfg(test)]
+mod tests;
 mod train;
 mod vary;
 mod verify;
@@ -35,6 +37,7 @@ use std::sync::Arc;
 use crate::data::prompts;
 use crate::data::source::SourceError;
 use crate::device::{DeviceError, DeviceSpec, Precision};
+use crate::experiment::spec::Objective;
 use crate::experiment::{PriorRunner, Progress, Setting, SpecError};
 use crate::world::World;
 use anyhow::Context;
@@ -184,12 +187,18 @@ impl Cli {
 /// Options of commands that read a specification.
 #[derive(Debug, Args)]
 struct SpecArgs {
-    /// Set a key over everything else; may be repeated. One that names an axis replaces it: seed=3, seed=[0,1].
-    #[arg(long = "set", value_name = "KEY=VALUE")]
+    #[arg(long = "set", value_name = "KEY=VALUE", help = set_help())]
     settings: Vec<Setting>,
     /// Short for --set seed=N.
     #[arg(long, value_name = "N")]
     seed: Option<u32>,
+}
+
+fn set_help() -> String {
+    format!(
+        "Set a key over everything else; may be repeated. One that names an axis replaces it: seed=3, seed=[0,1]. `objective.kind` is one of {}",
+        Objective::KINDS.join(", ")
+    )
 }
 
 impl SpecArgs {

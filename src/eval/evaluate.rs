@@ -4,50 +4,12 @@
 //! Frechet distance is the mean of the distances of each seed's predictions, so that a system with one noise seed and one with four are measured at the
 //! same number of rows.
 
-use serde::{Deserialize, Serialize};
-
 use super::EvalError;
 use super::embedding::ModalityGap;
 use super::forced_choice::Candidates;
 use super::results::Metric;
 use super::rows::Embeddings;
-use crate::world;
-
-/// How a test prompt relates to what the prior was trained on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Split {
-    /// Its combinations occur in training.
-    Seen,
-    /// One of its combinations was held out.
-    Unseen,
-    /// It contradicts a bias of the training pairs.
-    Against,
-}
-
-impl Split {
-    /// All splits, in the order of a report.
-    pub const ALL: [Self; 3] = [Self::Seen, Self::Unseen, Self::Against];
-
-    /// The name in files and tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Seen => "seen",
-            Self::Unseen => "unseen",
-            Self::Against => "against",
-        }
-    }
-}
-
-impl From<world::Split> for Split {
-    fn from(split: world::Split) -> Self {
-        match split {
-            world::Split::Seen => Self::Seen,
-            world::Split::Unseen => Self::Unseen,
-            world::Split::Against => Self::Against,
-        }
-    }
-}
+pub use crate::world::Split;
 
 /// What [`evaluate`](super::evaluate) needs to know.
 #[derive(Debug, Clone, Copy)]

@@ -3,14 +3,11 @@
 //! [`spec`] is what a researcher writes, [`resolve`] its layers, [`run`] the checked result; [`sweep`] expands axes,
 //! [`execute`] carries runs out in the directories of [`run_dir`]; [`crate::report`] reads those and nothing else.
 
-pub mod bars;
 pub mod convergence;
 mod error;
 pub mod execute;
 pub mod export;
-mod metrics;
 pub mod own_words;
-pub mod pretrain;
 mod prior_cache;
 mod prior_runner;
 pub mod provenance;
@@ -22,11 +19,12 @@ pub mod spec;
 pub mod sweep;
 mod train_prior;
 
+pub use crate::config::Setting;
+pub(crate) use crate::train::metrics;
+pub use crate::train::metrics::{MetricRow, MetricsLog};
 pub use error::{RunDirError, SpecError};
 pub use execute::{Execute, Failure, Outcome};
-pub use metrics::{MetricRow, MetricsLog};
 pub use prior_runner::PriorRunner;
-pub use resolve::Setting;
 pub use run::Run;
 pub use run_dir::{RunDir, State};
 pub use spec::RunSpec;

@@ -348,10 +348,7 @@ fn vocabulary(world: World) -> String {
 
 /// A prompt that the world knows all words of.
 pub fn example(world: World) -> &'static str {
-    match world {
-        World::Emoji => "a red car on the left of a blue dog",
-        World::Shapes => "a red striped circle on the left of a blue square",
-    }
+    world.example()
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
-use super::error::SpecError;
-use super::resolve::{lookup, nearest, short};
+use crate::config::layers::{lookup, short};
+use crate::config::{ConfigError, nearest};
 
 /// `[report]`.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -57,8 +57,8 @@ impl ReportSpec {
     /// Reads the table that `origin` has under `report`.
     ///
     /// # Errors
-    /// [`SpecError::UnknownKey`] or [`SpecError::Value`], naming `origin` and the key.
-    pub(super) fn read(origin: &str, value: Value) -> Result<Self, SpecError> {
+    /// [`ConfigError::UnknownKey`] or [`ConfigError::Value`], naming `origin` and the key.
+    pub(super) fn read(origin: &str, value: Value) -> Result<Self, ConfigError> {
         let mut table = Keys::of(
             origin,
             "report".into(),
@@ -79,12 +79,12 @@ impl ReportSpec {
     /// (TOML) of each planned run.
     ///
     /// # Errors
-    /// [`SpecError::Value`], naming `origin` and the key.
+    /// [`ConfigError::Value`], naming `origin` and the key.
     pub(super) fn check_curves<'a>(
         &self,
         runs: impl Iterator<Item = (&'a [(String, String)], &'a str)>,
         origin: &str,
-    ) -> Result<(), SpecError> {
+    ) -> Result<(), ConfigError> {
         let without_seed = |(axes, config): (&'a [(String, String)], &str)| {
             let mut config: Table = config
                 .parse()
@@ -100,7 +100,7 @@ impl ReportSpec {
             };
             curve
                 .check(&runs)
-                .map_err(|(key, expected, found)| SpecError::Value {
+                .map_err(|(key, expected, found)| ConfigError::Value {
                     origin: origin.to_owned(),
                     key: format!("report.curve{at}.{key}"),
                     expected: expected.to_owned(),
@@ -121,7 +121,7 @@ pub struct CurvePoint {
 }
 
 impl CurveSpec {
-    fn read(origin: &str, path: String, value: Value) -> Result<Self, SpecError> {
+    fn read(origin: &str, path: String, value: Value) -> Result<Self, ConfigError> {
         let mut table = Keys::of(origin, path, value, &["x", "series", "metrics", "log", "only"])?;
         Ok(Self {
             x: table.needed("x", "the key of a number, as in objective.lambda")?,
@@ -226,7 +226,7 @@ pub fn system_label<'a>(axes: impl Iterator<Item = &'a (String, String)>) -> Str
 }
 
 impl PreferenceSpec {
-    fn read(origin: &str, path: String, value: Value) -> Result<Self, SpecError> {
+    fn read(origin: &str, path: String, value: Value) -> Result<Self, ConfigError> {
         let known = ["metric", "reference", "tolerance", "round_robin"];
         let mut table = Keys::of(origin, path, value, &known)?;
         Ok(Self {
@@ -249,14 +249,14 @@ struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
-    fn of(origin: &'a str, path: String, value: Value, known: &[&str]) -> Result<Self, SpecError> {
+    fn of(origin: &'a str, path: String, value: Value, known: &[&str]) -> Result<Self, ConfigError> {
         let table = match value {
             Value::Table(table) => table,
             other => return Err(wrong(origin, path, "a table", &other)),
         };
         if let Some(odd) = table.keys().find(|key| !known.contains(&key.as_str())) {
             let names: Vec<String> = known.iter().map(|k| (*k).to_owned()).collect();
-            return Err(SpecError::UnknownKey {
+            return Err(ConfigError::UnknownKey {
                 origin: origin.to_owned(),
                 key: format!("{path}.{odd}"),
                 expected: format!("one of {}", known.join(", ")),
@@ -266,11 +266,11 @@ impl<'a> Keys<'a> {
         Ok(Self { origin, path, table })
     }
 
-    fn fail(&self, key: &str, expected: &str, found: &Value) -> SpecError {
+    fn fail(&self, key: &str, expected: &str, found: &Value) -> ConfigError {
         wrong(self.origin, format!("{}.{key}", self.path), expected, found)
     }
 
-    fn text(&mut self, key: &str) -> Result<Option<String>, SpecError> {
+    fn text(&mut self, key: &str) -> Result<Option<String>, ConfigError> {
         match self.table.remove(key) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
@@ -278,10 +278,10 @@ impl<'a> Keys<'a> {
         }
     }
 
-    fn needed(&mut self, key: &str, expected: &str) -> Result<String, SpecError> {
+    fn needed(&mut self, key: &str, expected: &str) -> Result<String, ConfigError> {
         match self.text(key)? {
             Some(text) if !text.is_empty() => Ok(text),
-            _ => Err(SpecError::Value {
+            _ => Err(ConfigError::Value {
                 origin: self.origin.to_owned(),
                 key: format!("{}.{key}", self.path),
                 expected: expected.to_owned(),
@@ -290,7 +290,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    fn texts(&mut self, key: &str) -> Result<Vec<String>, SpecError> {
+    fn texts(&mut self, key: &str) -> Result<Vec<String>, ConfigError> {
         let Some(value) = self.table.remove(key) else {
             return Ok(Vec::new());
         };
@@ -301,7 +301,7 @@ impl<'a> Keys<'a> {
         texts.ok_or_else(|| self.fail(key, "a list of texts", &value))
     }
 
-    fn flag(&mut self, key: &str) -> Result<bool, SpecError> {
+    fn flag(&mut self, key: &str) -> Result<bool, ConfigError> {
         match self.table.remove(key) {
             None => Ok(false),
             Some(Value::Boolean(flag)) => Ok(flag),
@@ -310,7 +310,7 @@ impl<'a> Keys<'a> {
     }
 
     /// A table of values under dotted keys.
-    fn values(&mut self, key: &str) -> Result<Vec<(String, Value)>, SpecError> {
+    fn values(&mut self, key: &str) -> Result<Vec<(String, Value)>, ConfigError> {
         match self.table.remove(key) {
             None => Ok(Vec::new()),
             Some(Value::Table(table)) => Ok(flatten(&table)),
@@ -318,7 +318,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    fn not_negative(&mut self, key: &str) -> Result<f64, SpecError> {
+    fn not_negative(&mut self, key: &str) -> Result<f64, ConfigError> {
         let Some(value) = self.table.remove(key) else {
             return Ok(0.0);
         };
@@ -331,8 +331,8 @@ impl<'a> Keys<'a> {
     fn each<T>(
         &mut self,
         key: &str,
-        read: impl Fn(&str, String, Value) -> Result<T, SpecError>,
-    ) -> Result<Vec<T>, SpecError> {
+        read: impl Fn(&str, String, Value) -> Result<T, ConfigError>,
+    ) -> Result<Vec<T>, ConfigError> {
         let path = format!("{}.{key}", self.path);
         match self.table.remove(key) {
             None => Ok(Vec::new()),
@@ -368,8 +368,8 @@ fn number(value: &Value) -> Option<f64> {
     value.as_float().or_else(|| value.as_integer().map(|n| n as f64))
 }
 
-fn wrong(origin: &str, key: String, expected: &str, found: &Value) -> SpecError {
-    SpecError::Value {
+fn wrong(origin: &str, key: String, expected: &str, found: &Value) -> ConfigError {
+    ConfigError::Value {
         origin: origin.to_owned(),
         key,
         expected: expected.to_owned(),

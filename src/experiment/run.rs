@@ -2,13 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::error::SpecError;
 use super::spec::{
     DataSpec, EvalSpec, ModelSpec, Objective, RunSpec, ScheduleSpec, ScoredCheckpoint, TrainSpec,
 };
 use crate::benchmark::BenchmarkSpec;
-use crate::config::InvalidValue;
 use crate::config::check::require;
+use crate::config::{ConfigError, InvalidValue};
 use crate::files;
 use crate::train::objectives::CheckContext;
 use crate::world::World;
@@ -120,14 +119,10 @@ impl RunSpec {
     /// Checks every value and fills what was left open (`clip`, `train.schedule.t_0`).
     ///
     /// # Errors
-    /// [`SpecError::Value`] with the first key that is out of range.
-    pub fn resolve(self) -> Result<Run, SpecError> {
-        self.resolve_or_bad().map_err(|bad| SpecError::Value {
-            origin: "specification".into(),
-            key: bad.key,
-            expected: bad.expected,
-            found: bad.found,
-        })
+    /// [`ConfigError::Value`] with the first key that is out of range.
+    pub fn resolve(self) -> Result<Run, ConfigError> {
+        self.resolve_or_bad()
+            .map_err(|invalid| invalid.at("specification"))
     }
 
     pub(super) fn resolve_or_bad(mut self) -> Result<Run, InvalidValue> {
@@ -261,7 +256,7 @@ mod tests {
         assert_ne!(seed.hash(), lambda.hash());
     }
 
-    fn diffusion(change: impl FnOnce(&mut Diffusion)) -> Result<Run, SpecError> {
+    fn diffusion(change: impl FnOnce(&mut Diffusion)) -> Result<Run, ConfigError> {
         let mut spec = Diffusion::default();
         change(&mut spec);
         RunSpec {
@@ -273,7 +268,7 @@ mod tests {
 
     #[test]
     fn cross_checks() {
-        let bad = |run: Result<Run, SpecError>| run.expect_err("out of range").to_string();
+        let bad = |run: Result<Run, ConfigError>| run.expect_err("out of range").to_string();
         assert_eq!(
             bad(diffusion(|d| d.sampler.steps = 1001)),
             "specification: objective.sampler.steps: expected a whole number from 1 to train_steps (1000), found 1001"

@@ -2,20 +2,16 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use burn::prelude::*;
 
-use super::metrics::MetricsLog;
 use super::run::Run;
 use super::run_dir::RunDir;
 use crate::train::checkpoint::set_damaged_aside;
 use crate::train::prior::{Cut, PriorTraining, TrainingData};
-use crate::train::session::{
-    Failure, Phase, Session, SessionOptions, Sink, Strategy, Workers, checkpoints, resumable_step,
-};
+use crate::train::run_folder::{LogOptions, RunFolder};
+use crate::train::session::{Failure, Phase, Session, Strategy, Workers, checkpoints};
 use crate::train::stop::Stop;
-use crate::train::tensorboard::EventFile;
 use crate::train::trainer::{GradientSum, UpdateOptions};
 
 /// How far a run is.
@@ -100,12 +96,27 @@ pub(super) fn train_prior(
         },
     };
     set_damaged_aside(&checkpoints(dir.path()))?;
-    let steps_per_pass = data.train.order().n_examples() / cut.n();
+    let log = LogOptions {
+        every: train.log_every,
+        steps_per_pass: Some(data.train.order().n_examples() / cut.n()),
+        timed: false,
+    };
+    let (path, n_steps, on_step) = (dir.path().to_path_buf(), options.n_steps, on_step.clone());
+    let sink = RunFolder::new(dir.path()).sink(&options, log, move |phase, step, values, is_logged| {
+        let progress = Progress {
+            phase,
+            step,
+            n_steps,
+            values,
+            is_logged,
+        };
+        on_step(&path, progress);
+    })?;
     let session = Session {
         dir: dir.path(),
         options,
         workers,
-        sink: sink(dir, &options, train.log_every, steps_per_pass, on_step)?,
+        sink,
         stop: stop.clone(),
     };
     run.objective().train(PriorTraining {
@@ -122,51 +133,4 @@ pub(super) fn train_prior(
         prior_dir: dir.prior_dir(),
         best_prior_dir: dir.best_prior_dir(),
     })
-}
-
-/// Every `log_every`-th step, and every validation, goes to `metrics.jsonl`, and to an event file for TensorBoard.
-fn sink(
-    dir: &RunDir,
-    options: &SessionOptions,
-    log_every: usize,
-    steps_per_pass: usize,
-    on_step: &OnStep,
-) -> Result<Sink, Failure> {
-    let (n_steps, every) = (options.n_steps, log_every.max(1));
-    let per_pass = steps_per_pass.max(1);
-    let (path, on_step) = (dir.path().to_path_buf(), on_step.clone());
-    let mut log = MetricsLog::open_after(dir.metrics_path(), resumable_step(&path, options))?;
-    let mut events = EventFile::create(&path.join("tensorboard"), SystemTime::now())?;
-    Ok(Box::new(move |phase, step, values| {
-        let is_logged = phase == Phase::Valid || step % every == 0 || step == 1 || step == n_steps;
-        let progress = Progress {
-            phase,
-            step,
-            n_steps,
-            values,
-            is_logged,
-        };
-        on_step(&path, progress);
-        if !is_logged {
-            return Ok(());
-        }
-        let split = match phase {
-            Phase::Train => "train",
-            Phase::Valid => "valid",
-        };
-        let tags: Vec<String> = values.iter().map(|(name, _)| format!("{split}/{name}")).collect();
-        let tagged: Vec<(&str, f32)> = tags
-            .iter()
-            .map(String::as_str)
-            .zip(values.iter().map(|v| v.1))
-            .collect();
-        events.scalars(step, &tagged)?;
-        // So that it can be watched.
-        events.flush()?;
-        let values: Vec<(&str, f64)> = values
-            .iter()
-            .map(|&(name, value)| (name, f64::from(value)))
-            .collect();
-        log.log(step, (step - 1) / per_pass, split, &values)
-    }))
 }

@@ -11,7 +11,7 @@ use burn::prelude::*;
 use burn::tensor::{DType, assert_shape};
 use serde::{Deserialize, Serialize};
 
-use crate::nn::{enter, leave};
+use crate::nn::{to_compute_dtype, to_f32};
 use crate::weights::{self, Checkpoint, Mapping, WeightsError, read_json};
 
 /// Layer norms of the reference are PyTorch's: eps 1e-5.
@@ -192,7 +192,11 @@ impl TextProj {
         guided: bool,
     ) -> (Tensor<3>, Tensor<2>) {
         let [batch, d_clip] = z_x.dims();
-        let (z_x, z_y, tokens) = (enter(z_x), enter(z_y), enter(tokens));
+        let (z_x, z_y, tokens) = (
+            to_compute_dtype(z_x),
+            to_compute_dtype(z_y),
+            to_compute_dtype(tokens),
+        );
         let z_x = match guided {
             true => {
                 let unguided = self.z_x_unguided.val().unsqueeze::<2>().expand([batch, d_clip]);
@@ -210,6 +214,6 @@ impl TextProj {
         // The channel varies slower than the token in the projection's output.
         let extra = extra.reshape([rows, d_cross, self.n_extra]).swap_dims(1, 2);
         let tokens = self.norm_tokens.forward(self.proj_tokens.forward(tokens));
-        (leave(Tensor::cat(vec![extra, tokens], 1)), leave(time))
+        (to_f32(Tensor::cat(vec![extra, tokens], 1)), to_f32(time))
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::eval::Metric;
 use crate::eval::metrics::{self, Direction, MetricInfo};
-use crate::experiment::resolve::nearest;
+use crate::config::nearest;
 
 /// Digits of a metric that the table of metrics does not know.
 const DECIMALS: usize = 3;

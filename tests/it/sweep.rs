@@ -16,7 +16,7 @@ use eclipse_t2i::experiment::{
     Execute, Failure, MetricRow, MetricsLog, Outcome, Planned, Run, RunDir, SweepSpec,
 };
 use eclipse_t2i::files;
-use eclipse_t2i::noise::Noise;
+use eclipse_t2i::noise::{Noise, Stream};
 use eclipse_t2i::report::{About, Order, Report};
 use eclipse_t2i::train::stop::Stop;
 use rand_chacha::rand_core::Rng;
@@ -106,7 +106,7 @@ impl Execute for Pretend {
             Objective::Projection(_) => 0.6,
             _ => 0.5,
         };
-        let mut noise = Noise::stream(run.seed(), weight.to_bits());
+        let mut noise = Noise::of(run.seed(), Stream::Test(weight.to_bits()));
         let mut scores = Vec::new();
         for (split, n) in [("seen", 40), ("unseen", 30)] {
             let draw = |p| {

@@ -11,11 +11,12 @@ use burn::optim::lr_scheduler::LrScheduler;
 use burn::prelude::*;
 use burn::train::TrainStep;
 use eclipse_t2i::data::examples::Examples;
-use eclipse_t2i::data::pairs::{Pairs, Texts};
+use eclipse_t2i::data::pairs::Pairs;
 use eclipse_t2i::diffusion::{Scheduler, SchedulerConfig};
 use eclipse_t2i::experiment::MetricsLog;
 use eclipse_t2i::generate::prior::{AnyPrior, PriorSettings};
-use eclipse_t2i::models::prior::{DiffusionPrior, Prior, TextCondition};
+use eclipse_t2i::models::prior::{DiffusionPrior, Prior};
+use eclipse_t2i::models::text::{EncodedText, EncodedTexts, TextCondition};
 use eclipse_t2i::noise::Noise;
 use eclipse_t2i::train::checkpoint::{Best, last_complete};
 use eclipse_t2i::train::negatives::NegativeOptions;
@@ -27,7 +28,8 @@ use eclipse_t2i::train::parts::Share;
 use eclipse_t2i::train::prior::Cut;
 use eclipse_t2i::train::schedule::{LrSchedule, SteppedLr};
 use eclipse_t2i::train::session::{
-    Phase, Session, SessionOptions, Sink, TrainError, Validation, Workers, checkpoints, fit, resumable_step,
+    MetricSink, Phase, Session, SessionOptions, TrainError, Validation, Workers, checkpoints, fit,
+    resumable_step,
 };
 use eclipse_t2i::train::stop::Stop;
 use eclipse_t2i::train::trainer::{AdamWOptions, GradientSum, Trainer, UpdateOptions};
@@ -282,12 +284,11 @@ fn a_prior_that_is_shown_less_says_so_and_is_sampled_so() {
         "the published layout otherwise"
     );
     let pairs = pairs(4);
-    let text = pairs.texts.all(&device());
-    let other = Texts {
-        tokens: Noise::new(5).normal_vec(pairs.texts.tokens.len()),
-        ..pairs.texts.clone()
+    let text = pairs.texts.to_device(&device());
+    let other_tokens = TextCondition {
+        tokens: Noise::new(5).normal(text.tokens.dims(), &device()),
+        ..text.clone()
     };
-    let other_tokens = other.all(&device());
     let other_pooled = TextCondition {
         z_y: text.z_y.clone().neg(),
         ..text.clone()
@@ -364,14 +365,15 @@ fn a_run_that_blows_up_names_the_step() {
 /// Random pairs: what a prior learns of them is by heart.
 fn pairs(n: usize) -> Arc<Pairs> {
     let (n_text, mut noise) = (eclipse_t2i::world::World::Emoji.context(), Noise::new(11));
-    let mut texts = |n: usize| Texts {
-        d_clip: D_CLIP,
-        n_text,
-        z_y: noise.normal_vec(n * D_CLIP),
-        tokens: noise.normal_vec(n * n_text * D_CLIP),
-        mask: (0..n * n_text)
-            .map(|i| f32::from(u8::from(i % n_text < 6)))
-            .collect(),
+    let mut texts = |n: usize| {
+        let z_y = noise.normal_vec(n * D_CLIP);
+        let hidden = noise.normal_vec(n * n_text * D_CLIP);
+        let mut texts = EncodedTexts::new(D_CLIP);
+        for (z_y, hidden) in z_y.chunks(D_CLIP).zip(hidden.chunks(n_text * D_CLIP)) {
+            let hidden = &hidden[..6 * D_CLIP];
+            texts.push(EncodedText { z_y, hidden });
+        }
+        texts
     };
     let (texts, empty) = (texts(n), texts(1));
     Arc::new(Pairs::new(noise.normal_vec(n * D_CLIP), texts, empty, 0..n, 0..n))
@@ -390,7 +392,7 @@ fn blank_prior() -> Prior {
 }
 
 fn time_conditioned(dir: &Path) -> TimeConditionedTrainer {
-    let config = tiny::prior_config().with_time();
+    let config = tiny::prior_config().time_conditioned();
     tiny::write_prior(&dir.join("time"), &config);
     let device = device().autodiff();
     let (_, prior) = DiffusionPrior::load(&dir.join("time"), &device).expect("loads");
@@ -457,7 +459,7 @@ fn train_until(
         }
         batch
     };
-    let sink: Sink = Box::new(move |_, step, _| {
+    let sink: MetricSink = Box::new(move |_, step, _| {
         if Some(step) == last {
             asked.request();
         }
@@ -554,7 +556,7 @@ fn a_run_that_is_asked_to_stop_saves_the_step_that_it_is_at_and_goes_on_from_the
 #[test]
 fn a_sink_that_cannot_write_stops_the_run() {
     let dir = tempfile::tempdir().expect("a folder");
-    let sink: Sink = Box::new(|_, step, _| match step {
+    let sink: MetricSink = Box::new(|_, step, _| match step {
         7 => Err(eclipse_t2i::files::FileError::Missing("metrics".into())),
         _ => Ok(()),
     });
@@ -703,7 +705,7 @@ struct Validated {
 /// Trains for these steps with a moving average and a validation; the losses that the sink got, and the trained.
 fn train_validated(dir: &Path, n_steps: usize, how: Validated) -> (Vec<(Phase, usize, f32)>, EclipseTrainer) {
     let found = Arc::new(Mutex::new(Vec::new()));
-    let sink: Sink = Box::new({
+    let sink: MetricSink = Box::new({
         let found = found.clone();
         move |phase, step, values| {
             assert_eq!(values[0].0, "loss");
@@ -898,7 +900,7 @@ where
 {
     let dir = tempfile::tempdir().expect("a folder");
     let seen = Arc::new(Mutex::new(Vec::new()));
-    let sink: Sink = Box::new({
+    let sink: MetricSink = Box::new({
         let seen = seen.clone();
         move |_, step, values| {
             assert_eq!(values[0].0, "loss");

@@ -7,7 +7,7 @@ use crate::eval::EvalError;
 use crate::eval::decoded::DecodedInputs;
 use crate::eval::evaluate::MetricTable;
 use crate::world::checker::Reading;
-use crate::world::{Statement, usual_colour, usual_company, usual_texture};
+use crate::world::{Statement, spurious_distractor, usual_colour, usual_texture};
 
 pub(super) const FAMILY: Family = Family {
     rows: &[
@@ -81,9 +81,9 @@ fn in_usual_texture(statement: &Statement, reading: &Reading) -> Option<bool> {
 fn in_usual_company(statement: &Statement, reading: &Reading) -> Option<bool> {
     let company: Vec<_> = statement
         .objects()
-        .filter_map(|o| usual_company(o.noun))
+        .filter_map(|o| spurious_distractor(o.noun))
         .filter(|company| statement.objects().all(|o| o.noun != *company))
         .collect();
-    let mut seen = reading.bystanders.iter().chain(&reading.objects);
+    let mut seen = reading.distractors.iter().chain(&reading.objects);
     (!company.is_empty()).then(|| seen.any(|seen| company.contains(&seen.noun)))
 }

@@ -11,7 +11,6 @@ use crate::generate::layout::Stack;
 use crate::generate::prior::{AnyPrior, PriorSettings};
 use crate::models::prior::PriorConfig;
 use crate::weights::Checkpoint;
-use crate::world::World;
 
 /// `README.md` of an export.
 pub(super) fn write(
@@ -253,13 +252,11 @@ fn licence(source: &Source) -> String {
         .filter(|(run, _)| run.data().store.is_none())
         .map(|(run, _)| run.world())
     {
-        Some(World::Emoji) => {
-            " The pictures of the world `emoji` are made of Twemoji, copyright Twitter, Inc and other contributors, CC-BY 4.0."
-        }
-        Some(World::Shapes) => " The pictures of the world `shapes` are drawn by the program.",
-        None if source.run.is_some() => "",
+        Some(world) => format!(" The pictures of the world `{world}` are {}.", world.credits()),
+        None if source.run.is_some() => String::new(),
         None => {
             " Published priors carry their own licence (those of Karlo and ECLIPSE are OpenRAIL, with restrictions of use that pass on to copies)."
+                .into()
         }
     };
     format!(

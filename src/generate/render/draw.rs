@@ -60,10 +60,8 @@ impl Wave<'_> {
                 .iter()
                 .map(|p| p.subject.origin.caption())
                 .collect();
-            let text = captions.rows(&texts, self.device);
-            let away = settings
-                .guided()
-                .then(|| captions.rows(&vec![away; texts.len()], self.device));
+            let text = captions.rows(&texts);
+            let away = settings.guided().then(|| captions.rows(&vec![away; texts.len()]));
             let z_x = matrix(&z_x[rows.clone()], self.device);
             let condition = karlo::condition(&text_proj, z_x, text, away);
             let kept = &mut self.trajectories[rows];

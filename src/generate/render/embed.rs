@@ -42,17 +42,10 @@ pub(super) struct Captions<'a> {
 
 impl Captions<'_> {
     /// One row for each of `texts`, which must be among those encoded.
-    pub(super) fn rows(&self, texts: &[&str], device: &Device) -> TextCondition {
-        let at = |text: &&str| self.texts.iter().position(|t| t == text).expect("encoded") as i64;
-        let rows: Vec<i64> = texts.iter().map(at).collect();
-        let n = rows.len();
-        let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [n]), device);
-        let TextCondition { z_y, tokens, mask } = self.encoded.clone();
-        TextCondition {
-            z_y: z_y.select(0, rows.clone()),
-            tokens: tokens.select(0, rows.clone()),
-            mask: mask.map(|m| m.values().select(0, rows).into()),
-        }
+    pub(super) fn rows(&self, texts: &[&str]) -> TextCondition {
+        let at = |text: &&str| self.texts.iter().position(|t| t == text).expect("encoded");
+        let rows: Vec<usize> = texts.iter().map(at).collect();
+        self.encoded.select(&rows)
     }
 }
 
@@ -110,24 +103,18 @@ impl<'a> Wave<'a> {
             n_steps: texts.len().div_ceil(BATCH),
         });
         let encoder = TextEncoder::load(self.part(Part::TextEncoder)?, self.device)?;
-        let (mut z_y, mut tokens, mut masks) = (Vec::new(), Vec::new(), Vec::new());
+        let mut batches = Vec::new();
         for texts in texts.chunks(BATCH) {
-            let encoded = encoder.encode(texts)?;
-            for (text, &cut) in texts.iter().zip(&encoded.n_words_cut) {
-                if cut > 0 {
-                    warn_cut(text, cut);
+            let tokens = encoder.tokenizer().encode_batch(texts).map_err(ClipError::from)?;
+            for (text, tokens) in texts.iter().zip(&tokens) {
+                if tokens.n_words_cut > 0 {
+                    warn_cut(text, tokens.n_words_cut);
                 }
             }
-            z_y.push(encoded.z_y);
-            tokens.push(encoded.hidden);
-            masks.push(encoded.mask);
+            batches.push(encoder.encode_tokens(&tokens));
             on_event(Event::Step);
         }
-        let encoded = TextCondition {
-            z_y: Tensor::cat(z_y, 0),
-            tokens: Tensor::cat(tokens, 0),
-            mask: Some(Tensor::cat(masks, 0).into()),
-        };
+        let encoded = TextCondition::cat(batches);
         Ok(Some(Captions { texts, encoded }))
     }
 
@@ -176,8 +163,8 @@ impl<'a> Wave<'a> {
         for (rows, trajectories) in rows.chunks_mut(BATCH).zip(trajectories.chunks_mut(BATCH)) {
             let texts: Vec<&str> = rows.iter().map(|(text, _)| *text).collect();
             let mut noise: Vec<RowNoise> = rows.iter().map(|(_, noise)| noise.clone()).collect();
-            let text = captions.rows(&texts, self.device);
-            let unconditional = captions.rows(&vec![away; texts.len()], self.device);
+            let text = captions.rows(&texts);
+            let unconditional = captions.rows(&vec![away; texts.len()]);
             let z = prior.sample(text, unconditional, plan.prior, &mut Rows(&mut noise), |x| {
                 if save {
                     keep(trajectories, &x);

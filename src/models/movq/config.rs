@@ -4,7 +4,6 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::norm::SPATIAL_GROUPS;
 use crate::weights::{WeightsError, read_json};
 
 /// `config.json` of a MoVQ. Serialised under diffusers' key names; defaults are diffusers' too.
@@ -76,6 +75,9 @@ impl Default for MovqConfig {
         }
     }
 }
+
+/// Groups of the decoder's norms, whatever a config says.
+pub(super) const SPATIAL_GROUPS: usize = 32;
 
 /// Names of stages without and with attention.
 const DOWN: [&str; 2] = ["DownEncoderBlock2D", "AttnDownEncoderBlock2D"];

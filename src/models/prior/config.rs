@@ -35,7 +35,7 @@ impl Conditioning {
         *self == Self::Both
     }
 
-    /// What is left of `text`.
+    /// `text` without what the prior does not read.
     pub(super) fn of(self, text: TextCondition) -> TextCondition {
         match self {
             Self::Both => text,
@@ -43,7 +43,7 @@ impl Conditioning {
                 let ([batch, _, _], device) = (text.tokens.dims(), text.z_y.device());
                 TextCondition {
                     tokens: text.tokens.narrow(1, 0, 1), // a token must be there, but does not count
-                    mask: Some(TokenMask::new(vec![0.0; batch], [batch, 1], &device)),
+                    mask: Some(TokenMask::of_lengths(&vec![0; batch], 1, &device)),
                     z_y: text.z_y,
                 }
             }
@@ -156,7 +156,7 @@ impl PriorConfig {
     }
 
     /// The same network with a time token: the Diffusion-Baseline, or a 1B prior.
-    pub fn with_time(self) -> Self {
+    pub fn time_conditioned(self) -> Self {
         Self {
             n_extra: Self::N_EXTRA + 1,
             ..self

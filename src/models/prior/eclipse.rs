@@ -6,7 +6,7 @@ use burn::prelude::*;
 use burn::tensor::DType;
 
 use super::trunk::Trunk;
-use super::{MAPPING, PriorConfig, Shortcuts, TextCondition};
+use super::{FastPaths, MAPPING, PriorConfig, TextCondition};
 use crate::weights::{self, Checkpoint, WeightsError};
 
 /// A prior without time.
@@ -80,11 +80,11 @@ impl Prior {
         self.trunk.forward(eps, text, None)
     }
 
-    /// The same prior by other shortcuts than its device suggests, or none: equal to rounding; tests and benches compare.
+    /// The same prior with other fast paths than its device suggests: equal to rounding, for tests and benches.
     #[must_use]
-    pub fn with_shortcuts(self, shortcuts: Shortcuts) -> Self {
+    pub fn with_fast_paths(self, fast_paths: FastPaths) -> Self {
         Self {
-            trunk: self.trunk.with_shortcuts(shortcuts),
+            trunk: self.trunk.with_fast_paths(fast_paths),
         }
     }
 

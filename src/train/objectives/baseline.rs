@@ -12,7 +12,7 @@ use crate::eval::baselines::BaselineKind;
 /// `kind = "baseline"`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct BaselineSpec {
+pub struct Baseline {
     /// Which one.
     pub method: BaselineKind,
     /// Noise on its predictions, in standard deviations of the training pairs' z_x by dimension: it shows how a decoder takes embeddings that are off.
@@ -25,7 +25,7 @@ fn is_zero(noise: &f64) -> bool {
     *noise == 0.0
 }
 
-impl Default for BaselineSpec {
+impl Default for Baseline {
     fn default() -> Self {
         Self {
             method: BaselineKind::TextAsPrior,
@@ -34,7 +34,7 @@ impl Default for BaselineSpec {
     }
 }
 
-impl PriorObjective for BaselineSpec {
+impl PriorObjective for Baseline {
     fn label(&self) -> String {
         self.method.name().into()
     }
@@ -47,10 +47,6 @@ impl PriorObjective for BaselineSpec {
             "baseline",
         )?;
         non_negative("objective.noise", self.noise)
-    }
-
-    fn baseline(&self) -> Option<&BaselineSpec> {
-        Some(self)
     }
 
     fn train(&self, _: PriorTraining<'_>) -> Result<(), Failure> {

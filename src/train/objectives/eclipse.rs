@@ -7,17 +7,17 @@ use serde::{Deserialize, Serialize};
 
 use super::super::negatives::{FalseNegatives, NegativeOptions, Place};
 use super::super::parts::{Parts, Share, Values};
-use super::super::prior::batches::{Cut, NOISE_STREAM, rows};
-use super::super::prior::{PriorTraining, mean_cosine};
+use super::super::prior::batches::{Cut, rows};
+use super::super::prior::{ClipTemperature, PriorTraining, mean_cosine};
 use super::super::session::Failure;
 use super::super::trainer::{Criterion, Trainer};
-use super::objective::{CheckContext, ClipTemperature, PriorObjective};
+use super::objective::{CheckContext, PriorObjective};
 use crate::config::InvalidValue;
 use crate::config::check::{at_least, at_most, non_negative, positive, require};
 use crate::data::examples::Examples;
 use crate::limits;
 use crate::models::prior::{Prior, TextCondition};
-use crate::noise::Noise;
+use crate::noise::{Noise, Stream};
 use crate::objective::contrastive::{ContrastiveForm, Negatives, info_nce, siglip};
 use crate::objective::eclipse::{Direction, EclipseLoss, Reduction, eclipse, projection};
 use crate::objective::projection::{ProjectionForm, cosine, huber};
@@ -343,7 +343,7 @@ pub fn eclipse_batches(
     move |step, share, home| {
         let (n, d) = (cut.n(), data.d_clip());
         let examples = data.of_step(n, seed, step);
-        let eps = Noise::stream(seed, NOISE_STREAM + step as u64).normal_vec(n * d);
+        let eps = Noise::of(seed, Stream::StepNoise(step as u64)).normal_vec(n * d);
         cut.parts(step, share, home, |j, device| {
             let own = cut.of(&examples, j, 1);
             let place = Place {

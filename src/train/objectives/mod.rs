@@ -6,7 +6,7 @@
 mod objective;
 mod time_conditioned;
 
-pub use objective::{CheckContext, ClipTemperature, PriorObjective};
+pub use objective::{CheckContext, PriorObjective};
 pub use time_conditioned::{
     NoisePath, NoisingOptions, TargetPrediction, TimeConditionedBatch, TimeConditionedTrainer, noised_batches,
 };
@@ -71,8 +71,19 @@ objectives! {
     projection => Projection;
     diffusion => Diffusion;
     flow => Flow;
-    baseline => BaselineSpec;
+    baseline => Baseline;
     #[cfg(test)] toy => Toy;
+}
+
+impl Objective {
+    /// The baseline, for runs that train no prior.
+    pub fn baseline(&self) -> Option<&baseline::Baseline> {
+        if let Self::Baseline(baseline) = self {
+            Some(baseline)
+        } else {
+            None
+        }
+    }
 }
 
 #[cfg(test)]

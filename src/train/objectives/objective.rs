@@ -2,10 +2,9 @@
 
 use std::fmt::Debug;
 
-use super::super::prior::PriorTraining;
+use super::super::prior::{ClipTemperature, PriorTraining};
 use super::super::session::Failure;
 use super::super::spec::TrainSpec;
-use super::baseline::BaselineSpec;
 use crate::config::InvalidValue;
 use crate::generate::prior::PriorSettings;
 
@@ -18,15 +17,6 @@ pub struct CheckContext<'a> {
     pub n_pairs: usize,
     /// Whether the run trains on a store, where nothing is known of what captions mean.
     pub has_store: bool,
-}
-
-/// The temperature of the CLIP behind the training data, for objectives with a contrastive term.
-#[derive(Debug, Clone, Copy)]
-pub struct ClipTemperature<'a> {
-    /// `1 / exp(logit_scale)`; `None` where CLIP has none.
-    pub tau: Option<f64>,
-    /// Where CLIP is, for messages.
-    pub clip: &'a str,
 }
 
 /// An objective: its keys in a run's configuration, their checks, and the training.
@@ -59,11 +49,6 @@ pub trait PriorObjective: Debug {
 
     /// Sets the keys that do not change the trained prior (how it is sampled) to their defaults: runs that differ in these only share their prior.
     fn reset_sampler(&mut self) {}
-
-    /// The baseline, for runs that train no prior.
-    fn baseline(&self) -> Option<&BaselineSpec> {
-        None
-    }
 
     /// Trains and saves a prior: makes the network, the batches and the criterion, and ends in [`PriorTraining::fit`].
     ///

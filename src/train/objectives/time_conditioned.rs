@@ -7,7 +7,7 @@ use rand::RngExt;
 
 use super::super::parts::{Parts, Share, Values};
 use super::super::prior::PriorTraining;
-use super::super::prior::batches::{Cut, NOISE_STREAM, column, rows};
+use super::super::prior::batches::{Cut, column, rows};
 use super::super::session::Failure;
 use super::super::trainer::{Criterion, Trainer};
 use crate::config::InvalidValue;
@@ -16,7 +16,7 @@ use crate::data::examples::{Example, Examples};
 use crate::diffusion::flow;
 use crate::files;
 use crate::models::prior::{DiffusionPrior, TextCondition};
-use crate::noise::Noise;
+use crate::noise::{Noise, Stream};
 use crate::objective::diffusion::clean_prediction;
 use crate::weights::write_json;
 
@@ -102,7 +102,7 @@ pub fn noised_batches(
     move |step, share, home| {
         let (n, d) = (cut.n(), data.d_clip());
         let examples = data.of_step(n, seed, step);
-        let mut noise = Noise::stream(seed, NOISE_STREAM + step as u64);
+        let mut noise = Noise::of(seed, Stream::StepNoise(step as u64));
         let at: Vec<f64> = (0..n).map(|_| options.path.draw(&mut noise)).collect();
         let kept = with_dropped_captions(&examples, options.cond_drop, &mut noise);
         let eps = noise.normal_vec(n * d);
@@ -193,7 +193,7 @@ pub(super) fn train(
     };
     let batches = noised_batches(data, options(cond_drop), training.cut.clone(), training.seed);
     let validation = training.validation(|data, cut, seed| noised_batches(data, options(0.0), cut, seed));
-    let config = training.config.clone().with_time();
+    let config = training.config.clone().time_conditioned();
     let device = training.autodiff_device();
     let prior = training
         .initialised(DiffusionPrior::init(&config, &device))

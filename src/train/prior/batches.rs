@@ -6,9 +6,6 @@ use burn::prelude::*;
 
 use crate::train::parts::{Parts, Share};
 
-/// Streams of a run's seed: data order counts from 0 (one a pass), the noise of steps from here (one a step).
-pub(in crate::train) const NOISE_STREAM: u64 = 1 << 40;
-
 /// How a step is cut.
 #[derive(Debug, Clone)]
 pub struct Cut {

@@ -6,11 +6,11 @@ pub(super) mod batches;
 mod training;
 
 pub use batches::Cut;
-pub use training::{PriorTraining, TrainingData};
+pub use training::{ClipTemperature, PriorTraining, TrainingData};
 
 use burn::prelude::*;
 
-use crate::objective::eclipse::normalize;
+use crate::objective::normalize;
 
 /// Mean cosine of matching rows, `[1]`.
 pub(super) fn mean_cosine(a: Tensor<2>, b: Tensor<2>) -> Tensor<1> {

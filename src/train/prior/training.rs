@@ -7,7 +7,6 @@ use burn::module::Module;
 use burn::prelude::*;
 
 use super::super::checkpoint::Best;
-use super::super::objectives::ClipTemperature;
 use super::super::parts::{Parts, Share};
 use super::super::schedule::SteppedLr;
 use super::super::session::{Failure, Session, Validation, checkpoints, fit};
@@ -16,12 +15,19 @@ use super::batches::Cut;
 use crate::data::examples::Examples;
 use crate::models::prior::PriorConfig;
 use crate::nn::torch_default;
-use crate::noise::Noise;
+use crate::noise::{Noise, Stream};
 
-/// Stream of a run's seed that initial weights come from.
-const INIT_STREAM: u64 = 1 << 41;
 /// Examples of a batch of a validation, at most.
 const VALIDATION_BATCH: usize = 256;
+
+/// The temperature of the CLIP behind the training data, for objectives with a contrastive term.
+#[derive(Debug, Clone, Copy)]
+pub struct ClipTemperature<'a> {
+    /// `1 / exp(logit_scale)`; `None` where CLIP has none.
+    pub tau: Option<f64>,
+    /// Where CLIP is, for messages.
+    pub clip: &'a str,
+}
 
 /// What a prior is trained and validated on.
 #[derive(Debug, Clone)]
@@ -84,7 +90,7 @@ impl PriorTraining<'_> {
 
     /// `network` with initial weights from the run's seed, as PyTorch initialises its layers.
     pub fn initialised<N: Module>(&self, network: N) -> N {
-        torch_default(network, &mut Noise::stream(self.seed, INIT_STREAM))
+        torch_default(network, &mut Noise::of(self.seed, Stream::InitialWeights))
     }
 
     /// The validation batches that `batches(data, cut, seed)` makes, if the run is validated: those of the first steps of a run on the held-out

@@ -19,7 +19,7 @@ pub enum Order {
 
 /// The reference and another system on the same prompts.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Claim {
+pub struct OrderClaim {
     /// The other system.
     pub other: String,
     /// What may be said.
@@ -30,11 +30,11 @@ pub struct Claim {
 
 /// All that is said about one reference.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Claims {
+pub struct OrderClaims {
     /// The reference.
     pub reference: String,
     /// Metric by metric: the reference against the others.
-    pub metrics: Vec<(MetricKey, Vec<Claim>)>,
+    pub metrics: Vec<(MetricKey, Vec<OrderClaim>)>,
 }
 
 impl Order {
@@ -67,7 +67,7 @@ better stands beside the metric. Each interval stands for itself; there is no co
 
 impl Report {
     /// For each reference and each of `keys` with values per prompt: the reference against every system that is compared with it.
-    pub fn claims(&self, keys: &[MetricKey]) -> Vec<Claims> {
+    pub fn claims(&self, keys: &[MetricKey]) -> Vec<OrderClaims> {
         let mut references: Vec<&String> = Vec::new();
         for reference in self.systems.iter().filter_map(|s| s.compared_with.as_ref()) {
             if !references.contains(&reference) {
@@ -78,7 +78,7 @@ impl Report {
             let metrics = keys
                 .iter()
                 .map(|key| (key.clone(), self.claims_by(key, reference)));
-            Claims {
+            OrderClaims {
                 reference: reference.clone(),
                 metrics: metrics.filter(|(_, claims)| !claims.is_empty()).collect(),
             }
@@ -86,7 +86,7 @@ impl Report {
         all.filter(|claims| !claims.metrics.is_empty()).collect()
     }
 
-    fn claims_by(&self, key: &MetricKey, reference: &String) -> Vec<Claim> {
+    fn claims_by(&self, key: &MetricKey, reference: &String) -> Vec<OrderClaim> {
         let compared = self
             .systems
             .iter()
@@ -100,7 +100,7 @@ impl Report {
                 low: 0.0 - high,
                 high: 0.0 - low,
             };
-            Some(Claim {
+            Some(OrderClaim {
                 other: system.label.clone(),
                 order: match of_reference.is_some_and(System::may_be_compared) && system.may_be_compared() {
                     true => Order::of(&difference),

@@ -161,7 +161,7 @@ impl Curves {
         series.chain(levels)
     }
 
-    /// Each panel as SVG of its own: `(metric, picture)`.
+    /// Each panel as SVG of its own: `(metric, image)`.
     pub(super) fn panels(&self) -> Result<Vec<(String, String)>, ReportError> {
         let panels = self.panels.iter();
         panels

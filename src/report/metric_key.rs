@@ -1,8 +1,8 @@
 //! A metric on a split, and how a specification names one.
 
+use crate::config::nearest;
 use crate::eval::Metric;
 use crate::eval::metrics::{self, Direction, MetricInfo};
-use crate::config::nearest;
 
 /// Digits of a metric that the table of metrics does not know.
 const DECIMALS: usize = 3;

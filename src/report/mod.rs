@@ -25,7 +25,7 @@ mod training;
 mod write;
 
 pub use self::about::About;
-pub use self::claims::{Claim, Claims, Order};
+pub use self::claims::{Order, OrderClaim, OrderClaims};
 pub use self::error::ReportError;
 pub use self::group::Cell;
 pub use self::index::{index, write_index};

@@ -25,12 +25,12 @@ struct Line {
 }
 
 /// The curves of one kind of objective.
-pub(super) struct Kind {
+pub(super) struct ObjectiveCurves {
     /// As in `objective.kind`.
     pub(super) name: String,
     /// Systems, each with its colour.
     pub(super) legend: Vec<(String, String)>,
-    /// `(what, picture)`.
+    /// `(what, image)`.
     pub(super) panels: Vec<(String, String)>,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Kind {
 ///
 /// # Errors
 /// [`ReportError::Draw`] when the drawing library refuses.
-pub(super) fn kinds(report: &Report) -> Result<Vec<Kind>, ReportError> {
+pub(super) fn kinds(report: &Report) -> Result<Vec<ObjectiveCurves>, ReportError> {
     let mut names: Vec<&str> = Vec::new();
     for name in report
         .systems
@@ -77,7 +77,7 @@ pub(super) fn kinds(report: &Report) -> Result<Vec<Kind>, ReportError> {
             .iter()
             .enumerate()
             .map(|(i, (labels, _))| (labels.clone(), hex(COLOURS[i % COLOURS.len()])));
-        kinds.push(Kind {
+        kinds.push(ObjectiveCurves {
             name: name.to_owned(),
             legend: legend.collect(),
             panels,

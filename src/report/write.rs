@@ -17,12 +17,12 @@ impl Report {
     /// `preferences.csv`, `curves.svg` and `pictures.png`. `about` is what the experiment says about itself.
     ///
     /// # Errors
-    /// [`ReportError`]: pictures of a run that cannot be read, a plot that cannot be drawn, a file that cannot be written.
+    /// [`ReportError`]: images of a run that cannot be read, a plot that cannot be drawn, a file that cannot be written.
     pub fn write(&self, out: &Path, spec: &ReportSpec, about: &About) -> Result<Vec<PathBuf>, ReportError> {
         let gallery = Gallery::of(self)?;
         let sheet = Sheet::of(&gallery, spec.sheet);
-        let pictures = sheet.as_ref().map(|sheet| sheet.markdown(SHEET));
-        let markdown = self.markdown(spec, pictures.as_deref().unwrap_or_default());
+        let images = sheet.as_ref().map(|sheet| sheet.markdown(SHEET));
+        let markdown = self.markdown(spec, images.as_deref().unwrap_or_default());
         let mut parts = vec![
             ("README.md".to_owned(), markdown),
             ("scores.csv".to_owned(), self.csv()?),
@@ -73,5 +73,5 @@ fn remove_others(out: &Path, parts: &[(String, Vec<u8>)]) {
     }
 }
 
-/// Name of the file with the pictures.
+/// Name of the file with the images.
 const SHEET: &str = "pictures.png";

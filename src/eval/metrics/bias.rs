@@ -5,7 +5,7 @@ use super::family::{Family, Source};
 use super::info::MetricInfo;
 use crate::eval::EvalError;
 use crate::eval::decoded::DecodedInputs;
-use crate::eval::evaluate::MetricTable;
+use crate::eval::inputs::MetricTable;
 use crate::world::checker::Reading;
 use crate::world::{Statement, spurious_distractor, usual_colour, usual_texture};
 

@@ -6,7 +6,7 @@ use super::family::{Family, Source};
 use super::info::MetricInfo;
 use crate::eval::EvalError;
 use crate::eval::decoded::DecodedInputs;
-use crate::eval::evaluate::MetricTable;
+use crate::eval::inputs::MetricTable;
 use crate::world::Category;
 use crate::world::checker::{Verdict, verdict};
 

@@ -6,7 +6,7 @@ use super::info::MetricInfo;
 use crate::eval::EvalError;
 use crate::eval::decoded::DecodedInputs;
 use crate::eval::embedding::cosines;
-use crate::eval::evaluate::{MetricTable, Split};
+use crate::eval::inputs::{MetricTable, Split};
 
 pub(super) const FAMILY: Family = Family {
     rows: &[

@@ -2,8 +2,8 @@
 
 use super::family::{Family, Source};
 use super::info::MetricInfo;
-use crate::eval::evaluate::MetricTable;
 use crate::eval::frechet::{Frechet, Moments, frechet};
+use crate::eval::inputs::MetricTable;
 use crate::eval::{Embeddings, EvalError, Metric};
 
 pub(super) const FAMILY: Family = Family {

@@ -3,8 +3,8 @@
 use super::family::{Family, Source};
 use super::info::MetricInfo;
 use crate::eval::EvalError;
-use crate::eval::evaluate::{Inputs, MetricTable};
 use crate::eval::forced_choice::{Kind, Outcomes, forced_choice};
+use crate::eval::inputs::{Inputs, MetricTable};
 
 pub(super) const FAMILY: Family = Family {
     rows: &[

@@ -14,7 +14,7 @@ pub use info::{Direction, MetricInfo};
 use self::family::{Family, Source};
 use super::EvalError;
 use super::decoded::DecodedInputs;
-use super::evaluate::{Inputs, MetricTable};
+use super::inputs::{Inputs, MetricTable};
 use super::results::EvalFile;
 
 macro_rules! metrics {

@@ -4,7 +4,7 @@ use super::family::{Family, Source};
 use super::info::MetricInfo;
 use crate::eval::EvalError;
 use crate::eval::embedding::GapPlace;
-use crate::eval::evaluate::{Inputs, MetricTable, mean_over_seeds};
+use crate::eval::inputs::{Inputs, MetricTable, mean_over_seeds};
 
 pub(super) const FAMILY: Family = Family {
     rows: &[

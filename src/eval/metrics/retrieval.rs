@@ -4,7 +4,7 @@ use super::family::{Family, Source};
 use super::info::MetricInfo;
 use crate::eval::EvalError;
 use crate::eval::embedding::retrieval_ranks;
-use crate::eval::evaluate::{Inputs, MetricTable, mean_over_seeds};
+use crate::eval::inputs::{Inputs, MetricTable, mean_over_seeds};
 
 /// Ranks up to which retrieval counts.
 const RECALL_AT: [usize; 3] = [1, 5, 10];

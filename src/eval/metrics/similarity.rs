@@ -4,7 +4,7 @@ use super::family::{Family, Source};
 use super::info::MetricInfo;
 use crate::eval::EvalError;
 use crate::eval::embedding::{cosines, cosines_to_others, normalised_errors};
-use crate::eval::evaluate::{Inputs, MetricTable};
+use crate::eval::inputs::{Inputs, MetricTable};
 
 pub(super) const FAMILY: Family = Family {
     rows: &[

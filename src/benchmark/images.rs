@@ -16,9 +16,7 @@ use crate::eval::{CheckedImage, DecodedInputs, Embeddings, EvalFile, Split, eval
 use crate::files;
 use crate::generate::decoder::DecoderSettings;
 use crate::generate::frozen::FrozenDecoder;
-use crate::generate::latents::LatentSpace;
-use crate::generate::layout::{Layout, Part};
-use crate::generate::picture::write_png;
+use crate::generate::images::write_png;
 use crate::train::session::Failure;
 use crate::weights::Checkpoint;
 use crate::world::checker::{Checker, verdict};
@@ -126,16 +124,9 @@ pub fn check_decoder(clip: &Path, dir: &Path, decoder: &FrozenDecoder, d_clip: u
 
 /// SHA-256 of the files of a decoder, by folder and name.
 pub(super) fn decoder_files(dir: &Path) -> Result<BTreeMap<String, String>, Failure> {
-    let layout = Layout::open(dir, None, None)?;
-    let parts = [
-        Part::Decoder,
-        Part::DecoderScheduler,
-        LatentSpace::part(&layout),
-        Part::ImageEncoder,
-    ];
     let mut hashes = BTreeMap::new();
-    for part in parts {
-        for file in files::list(layout.part(part)?)? {
+    for (part, folder) in FrozenDecoder::folders(dir)? {
+        for file in files::list(folder)? {
             let name = file.file_name().unwrap_or_default().to_string_lossy();
             hashes.insert(format!("decoder/{part}/{name}"), files::sha256_file(&file)?);
         }

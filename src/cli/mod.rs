@@ -92,11 +92,11 @@ enum Command {
     Export(export::ExportArgs),
     /// Draw your own words with priors that were trained in a built-in world.
     Draw(draw::DrawArgs),
-    /// Draw prompts with Karlo or Kandinsky 2.2.
+    #[command(about = generate::about())]
     Generate(generate::GenerateArgs),
-    /// Draw pictures like other pictures.
+    /// Draw images like other images.
     Vary(vary::VaryArgs),
-    /// Draw pictures on the way from one picture or prompt to another.
+    /// Draw images on the way from one image or prompt to another.
     Interpolate(interpolate::InterpolateArgs),
     /// Score images (FID, KID, CLIPScore, PickScore), or how far a world's checker can be trusted.
     Eval(eval::EvalArgs),

@@ -125,6 +125,15 @@ pub fn one_of(known: &[String]) -> String {
     }
 }
 
+/// `a`, `a or b`, or `one of a, b, c`: serde's words for variants.
+pub(super) fn alternatives(names: &[&str]) -> String {
+    match names {
+        [one] => (*one).to_owned(),
+        [one, other] => format!("{one} or {other}"),
+        many => format!("one of {}", many.join(", ")),
+    }
+}
+
 /// Text on one line, cut where it is long.
 pub(super) fn cut(text: &str) -> String {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -135,11 +144,12 @@ pub(super) fn cut(text: &str) -> String {
     }
 }
 
-/// The error for serde's `message` about the key at `path`; `found` shows the value at a path.
+/// The error for serde's `message` about the key at `path`; the format calls its maps `object`, and `found` shows the value at a path.
 pub(super) fn explain(
     origin: impl FnOnce(&str) -> String,
     path: &[String],
     message: &str,
+    object: &str,
     found: impl FnOnce(&str) -> Option<String>,
 ) -> ConfigError {
     let mut key = path.join(".");
@@ -167,7 +177,7 @@ pub(super) fn explain(
         };
     }
     let expected = match message.split_once("expected ") {
-        Some((_, rest)) => plain(rest),
+        Some((_, rest)) => plain(rest, object),
         None => message.to_owned(),
     };
     ConfigError::Value {
@@ -184,7 +194,7 @@ fn quoted(message: &str) -> Vec<String> {
 }
 
 /// serde's names of types, in words.
-fn plain(expected: &str) -> String {
+fn plain(expected: &str, object: &str) -> String {
     let expected = expected.split(", found").next().unwrap_or(expected);
     match expected {
         "usize" | "u64" | "u32" | "u16" | "u8" => "a whole number, 0 or above".into(),
@@ -194,8 +204,8 @@ fn plain(expected: &str) -> String {
         "a boolean" => "true or false".into(),
         "a sequence" => "a list".into(),
         "fewer elements in array" => "a shorter list".into(),
-        "a map" => "a table".into(),
-        s if s.starts_with("struct ") || s.starts_with("internally tagged enum ") => "a table".into(),
+        "a map" => object.into(),
+        s if s.starts_with("struct ") || s.starts_with("internally tagged enum ") => object.into(),
         s => s
             .replace('`', "")
             .replace("an array of length", "a list of length"),

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::check::InvalidValue;
-use super::error::ConfigError;
+use super::error::{ConfigError, alternatives};
 use super::read::{from_json, read_json, show};
 
 /// The keys of a JSON object, and which of them were read.
@@ -81,21 +81,18 @@ impl Keys {
         default: Option<T>,
         known: &[(&str, T)],
     ) -> Result<T, ConfigError> {
-        let name: Option<Value> = self.or(key, None)?;
-        if let (None, Some(default), false) = (&name, default, self.map.contains_key(key)) {
-            return Ok(default);
+        let name: Option<Value> = self.get(key)?;
+        match (&name, default) {
+            (None, Some(default)) if !self.map.contains_key(key) => return Ok(default),
+            _ => (),
         }
         let found = known
             .iter()
-            .find(|(known, _)| name.as_ref().is_some_and(|n| n == known));
+            .find(|(known, _)| name.as_ref().is_some_and(|name| name == known));
         let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
-        let expected = match names.as_slice() {
-            [one] => (*one).to_owned(),
-            many => format!("one of {}", many.join(", ")),
-        };
         found
             .map(|(_, value)| *value)
-            .ok_or_else(|| self.wrong(key, expected))
+            .ok_or_else(|| self.wrong(key, alternatives(&names)))
     }
 
     /// Refuses `key` unless `ok`.
@@ -120,11 +117,19 @@ impl Keys {
         invalid.at(&self.origin)
     }
 
-    /// Keys that nothing has read.
-    pub fn unread(&self) -> Vec<&str> {
+    /// Whether there is such a key.
+    pub fn has(&self, key: &str) -> bool {
+        self.map.contains_key(key)
+    }
+
+    /// Warns of keys that nothing has read, but for those that start with `_` or are among `others`; `what` has no such key.
+    pub fn warn_unread(&self, what: &str, others: &[&str]) {
         let read = self.read.borrow();
-        let keys = self.map.keys().map(String::as_str);
-        keys.filter(|key| !read.contains(*key)).collect()
+        for key in self.map.keys() {
+            if !(key.starts_with('_') || read.contains(key) || others.contains(&key.as_str())) {
+                tracing::warn!("{}: `{key}` is no key of {what} and is ignored", self.origin);
+            }
+        }
     }
 
     /// Where the object came from.

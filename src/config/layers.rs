@@ -147,6 +147,7 @@ impl Layers {
                 |key| self.origin_of(key),
                 &path,
                 &message,
+                "a table",
                 |key| lookup(table, key).map(short),
             )
         })

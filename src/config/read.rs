@@ -36,7 +36,13 @@ pub fn from_json<T: DeserializeOwned>(value: &Value, origin: &str) -> Result<T, 
             _ => path,
         };
         let found = |_: &str| path.iter().try_fold(value, step).map(show);
-        explain(|_| origin.to_owned(), &path, &error.inner().to_string(), found)
+        explain(
+            |_| origin.to_owned(),
+            &path,
+            &error.inner().to_string(),
+            "an object",
+            found,
+        )
     })
 }
 
@@ -82,7 +88,6 @@ mod tests {
     #[serde(rename_all = "snake_case")]
     enum Kind {
         Plain,
-        #[expect(dead_code, reason = "a value that is never read")]
         Fancy,
     }
 
@@ -97,7 +102,6 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
-    #[expect(dead_code, reason = "only errors are looked at")]
     struct Outer {
         inner: Inner,
     }
@@ -133,8 +137,11 @@ mod tests {
         ] {
             assert_eq!(error(json!({"inner": inner})), format!("config.json: {message}"));
         }
-        assert_eq!(error(json!([1])), "config.json: inner: expected a table, found 1");
-        assert_eq!(error(json!(7)), "config.json: expected a table, found 7");
+        assert_eq!(
+            error(json!([1])),
+            "config.json: inner: expected an object, found 1"
+        );
+        assert_eq!(error(json!(7)), "config.json: expected an object, found 7");
         let whole = json!({"inner": {"heads": 1, "kind": "plain"}});
         let read: Outer = from_json(&whole, "").expect("is right");
         assert!(matches!(read.inner.kind, Some(Kind::Plain)));

@@ -1,8 +1,8 @@
-//! Priors that anyone would try before training one. They stand in every table.
+//! Baselines: priors without a network, for comparison in every table.
 //!
-//! A prior trained with a squared error is worth something where it beats [`Ridge`]; one that only repeats the text scores
-//! like [`TextAsPrior`]; one that has merely memorised its pairs scores like [`NearestCaption`]; and none beats the two oracles: another image
-//! of what the prompt says, and the mean over many, which is what a squared error asks for.
+//! A prior trained with a squared error should beat [`Ridge`]. A prior that only repeats the text scores like [`TextAsPrior`], one that has memorised
+//! its pairs like [`NearestCaption`]. The two oracles are the ceiling: the embedding of another image of what the prompt says, and the mean over many
+//! such embeddings, which minimises the squared error.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! The images that a run keeps for the report: PNGs, and an index that says what they should show and what the checker found.
+//! Images that a run keeps for the report: PNGs, and an index with their prompts and the checker's verdicts.
 //!
 //! ```json
 //! {"version": 1, "pictures": [
@@ -20,9 +20,9 @@ const INDEX: &str = "index.json";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeptImage {
-    /// What was asked for.
+    /// The prompt.
     pub prompt: String,
-    /// `seen`, `unseen`, `against`.
+    /// `seen`, `unseen`, or `against` for counter-bias prompts.
     pub split: String,
     /// The PNG, in the folder of the index.
     pub file: String,

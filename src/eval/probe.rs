@@ -1,4 +1,4 @@
-//! Linear probes: what a linear map reads from embeddings.
+//! Linear probes: how well a linear map reads facts from embeddings.
 //!
 //! An image's contents are written as a set of *facts*, each an output of one multi-output [ridge regression](super::ridge) on 0/1
 //! targets: noun i is there, noun i has colour c, noun i stands on side s. Questions are then asked of the scores on rows

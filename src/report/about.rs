@@ -1,4 +1,4 @@
-//! What an experiment says about itself: its `README.md`, as HTML.
+//! The `README.md` of an experiment, as HTML.
 
 use std::path::{Component, Path};
 

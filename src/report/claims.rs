@@ -1,4 +1,4 @@
-//! Claims of order: which of two systems stands above the other, said only where an interval says so.
+//! Claims of order: which of two systems stands above the other, only where the interval of their difference excludes zero.
 
 use super::metric_key::MetricKey;
 use super::results::{Report, System};
@@ -22,13 +22,13 @@ pub enum Order {
 pub struct OrderClaim {
     /// The other system.
     pub other: String,
-    /// What may be said.
+    /// The order that may be claimed.
     pub order: Order,
     /// Reference minus other, with its interval.
     pub difference: Interval,
 }
 
-/// All that is said about one reference.
+/// All claims about one reference.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OrderClaims {
     /// The reference.
@@ -60,7 +60,7 @@ impl Order {
     }
 }
 
-/// What is said before the claims.
+/// The method, above the claims.
 pub(super) const HOW: &str = "Paired bootstrap over prompts and seeds: the same draw of prompts for both systems, and of seeds where both \
 have the same ones. An order is stated only where the 95 % interval of the difference excludes zero. Above is the higher number; the direction that is \
 better stands beside the metric. Each interval stands for itself; there is no correction for their number.";

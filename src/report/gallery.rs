@@ -1,4 +1,4 @@
-//! The images of a report: prompt by prompt, one of each system, with what the checker says of it.
+//! The images of a report: prompt by prompt, one of each system, with the checker's verdict.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -36,7 +36,7 @@ impl GalleryImage {
     }
 }
 
-/// A prompt and what the systems drew for it.
+/// A prompt and the systems' images for it.
 pub(super) struct GalleryRow {
     pub(super) prompt: String,
     pub(super) split: String,

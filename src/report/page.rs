@@ -21,7 +21,7 @@ use crate::experiment::report_spec::{ReportSpec, flatten};
 
 /// Of every page.
 const STYLE: &str = include_str!("style.css");
-/// What a page may ask for: nothing but itself. Browsers enforce it.
+/// The content security policy: a page loads nothing but itself.
 const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
 
 /// A whole page; `policy` is its content security policy.
@@ -239,7 +239,7 @@ impl Report {
         }
     }
 
-    /// What all systems that are trained have in common, and what each has to itself.
+    /// The keys that all trained systems share, and those of each alone.
     fn configuration(&self) -> Markup {
         let flat: Vec<Vec<(String, String)>> = self.systems.iter().map(|s| own_keys(&s.config)).collect();
         let is_trained = |pairs: &&Vec<(String, String)>| !pairs.contains(&baseline());
@@ -279,7 +279,7 @@ fn short_words(order: Order) -> &'static str {
     }
 }
 
-/// What marks a system without a network.
+/// The key and value that mark a system without a network.
 fn baseline() -> (String, String) {
     ("objective.kind".into(), "\"baseline\"".into())
 }
@@ -313,7 +313,7 @@ fn heading(key: &MetricKey) -> Markup {
     }
 }
 
-/// What each of the metrics means.
+/// The meaning of each metric.
 fn glossary(keys: &[MetricKey]) -> Markup {
     let mut rows: Vec<(&str, &MetricInfo)> = Vec::new();
     for key in keys {
@@ -334,7 +334,7 @@ fn glossary(keys: &[MetricKey]) -> Markup {
     }
 }
 
-/// Plots, each with what it shows for those who cannot see it.
+/// Plots, each with a description for screen readers.
 fn panels(drawn: &[(String, String)]) -> Markup {
     html! {
         div.panels {

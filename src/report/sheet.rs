@@ -6,7 +6,7 @@ use image::{ImageFormat, Rgb, RgbImage};
 
 use super::error::ReportError;
 use super::gallery::{Gallery, GalleryImage, GalleryRow};
-use crate::generate::picture::grid;
+use crate::generate::images::grid;
 
 /// Pixels that one pixel of an image becomes.
 const SCALE: u32 = 2;

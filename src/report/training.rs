@@ -12,7 +12,7 @@ use super::results::Report;
 const PANEL: (u32, u32) = (380, 250);
 /// Points of a line, at most.
 const POINTS: usize = 80;
-/// What a point of a smoothed line keeps of the one before it.
+/// Weight of the previous point in a smoothed line.
 const SMOOTHING: f64 = 0.8;
 /// Runs of a panel up to which the raw training loss is drawn behind the smoothed one.
 const RAW_RUNS: usize = 12;
@@ -30,7 +30,7 @@ pub(super) struct ObjectiveCurves {
     pub(super) name: String,
     /// Systems, each with its colour.
     pub(super) legend: Vec<(String, String)>,
-    /// `(what, image)`.
+    /// `(name, SVG)`.
     pub(super) panels: Vec<(String, String)>,
 }
 

@@ -14,7 +14,7 @@ use crate::files;
 
 impl Report {
     /// Writes the report into `out` and returns the paths: `index.html`, `README.md`, `scores.csv`, `scores.svg`, and where `spec` has them
-    /// `preferences.csv`, `curves.svg` and `pictures.png`. `about` is what the experiment says about itself.
+    /// `preferences.csv`, `curves.svg` and `pictures.png`. `about` is the experiment's README.
     ///
     /// # Errors
     /// [`ReportError`]: images of a run that cannot be read, a plot that cannot be drawn, a file that cannot be written.
@@ -56,7 +56,7 @@ impl Report {
     }
 }
 
-/// Removes what a report before has left that this one does not have: it would be taken for a part of it.
+/// Removes files of an earlier report that this one does not have, so that they are not taken for a part of it.
 fn remove_others(out: &Path, parts: &[(String, Vec<u8>)]) {
     let is_ours = |name: &str| {
         let curve = name.strip_prefix("curves").and_then(|n| n.strip_suffix(".svg"));

@@ -87,7 +87,7 @@ fn ours<M: Module>(module: &M, mapping: &Mapping) -> Shapes {
 }
 
 fn unet_config(config: Value) -> UNetConfig {
-    serde_json::from_value(config).expect("a UNet's config")
+    UNetConfig::from_json(&config, "config.json").expect("a UNet's config")
 }
 
 /// The module of a component, at full size.

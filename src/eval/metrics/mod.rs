@@ -55,7 +55,7 @@ pub fn all() -> impl Iterator<Item = &'static MetricInfo> {
     FAMILIES.iter().flat_map(|family| family.rows)
 }
 
-/// The row of the metric `name`; none for a name that nobody computes.
+/// The row of the metric `name`; none for an unknown name.
 pub fn info(name: &str) -> Option<&'static MetricInfo> {
     all().find(|row| row.describes(name))
 }

@@ -7,6 +7,7 @@ mod added;
 mod config;
 mod encode;
 mod encoder;
+mod error;
 mod joint;
 pub mod preprocess;
 mod text;

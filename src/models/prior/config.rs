@@ -5,6 +5,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::TextCondition;
+use crate::config::InvalidValue;
+use crate::config::check::require;
 use crate::nn::{Activation, TokenMask};
 use crate::weights::{WeightsError, read_json};
 
@@ -176,13 +178,11 @@ impl PriorConfig {
     /// Reads `dir/config.json`.
     ///
     /// # Errors
-    /// [`WeightsError::Config`] naming the key, for a class, a size or a switch that this code does not know.
+    /// [`WeightsError::Value`] naming the key, for a class, a size or a switch that this code does not know.
     pub fn read(dir: &Path) -> Result<Self, WeightsError> {
         let path = dir.join("config.json");
         let config: Self = read_json(&path)?;
-        config
-            .check()
-            .map_err(|reason| WeightsError::Config { path, reason })?;
+        config.check().map_err(|invalid| invalid.at(path.display()))?;
         Ok(config)
     }
 
@@ -190,11 +190,8 @@ impl PriorConfig {
     ///
     /// # Errors
     /// The key, what was expected and what was found.
-    pub fn check(&self) -> Result<(), String> {
-        let expect = |key: &str, expected: &str, found: String, ok: bool| match ok {
-            true => Ok(()),
-            false => Err(format!("`{key}`: expected {expected}, found {found}")),
-        };
+    pub fn check(&self) -> Result<(), InvalidValue> {
+        let expect = |key: &str, expected: &str, found: String, ok: bool| require(key, ok, expected, found);
         expect(
             "_class_name",
             "PriorTransformer",

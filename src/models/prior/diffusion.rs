@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::prelude::*;
 
-use super::eclipse::save;
+use super::published::{self, published};
 use super::trunk::{PrefixCache, Trunk};
 use super::{MAPPING, PriorConfig, TextCondition};
 use crate::nn::{TimeEmbedding, timestep_embedding};
@@ -20,6 +20,8 @@ pub struct DiffusionPrior {
     trunk: Trunk,
     d_model: usize,
 }
+
+published!(DiffusionPrior, "a prior with time", has_time: true);
 
 impl DiffusionPrior {
     /// A prior with Burn's own (lazy) initial values; [`crate::nn::torch_default`] makes them the reference's.
@@ -40,49 +42,6 @@ impl DiffusionPrior {
             trunk: Trunk::init(config, device),
             d_model: d,
         }
-    }
-
-    /// Loads a published folder.
-    ///
-    /// # Errors
-    /// [`WeightsError`], naming the file, the key or the tensors; also for a folder whose prior has no time.
-    pub fn load(dir: &Path, device: &Device) -> Result<(PriorConfig, Self), WeightsError> {
-        let config = PriorConfig::read(dir)?;
-        if !config.has_time() {
-            let reason = "`additional_embeddings`: expected 4, found 3: this prior has no time".to_string();
-            return Err(WeightsError::Config {
-                path: dir.join("config.json"),
-                reason,
-            });
-        }
-        let prior = Self::from_checkpoint(&config, &Checkpoint::open(dir)?, device)?;
-        Ok((config, prior))
-    }
-
-    /// Loads weights that fit `config`.
-    ///
-    /// # Errors
-    /// [`WeightsError::Mismatch`] naming the tensors.
-    pub fn from_checkpoint(
-        config: &PriorConfig,
-        weights: &Checkpoint,
-        device: &Device,
-    ) -> Result<Self, WeightsError> {
-        weights::load(
-            Self::init(config, device),
-            "a prior with time",
-            weights,
-            &MAPPING,
-            &[],
-        )
-    }
-
-    /// Writes `dir/config.json` and `dir/diffusion_pytorch_model.safetensors`, which diffusers loads.
-    ///
-    /// # Errors
-    /// [`WeightsError::File`].
-    pub fn save(&self, config: &PriorConfig, dir: &Path) -> Result<(), WeightsError> {
-        save(self, config, dir)
     }
 
     /// `x_t`: `[batch, d_clip]`; `t`: one timestep a row, in 0..1000 -> the predicted clean embedding `[batch, d_clip]`, whitened if the

@@ -11,6 +11,7 @@ mod config;
 mod diffusion;
 mod eclipse;
 mod fast_paths;
+mod published;
 mod trunk;
 
 pub use crate::models::text::TextCondition;

@@ -172,7 +172,7 @@ impl DecoderRecipe {
                 self.max_noise_level
             ));
         }
-        self.model(world, 1).check()
+        self.model(world, 1).check().map_err(|e| e.to_string())
     }
 
     /// Whether a run of `earlier`, with a checkpoint every so many steps, can be resumed with this recipe: it differs only in having fewer cycles.

@@ -33,7 +33,7 @@ pub enum PipelineError {
 
 /// What a call asks for.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Request {
+pub struct PriorRequest {
     /// Captions.
     pub prompts: Vec<String>,
     /// What guidance of a diffusion prior pushes away from; the empty caption if absent.
@@ -80,7 +80,7 @@ impl PriorPipeline {
     /// [`PipelineError`] for settings out of range, a prompt that cannot be tokenized or an embedding that is not finite.
     pub fn predict(
         &self,
-        request: &Request,
+        request: &PriorRequest,
         noise: &mut impl DrawNoise<2>,
     ) -> Result<Predictions, PipelineError> {
         let d_clip = self.text.config().projection_dim;
@@ -92,13 +92,13 @@ impl PriorPipeline {
         };
         for prompts in request.prompts.chunks(BATCH) {
             let (text, cut) = self.encode(prompts)?;
-            let away = vec![request.negative.clone().unwrap_or_default(); prompts.len()];
-            let (away, _) = self.encode(&away)?;
+            let uncond = vec![request.negative.clone().unwrap_or_default(); prompts.len()];
+            let (uncond, _) = self.encode(&uncond)?;
             let z_y: Vec<f32> = text.z_y.to_data().iter::<f32>().collect();
             let n = request.best_of.max(1);
             let z_x_hat = self
                 .prior
-                .sample_best_of(n, &text, &away, request.settings, noise)?;
+                .sample_best_of(n, &text, &uncond, request.settings, noise)?;
             let z_x_hat: Vec<f32> = z_x_hat.into_data().iter::<f32>().collect();
             let rows = z_x_hat.chunks_exact(d_clip).zip(z_y.chunks_exact(d_clip));
             for (prompt, (z_x_hat, z_y)) in prompts.iter().zip(rows) {

@@ -1,8 +1,8 @@
-//! The training step of the 33M prior (appendix, Table 3), in full and by the shorter way, at captions of several lengths.
+//! The training step of the 33M prior (appendix, Table 3), with and without the fast paths, at captions of several lengths.
 //!
-//! `cargo bench --bench prior`, with `-- /14/` for one length. `plain` does what the reference does: all 77 places of the text enter, and every row
-//! of every block is computed. `fast` is what training does on the device: padding never enters, and the last block computes the token that is read. The other
-//! ways differ from `fast` in one shortcut, to see whether `Shortcuts::on` is right about the device. A step is forward, Eq. 5, backward, clipping and
+//! `cargo bench --bench prior`, with `-- /14/` for one length. `plain` does what the reference does: all 77 text tokens and every row of
+//! every block are computed. `fast` is what training does on the device: padding is not computed, and the last block computes the query token only. The
+//! other variants differ from `fast` in one fast path, to see whether `FastPaths::on` is right about the device. A step is forward, Eq. 5, backward, clipping and
 //! AdamW. The throughput column is samples a second; compare within one run.
 
 use std::time::Duration;
@@ -11,15 +11,13 @@ use burn::prelude::*;
 use burn::train::TrainStep;
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use eclipse_t2i::device::DeviceSpec;
-use eclipse_t2i::models::prior::{Prior, PriorConfig, Shortcuts, TextCondition};
+use eclipse_t2i::models::prior::{FastPaths, Prior, PriorConfig, TextCondition};
 use eclipse_t2i::nn::{TokenMask, torch_default};
 use eclipse_t2i::noise::Noise;
 use eclipse_t2i::objective::contrastive::Negatives;
-use eclipse_t2i::objective::eclipse::{Direction, Reduction};
+use eclipse_t2i::train::objectives::eclipse::{Eclipse, EclipseBatch};
 use eclipse_t2i::train::parts::Parts;
-use eclipse_t2i::train::prior::{
-    AdamWOptions, EclipseOptions, LossForms, PriorBatch, PriorTrainer, UpdateOptions,
-};
+use eclipse_t2i::train::trainer::{AdamWOptions, Trainer, UpdateOptions};
 
 /// Captions of a step: the paper's 256 on a GPU, an eighth of them elsewhere.
 fn batch_size(spec: DeviceSpec) -> usize {
@@ -31,17 +29,16 @@ fn batch_size(spec: DeviceSpec) -> usize {
 const LENGTHS: [[usize; 2]; 6] = [[6, 6], [14, 14], [6, 22], [22, 22], [30, 30], [77, 77]];
 
 /// A batch of captions, their lengths spread evenly.
-fn batch(n: usize, [shortest, longest]: [usize; 2], config: &PriorConfig, device: &Device) -> PriorBatch {
+fn batch(n: usize, [shortest, longest]: [usize; 2], config: &PriorConfig, device: &Device) -> EclipseBatch {
     let (mut noise, d) = (Noise::new(1), config.d_clip);
     let length = |row: usize| shortest + (longest - shortest) * row / (n - 1);
-    let counts = |i: usize| f32::from(i % longest < length(i / longest));
-    let mask: Vec<f32> = (0..n * longest).map(counts).collect();
+    let lengths: Vec<usize> = (0..n).map(length).collect();
     let text = TextCondition {
         z_y: noise.normal([n, d], device),
         tokens: noise.normal([n, longest, d], device),
-        mask: Some(TokenMask::new(mask, [n, longest], device)),
+        mask: Some(TokenMask::of_lengths(&lengths, longest, device)),
     };
-    PriorBatch {
+    EclipseBatch {
         eps: noise.normal([n, d], device),
         z_x: noise.normal([n, d], device),
         text,
@@ -50,13 +47,6 @@ fn batch(n: usize, [shortest, longest]: [usize; 2], config: &PriorConfig, device
 }
 
 fn training_step(c: &mut Criterion) {
-    let options = EclipseOptions {
-        lambda: 0.2,
-        tau: 0.01,
-        direction: Direction::ImageToText,
-        reduction: Reduction::Mean,
-        forms: LossForms::default(),
-    };
     let update = UpdateOptions {
         grad_clip: Some(1.0),
         ..UpdateOptions::default()
@@ -85,35 +75,39 @@ fn training_step(c: &mut Criterion) {
                 .sample_size(10)
                 .sampling_mode(SamplingMode::Flat)
                 .throughput(Throughput::Elements(batch_size(spec) as u64));
-            let fast = Shortcuts::on(&device);
-            let ways = [
-                ("plain", Shortcuts::NONE),
+            let fast = FastPaths::on(&device);
+            let variants = [
+                ("plain", FastPaths::NONE),
                 ("fast", fast),
                 (
                     if fast.fused_qkv { "unfused" } else { "fused" },
-                    Shortcuts {
+                    FastPaths {
                         fused_qkv: !fast.fused_qkv,
                         ..fast
                     },
                 ),
                 (
                     "padded",
-                    Shortcuts {
+                    FastPaths {
                         without_padding: false,
                         ..fast
                     },
                 ),
             ];
-            for (way, shortcuts) in ways {
+            for (variant, fast_paths) in variants {
                 let prior = torch_default(Prior::init(&config, &device), &mut Noise::new(0));
-                let prior = prior.with_shortcuts(shortcuts);
+                let prior = prior.with_fast_paths(fast_paths);
                 let mut inputs = batch(batch_size(spec), lengths, &config, &device);
-                if way == "plain" {
+                if variant == "plain" {
                     inputs.text = inputs.text.padded_to(config.n_text);
                 }
-                let (mut trainer, mut optimizer) =
-                    (PriorTrainer::new(prior, &config, options, update), adamw.init());
-                group.bench_function(BenchmarkId::new(way, spec), |b| {
+                let (mut trainer, mut optimizer) = (
+                    Trainer::new(prior, Eclipse::default().criterion(0.01), update, || {
+                        Prior::init(&config, &device)
+                    }),
+                    adamw.init(),
+                );
+                group.bench_function(BenchmarkId::new(variant, spec), |b| {
                     b.iter(|| {
                         let grads = trainer.step(Parts::one(1, inputs.clone())).grads;
                         trainer = optimizer.step(5e-5, trainer.clone(), grads);

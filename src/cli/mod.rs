@@ -23,6 +23,8 @@ mod progress;
 mod report;
 mod stop;
 mod sweep;
+#[cfg(test)]
+mod tests;
 mod train;
 mod vary;
 mod verify;
@@ -35,8 +37,8 @@ use std::sync::Arc;
 use crate::data::prompts;
 use crate::data::source::SourceError;
 use crate::device::{DeviceError, DeviceSpec, Precision};
-use crate::experiment::executor::Progress;
-use crate::experiment::{PriorExecutor, Setting, SpecError};
+use crate::experiment::spec::Objective;
+use crate::experiment::{PriorRunner, Progress, Setting, SpecError};
 use crate::world::World;
 use anyhow::Context;
 use burn::tensor::Device;
@@ -185,12 +187,18 @@ impl Cli {
 /// Options of commands that read a specification.
 #[derive(Debug, Args)]
 struct SpecArgs {
-    /// Set a key over everything else; may be repeated. One that names an axis replaces it: seed=3, seed=[0,1].
-    #[arg(long = "set", value_name = "KEY=VALUE")]
+    #[arg(long = "set", value_name = "KEY=VALUE", help = set_help())]
     settings: Vec<Setting>,
     /// Short for --set seed=N.
     #[arg(long, value_name = "N")]
     seed: Option<u32>,
+}
+
+fn set_help() -> String {
+    format!(
+        "Set a key over everything else; may be repeated. One that names an axis replaces it: seed=3, seed=[0,1]. `objective.kind` is one of {}",
+        Objective::KINDS.join(", ")
+    )
 }
 
 impl SpecArgs {
@@ -313,11 +321,11 @@ fn world_named(name: &str) -> Result<World, String> {
     World::named(name).ok_or_else(|| format!("expected one of {}", World::ALL.map(World::name).join(", ")))
 }
 
-/// What carries runs out, and shows how far they are in `runs`.
-fn executor(device: DeviceSpec, runs: &Arc<progress::Runs>) -> anyhow::Result<PriorExecutor> {
+/// The runner of priors; it shows how far they are in `runs`.
+fn prior_runner(device: DeviceSpec, runs: &Arc<progress::Runs>) -> anyhow::Result<PriorRunner> {
     let runs = runs.clone();
     let on_step = move |run: &std::path::Path, progress: Progress<'_>| runs.show(run, progress);
-    Ok(PriorExecutor::new(device.device()?, Box::new(on_step)))
+    Ok(PriorRunner::new(device.device()?, Arc::new(on_step)))
 }
 
 /// The prompts of a file, or of standard input for `-`.

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::experiment::execute::Failure;
-use crate::experiment::pretrain::PretrainError;
+use crate::testbed::PretrainError;
 use crate::train::session::TrainError;
 use crate::train::stop::Stop;
 use anyhow::Context;

@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 
+use super::error::ConfigError;
+
 /// A value that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: expected {expected}, found {found}")]
@@ -12,6 +14,13 @@ pub struct InvalidValue {
     pub expected: String,
     /// What it is.
     pub found: String,
+}
+
+impl InvalidValue {
+    /// The error of a value that `origin` set.
+    pub fn at(self, origin: impl Display) -> ConfigError {
+        ConfigError::value(origin, self.key, self.expected, self.found)
+    }
 }
 
 /// Reports `key` as `expected` unless `ok`.

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use burn::prelude::*;
 use image::RgbImage;
 
-use super::pairs::{Pairs, Texts};
+use super::pairs::Pairs;
 use super::store::ClipHash;
 use crate::files::{self, FileError};
 use crate::models::clip::{ClipError, ImageEncoder, TextEncoder, logit_scale};
+use crate::models::text::EncodedTexts;
 use crate::weights::{Checkpoint, WeightsError};
 use crate::world::{Pair, Scene};
 
@@ -118,20 +119,10 @@ impl FrozenClip {
     ///
     /// # Errors
     /// [`EncodeError::Clip`] for a caption that cannot be tokenized.
-    pub fn texts<T: AsRef<str> + Sync>(&self, captions: &[T]) -> Result<Texts, EncodeError> {
-        let (d_clip, n_text) = (self.d_clip(), self.n_text());
-        let mut texts = Texts {
-            d_clip,
-            n_text,
-            z_y: Vec::new(),
-            tokens: Vec::new(),
-            mask: Vec::new(),
-        };
+    pub fn texts<T: AsRef<str> + Sync>(&self, captions: &[T]) -> Result<EncodedTexts, EncodeError> {
+        let mut texts = EncodedTexts::new(self.d_clip());
         for batch in captions.chunks(BATCH) {
-            let encoded = self.text.encode(batch)?;
-            texts.z_y.extend(encoded.z_y.into_data().iter::<f32>());
-            texts.tokens.extend(encoded.hidden.into_data().iter::<f32>());
-            texts.mask.extend(encoded.mask.into_data().iter::<f32>());
+            texts.extend(&self.text.encode(batch)?.to_host());
         }
         Ok(texts)
     }
@@ -272,6 +263,6 @@ pub fn clip_hash(dir: &Path) -> Result<ClipHash, WeightsError> {
 
 /// The rendered scene as a picture for the preprocessing.
 pub fn picture(scene: &Scene) -> RgbImage {
-    let side = scene.world().picture_size() as u32;
+    let side = scene.world().image_size() as u32;
     RgbImage::from_raw(side, side, scene.render()).expect("a render has the bytes of its picture")
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use burn::prelude::*;
 
 use super::order::Order;
-use crate::models::prior::TextCondition;
+use crate::models::text::TextCondition;
 
 /// A picture with one of its captions, by their numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

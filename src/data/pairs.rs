@@ -10,76 +10,7 @@ use burn::prelude::*;
 use super::examples::{Example, Examples};
 use super::order::Order;
 use crate::models::noise_augmentation::mean_and_std;
-use crate::models::prior::TextCondition;
-use crate::nn::TokenMask;
-
-/// Text side of one caption or of many, on the host.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Texts {
-    /// d_clip.
-    pub d_clip: usize,
-    /// n_text.
-    pub n_text: usize,
-    /// `[n, d_clip]`
-    pub z_y: Vec<f32>,
-    /// `[n, n_text, d_clip]`
-    pub tokens: Vec<f32>,
-    /// `[n, n_text]`, 1 for tokens and 0 for padding.
-    pub mask: Vec<f32>,
-}
-
-impl Texts {
-    /// Captions.
-    pub fn len(&self) -> usize {
-        self.z_y.len() / self.d_clip
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.z_y.is_empty()
-    }
-
-    /// The captions `rows` as tensors, as long as the longest of them; `None` stands for `empty`, a single caption (the unconditional one).
-    pub fn select(&self, rows: &[Option<usize>], empty: &Texts, device: &Device) -> TextCondition {
-        let (n, d, n_text) = (rows.len(), self.d_clip, self.n_text);
-        let row = |r: &Option<usize>| match *r {
-            Some(i) => (self, i),
-            None => (empty, 0),
-        };
-        let length = |r: &Option<usize>| {
-            let (texts, i) = row(r);
-            let mask = &texts.mask[i * n_text..][..n_text];
-            mask.iter()
-                .rposition(|&counts| counts > 0.0)
-                .map_or(0, |last| last + 1)
-        };
-        let longest = rows.iter().map(length).max().unwrap_or(0).max(1);
-        // `width` values a row are stored, the first `wanted` of them go on.
-        let gather = |field: fn(&Texts) -> &Vec<f32>, width: usize, wanted: usize| -> Vec<f32> {
-            let mut values = Vec::with_capacity(n * wanted);
-            for (texts, i) in rows.iter().map(row) {
-                values.extend_from_slice(&field(texts)[i * width..][..wanted]);
-            }
-            values
-        };
-        let tokens = gather(|t| &t.tokens, n_text * d, longest * d);
-        TextCondition {
-            z_y: Tensor::from_data(TensorData::new(gather(|t| &t.z_y, d, d), [n, d]), device),
-            tokens: Tensor::from_data(TensorData::new(tokens, [n, longest, d]), device),
-            mask: Some(TokenMask::new(
-                gather(|t| &t.mask, n_text, longest),
-                [n, longest],
-                device,
-            )),
-        }
-    }
-
-    /// All captions in order, as tensors.
-    pub fn all(&self, device: &Device) -> TextCondition {
-        let rows: Vec<_> = (0..self.len()).map(Some).collect();
-        self.select(&rows, self, device)
-    }
-}
+use crate::models::text::{EncodedText, EncodedTexts, TextCondition};
 
 /// Pictures with one caption each; a pair's number is that of its picture and of its caption.
 #[derive(Debug)]
@@ -87,9 +18,9 @@ pub struct Pairs {
     /// `[n, d_clip]`, raw CLIP image embeddings.
     pub z_x: Vec<f32>,
     /// The captions.
-    pub texts: Texts,
+    pub texts: EncodedTexts,
     /// The caption `""`, which stands for no condition.
-    pub empty: Texts,
+    pub empty: EncodedTexts,
     wordings: Vec<u64>,
     meanings: Vec<u64>,
     order: Order,
@@ -115,8 +46,8 @@ impl Pairs {
     /// If there are none, or not as many of each.
     pub fn new<W: Eq + Hash, M: Eq + Hash>(
         z_x: Vec<f32>,
-        texts: Texts,
-        empty: Texts,
+        texts: EncodedTexts,
+        empty: EncodedTexts,
         captions: impl IntoIterator<Item = W>,
         meanings: impl IntoIterator<Item = M>,
     ) -> Self {
@@ -130,7 +61,7 @@ impl Pairs {
             texts,
         };
         let counts = [
-            pairs.z_x.len() / pairs.texts.d_clip,
+            pairs.z_x.len() / pairs.texts.d_clip(),
             pairs.wordings.len(),
             pairs.meanings.len(),
         ];
@@ -149,7 +80,7 @@ impl Pairs {
     }
 
     fn rows(&self, values: &[f32], rows: impl ExactSizeIterator<Item = usize>, device: &Device) -> Tensor<2> {
-        let (n, d) = (rows.len(), self.texts.d_clip);
+        let (n, d) = (rows.len(), self.texts.d_clip());
         let values: Vec<f32> = rows.flat_map(|r| &values[r * d..][..d]).copied().collect();
         Tensor::from_data(TensorData::new(values, [n, d]), device)
     }
@@ -157,7 +88,7 @@ impl Pairs {
 
 impl Examples for Pairs {
     fn d_clip(&self) -> usize {
-        self.texts.d_clip
+        self.texts.d_clip()
     }
 
     fn order(&self) -> &Order {
@@ -176,12 +107,16 @@ impl Examples for Pairs {
     }
 
     fn z_y(&self, examples: &[Example], device: &Device) -> Tensor<2> {
-        self.rows(&self.texts.z_y, examples.iter().map(|e| e.caption), device)
+        self.rows(self.texts.z_y(), examples.iter().map(|e| e.caption), device)
     }
 
     fn text(&self, examples: &[Option<Example>], device: &Device) -> TextCondition {
-        let rows: Vec<Option<usize>> = examples.iter().map(|e| e.map(|e| e.caption)).collect();
-        self.texts.select(&rows, &self.empty, device)
+        let text = |example: &Option<Example>| match example {
+            Some(example) => self.texts.get(example.caption),
+            None => self.empty.get(0),
+        };
+        let texts: Vec<EncodedText> = examples.iter().map(text).collect();
+        TextCondition::from_host(&texts, device)
     }
 
     fn wording(&self, caption: usize) -> u64 {

@@ -13,12 +13,8 @@ use super::order::Order;
 use super::store::Store;
 use crate::models::clip::TextEncoder;
 use crate::models::clip::tokenizer::Tokens;
-use crate::models::prior::TextCondition;
-use crate::nn::TokenMask;
-use crate::noise::Noise;
-
-/// Streams of a run's seed: which caption a picture shows in a pass. A pass has 2^32 of them.
-const CAPTION_STREAM: u64 = 1 << 62;
+use crate::models::text::{EncodedText, EncodedTexts, TextCondition};
+use crate::noise::{Noise, Stream};
 
 /// What of a store makes an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,41 +142,37 @@ impl StoredPairs {
         &self.store
     }
 
-    /// Hidden states of captions, zeros after their end, `[n, longest, d_clip]` and the mask `[n, longest]`; `None` is the empty caption.
-    fn states(&self, captions: &[Option<usize>]) -> (Vec<f32>, Vec<f32>, usize) {
-        let (n, d) = (captions.len(), self.d_clip());
-        let length = |caption: &Option<usize>| match caption {
-            Some(caption) => self.store.n_ids(*caption),
-            None => self.store.empty().ids.len(),
-        };
-        let lengths: Vec<usize> = captions.iter().map(length).collect();
-        let longest = lengths.iter().copied().max().unwrap_or(1);
-        let (mut tokens, mut mask) = (
-            Vec::with_capacity(n * longest * d),
-            Vec::with_capacity(n * longest),
-        );
+    /// The captions as the store or the text tower gives them; `None` is the empty caption.
+    fn encoded(&self, captions: &[Option<usize>]) -> EncodedTexts {
         let computed = match self.store.manifest().hidden_stored() {
             true => None,
             false => Some(self.computed(captions)),
         };
-        for (row, (caption, length)) in captions.iter().zip(&lengths).enumerate() {
-            match (&computed, caption) {
-                (Some((states, n_text)), _) => {
-                    tokens.extend_from_slice(&states[row * n_text * d..][..length * d])
+        let mut texts = EncodedTexts::new(self.d_clip());
+        let (mut z_y, mut hidden) = (Vec::new(), Vec::new());
+        for (row, caption) in captions.iter().enumerate() {
+            z_y.clear();
+            hidden.clear();
+            match caption {
+                Some(caption) => {
+                    self.store.z_y(*caption, &mut z_y);
+                    self.store.hidden(*caption, &mut hidden);
                 }
-                (None, Some(caption)) => {
-                    self.store.hidden(*caption, &mut tokens);
+                None => {
+                    z_y.extend_from_slice(&self.store.empty().z_y);
+                    hidden.extend_from_slice(&self.store.empty().hidden);
                 }
-                (None, None) => tokens.extend_from_slice(&self.store.empty().hidden),
             }
-            tokens.resize((row + 1) * longest * d, 0.0);
-            mask.extend((0..longest).map(|i| f32::from(u8::from(i < *length))));
+            texts.push(EncodedText {
+                z_y: &z_y,
+                hidden: computed.as_ref().map_or(&hidden, |texts| texts.get(row).hidden),
+            });
         }
-        (tokens, mask, longest)
+        texts
     }
 
-    /// Hidden states from the text tower, `[n, n_text, d_clip]`, and n_text.
-    fn computed(&self, captions: &[Option<usize>]) -> (Vec<f32>, usize) {
+    /// The captions from the text tower.
+    fn computed(&self, captions: &[Option<usize>]) -> EncodedTexts {
         let encoder = self
             .texts
             .as_ref()
@@ -196,8 +188,7 @@ impl StoredPairs {
             })
             .collect();
         let n_text = tokens.iter().map(|t| t.n_valid).max().unwrap_or(1);
-        let hidden = encoder.encode_first(&tokens, n_text).hidden;
-        (hidden.into_data().iter::<f32>().collect(), n_text)
+        encoder.encode_first(&tokens, n_text).to_host()
     }
 
     fn rows(&self, n: usize, device: &Device, mut fill: impl FnMut(&mut Vec<f32>)) -> Tensor<2> {
@@ -226,8 +217,8 @@ impl Examples for StoredPairs {
             let others: Vec<Range<usize>> = others.map(|&p| self.store.captions_of(p as usize)).collect();
             let n = own.len() + others.iter().map(ExactSizeIterator::len).sum::<usize>();
             if n > 1 {
-                let stream = CAPTION_STREAM + ((pass as u64) << 32) + picture as u64;
-                let mut chosen: usize = Noise::stream(seed, stream).rng().random_range(0..n);
+                let stream = Stream::CaptionChoice(pass as u64, picture as u64);
+                let mut chosen: usize = Noise::of(seed, stream).rng().random_range(0..n);
                 for captions in std::iter::once(own).chain(others) {
                     if chosen < captions.len() {
                         caption = captions.start + chosen;
@@ -254,20 +245,7 @@ impl Examples for StoredPairs {
 
     fn text(&self, examples: &[Option<Example>], device: &Device) -> TextCondition {
         let captions: Vec<Option<usize>> = examples.iter().map(|e| e.map(|e| e.caption)).collect();
-        let (n, d) = (captions.len(), self.d_clip());
-        let (tokens, mask, longest) = self.states(&captions);
-        TextCondition {
-            z_y: self.rows(n, device, |values| {
-                for caption in &captions {
-                    match caption {
-                        Some(caption) => self.store.z_y(*caption, values),
-                        None => values.extend_from_slice(&self.store.empty().z_y),
-                    }
-                }
-            }),
-            tokens: Tensor::from_data(TensorData::new(tokens, [n, longest, d]), device),
-            mask: Some(TokenMask::new(mask, [n, longest], device)),
-        }
+        self.encoded(&captions).to_device(device)
     }
 
     fn wording(&self, caption: usize) -> u64 {

@@ -2,10 +2,15 @@
 
 use std::path::Path;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{BetaSchedule, DiffusionError, Spacing};
-use crate::files;
+use super::{BetaSchedule, BetaShape, DiffusionError, Spacing};
+use crate::config::{ConfigError, Keys, read_json};
+
+/// Classes of diffusers' schedulers.
+const UNCLIP: &str = "UnCLIPScheduler";
+const DDPM: &str = "DDPMScheduler";
+const DDIM: &str = "DDIMScheduler";
 
 /// What the network predicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,12 +202,7 @@ impl SchedulerConfig {
         if path.is_dir() {
             path.push("scheduler_config.json");
         }
-        let text = files::read_text(&path)?;
-        let value = serde_json::from_str(&text).map_err(|e| DiffusionError::Malformed {
-            path: path.clone(),
-            reason: e.to_string(),
-        })?;
-        Self::from_json(&value, &path)
+        Self::from_json(&read_json(&path)?, &path)
     }
 
     /// Checks a configuration that is already parsed; `path` is for messages.
@@ -210,68 +210,47 @@ impl SchedulerConfig {
     /// # Errors
     /// Like [`SchedulerConfig::read`].
     pub fn from_json(value: &Value, path: &Path) -> Result<Self, DiffusionError> {
-        let Value::Object(map) = value else {
-            let reason = "the top level is no object".to_string();
-            return Err(DiffusionError::Malformed {
-                path: path.to_path_buf(),
-                reason,
-            });
-        };
-        let defaulted = map.get("_use_default_values").and_then(Value::as_array);
-        let is_default = |key: &String| defaulted.is_some_and(|keys| keys.iter().any(|k| k == key.as_str()));
-        let map: Map<String, Value> = map
-            .iter()
-            .filter(|(key, _)| !is_default(key))
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect();
-        let mut keys = Keys {
-            path,
-            map: &map,
-            class: "",
-            read: Vec::new(),
-        };
-        let config = match keys.name(
-            "_class_name",
-            "",
-            &["UnCLIPScheduler", "DDPMScheduler", "DDIMScheduler"],
-        )? {
-            0 => {
-                keys.class = "UnCLIPScheduler";
-                let variance = match keys.name(
-                    "variance_type",
-                    "fixed_small_log",
-                    &["fixed_small_log", "learned_range"],
-                )? {
-                    0 => Variance::FixedSmallLog,
-                    _ => Variance::LearnedRange,
-                };
-                keys.name("beta_schedule", "squaredcos_cap_v2", &["squaredcos_cap_v2"])?;
+        let mut value = value.clone();
+        if let Some(map) = value.as_object_mut()
+            && let Some(Value::Array(defaulted)) = map.get("_use_default_values").cloned()
+        {
+            map.retain(|key, _| !defaulted.iter().any(|name| name == key));
+        }
+        let keys = Keys::new(&value, path.display())?;
+        let classes = [UNCLIP, DDPM, DDIM].map(|class| (class, class));
+        let class = keys.choice("_class_name", None, &classes)?;
+        let config = match class {
+            UNCLIP => {
+                let variances = [
+                    ("fixed_small_log", Variance::FixedSmallLog),
+                    ("learned_range", Variance::LearnedRange),
+                ];
+                let variance = keys.choice("variance_type", Some(Variance::FixedSmallLog), &variances)?;
+                keys.choice("beta_schedule", Some(()), &[("squaredcos_cap_v2", ())])?;
                 Self {
                     kind: SchedulerKind::UnClip { variance },
-                    n_train: keys.count("num_train_timesteps", 1000)?,
+                    n_train: n_train(&keys)?,
                     betas: BetaSchedule::SquaredCos,
-                    prediction: keys.prediction()?,
-                    limit: keys.clip()?,
+                    prediction: prediction(&keys)?,
+                    limit: clip(&keys)?,
                     spacing: Spacing::UnClip,
                 }
             }
-            1 => {
-                keys.class = "DDPMScheduler";
-                let names = ["fixed_small", "fixed_small_log", "learned_range"];
-                let variance = match keys.name("variance_type", "fixed_small", &names)? {
-                    0 => Variance::FixedSmall,
-                    1 => Variance::FixedSmallLog,
-                    _ => Variance::LearnedRange,
-                };
-                keys.gaussian(SchedulerKind::Ddpm { variance })?
+            DDPM => {
+                let variances = [
+                    ("fixed_small", Variance::FixedSmall),
+                    ("fixed_small_log", Variance::FixedSmallLog),
+                    ("learned_range", Variance::LearnedRange),
+                ];
+                let variance = keys.choice("variance_type", Some(Variance::FixedSmall), &variances)?;
+                gaussian(&keys, SchedulerKind::Ddpm { variance })?
             }
             _ => {
-                keys.class = "DDIMScheduler";
-                let set_alpha_to_one = keys.flag("set_alpha_to_one", true)?;
-                keys.gaussian(SchedulerKind::Ddim { set_alpha_to_one })?
+                let set_alpha_to_one = keys.or("set_alpha_to_one", true)?;
+                gaussian(&keys, SchedulerKind::Ddim { set_alpha_to_one })?
             }
         };
-        keys.finish();
+        keys.warn_unread(class, &OF_OTHERS);
         Ok(config)
     }
 
@@ -299,33 +278,25 @@ impl SchedulerConfig {
         let class = match self.kind {
             SchedulerKind::UnClip { variance } => {
                 map["variance_type"] = variance_name(variance).into();
-                map["_class_name"] = "UnCLIPScheduler".into();
+                map["_class_name"] = UNCLIP.into();
                 map["beta_schedule"] = "squaredcos_cap_v2".into();
                 return map;
             }
             SchedulerKind::Ddpm { variance } => {
                 map["variance_type"] = variance_name(variance).into();
-                "DDPMScheduler"
+                DDPM
             }
             SchedulerKind::Ddim { set_alpha_to_one } => {
                 map["set_alpha_to_one"] = set_alpha_to_one.into();
-                "DDIMScheduler"
+                DDIM
             }
         };
         map["_class_name"] = class.into();
-        map["beta_schedule"] = match self.betas {
-            BetaSchedule::Linear { start, end } | BetaSchedule::ScaledLinear { start, end } => {
-                map["beta_start"] = start.into();
-                map["beta_end"] = end.into();
-                if matches!(self.betas, BetaSchedule::Linear { .. }) {
-                    "linear"
-                } else {
-                    "scaled_linear"
-                }
-            }
-            BetaSchedule::SquaredCos => "squaredcos_cap_v2",
+        map["beta_schedule"] = self.betas.shape().name().into();
+        if let BetaSchedule::Linear { start, end } | BetaSchedule::ScaledLinear { start, end } = self.betas {
+            map["beta_start"] = start.into();
+            map["beta_end"] = end.into();
         }
-        .into();
         if let Limit::Threshold { ratio, max } = self.limit {
             map["thresholding"] = true.into();
             map["dynamic_thresholding_ratio"] = ratio.into();
@@ -342,188 +313,83 @@ impl SchedulerConfig {
     }
 }
 
-/// Reads keys of a configuration one by one, remembering which it has seen.
-struct Keys<'a> {
-    path: &'a Path,
-    map: &'a Map<String, Value>,
-    class: &'static str,
-    read: Vec<&'static str>,
+fn positive(keys: &Keys, key: &str, default: f64) -> Result<f64, ConfigError> {
+    let value = keys.or(key, default)?;
+    keys.require(key, value > 0.0, "a number above 0")?;
+    Ok(value)
 }
 
-impl Keys<'_> {
-    fn wrong(&self, key: &str, expected: impl Into<String>, found: &Value) -> DiffusionError {
-        DiffusionError::Value {
-            path: self.path.to_path_buf(),
-            key: key.to_string(),
-            expected: expected.into(),
-            found: if found.is_null() {
-                "nothing".into()
-            } else {
-                found.to_string()
-            },
-        }
-    }
+fn n_train(keys: &Keys) -> Result<usize, ConfigError> {
+    let n = keys.or("num_train_timesteps", 1000)?;
+    keys.require("num_train_timesteps", n > 0, "a whole number, 1 or above")?;
+    Ok(n)
+}
 
-    fn get(&mut self, key: &'static str) -> Option<&Value> {
-        self.read.push(key);
-        self.map.get(key)
-    }
+fn prediction(keys: &Keys) -> Result<Prediction, ConfigError> {
+    let known = [("epsilon", Prediction::Epsilon), ("sample", Prediction::Sample)];
+    keys.choice("prediction_type", Some(Prediction::Epsilon), &known)
+}
 
-    /// Index into `known` of the name under `key`; an absent key reads as `default`.
-    fn name(&mut self, key: &'static str, default: &str, known: &[&str]) -> Result<usize, DiffusionError> {
-        let value = self.get(key).cloned().unwrap_or_else(|| {
-            if default.is_empty() {
-                Value::Null
-            } else {
-                default.into()
-            }
-        });
-        let found = value
-            .as_str()
-            .and_then(|name| known.iter().position(|k| *k == name));
-        found.ok_or_else(|| self.wrong(key, format!("one of {}", known.join(", ")), &value))
-    }
+fn clip(keys: &Keys) -> Result<Limit, ConfigError> {
+    let range = positive(keys, "clip_sample_range", 1.0)?;
+    Ok(if keys.or("clip_sample", true)? {
+        Limit::Clip { range }
+    } else {
+        Limit::None
+    })
+}
 
-    fn number(&mut self, key: &'static str, default: f64) -> Result<f64, DiffusionError> {
-        match self.get(key).cloned() {
-            None => Ok(default),
-            Some(v) => v
-                .as_f64()
-                .filter(|x| x.is_finite())
-                .ok_or_else(|| self.wrong(key, "a finite number", &v)),
-        }
+/// The keys that DDPM and DDIM share.
+fn gaussian(keys: &Keys, kind: SchedulerKind) -> Result<SchedulerConfig, ConfigError> {
+    let start = positive(keys, "beta_start", 1e-4)?;
+    let end = positive(keys, "beta_end", 0.02)?;
+    if end >= 1.0 || start >= 1.0 {
+        let found = start.max(end);
+        return Err(ConfigError::value(
+            keys.origin(),
+            "beta_end",
+            "betas below 1",
+            found,
+        ));
     }
-
-    fn positive(&mut self, key: &'static str, default: f64) -> Result<f64, DiffusionError> {
-        let x = self.number(key, default)?;
-        if x > 0.0 {
-            Ok(x)
-        } else {
-            Err(self.wrong(key, "a number above 0", &x.into()))
-        }
-    }
-
-    fn integer(&mut self, key: &'static str, default: usize) -> Result<usize, DiffusionError> {
-        match self.get(key).cloned() {
-            None => Ok(default),
-            Some(v) => v
-                .as_u64()
-                .and_then(|n| usize::try_from(n).ok())
-                .ok_or_else(|| self.wrong(key, "an integer of at least 0", &v)),
-        }
-    }
-
-    fn count(&mut self, key: &'static str, default: usize) -> Result<usize, DiffusionError> {
-        let n = self.integer(key, default)?;
-        if n > 0 {
-            Ok(n)
-        } else {
-            Err(self.wrong(key, "an integer of at least 1", &n.into()))
-        }
-    }
-
-    fn flag(&mut self, key: &'static str, default: bool) -> Result<bool, DiffusionError> {
-        match self.get(key).cloned() {
-            None => Ok(default),
-            Some(v) => v.as_bool().ok_or_else(|| self.wrong(key, "true or false", &v)),
-        }
-    }
-
-    fn prediction(&mut self) -> Result<Prediction, DiffusionError> {
-        Ok(
-            match self.name("prediction_type", "epsilon", &["epsilon", "sample"])? {
-                0 => Prediction::Epsilon,
-                _ => Prediction::Sample,
-            },
-        )
-    }
-
-    fn clip(&mut self) -> Result<Limit, DiffusionError> {
-        let range = self.positive("clip_sample_range", 1.0)?;
-        Ok(if self.flag("clip_sample", true)? {
-            Limit::Clip { range }
-        } else {
-            Limit::None
-        })
-    }
-
-    /// The keys that DDPM and DDIM share.
-    fn gaussian(&mut self, kind: SchedulerKind) -> Result<SchedulerConfig, DiffusionError> {
-        let start = self.positive("beta_start", 1e-4)?;
-        let end = self.positive("beta_end", 0.02)?;
-        if end >= 1.0 || start >= 1.0 {
-            return Err(self.wrong("beta_end", "betas below 1", &start.max(end).into()));
-        }
-        let betas = match self.name(
-            "beta_schedule",
-            "linear",
-            &["linear", "scaled_linear", "squaredcos_cap_v2"],
-        )? {
-            0 => BetaSchedule::Linear { start, end },
-            1 => BetaSchedule::ScaledLinear { start, end },
-            _ => BetaSchedule::SquaredCos,
-        };
-        if let Some(trained) = self.get("trained_betas").filter(|v| !v.is_null()).cloned() {
-            return Err(self.wrong(
-                "trained_betas",
-                "null (trained betas are not supported)",
-                &trained,
-            ));
-        }
-        if self.flag("rescale_betas_zero_snr", false)? {
-            let expected = "false (rescaling to zero terminal SNR is not supported)";
-            return Err(self.wrong("rescale_betas_zero_snr", expected, &true.into()));
-        }
-        let offset = self.integer("steps_offset", 0)?;
-        let spacing = match self.name(
-            "timestep_spacing",
-            "leading",
-            &["leading", "trailing", "linspace"],
-        )? {
-            0 => Spacing::Leading { offset },
-            1 => Spacing::Trailing,
-            _ => Spacing::Linspace,
-        };
-        let clip = self.clip()?;
-        let ratio = self.positive("dynamic_thresholding_ratio", 0.995)?;
-        if ratio > 1.0 {
-            return Err(self.wrong(
-                "dynamic_thresholding_ratio",
-                "a number of at most 1",
-                &ratio.into(),
-            ));
-        }
-        let max = self.positive("sample_max_value", 1.0)?;
-        // Thresholding goes before clipping, and replaces it.
-        let limit = if self.flag("thresholding", false)? {
-            Limit::Threshold { ratio, max }
-        } else {
-            clip
-        };
-        let n_train = self.count("num_train_timesteps", 1000)?;
-        Ok(SchedulerConfig {
-            kind,
-            n_train,
-            betas,
-            prediction: self.prediction()?,
-            limit,
-            spacing,
-        })
-    }
-
-    /// Tells keys that nothing reads.
-    fn finish(self) {
-        for key in self.map.keys() {
-            let is_read = key.starts_with('_') || self.read.contains(&key.as_str());
-            if !is_read && !OF_OTHERS.contains(&key.as_str()) {
-                tracing::warn!(
-                    "{}: `{key}` is no key of {} and is ignored",
-                    self.path.display(),
-                    self.class
-                );
-            }
-        }
-    }
+    let shapes = BetaShape::ALL.map(|shape| (shape.name(), shape));
+    let shape = keys.choice("beta_schedule", Some(BetaShape::Linear), &shapes)?;
+    let trained: Option<Value> = keys.get("trained_betas")?;
+    let expected = "null (trained betas are not supported)";
+    keys.require("trained_betas", trained.is_none(), expected)?;
+    let rescaled: bool = keys.or("rescale_betas_zero_snr", false)?;
+    let expected = "false (rescaling to zero terminal SNR is not supported)";
+    keys.require("rescale_betas_zero_snr", !rescaled, expected)?;
+    let offset = keys.or("steps_offset", 0)?;
+    let leading = Spacing::Leading { offset };
+    let spacings = [
+        ("leading", leading),
+        ("trailing", Spacing::Trailing),
+        ("linspace", Spacing::Linspace),
+    ];
+    let spacing = keys.choice("timestep_spacing", Some(leading), &spacings)?;
+    let clip = clip(keys)?;
+    let ratio = positive(keys, "dynamic_thresholding_ratio", 0.995)?;
+    keys.require(
+        "dynamic_thresholding_ratio",
+        ratio <= 1.0,
+        "a number of at most 1",
+    )?;
+    let max = positive(keys, "sample_max_value", 1.0)?;
+    // Thresholding goes before clipping, and replaces it.
+    let limit = if keys.or("thresholding", false)? {
+        Limit::Threshold { ratio, max }
+    } else {
+        clip
+    };
+    Ok(SchedulerConfig {
+        kind,
+        n_train: n_train(keys)?,
+        betas: shape.between(start, end),
+        prediction: prediction(keys)?,
+        limit,
+        spacing,
+    })
 }
 
 /// Keys of diffusers' other schedulers, which `from_config` leaves in files of a class that has no use for them.
@@ -649,33 +515,33 @@ mod tests {
         let cases = [
             (
                 json!({"_class_name": "EulerDiscreteScheduler"}),
-                "`_class_name`: expected one of UnCLIPScheduler, DDPMScheduler, DDIMScheduler, found \"EulerDiscreteScheduler\"",
+                "_class_name: expected one of UnCLIPScheduler, DDPMScheduler, DDIMScheduler, found \"EulerDiscreteScheduler\"",
             ),
             (
                 json!({"num_train_timesteps": 10}),
-                "`_class_name`: expected one of UnCLIPScheduler, DDPMScheduler, DDIMScheduler, found nothing",
+                "_class_name: expected one of UnCLIPScheduler, DDPMScheduler, DDIMScheduler, found nothing",
             ),
             (
                 json!({"_class_name": "DDPMScheduler", "prediction_type": "v_prediction"}),
-                "`prediction_type`: expected one of epsilon, sample, found \"v_prediction\"",
+                "prediction_type: expected epsilon or sample, found \"v_prediction\"",
             ),
             (
                 json!({"_class_name": "DDPMScheduler", "variance_type": "fixed_large"}),
-                "`variance_type`: expected one of fixed_small, fixed_small_log, learned_range, found \"fixed_large\"",
+                "variance_type: expected one of fixed_small, fixed_small_log, learned_range, found \"fixed_large\"",
             ),
             (
                 json!({"_class_name": "DDIMScheduler", "timestep_spacing": "karras"}),
-                "`timestep_spacing`: expected one of leading, trailing, linspace, found \"karras\"",
+                "timestep_spacing: expected one of leading, trailing, linspace, found \"karras\"",
             ),
             (
                 json!({"_class_name": "DDIMScheduler", "steps_offset": "one"}),
-                "`steps_offset`: expected an integer of at least 0, found \"one\"",
+                "steps_offset: expected a whole number, 0 or above, found \"one\"",
             ),
             (
                 json!({"_class_name": "DDPMScheduler", "rescale_betas_zero_snr": true}),
-                "`rescale_betas_zero_snr`: expected false",
+                "rescale_betas_zero_snr: expected false",
             ),
-            (json!([1]), "the top level is no object"),
+            (json!([1]), "expected an object, found [1]"),
         ];
         for (value, message) in cases {
             let error = parse(value).expect_err("must be refused");

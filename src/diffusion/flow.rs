@@ -4,14 +4,14 @@
 //! predicted one from sigma 1 to 0 in Euler steps. Sign and time are those of diffusers' `FlowMatchEulerDiscreteScheduler`, whose configuration is
 //! the one written here.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::DiffusionError;
-use crate::files;
+use crate::config::{Keys, read_json};
 
 /// What the network predicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -32,6 +32,24 @@ pub struct FlowConfig {
     /// The network reads sigma as the timestep `n_train * sigma`: 1000.
     pub n_train: usize,
 }
+
+/// Keys that change what is computed, and are not supported.
+const SWITCHES: [&str; 6] = [
+    "use_dynamic_shifting",
+    "invert_sigmas",
+    "use_karras_sigmas",
+    "use_exponential_sigmas",
+    "use_beta_sigmas",
+    "stochastic_sampling",
+];
+/// Keys that have no effect while [`SWITCHES`] are off.
+const OF_SWITCHES: [&str; 5] = [
+    "base_shift",
+    "max_shift",
+    "base_image_seq_len",
+    "max_image_seq_len",
+    "time_shift_type",
+];
 
 impl FlowConfig {
     /// The class in `scheduler_config.json`.
@@ -70,11 +88,7 @@ impl FlowConfig {
     /// [`DiffusionError`] naming file and key: no file, no JSON, a key that is unknown, a value that this code does not compute.
     pub fn read_if_flow(folder: &Path) -> Result<Option<Self>, DiffusionError> {
         let path = folder.join("scheduler_config.json");
-        let text = files::read_text(&path)?;
-        let value: Value = serde_json::from_str(&text).map_err(|e| DiffusionError::Malformed {
-            path: path.clone(),
-            reason: e.to_string(),
-        })?;
+        let value: Value = read_json(&path)?;
         match value.get("_class_name").and_then(Value::as_str) {
             Some(Self::CLASS) => Self::from_json(&value, &path).map(Some),
             _ => Ok(None),
@@ -86,60 +100,25 @@ impl FlowConfig {
     /// # Errors
     /// Like [`FlowConfig::read_if_flow`].
     pub fn from_json(value: &Value, path: &Path) -> Result<Self, DiffusionError> {
-        let none = Map::new();
-        let map = value.as_object().unwrap_or(&none);
-        let wrong = |key: &str, expected: &str| DiffusionError::Value {
-            path: PathBuf::from(path),
-            key: key.into(),
-            expected: expected.into(),
-            found: map.get(key).map_or_else(|| "nothing".into(), Value::to_string),
-        };
-        let mut config = Self::new(FlowPrediction::Velocity);
-        for (key, value) in map {
-            match (key.as_str(), value) {
-                ("_class_name", Value::String(class)) if class == Self::CLASS => (),
-                ("_class_name", _) => return Err(wrong(key, Self::CLASS)),
-                (key, _) if key.starts_with('_') => (),
-                ("num_train_timesteps", n) => match n.as_u64().filter(|&n| n > 0) {
-                    Some(n) => config.n_train = n as usize,
-                    None => return Err(wrong(key, "an integer of at least 1")),
-                },
-                ("prediction_type", Value::String(kind)) if kind == "velocity" => (),
-                ("prediction_type", Value::String(kind)) if kind == "sample" => {
-                    config.prediction = FlowPrediction::Sample;
-                }
-                ("prediction_type", _) => return Err(wrong(key, "one of velocity, sample")),
-                ("shift", shift) if shift.as_f64() == Some(1.0) => (),
-                ("shift", _) => return Err(wrong(key, "1 (shifted timesteps are not supported)")),
-                // Off, or of no account while the others are off.
-                ("shift_terminal", Value::Null) => (),
-                ("shift_terminal", _) => return Err(wrong(key, "null")),
-                (
-                    "use_dynamic_shifting"
-                    | "invert_sigmas"
-                    | "use_karras_sigmas"
-                    | "use_exponential_sigmas"
-                    | "use_beta_sigmas"
-                    | "stochastic_sampling",
-                    off,
-                ) => {
-                    if off != &Value::Bool(false) && !off.is_null() {
-                        return Err(wrong(key, "false"));
-                    }
-                }
-                (
-                    "base_shift" | "max_shift" | "base_image_seq_len" | "max_image_seq_len"
-                    | "time_shift_type",
-                    _,
-                ) => (),
-                _ => tracing::warn!(
-                    "{}: `{key}` is no key of {} and is ignored",
-                    path.display(),
-                    Self::CLASS
-                ),
-            }
+        let keys = Keys::new(value, path.display())?;
+        keys.choice("_class_name", None, &[(Self::CLASS, ())])?;
+        let n_train = keys.or("num_train_timesteps", 1000)?;
+        keys.require("num_train_timesteps", n_train > 0, "a whole number, 1 or above")?;
+        let predictions = [
+            ("velocity", FlowPrediction::Velocity),
+            ("sample", FlowPrediction::Sample),
+        ];
+        let prediction = keys.choice("prediction_type", Some(FlowPrediction::Velocity), &predictions)?;
+        let shift: f64 = keys.or("shift", 1.0)?;
+        keys.require("shift", shift == 1.0, "1 (shifted timesteps are not supported)")?;
+        let terminal: Option<Value> = keys.get("shift_terminal")?;
+        keys.require("shift_terminal", terminal.is_none(), "null")?;
+        for key in SWITCHES {
+            let on: Option<bool> = keys.get(key)?;
+            keys.require(key, on != Some(true), "false")?;
         }
-        Ok(config)
+        keys.warn_unread(Self::CLASS, &OF_SWITCHES);
+        Ok(Self { prediction, n_train })
     }
 
     /// The configuration in the published form. `prediction_type` is a key of ours, and written only for [`FlowPrediction::Sample`], which diffusers'
@@ -256,10 +235,10 @@ mod tests {
             refused("prediction_type", "epsilon".into()),
         ];
         insta::assert_snapshot!(answers.join("\n"), @r#"
-        x/scheduler_config.json: key `shift`: expected 1 (shifted timesteps are not supported), found 3.0
-        x/scheduler_config.json: key `use_dynamic_shifting`: expected false, found true
-        x/scheduler_config.json: key `num_train_timesteps`: expected an integer of at least 1, found 0
-        x/scheduler_config.json: key `prediction_type`: expected one of velocity, sample, found "epsilon"
+        x/scheduler_config.json: shift: expected 1 (shifted timesteps are not supported), found 3.0
+        x/scheduler_config.json: use_dynamic_shifting: expected false, found true
+        x/scheduler_config.json: num_train_timesteps: expected a whole number, 1 or above, found 0
+        x/scheduler_config.json: prediction_type: expected velocity or sample, found "epsilon"
         "#);
         assert!(FlowConfig::sigmas(0).is_err());
         assert_eq!(FlowConfig::sigmas(4).expect("four"), [1.0, 0.75, 0.5, 0.25, 0.0]);

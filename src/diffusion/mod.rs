@@ -19,42 +19,20 @@ pub mod threshold;
 pub mod timesteps;
 pub mod unclip;
 
-use std::path::PathBuf;
-
 pub use config::{Limit, Prediction, Sampler, SchedulerConfig, SchedulerKind, Variance};
 pub use flow::{FlowConfig, FlowPrediction, sample_flow};
 pub use guidance::{guide, guide_halves};
 pub use sample::{DrawNoise, Replay, SampleOptions, sample, sample_visits};
-pub use schedule::{BetaSchedule, Schedule};
+pub use schedule::{BetaSchedule, BetaShape, Schedule};
 pub use scheduler::{Scheduler, Stepped, Visit};
 pub use timesteps::Spacing;
 
 /// A scheduler could not be read, or was asked for something it cannot do.
 #[derive(Debug, thiserror::Error)]
 pub enum DiffusionError {
-    /// The configuration file could not be read.
+    /// A configuration could not be read, or a key has a value that is not supported.
     #[error(transparent)]
-    File(#[from] crate::files::FileError),
-    /// The configuration is not a JSON object.
-    #[error("{path}: no valid scheduler configuration: {reason}")]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What the parser said.
-        reason: String,
-    },
-    /// A key has a value that is not supported.
-    #[error("{path}: key `{key}`: expected {expected}, found {found}")]
-    Value {
-        /// The file.
-        path: PathBuf,
-        /// The key.
-        key: String,
-        /// What is supported.
-        expected: String,
-        /// What stands there.
-        found: String,
-    },
+    Config(#[from] crate::config::ConfigError),
     /// A number of sampling steps that the schedule cannot give.
     #[error("cannot sample in {n_steps} steps: {reason}")]
     Steps {

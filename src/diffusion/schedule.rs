@@ -6,11 +6,48 @@
 
 use burn::prelude::*;
 use burn::tensor::TensorData;
+use serde::{Deserialize, Serialize};
 
 /// Offset of the squared-cosine schedule (Nichol and Dhariwal 2021, Eq. 17).
 const COSINE_OFFSET: f64 = 0.008;
 /// Cap on beta of the squared-cosine schedule (same source).
 const COSINE_MAX_BETA: f64 = 0.999;
+
+/// How beta grows with the timestep, by the names of published scheduler files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BetaShape {
+    /// Beta grows linearly.
+    Linear,
+    /// The square root of beta grows linearly.
+    ScaledLinear,
+    /// The squared-cosine alpha-bar, which ignores the ends.
+    #[serde(rename = "squaredcos_cap_v2")]
+    SquaredCos,
+}
+
+impl BetaShape {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Linear, Self::ScaledLinear, Self::SquaredCos];
+
+    /// The name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Linear => "linear",
+            Self::ScaledLinear => "scaled_linear",
+            Self::SquaredCos => "squaredcos_cap_v2",
+        }
+    }
+
+    /// The schedule from beta `start` at t = 0 to `end` at the last t.
+    pub fn between(self, start: f64, end: f64) -> BetaSchedule {
+        match self {
+            Self::Linear => BetaSchedule::Linear { start, end },
+            Self::ScaledLinear => BetaSchedule::ScaledLinear { start, end },
+            Self::SquaredCos => BetaSchedule::SquaredCos,
+        }
+    }
+}
 
 /// How beta grows with the timestep.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,6 +68,17 @@ pub enum BetaSchedule {
     },
     /// alpha-bar(t) = cos^2((t + 0.008) / 1.008 * pi / 2), beta capped at 0.999: Karlo, Kandinsky's priors.
     SquaredCos,
+}
+
+impl BetaSchedule {
+    /// The schedule without its ends.
+    pub fn shape(self) -> BetaShape {
+        match self {
+            Self::Linear { .. } => BetaShape::Linear,
+            Self::ScaledLinear { .. } => BetaShape::ScaledLinear,
+            Self::SquaredCos => BetaShape::SquaredCos,
+        }
+    }
 }
 
 /// The tables of one schedule. Cheap to clone next to any model.

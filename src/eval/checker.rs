@@ -4,7 +4,7 @@
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::noise::Noise;
+use crate::noise::{Noise, Stream};
 use crate::world::checker::{Checker, Reading, Verdict, verdict};
 use crate::world::{Scene, Statement, VariantKind, World, variants};
 
@@ -46,7 +46,7 @@ impl Damage {
     /// Its name in tables of this world.
     pub fn name(self, world: World) -> String {
         let length = |v: f32| v * scale(world);
-        let half = world.picture_size() / 2;
+        let half = world.image_size() / 2;
         match self {
             Self::None => "true renders".to_owned(),
             Self::Noise(sigma) => format!("noise, sigma {sigma}"),
@@ -61,7 +61,7 @@ impl Damage {
     /// The damaged picture of this world.
     pub fn apply(self, world: World, picture: &[u8], noise: &mut Noise) -> Vec<u8> {
         use image::imageops::{FilterType, blur, resize};
-        let side = world.picture_size() as u32;
+        let side = world.image_size() as u32;
         let image = || {
             image::RgbImage::from_raw(side, side, picture.to_vec())
                 .expect("a picture has three bytes per pixel")
@@ -88,7 +88,7 @@ impl Damage {
                     image::load_from_memory_with_format(&bytes, format).expect("what was just written");
                 read.to_rgb8().into_raw()
             }
-            Self::Bend(sigma) => bend(world.picture_size(), picture, sigma * scale(world), noise),
+            Self::Bend(sigma) => bend(world.image_size(), picture, sigma * scale(world), noise),
             Self::Mixed => [Self::Bend(1.5), Self::Blur(1.0), Self::Noise(0.05)]
                 .iter()
                 .fold(picture.to_vec(), |picture, damage| {
@@ -100,7 +100,7 @@ impl Damage {
 
 /// Of lengths of a picture of 64 x 64.
 fn scale(world: World) -> f32 {
-    world.picture_size() as f32 / 64.0
+    world.image_size() as f32 / 64.0
 }
 
 /// Reads every pixel from elsewhere, by a displacement that is drawn on a coarse grid; bilinear throughout.
@@ -238,7 +238,7 @@ fn overlooks(kind: VariantKind, verdict: &Verdict) -> bool {
         VariantKind::Texture => verdict.objects.iter().all(|o| o.texture != Some(false)),
         VariantKind::Binding => verdict.binding == Some(true),
         VariantKind::Relation => verdict.relation == Some(true),
-        VariantKind::Bystander => verdict.all(),
+        VariantKind::Distractor => verdict.all(),
     }
 }
 
@@ -247,7 +247,7 @@ fn overlooks(kind: VariantKind, verdict: &Verdict) -> bool {
 pub fn accuracy(checker: &Checker, damage: Damage, n: usize, seed: u64) -> Accuracy {
     let world = checker.world();
     let one = |i: usize| {
-        let mut noise = Noise::stream(seed, 0x63_68_65 + ((i as u64) << 32));
+        let mut noise = Noise::of(seed, Stream::CheckedImage(i as u64));
         let scene = world.scene_w(noise.rng());
         let said = Statement::describing(&scene);
         let wrong = variants(&scene, &said, noise.rng());

@@ -4,75 +4,12 @@
 //! textures swapped, another relation. This reads from a prediction exactly what a picture of it would have to show, needs no
 //! decoder, and unlike a linear probe it does not depend on directions in which real embeddings hardly vary.
 
-use std::fmt;
 use std::str::FromStr;
-
-use serde::{Deserialize, Serialize};
 
 use super::EvalError;
 use super::rows::{Embeddings, dot};
-use crate::world::VariantKind;
-
-/// In what a wrong picture differs from the true one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// Another noun.
-    Object,
-    /// Another colour.
-    Colour,
-    /// Another texture.
-    Texture,
-    /// The colours of two objects swapped, or their textures.
-    Binding,
-    /// Another relation between the two objects.
-    Relation,
-    /// With or without something that the prompt does not mention. Does not make the prompt false.
-    Bystander,
-}
-
-impl Kind {
-    /// All kinds, in the order of a report.
-    pub const ALL: [Self; 6] = [
-        Self::Object,
-        Self::Colour,
-        Self::Texture,
-        Self::Binding,
-        Self::Relation,
-        Self::Bystander,
-    ];
-
-    /// The name in files and tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Object => "object",
-            Self::Colour => "colour",
-            Self::Texture => "texture",
-            Self::Binding => "binding",
-            Self::Relation => "relation",
-            Self::Bystander => "bystander",
-        }
-    }
-}
-
-impl From<VariantKind> for Kind {
-    fn from(kind: VariantKind) -> Self {
-        match kind {
-            VariantKind::Object => Self::Object,
-            VariantKind::Colour => Self::Colour,
-            VariantKind::Texture => Self::Texture,
-            VariantKind::Binding => Self::Binding,
-            VariantKind::Relation => Self::Relation,
-            VariantKind::Bystander => Self::Bystander,
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
+/// In what a wrong image differs from the true one.
+pub use crate::world::VariantKind as Kind;
 
 impl FromStr for Kind {
     type Err = EvalError;
@@ -149,9 +86,9 @@ impl Outcomes {
     }
 
     /// Per prompt: the margin to all wrong pictures of the kinds that make the prompt false, which is every kind but
-    /// [`Kind::Bystander`].
+    /// [`Kind::Distractor`].
     pub fn margins_all(&self) -> Vec<Option<f64>> {
-        let false_kinds = Kind::ALL.into_iter().filter(|k| *k != Kind::Bystander);
+        let false_kinds = Kind::ALL.into_iter().filter(|k| *k != Kind::Distractor);
         self.margins
             .iter()
             .map(|m| false_kinds.clone().filter_map(|k| m[k as usize]).reduce(f64::min))
@@ -230,7 +167,7 @@ mod tests {
             (0, Kind::Colour),
             (1, Kind::Relation),
             (2, Kind::Object),
-            (2, Kind::Bystander),
+            (2, Kind::Distractor),
         ];
         let outcomes = forced_choice(&z_x_hat, &Candidates::new(truth, wrong, labels)?)?;
         assert_eq!(outcomes.correct(Kind::Object), [Some(true), None, Some(true)]);
@@ -240,7 +177,7 @@ mod tests {
             [None, Some(false), None],
             "a tie is wrong"
         );
-        assert_eq!(outcomes.correct(Kind::Bystander), [None, None, Some(false)]);
+        assert_eq!(outcomes.correct(Kind::Distractor), [None, None, Some(false)]);
         assert_eq!(
             outcomes.correct_all(),
             [Some(false), Some(false), Some(true)],
@@ -304,7 +241,7 @@ mod tests {
                     prop_assert!((x.unwrap_or(0.0) - y.unwrap_or(0.0)).abs() < 1e-5);
                 }
                 // "all" is never easier than one of its kinds
-                if kind != Kind::Bystander {
+                if kind != Kind::Distractor {
                     for (one, all) in a.margins(kind).iter().zip(a.margins_all()) {
                         prop_assert!(one.is_none_or(|one| all.is_some_and(|all| all <= one)));
                     }

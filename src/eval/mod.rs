@@ -5,21 +5,20 @@
 //! whoever has models encodes, and hands in [`Embeddings`].
 //!
 //! - [`Embeddings`]: rows on the host. [`EvalFile`]: the result file `eval/embedding.json` of a run.
-//! - [`evaluate`](fn@evaluate): everything below, from one [`Inputs`].
-//! - [`forced_choice`](mod@forced_choice): does the prediction pick the true picture among re-rendered ones that are wrong in one way?
+//! - [`metrics`]: the table of all metrics, and what computes them: [`evaluate`](fn@evaluate) from one [`Inputs`], [`evaluate_images`] from one
+//!   [`DecodedInputs`], `eclipse eval` from a folder of images.
+//! - [`forced_choice`](mod@forced_choice): does the prediction choose the true image among re-rendered ones that are wrong in one way?
 //! - [`embedding`]: cosines, retrieval, norms, errors, diversity over noise, place in the modality gap.
 //! - [`frechet`](mod@frechet): distance between the distributions of predictions and of true embeddings.
 //! - [`baselines`]: what anyone would try first. [`probe`]: what a linear map reads from embeddings. [`ridge`]: the map itself.
 //! - [`checker`]: how far what the checker of a world reads from pixels can be trusted.
-//! - [`composition`](mod@composition): what a checker finds in the pictures that a decoder draws from the predictions.
 //! - [`rescale`]: predictions as long, or as far apart, as true embeddings are.
 //! - [`bootstrap`]: intervals over seeds and prompts.
 
 pub mod baselines;
 pub mod bootstrap;
 pub mod checker;
-pub mod clip_score;
-pub mod composition;
+mod decoded;
 pub mod embedding;
 pub mod evaluate;
 pub mod features;
@@ -29,6 +28,8 @@ pub mod frechet;
 pub mod image_folder;
 pub mod image_score;
 pub mod kid;
+pub mod metrics;
+pub mod pick_score;
 pub mod pictures;
 pub mod probe;
 pub mod rescale;
@@ -40,8 +41,9 @@ use std::fmt::Display;
 use std::path::PathBuf;
 
 pub use bootstrap::{Bootstrap, Interval, Seeds, WinRate};
-pub use composition::{Drawn, PictureInputs, composition};
-pub use evaluate::{Inputs, Split, evaluate};
+pub use decoded::{CheckedImage, DecodedInputs};
+pub use evaluate::{Inputs, Split};
+pub use metrics::{evaluate, evaluate_images};
 pub use results::{EvalFile, Metric};
 pub use rows::Embeddings;
 

@@ -2,62 +2,17 @@
 
 use std::path::PathBuf;
 
+use crate::config::{ConfigError, nearest};
 use crate::files::FileError;
 
 /// A specification is not usable. All of these are the writer's to fix: the command line exits with 2.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
-    /// A file of the `extends` chain cannot be read.
-    #[error("cannot read a specification")]
-    File(#[from] FileError),
-    /// Not TOML. The message shows line and caret.
-    #[error("{path} is not valid TOML\n{message}")]
-    Toml {
-        /// The file.
-        path: PathBuf,
-        /// The parser's message, with the line.
-        message: String,
-    },
-    /// `extends` comes back to a file it came from.
-    #[error("{path}: extends: expected a chain that ends, found {again} a second time")]
-    Cycle {
-        /// The file whose `extends` closes the circle.
-        path: PathBuf,
-        /// The file met again.
-        again: PathBuf,
-    },
-    /// A key that does not exist.
-    #[error("{origin}: {key}: unknown key, expected {expected}{}", hint(.suggestion))]
-    UnknownKey {
-        /// File or option that set it.
-        origin: String,
-        /// Dotted path of the key.
-        key: String,
-        /// The keys that exist there.
-        expected: String,
-        /// The existing key that looks most alike.
-        suggestion: Option<String>,
-    },
-    /// A value of the wrong type or out of range.
-    #[error("{origin}: {key}: expected {expected}, found {found}")]
-    Value {
-        /// File or option that set it, or `defaults`.
-        origin: String,
-        /// Dotted path of the key.
-        key: String,
-        /// What would have been right.
-        expected: String,
-        /// What was there.
-        found: String,
-    },
-    /// `--set` without `=`, or with an impossible key.
-    #[error("expected KEY=VALUE with a dotted key, as in objective.lambda=0.5, found {given}")]
-    Set {
-        /// The argument.
-        given: String,
-    },
+    /// A file, key or value.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// An experiment that does not exist.
-    #[error("no experiment {name}: expected {expected}{}{}", known(.available), hint(&super::resolve::nearest(.name, .available)))]
+    #[error("no experiment {name}: expected {expected}{}{}", known(.available), hint(nearest(.name, .available)))]
     NoExperiment {
         /// What was asked for.
         name: String,
@@ -68,10 +23,8 @@ pub enum SpecError {
     },
 }
 
-fn hint(suggestion: &Option<String>) -> String {
-    suggestion
-        .as_ref()
-        .map_or_else(String::new, |s| format!("; did you mean {s}?"))
+fn hint(suggestion: Option<String>) -> String {
+    suggestion.map_or_else(String::new, |s| format!("; did you mean {s}?"))
 }
 
 fn known(available: &[String]) -> String {

@@ -9,12 +9,10 @@ use image::RgbImage;
 use image::imageops::{FilterType, resize};
 
 use super::error::{RunDirError, SpecError};
-use super::executor::sampler;
-use super::pictures::check_decoder;
 use super::run::Run;
 use super::run_dir::RunDir;
-use super::spec::ObjectiveSpec;
 use super::sweep;
+use crate::benchmark::images::check_decoder;
 use crate::files::{self, FileError};
 use crate::generate::decoder::DecoderSettings;
 use crate::generate::error::RenderError;
@@ -197,7 +195,7 @@ fn is_hidden(dir: &Path) -> bool {
 
 /// Whether [`draw`] draws with the prior of a run of this configuration.
 pub fn can_draw(run: &Run) -> bool {
-    run.data().store.is_none() && !matches!(run.objective(), ObjectiveSpec::Baseline(_))
+    run.data().store.is_none() && run.objective().baseline().is_none()
 }
 
 /// The finished run in `dir`.
@@ -217,7 +215,7 @@ fn trained_run(dir: &Path) -> Result<TrainedRun, DrawError> {
             "this prior was trained on a store, not in a built-in world: draw with `eclipse generate --pipeline DECODER --prior DIR`",
         ));
     }
-    if let ObjectiveSpec::Baseline(_) = run.objective() {
+    if run.objective().baseline().is_some() {
         return Err(wrong(
             "a baseline trains no prior: name a run of another objective",
         ));
@@ -273,9 +271,11 @@ pub fn draw(priors: &[TrainedRun], words: &Words<'_>, device: &Device) -> Result
                 entry.insert(FrozenDecoder::load(run.decoder(), device)?)
             }
         };
-        check_decoder(run, decoder, decoder.d_clip()).map_err(|reason| DrawError::Run {
-            dir: prior.dir.clone(),
-            reason: reason.to_string(),
+        check_decoder(run.clip(), run.decoder(), decoder, decoder.d_clip()).map_err(|reason| {
+            DrawError::Run {
+                dir: prior.dir.clone(),
+                reason: reason.to_string(),
+            }
         })?;
         let checker = checkers
             .entry(run.world())
@@ -283,7 +283,7 @@ pub fn draw(priors: &[TrainedRun], words: &Words<'_>, device: &Device) -> Result
         for prompt in words.prompts {
             let request = PriorRequest {
                 prompts: vec![prompt.clone(); words.n_images],
-                settings: sampler(run),
+                settings: run.objective().sampler(),
                 ..PriorRequest::default()
             };
             let predicted = pipeline.predict(&request, &mut Noise::new(words.seed))?;
@@ -348,10 +348,7 @@ fn vocabulary(world: World) -> String {
 
 /// A prompt that the world knows all words of.
 pub fn example(world: World) -> &'static str {
-    match world {
-        World::Emoji => "a red car on the left of a blue dog",
-        World::Shapes => "a red striped circle on the left of a blue square",
-    }
+    world.example()
 }
 
 #[cfg(test)]

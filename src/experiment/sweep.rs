@@ -19,10 +19,11 @@ use std::path::{Path, PathBuf};
 use toml::Value;
 
 use super::error::SpecError;
-use super::report::ReportSpec;
-use super::report::curve;
-use super::resolve::{Layers, SWEEP_KEYS, Setting, merge, nest, short};
+use super::report_spec::ReportSpec;
+use super::resolve::SWEEP_KEYS;
 use super::run::Run;
+use crate::config::layers::{merge, nest, short};
+use crate::config::{ConfigError, Layers, Setting};
 use crate::eval::baselines::BaselineKind;
 
 /// The parts of a run that a baseline depends on. It has no network, so no size, no training and no seed.
@@ -100,7 +101,8 @@ pub fn single(path: &Path, settings: &[Setting]) -> Result<Planned, SpecError> {
     let stem = path
         .file_stem()
         .map_or_else(|| "run".into(), |s| s.to_string_lossy().into_owned());
-    plan(vec![], &layers, |hash| format!("{}_{hash}", file_name(&stem)))
+    let run = plan(vec![], &layers, |hash| format!("{}_{hash}", file_name(&stem)))?;
+    Ok(run)
 }
 
 impl SweepSpec {
@@ -147,7 +149,7 @@ impl SweepSpec {
                 }
                 _ => {
                     let Value::Table(mut table) = value else {
-                        return Err(wrong(&origin, &key, "a table", &value));
+                        return Err(wrong(&origin, &key, "a table", &value).into());
                     };
                     if let Some(axes) = table.remove("axes") {
                         smoke_axes.push((origin.clone(), axes));
@@ -231,20 +233,24 @@ impl SweepSpec {
         }
         if let Some(unused) = used.iter().position(|used| !used) {
             let setting = &self.settings[unused];
-            return Err(SpecError::UnknownKey {
+            return Err(ConfigError::UnknownKey {
                 origin: setting.origin(),
                 key: setting.key.clone(),
                 expected: "a key of an objective in this sweep".into(),
                 suggestion: None,
-            });
+            }
+            .into());
         }
         let mut seen = HashSet::new();
         match runs.iter().find(|r| !seen.insert(r.run.hash().to_owned())) {
             None => {
-                curve::check(&self.report.curves, &runs, &self.report_origin)?;
+                let configs = runs
+                    .iter()
+                    .map(|planned| (planned.axes(), planned.run().config()));
+                self.report.check_curves(configs, &self.report_origin)?;
                 Ok(runs)
             }
-            Some(twice) => Err(SpecError::Value {
+            Some(twice) => Err(ConfigError::Value {
                 origin: self.folder.join("sweep.toml").display().to_string(),
                 key: "axes".into(),
                 expected: "runs that differ".into(),
@@ -252,11 +258,12 @@ impl SweepSpec {
                     "one configuration twice, the second time as {}",
                     labels_of(&twice.axes)
                 ),
-            }),
+            }
+            .into()),
         }
     }
 
-    fn expand_baseline(&self, baseline: BaselineKind) -> Result<Vec<Planned>, SpecError> {
+    fn expand_baseline(&self, baseline: BaselineKind) -> Result<Vec<Planned>, ConfigError> {
         let concerns = |key: &str| BASELINE_KEYS.contains(&key.split('.').next().unwrap_or(key));
         let axes: Vec<Axis> = self.axes.iter().filter(|a| concerns(&a.key)).cloned().collect();
         let mut runs = Vec::new();
@@ -289,7 +296,7 @@ impl SweepSpec {
     }
 
     /// Adds the axes of one file; one of the same key is replaced where it stands.
-    fn add_axes(&mut self, origin: &str, key: &str, value: Value) -> Result<(), SpecError> {
+    fn add_axes(&mut self, origin: &str, key: &str, value: Value) -> Result<(), ConfigError> {
         let Value::Table(table) = value else {
             return Err(wrong(origin, key, "a table of axes", &value));
         };
@@ -313,15 +320,15 @@ fn read_as<T: serde::de::DeserializeOwned>(
     key: &str,
     value: Value,
     expected: &str,
-) -> Result<T, SpecError> {
+) -> Result<T, ConfigError> {
     value
         .clone()
         .try_into()
         .map_err(|_| wrong(origin, key, expected, &value))
 }
 
-fn wrong(origin: &str, key: &str, expected: &str, found: &Value) -> SpecError {
-    SpecError::Value {
+fn wrong(origin: &str, key: &str, expected: &str, found: &Value) -> ConfigError {
+    ConfigError::Value {
         origin: origin.into(),
         key: key.into(),
         expected: expected.into(),
@@ -331,7 +338,7 @@ fn wrong(origin: &str, key: &str, expected: &str, found: &Value) -> SpecError {
 
 impl Axis {
     /// The axes that `key = value` stands for: usually one; several when `a.b = [..]` was written without quotes.
-    fn read(origin: &str, key: &str, value: Value) -> Result<Vec<Self>, SpecError> {
+    fn read(origin: &str, key: &str, value: Value) -> Result<Vec<Self>, ConfigError> {
         let values = match value {
             Value::Array(values) => values.into_iter().map(|v| (label(&v), v)).collect(),
             Value::Table(table) if table.values().any(Value::is_array) => {
@@ -353,7 +360,7 @@ impl Axis {
         Self::new(origin.to_owned(), key.to_owned(), values).map(|axis| vec![axis])
     }
 
-    fn new(origin: String, key: String, values: Vec<(String, Value)>) -> Result<Self, SpecError> {
+    fn new(origin: String, key: String, values: Vec<(String, Value)>) -> Result<Self, ConfigError> {
         let found = match values
             .iter()
             .enumerate()
@@ -364,7 +371,7 @@ impl Axis {
             None => return Ok(Self { origin, key, values }),
         };
         let expected = "one or more values, each once (name tables: a = {..}, b = {..})".into();
-        Err(SpecError::Value {
+        Err(ConfigError::Value {
             origin,
             key: format!("axes.{key}"),
             expected,
@@ -373,7 +380,7 @@ impl Axis {
     }
 
     /// This axis with the values of a `--set`: a list, the name of one of its values, or one value.
-    fn replaced_by(&self, setting: &Setting) -> Result<Self, SpecError> {
+    fn replaced_by(&self, setting: &Setting) -> Result<Self, ConfigError> {
         let one = |value: &Value| {
             let text = label(value);
             let named = self
@@ -423,7 +430,7 @@ fn product(axes: &[Axis]) -> Vec<Point<'_>> {
     points
 }
 
-fn named(axes: Vec<(String, String)>, layers: &Layers) -> Result<Planned, SpecError> {
+fn named(axes: Vec<(String, String)>, layers: &Layers) -> Result<Planned, ConfigError> {
     let parts = axes
         .iter()
         .map(|(key, label)| format!("{key}-{}_", file_name(label)));
@@ -443,7 +450,7 @@ fn plan(
     axes: Vec<(String, String)>,
     layers: &Layers,
     name: impl FnOnce(&str) -> String,
-) -> Result<Planned, SpecError> {
+) -> Result<Planned, ConfigError> {
     let run = layers.resolve()?;
     let origins = layers
         .origins()

@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use burn::prelude::*;
-
 use crate::models::prior::TextCondition;
 
 /// Texts and their encodings.
@@ -20,17 +18,10 @@ impl Captions<'_> {
     ///
     /// # Panics
     /// If one of them was not encoded.
-    pub fn rows(&self, texts: &[&str], device: &Device) -> TextCondition {
-        let at = |text: &&str| self.texts.iter().position(|t| t == text).expect("encoded") as i64;
-        let rows: Vec<i64> = texts.iter().map(at).collect();
-        let n = rows.len();
-        let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [n]), device);
-        let TextCondition { z_y, tokens, mask } = self.encoded.clone();
-        TextCondition {
-            z_y: z_y.select(0, rows.clone()),
-            tokens: tokens.select(0, rows.clone()),
-            mask: mask.map(|m| m.values().select(0, rows).into()),
-        }
+    pub fn rows(&self, texts: &[&str]) -> TextCondition {
+        let at = |text: &&str| self.texts.iter().position(|t| t == text).expect("encoded");
+        let rows: Vec<usize> = texts.iter().map(at).collect();
+        self.encoded.select(&rows)
     }
 }
 
@@ -47,12 +38,12 @@ pub struct ImageCaptions<'a> {
 
 impl ImageCaptions<'_> {
     /// The captions of the images `rows`.
-    pub fn rows(&self, rows: Range<usize>, device: &Device) -> TextCondition {
-        self.captions.rows(&self.of_images[rows], device)
+    pub fn rows(&self, rows: Range<usize>) -> TextCondition {
+        self.captions.rows(&self.of_images[rows])
     }
 
     /// `n` rows of what guidance pushes away from.
-    pub fn uncond(&self, n: usize, device: &Device) -> TextCondition {
-        self.captions.rows(&vec![self.uncond; n], device)
+    pub fn uncond(&self, n: usize) -> TextCondition {
+        self.captions.rows(&vec![self.uncond; n])
     }
 }

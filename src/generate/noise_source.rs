@@ -11,7 +11,7 @@ use burn::prelude::*;
 use burn::tensor::{DType, TensorData};
 
 use crate::diffusion::{DiffusionError, DrawNoise};
-use crate::noise::Noise;
+use crate::noise::{Noise, Stream};
 use crate::weights::{Checkpoint, WeightsError};
 
 /// A stage of an image that draws noise; each has its own random stream.
@@ -214,7 +214,7 @@ impl RowNoise {
     pub fn seeded(seed: u64, stage: NoiseStage) -> Self {
         Self {
             stage,
-            seeded: Noise::stream(seed, stage as u64),
+            seeded: Noise::of(seed, Stream::ImageStage(stage as u64)),
             recorded: None,
             n_drawn: 0,
         }

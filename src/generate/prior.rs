@@ -16,7 +16,7 @@ use crate::diffusion::{
 use crate::limits::{MAX_STEPS, NotFinite};
 use crate::models::clip::ClipTextConfig;
 use crate::models::prior::{DiffusionPrior, Prior, PriorConfig, TextCondition};
-use crate::objective::eclipse::normalize;
+use crate::objective::normalize;
 use crate::weights::WeightsError;
 
 /// A prior that cannot be loaded or sampled.
@@ -241,18 +241,18 @@ fn guided(
     guidance: f64,
 ) -> impl Fn(Tensor<2>, f64) -> Tensor<2> {
     let is_guided = guidance > 1.0;
-    let text = prior.read(if is_guided {
-        concat_text(uncond, text)
+    let text = prior.encode_prefix(if is_guided {
+        TextCondition::cat(vec![uncond, text])
     } else {
         text
     });
     move |x_t, t| {
         let [batch, d_clip] = x_t.dims();
         if !is_guided {
-            return prior.forward_read(x_t, &vec![t; batch], &text);
+            return prior.forward_cached(x_t, &vec![t; batch], &text);
         }
         let twice = Tensor::cat(vec![x_t.clone(), x_t], 0);
-        let output = prior.forward_read(twice, &vec![t; 2 * batch], &text);
+        let output = prior.forward_cached(twice, &vec![t; 2 * batch], &text);
         guide_halves(output, d_clip, guidance)
     }
 }
@@ -298,15 +298,4 @@ pub fn check_text(tower: &ClipTextConfig, prior: &PriorConfig, dir: &Path) -> Re
         dir: dir.to_path_buf(),
         prior: say(read),
     })
-}
-
-/// The rows of `first`, then those of `second`; both must have a mask or none. With masks the shorter one is padded.
-pub fn concat_text(first: TextCondition, second: TextCondition) -> TextCondition {
-    let n_text = first.tokens.dims()[1].max(second.tokens.dims()[1]);
-    let (first, second) = (first.padded_to(n_text), second.padded_to(n_text));
-    TextCondition {
-        z_y: Tensor::cat(vec![first.z_y, second.z_y], 0),
-        tokens: Tensor::cat(vec![first.tokens, second.tokens], 0),
-        mask: first.mask.zip(second.mask).map(|(a, b)| a.above(&b)),
-    }
 }

@@ -115,14 +115,12 @@ impl PriorPipeline {
     }
 
     fn encode(&self, prompts: &[String]) -> Result<(TextCondition, Vec<usize>), PipelineError> {
-        let text = self.text.encode(prompts)?;
-        Ok((
-            TextCondition {
-                z_y: text.z_y,
-                tokens: text.hidden,
-                mask: Some(text.mask.into()),
-            },
-            text.n_words_cut,
-        ))
+        let tokens = self
+            .text
+            .tokenizer()
+            .encode_batch(prompts)
+            .map_err(ClipError::from)?;
+        let n_words_cut = tokens.iter().map(|t| t.n_words_cut).collect();
+        Ok((self.text.encode_tokens(&tokens), n_words_cut))
     }
 }

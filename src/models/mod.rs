@@ -6,5 +6,6 @@ pub mod movq;
 pub mod noise_augmentation;
 pub mod pixel_space;
 pub mod prior;
+pub mod text;
 pub mod text_proj;
 pub mod unet;

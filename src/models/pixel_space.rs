@@ -12,6 +12,7 @@ use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::config::check::require;
 use crate::nn::upscale_bicubic;
 use crate::weights::{WeightsError, read_json, write_json};
 
@@ -42,7 +43,7 @@ impl PixelSpace {
     /// Reads `dir/config.json`.
     ///
     /// # Errors
-    /// [`WeightsError::Config`] for another class, an unknown key or a size of 0.
+    /// [`WeightsError::Value`] for another class, an unknown key or a size of 0.
     pub fn read(dir: &Path) -> Result<Self, WeightsError> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -54,22 +55,15 @@ impl PixelSpace {
         }
         let path = dir.join("config.json");
         let file: File = read_json(&path)?;
-        let wrong = |key: &str, expected: &str, found: String| WeightsError::Config {
-            path: path.clone(),
-            reason: format!("`{key}`: expected {expected}, found {found}"),
-        };
-        if file._class_name != CLASS {
-            return Err(wrong("_class_name", CLASS, file._class_name));
-        }
+        let class = &file._class_name;
+        require("_class_name", class == CLASS, CLASS, class).map_err(|invalid| invalid.at(path.display()))?;
         let sizes = [
             ("block", file.block),
             ("pool", file.pool),
             ("picture_channels", file.picture_channels),
         ];
         for (key, value) in sizes {
-            if value == 0 {
-                return Err(wrong(key, "at least 1", value.to_string()));
-            }
+            require(key, value > 0, "at least 1", value).map_err(|invalid| invalid.at(path.display()))?;
         }
         Ok(Self {
             block: file.block,
@@ -209,15 +203,15 @@ mod tests {
         let cases = [
             (
                 json!({"_class_name": "VQModel", "block": 2, "pool": 1, "picture_channels": 3}),
-                "`_class_name`: expected PixelSpace, found VQModel",
+                "_class_name: expected PixelSpace, found VQModel",
             ),
             (
                 json!({"_class_name": "PixelSpace", "block": 0, "pool": 1, "picture_channels": 3}),
-                "`block`: expected at least 1, found 0",
+                "block: expected at least 1, found 0",
             ),
             (
                 json!({"_class_name": "PixelSpace", "block": 2, "pool": 1, "picture_channels": 3, "mean": 0.7}),
-                "unknown field `mean`",
+                "mean: unknown key",
             ),
         ];
         for (config, message) in cases {

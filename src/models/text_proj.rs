@@ -11,7 +11,9 @@ use burn::prelude::*;
 use burn::tensor::{DType, assert_shape};
 use serde::{Deserialize, Serialize};
 
-use crate::nn::{enter, leave};
+use crate::config::InvalidValue;
+use crate::config::check::require;
+use crate::nn::{to_compute_dtype, to_f32};
 use crate::weights::{self, Checkpoint, Mapping, WeightsError, read_json};
 
 /// Layer norms of the reference are PyTorch's: eps 1e-5.
@@ -31,6 +33,9 @@ pub const MAPPING: Mapping = Mapping {
         (".norm_tokens.", ".text_encoder_hidden_states_norm."),
     ],
 };
+
+/// diffusers' class of the config.
+const CLASS: &str = "UnCLIPTextProjModel";
 
 /// `config.json` of a text projection, under diffusers' key names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -56,7 +61,7 @@ pub struct TextProjConfig {
 impl Default for TextProjConfig {
     fn default() -> Self {
         Self {
-            class_name: "UnCLIPTextProjModel".into(),
+            class_name: CLASS.into(),
             n_extra: 4,
             d_clip: 768,
             d_time: 0,
@@ -78,13 +83,11 @@ impl TextProjConfig {
     /// Reads `dir/config.json`.
     ///
     /// # Errors
-    /// [`WeightsError::Config`] naming the key, for another class or a size of zero.
+    /// [`WeightsError::Value`] naming the key, for another class or a size of zero.
     pub fn read(dir: &Path) -> Result<Self, WeightsError> {
         let path = dir.join("config.json");
         let config: Self = read_json(&path)?;
-        config
-            .check()
-            .map_err(|reason| WeightsError::Config { path, reason })?;
+        config.check().map_err(|invalid| invalid.at(path.display()))?;
         Ok(config)
     }
 
@@ -92,22 +95,16 @@ impl TextProjConfig {
     ///
     /// # Errors
     /// The key, what was expected and what was found.
-    pub fn check(&self) -> Result<(), String> {
-        if self.class_name != "UnCLIPTextProjModel" {
-            let found = &self.class_name;
-            return Err(format!(
-                "`_class_name`: expected UnCLIPTextProjModel, found {found}"
-            ));
-        }
+    pub fn check(&self) -> Result<(), InvalidValue> {
+        let class = &self.class_name;
+        require("_class_name", class == CLASS, CLASS, class)?;
         for (key, value) in [
             ("clip_extra_context_tokens", self.n_extra),
             ("clip_embeddings_dim", self.d_clip),
             ("time_embed_dim", self.d_time),
             ("cross_attention_dim", self.d_cross),
         ] {
-            if value == 0 {
-                return Err(format!("`{key}`: expected at least 1, found 0 or no such key"));
-            }
+            require(key, value > 0, "at least 1", "0 or no such key")?;
         }
         Ok(())
     }
@@ -192,7 +189,11 @@ impl TextProj {
         guided: bool,
     ) -> (Tensor<3>, Tensor<2>) {
         let [batch, d_clip] = z_x.dims();
-        let (z_x, z_y, tokens) = (enter(z_x), enter(z_y), enter(tokens));
+        let (z_x, z_y, tokens) = (
+            to_compute_dtype(z_x),
+            to_compute_dtype(z_y),
+            to_compute_dtype(tokens),
+        );
         let z_x = match guided {
             true => {
                 let unguided = self.z_x_unguided.val().unsqueeze::<2>().expand([batch, d_clip]);
@@ -210,6 +211,6 @@ impl TextProj {
         // The channel varies slower than the token in the projection's output.
         let extra = extra.reshape([rows, d_cross, self.n_extra]).swap_dims(1, 2);
         let tokens = self.norm_tokens.forward(self.proj_tokens.forward(tokens));
-        (leave(Tensor::cat(vec![extra, tokens], 1)), leave(time))
+        (to_f32(Tensor::cat(vec![extra, tokens], 1)), to_f32(time))
     }
 }

@@ -1,4 +1,6 @@
 //! Activations by the names that published configs use.
+//!
+//! Burn's `nn::activation` has no quick GELU and other names, and its GELU has an inexact derivative on most backends ([`has_exact_gelu`]).
 
 use std::str::FromStr;
 

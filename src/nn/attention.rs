@@ -1,5 +1,9 @@
 //! Multi-head self-attention with separate q, k, v and output projections, as the published checkpoints store it.
 //!
+//! Burn's `MultiHeadAttention` isn't used, because it returns the attention weights and so can't call the backend's fused attention; its masks replace
+//! scores where the reference adds to them; it can't skip padding ([`PackedLayout`]) or reuse keys and values of a prefix ([`KvCache`]: its own cache
+//! takes one token a call, and projects every query again).
+//!
 //! Axes: batch; seq; d_model = n_heads * d_head.
 
 use burn::nn::{Linear, LinearConfig};
@@ -8,7 +12,7 @@ use burn::tensor::assert_shape;
 use burn::tensor::module::{attention, linear};
 use burn::tensor::ops::AttentionModuleOptions;
 
-use super::Places;
+use super::PackedLayout;
 
 /// Added to a score that must not count. The prior's reference adds this value (diffusers `PriorTransformer`); in f32 and f16 alike
 /// the softmax turns it into an exact zero, and two of them may add up.
@@ -53,14 +57,14 @@ impl SelfAttentionConfig {
 
 /// Keys and values of a sequence, `[batch, n_heads, seq, d_head]` each.
 #[derive(Debug, Clone)]
-pub struct KeysValues {
+pub struct KvCache {
     keys: Tensor<4>,
     values: Tensor<4>,
 }
 
-impl KeysValues {
-    /// These, and then `later` ones.
-    pub fn then(self, later: Self) -> Self {
+impl KvCache {
+    /// The same sequence followed by `later` tokens.
+    pub fn append(self, later: Self) -> Self {
         Self {
             keys: Tensor::cat(vec![self.keys, later.keys], 2),
             values: Tensor::cat(vec![self.values, later.values], 2),
@@ -72,40 +76,40 @@ impl SelfAttention {
     /// `x`: `[batch, seq, d_in]`; `bias`: `[batch or 1, 1, seq, seq]`, added to the scores of every head -> `[batch, seq, d_in]`.
     pub fn forward(&self, x: Tensor<3>, bias: Option<Tensor<4>>) -> Tensor<3> {
         let [batch, seq, _] = x.dims();
-        let places = Places::all(batch, seq);
-        let x = places.rows(x);
-        let known = self.remember(x.clone(), &places);
-        places.sequences(self.attend(self.ask(x, &places), known, bias, &places))
+        let layout = PackedLayout::dense(batch, seq);
+        let x = layout.pack(x);
+        let kv = self.project_kv(x.clone(), &layout);
+        layout.unpack(self.attend(self.project_q(x, &layout), kv, bias, &layout))
     }
 
-    /// What the rows `x` `[n, d_in]` look for, `[batch, n_heads, seq, d_head]`.
-    pub fn ask(&self, x: Tensor<2>, places: &Places) -> Tensor<4> {
-        self.heads(&self.query, x, places)
+    /// Queries of the packed tokens `x` `[n, d_in]`, `[batch, n_heads, seq, d_head]`.
+    pub fn project_q(&self, x: Tensor<2>, layout: &PackedLayout) -> Tensor<4> {
+        self.heads(&self.query, x, layout)
     }
 
-    /// What others see of the rows `x` `[n, d_in]`.
-    pub fn remember(&self, x: Tensor<2>, places: &Places) -> KeysValues {
-        KeysValues {
-            keys: self.heads(&self.key, x.clone(), places),
-            values: self.heads(&self.value, x, places),
+    /// Keys and values of the packed tokens `x` `[n, d_in]`.
+    pub fn project_kv(&self, x: Tensor<2>, layout: &PackedLayout) -> KvCache {
+        KvCache {
+            keys: self.heads(&self.key, x.clone(), layout),
+            values: self.heads(&self.value, x, layout),
         }
     }
 
-    /// [`SelfAttention::ask`] and [`SelfAttention::remember`] of the same rows by one product, with the three matrices side by side.
-    pub fn ask_and_remember(&self, x: Tensor<2>, places: &Places) -> (Tensor<4>, KeysValues) {
-        let y = self.side_by_side([&self.query, &self.key, &self.value], x, places);
-        let [query, keys, values] = y.try_into().expect("three went in");
-        (query, KeysValues { keys, values })
+    /// [`SelfAttention::project_q`] and [`SelfAttention::project_kv`] of the same tokens by one product, with the three matrices side by side.
+    pub fn project_qkv(&self, x: Tensor<2>, layout: &PackedLayout) -> (Tensor<4>, KvCache) {
+        let y = self.fused_heads([&self.query, &self.key, &self.value], x, layout);
+        let [query, keys, values] = y.try_into().expect("one tensor a layer");
+        (query, KvCache { keys, values })
     }
 
-    /// `query`, from [`SelfAttention::ask`] with the same `places` of `[batch, n]`, looking at `known`, of `seq` tokens; `bias`:
-    /// `[batch or 1, 1, n, seq]` -> a row `[d_in]` for each of the places.
+    /// Attention of `query`, from [`SelfAttention::project_q`] with the same `layout` of `[batch, n]`, to `kv` of `seq` tokens; `bias`:
+    /// `[batch or 1, 1, n, seq]` -> the packed tokens of `layout`, `[rows, d_in]`.
     pub fn attend(
         &self,
         query: Tensor<4>,
-        known: KeysValues,
+        kv: KvCache,
         bias: Option<Tensor<4>>,
-        places: &Places,
+        layout: &PackedLayout,
     ) -> Tensor<2> {
         let [batch, n_heads, n, d_head] = query.dims();
         let options = AttentionModuleOptions {
@@ -113,22 +117,22 @@ impl SelfAttention {
             softcap: None,
             is_causal: false,
         };
-        let y = attention(query, known.keys, known.values, None, bias, options);
+        let y = attention(query, kv.keys, kv.values, None, bias, options);
         assert_shape!(y, [batch, n_heads, n, d_head]);
         let y = y.swap_dims(1, 2).reshape([batch, n, n_heads * d_head]);
-        self.output.forward(places.rows(y))
+        self.output.forward(layout.pack(y))
     }
 
-    /// `[n, d_in]` -> `[batch, n_heads, seq, d_head]` for each of the layers.
-    fn side_by_side<const N: usize>(
+    /// `[n, d_in]` -> `[batch, n_heads, seq, d_head]` of each layer.
+    fn fused_heads<const N: usize>(
         &self,
         layers: [&Linear; N],
         x: Tensor<2>,
-        places: &Places,
+        layout: &PackedLayout,
     ) -> Vec<Tensor<4>> {
         let weight = Tensor::cat(layers.map(|layer| layer.weight.val()).to_vec(), 1);
-        let bias = layers.map(|layer| layer.bias.as_ref().expect("ours have one").val());
-        let y = places.sequences(linear(x, weight, Some(Tensor::cat(bias.to_vec(), 0))));
+        let bias = layers.map(|layer| layer.bias.as_ref().expect("init gives every layer a bias").val());
+        let y = layout.unpack(linear(x, weight, Some(Tensor::cat(bias.to_vec(), 0))));
         let [batch, seq, wide] = y.dims();
         y.reshape([batch, seq, N, self.n_heads, wide / (N * self.n_heads)])
             .permute([2, 0, 3, 1, 4])
@@ -139,8 +143,8 @@ impl SelfAttention {
     }
 
     /// `[n, d_in]` -> `[batch, n_heads, seq, d_head]`
-    fn heads(&self, layer: &Linear, x: Tensor<2>, places: &Places) -> Tensor<4> {
-        let y = places.sequences(layer.forward(x));
+    fn heads(&self, layer: &Linear, x: Tensor<2>, layout: &PackedLayout) -> Tensor<4> {
+        let y = layout.unpack(layer.forward(x));
         let [batch, seq, d_inner] = y.dims();
         y.reshape([batch, seq, self.n_heads, d_inner / self.n_heads])
             .swap_dims(1, 2)

@@ -1,8 +1,8 @@
-//! 3 x 3 convolution that keeps the size, the bulk of a UNet's work.
+//! 3 x 3 convolution that keeps the size, most of a UNet's work.
 //!
-//! Where [`convolves_by_products`] says so it is computed by matrix products instead of Burn's own operation: large pictures by Winograd's
-//! minimal filtering F(2 x 2, 3 x 3) (Lavin & Gray, 2015), which takes 16 multiplications where the definition takes 36; small pictures by one
-//! product with all shifted copies side by side, which leaves the weights where they lie.
+//! Burn's `Conv2d` isn't used, because matrix products are up to twice as fast on the devices that [`convolves_by_products`] names: large images by
+//! Winograd's minimal filtering F(2 x 2, 3 x 3) (Lavin & Gray, 2015), which takes 16 multiplications where the definition takes 36; small images by one
+//! product with all shifted copies side by side, which doesn't transform the weights. Elsewhere Burn's operation computes it.
 //!
 //! Axes: batch; c_in, c_out; h, w.
 
@@ -16,12 +16,12 @@ use burn::tensor::ops::ConvOptions;
 
 use crate::device::convolves_by_products;
 
-/// Pixels of all pictures of a batch from which transforming the weights pays (measured: 512 lose, 1024 gain).
+/// Pixels of all images of a batch from which Winograd's transform of the weights is faster (measured: slower at 512, faster at 1024).
 const WINOGRAD_PIXELS: usize = 1024;
-/// Products of fewer channels than these are no gain.
+/// With fewer channels matrix products aren't faster.
 const MIN_CHANNELS: usize = 16;
 
-/// A 3 x 3 convolution with one pixel of zeros around the picture.
+/// A 3 x 3 convolution with one pixel of zeros around the image.
 #[derive(Module, Debug)]
 pub struct Conv3x3 {
     /// `[c_out, c_in, 3, 3]`
@@ -63,7 +63,7 @@ impl Conv3x3 {
     }
 }
 
-/// `[c_out, 9 c_in]` times the nine shifted copies of the picture, `[9 c_in, batch * h * w]`.
+/// `[c_out, 9 c_in]` times the nine shifted copies of the image, `[9 c_in, batch * h * w]`.
 fn by_one_product(x: Tensor<4>, weight: Tensor<4>) -> Tensor<4> {
     let [batch, c_in, h, w] = x.dims();
     let c_out = weight.dims()[0];
@@ -79,7 +79,7 @@ fn by_one_product(x: Tensor<4>, weight: Tensor<4>) -> Tensor<4> {
 
 /// Y = A^T [(G g G^T) . (B^T d B)] A over tiles d of 4 x 4 pixels that overlap by two, each giving 2 x 2 pixels.
 ///
-/// A tile is never cut out: the picture's even and odd rows and columns are four pictures of half the size, and each of a tile's 16 pixels is a
+/// Tiles are not copied: the image's even and odd rows and columns are four images of half the size, and each of a tile's 16 pixels is a
 /// pixel of one of them or of its right or lower neighbour.
 fn by_winograd(x: Tensor<4>, weight: Tensor<4>) -> Tensor<4> {
     let [batch, c_in, h, w] = x.dims();

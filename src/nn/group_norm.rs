@@ -1,4 +1,7 @@
-//! Group norm whose affine part is one multiply-add for each channel, whatever modulates it.
+//! Group norm as one multiply-add a channel, `x * scale + shift`.
+//!
+//! Burn's `GroupNorm` isn't used, because it has no modulated form (a UNet's time embedding, MoVQ's spatial norm): with it the affine part would be a
+//! second pass over the image.
 //!
 //! Axes: batch; channels; h; w.
 
@@ -18,7 +21,7 @@ pub struct GroupNormConfig {
     pub epsilon: f64,
 }
 
-/// `(x - mean) / sqrt(var + epsilon) * gamma + beta`, mean and variance of each group of channels of one picture.
+/// `(x - mean) / sqrt(var + epsilon) * gamma + beta`, mean and variance of each group of channels of one image.
 #[derive(Module, Debug)]
 pub struct GroupNorm {
     /// `[channels]`
@@ -104,11 +107,11 @@ mod tests {
             n_groups: groups,
             epsilon: 1e-5,
         };
-        let picture = one(&x).reshape([batch, channels, h, w]);
+        let image = one(&x).reshape([batch, channels, h, w]);
         let rows = |v: &[f32]| one(v).reshape([batch, channels]);
         let values = |t: Tensor<4>| t.into_data().iter::<f32>().collect::<Vec<_>>();
-        let plain = values(norm.forward(picture.clone()));
-        let modulated = values(norm.forward_modulated(picture, rows(&scale), rows(&shift)));
+        let plain = values(norm.forward(image.clone()));
+        let modulated = values(norm.forward_modulated(image, rows(&scale), rows(&shift)));
 
         let n = in_group * h * w;
         for (i, &value) in x.iter().enumerate() {

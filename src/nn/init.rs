@@ -1,6 +1,6 @@
 //! Initial values from our own seeded generator.
 //!
-//! Burn's initialisers draw from a generator that is global to the backend and whose order depends on threads; a run must not.
+//! Burn's initialisers draw from a generator that is global to the backend, so that a run's values would depend on what other threads draw.
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::prelude::*;

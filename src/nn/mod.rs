@@ -1,23 +1,23 @@
-//! Layers that Burn lacks and two models share.
+//! Layers that Burn lacks and two models share. Each file says why Burn's own layer is not used.
 
 mod activation;
 mod attention;
 mod conv;
 mod group_norm;
 mod init;
-mod places;
+mod packed_layout;
 mod precision;
 mod timestep;
 mod token_mask;
 mod upscale;
 
 pub use activation::{Activation, UnknownActivation};
-pub use attention::{KeysValues, MASKED, SelfAttention, SelfAttentionConfig, causal_bias, padding_bias};
+pub use attention::{KvCache, MASKED, SelfAttention, SelfAttentionConfig, causal_bias, padding_bias};
 pub use conv::Conv3x3;
 pub use group_norm::{GroupNorm, GroupNormConfig};
 pub use init::torch_default;
-pub use places::Places;
-pub use precision::{enter, leave};
+pub use packed_layout::PackedLayout;
+pub use precision::{to_compute_dtype, to_f32};
 pub use timestep::{Sinusoids, TimeEmbedding, timestep_embedding};
 pub use token_mask::TokenMask;
-pub use upscale::{upscale_bicubic, upscale_nearest};
+pub use upscale::{double_size, upscale_bicubic};

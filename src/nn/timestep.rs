@@ -1,11 +1,13 @@
-//! How a network is told the diffusion timestep (reference: diffusers `Timesteps` and `TimestepEmbedding`).
+//! Embedding of the diffusion timestep (reference: diffusers `Timesteps` and `TimestepEmbedding`).
+//!
+//! Burn's `PositionalEncoding` isn't used: it tabulates whole positions in f32, with sines and cosines interleaved, and has no frequency shift.
 
 use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::prelude::*;
 
 use super::Activation;
 
-/// Sinusoids of a timestep: angles `t / 10000^(i / (dim / 2 - frequency_shift))`.
+/// Sinusoidal embedding of a timestep: angles `t / 10000^(i / (dim / 2 - frequency_shift))`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sinusoids {
     /// Width.
@@ -78,7 +80,7 @@ impl TimeEmbedding {
     }
 
     /// Layers whose output is zero until they are trained.
-    pub fn silent(
+    pub fn zero_init(
         d_in: usize,
         d_inner: usize,
         d_out: usize,

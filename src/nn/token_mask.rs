@@ -1,29 +1,40 @@
-//! Which tokens of a batch of captions count.
+//! Which tokens of a batch of captions are padding.
+//!
+//! Burn's padding masks are tensors of bools on the device only; reading them back waits for the device.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use burn::prelude::*;
+use burn::tensor::DType;
 
-/// 1 for tokens, 0 for padding, `[batch, n_text]`: on the device, where attention adds it to its scores, and on the host, where it says which rows
+/// 1 for tokens, 0 for padding, `[batch, n_text]`: on the device, where attention adds it to its scores, and on the host, where it says which tokens
 /// need not be computed.
 #[derive(Debug, Clone)]
 pub struct TokenMask {
+    /// f32.
     values: Tensor<2>,
     /// `[batch * n_text]`
-    counts: Arc<OnceLock<Vec<bool>>>,
+    counts: Arc<[bool]>,
 }
 
 impl TokenMask {
-    /// A mask of values that the host has, so that nobody ever waits for them.
+    /// A mask of host values, `[batch * n_text]`.
     ///
     /// # Panics
     /// If there are not as many as `shape` says.
-    pub fn new(values: Vec<f32>, shape: [usize; 2], device: &Device) -> Self {
-        let counts: Vec<bool> = values.iter().map(|&v| v > 0.0).collect();
+    pub fn new(counts: Vec<bool>, shape: [usize; 2], device: &Device) -> Self {
+        let values = counts.iter().map(|&counts| f32::from(u8::from(counts))).collect();
         Self {
-            values: Tensor::from_data(TensorData::new(values, shape), device),
-            counts: Arc::new(OnceLock::from(counts)),
+            values: Tensor::from_data(TensorData::new::<f32, _>(values, shape), (device, DType::F32)),
+            counts: counts.into(),
         }
+    }
+
+    /// A mask of captions with these many tokens each, padded to `n_text`.
+    pub fn of_lengths(lengths: &[usize], n_text: usize, device: &Device) -> Self {
+        let row = |&length: &usize| (0..n_text).map(move |token| token < length);
+        let counts = lengths.iter().flat_map(row).collect();
+        Self::new(counts, [lengths.len(), n_text], device)
     }
 
     /// `[batch, n_text]`
@@ -31,61 +42,80 @@ impl TokenMask {
         self.values.dims()
     }
 
-    /// The values on the device.
+    /// The values on the device, in f32.
     pub fn values(&self) -> Tensor<2> {
         self.values.clone()
     }
 
-    /// Whether each token counts, row by row. A mask that began on the device is read once, which waits for what is being computed there.
+    /// Whether each token counts, row by row.
     pub fn counts(&self) -> &[bool] {
-        self.counts
-            .get_or_init(|| self.values.to_data().iter::<f32>().map(|v| v > 0.0).collect())
+        &self.counts
+    }
+
+    /// Tokens of each caption up to its last one that counts.
+    pub fn lengths(&self) -> Vec<usize> {
+        let length = |row: &[bool]| row.iter().rposition(|&counts| counts).map_or(0, |last| last + 1);
+        self.rows().map(length).collect()
     }
 
     /// The first `n` tokens of each row.
     #[must_use]
     pub fn first(&self, n: usize) -> Self {
-        let [_, n_text] = self.dims();
-        let counts = |all: &Vec<bool>| all.chunks(n_text).flat_map(|row| row[..n].to_vec()).collect();
-        Self::derived(self.values.clone().narrow(1, 0, n), self.counts.get().map(counts))
+        Self {
+            values: self.values.clone().narrow(1, 0, n),
+            counts: self.rows().flat_map(|row| &row[..n]).copied().collect(),
+        }
     }
 
     /// `n` more tokens in each row, which count or do not.
     #[must_use]
     pub fn followed_by(&self, n: usize, counting: bool) -> Self {
-        let [batch, n_text] = self.dims();
+        let [batch, _] = self.dims();
         let like = (&self.values.device(), self.values.dtype());
         let more = Tensor::full([batch, n], f32::from(u8::from(counting)), like);
-        let counts = |all: &Vec<bool>| {
-            let rows = all.chunks(n_text);
-            rows.flat_map(|row| [row, &vec![counting; n]].concat()).collect()
-        };
-        let values = Tensor::cat(vec![self.values.clone(), more], 1);
-        Self::derived(values, self.counts.get().map(counts))
-    }
-
-    /// These rows and then those of `other`, which has as many tokens.
-    #[must_use]
-    pub fn above(&self, other: &Self) -> Self {
-        let both = self.counts.get().zip(other.counts.get());
-        Self::derived(
-            Tensor::cat(vec![self.values.clone(), other.values.clone()], 0),
-            both.map(|(a, b)| [a.as_slice(), b].concat()),
-        )
-    }
-
-    fn derived(values: Tensor<2>, counts: Option<Vec<bool>>) -> Self {
+        let more_counts = vec![counting; n];
+        let rows = self.rows().flat_map(|row| row.iter().chain(&more_counts));
         Self {
-            values,
-            counts: Arc::new(counts.map_or_else(OnceLock::new, OnceLock::from)),
+            values: Tensor::cat(vec![self.values.clone(), more], 1),
+            counts: rows.copied().collect(),
         }
+    }
+
+    /// The rows `rows`, in this order.
+    #[must_use]
+    pub fn select(&self, rows: &[usize]) -> Self {
+        let [_, n_text] = self.dims();
+        let row = |&row: &usize| &self.counts[row * n_text..][..n_text];
+        let counts = rows.iter().flat_map(row).copied().collect();
+        Self::new(counts, [rows.len(), n_text], &self.values.device())
+    }
+
+    /// The rows of several masks of as many tokens, in order.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn cat(masks: &[Self]) -> Self {
+        let values = masks.iter().map(Self::values).collect();
+        Self {
+            values: Tensor::cat(values, 0),
+            counts: masks.iter().flat_map(Self::counts).copied().collect(),
+        }
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &[bool]> {
+        let [batch, n_text] = self.dims();
+        (0..batch).map(move |row| &self.counts[row * n_text..][..n_text])
     }
 }
 
 impl From<Tensor<2>> for TokenMask {
-    /// A mask that only the device has.
+    /// A mask that only the device has: waits for it.
     fn from(values: Tensor<2>) -> Self {
-        Self::derived(values, None)
+        let counts = values.to_data().iter::<f32>().map(|value| value > 0.0).collect();
+        Self {
+            values: values.cast(DType::F32),
+            counts,
+        }
     }
 }
 
@@ -95,34 +125,27 @@ mod tests {
     use crate::device::DeviceSpec;
 
     #[test]
-    fn the_host_knows_what_the_device_has() {
+    fn host_and_device_hold_the_same() {
         let device = DeviceSpec::default().device().expect("a device");
-        let mask = |values: &[f32]| TokenMask::new(values.to_vec(), [2, 3], &device);
-        let (a, b) = (
-            mask(&[1.0, 1.0, 0.0, 1.0, 0.0, 0.0]),
-            mask(&[0.0, 1.0, 1.0, 1.0, 1.0, 1.0]),
-        );
-        let read = |mask: &TokenMask| TokenMask::from(mask.values());
-        for (known, expected) in [
+        let mask = |text: &str| TokenMask::new(text.chars().map(|c| c == '1').collect(), [2, 3], &device);
+        let (a, b) = (mask("110100"), mask("011111"));
+        for (mask, expected) in [
             (a.clone(), "110100"),
             (a.first(2), "1110"),
             (a.followed_by(2, true), "1101110011"),
             (b.followed_by(1, false), "01101110"),
-            (a.above(&b), "110100011111"),
+            (a.select(&[1, 1, 0]), "100100110"),
+            (TokenMask::cat(&[a.clone(), b.clone()]), "110100011111"),
+            (TokenMask::of_lengths(&[0, 2], 3, &device), "000110"),
         ] {
-            let text = |counts: &[bool]| {
-                counts
-                    .iter()
-                    .map(|&c| if c { '1' } else { '0' })
-                    .collect::<String>()
+            let text = |counts: &[bool]| -> String {
+                let digit = |&c: &bool| if c { '1' } else { '0' };
+                counts.iter().map(digit).collect()
             };
-            assert!(known.counts.get().is_some(), "nothing to wait for");
-            assert_eq!(text(known.counts()), expected);
-            assert_eq!(read(&known).counts(), known.counts());
-            assert_eq!(known.counts().len(), known.dims().iter().product::<usize>());
+            assert_eq!(text(mask.counts()), expected);
+            assert_eq!(TokenMask::from(mask.values()).counts(), mask.counts());
+            assert_eq!(mask.counts().len(), mask.dims().iter().product::<usize>());
         }
-        let late = read(&a).first(2).above(&b.first(2));
-        assert!(late.counts.get().is_none());
-        assert_eq!(late.counts(), a.first(2).above(&b.first(2)).counts());
+        assert_eq!((a.lengths(), b.lengths()), (vec![2, 1], vec![3, 3]));
     }
 }

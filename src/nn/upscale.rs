@@ -1,8 +1,12 @@
-//! Resizing feature maps and pictures as PyTorch's `interpolate` does with `align_corners=False`.
+//! Resizing feature maps and images as PyTorch's `interpolate` does with `align_corners=False`.
+//!
+//! Burn's `interpolate` copies pixels, but isn't used for bicubic resizing, because it has no antialiasing and computes its weights in f32.
 //!
 //! Axes: batch; channels; h, w.
 
 use burn::prelude::*;
+use burn::tensor::module::interpolate;
+use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
 
 /// The free parameter of the cubic kernel (Keys 1981): PyTorch's without and with antialiasing.
 const A_PLAIN: f64 = -0.75;
@@ -12,7 +16,7 @@ const CUBIC_SUPPORT: f64 = 2.0;
 
 /// Bicubic resampling of `x` `[batch, channels, h, w]` to `size` `[h, w]`, up or down.
 ///
-/// With `antialias` the kernel is Keys' with a = -0.5, widened where the picture shrinks and cut off and renormalised at the edges; without it
+/// With `antialias` the kernel is Keys' with a = -0.5, widened where the image shrinks and cut off and renormalised at the edges; without it
 /// a = -0.75, four taps always, and the edge pixels repeat. Values are not clamped. Weights are computed on the host in f64, and applied as one
 /// matrix product for each axis.
 pub fn upscale_bicubic(x: Tensor<4>, size: [usize; 2], antialias: bool) -> Tensor<4> {
@@ -33,15 +37,11 @@ pub fn upscale_bicubic(x: Tensor<4>, size: [usize; 2], antialias: bool) -> Tenso
         .reshape([batch, channels, size[0], size[1]])
 }
 
-/// Every pixel of `x` `[batch, channels, h, w]` becomes a block of `factor` `[rows, columns]` pixels.
-pub fn upscale_nearest(x: Tensor<4>, factor: [usize; 2]) -> Tensor<4> {
-    if factor == [1, 1] {
-        return x;
-    }
-    let [batch, channels, h, w] = x.dims();
-    x.reshape([batch, channels, h, 1, w, 1])
-        .expand([batch, channels, h, factor[0], w, factor[1]])
-        .reshape([batch, channels, h * factor[0], w * factor[1]])
+/// Every pixel of `x` `[batch, channels, h, w]` becomes a block of 2 x 2 pixels.
+pub fn double_size(x: Tensor<4>) -> Tensor<4> {
+    let [.., h, w] = x.dims();
+    let nearest = InterpolateOptions::new(InterpolateMode::Nearest);
+    interpolate(x, nearest.with_output_size([2 * h, 2 * w]))
 }
 
 /// The cubic convolution kernel.
@@ -71,7 +71,7 @@ fn four_taps(n_in: usize, n_out: usize) -> Vec<f64> {
     weights
 }
 
-/// `[n_out, n_in]` weights: the kernel over all input pixels that an output pixel covers, summing to 1 inside the picture.
+/// `[n_out, n_in]` weights: the kernel over all input pixels that an output pixel covers, summing to 1 inside the image.
 fn antialiased(n_in: usize, n_out: usize) -> Vec<f64> {
     let mut weights = vec![0.0; n_out * n_in];
     let scale = n_in as f64 / n_out as f64;

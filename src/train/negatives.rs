@@ -10,11 +10,8 @@ use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::data::examples::{Example, Examples};
-use crate::noise::Noise;
+use crate::noise::{Noise, Stream};
 use crate::objective::contrastive::Negatives;
-
-/// Streams of a run's seed that the other devices' pairs come from, one a step.
-const DEVICES_STREAM: u64 = 1 << 42;
 
 /// Texts of a batch that are true of a predicted image although they belong to another pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -114,7 +111,7 @@ impl NegativeOptions {
         let elsewhere = (self.devices - 1) * n;
         if elsewhere > 0 {
             let part = (step - 1) * (all.len() / n) + start / n + 1;
-            let mut noise = Noise::stream(seed, DEVICES_STREAM + part as u64);
+            let mut noise = Noise::of(seed, Stream::OtherDevices(part as u64));
             let taken: HashSet<usize> = all.iter().map(|e| e.picture).collect();
             let n_examples = data.order().n_examples();
             // Of a hundred million examples nobody wants a list of those that are free: more than enough are drawn, and those that are not taken.
@@ -130,17 +127,21 @@ impl NegativeOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::pairs::{Pairs, Texts};
+    use crate::data::pairs::Pairs;
     use crate::device::DeviceSpec;
+    use crate::models::text::{EncodedText, EncodedTexts};
 
     /// Pairs with these captions, of which some mean the same; z_y is a caption's number.
     fn pairs(captions: Vec<String>, meanings: Vec<String>) -> Pairs {
-        let texts = |n: usize| Texts {
-            d_clip: 1,
-            n_text: 1,
-            z_y: (0..n).map(|i| i as f32).collect(),
-            tokens: vec![0.0; n],
-            mask: vec![1.0; n],
+        let texts = |n: usize| {
+            let mut texts = EncodedTexts::new(1);
+            for i in 0..n {
+                texts.push(EncodedText {
+                    z_y: &[i as f32],
+                    hidden: &[0.0],
+                });
+            }
+            texts
         };
         let n = captions.len();
         Pairs::new(vec![0.0; n], texts(n), texts(1), captions, meanings)

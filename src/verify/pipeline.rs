@@ -104,14 +104,7 @@ fn predict(
 ) -> Result<Predicted, Failure> {
     let encoder = TextEncoder::load(text_dir, context.device())?;
     let (_, prior) = AnyPrior::load(prior_dir, context.device())?;
-    let encode = |texts: &[String]| -> Result<TextCondition, Failure> {
-        let text = encoder.encode(texts)?;
-        Ok(TextCondition {
-            z_y: text.z_y,
-            tokens: text.hidden,
-            mask: Some(text.mask.into()),
-        })
-    };
+    let encode = |texts: &[String]| -> Result<TextCondition, Failure> { Ok(encoder.encode(texts)?) };
     let mut prompts = args.prompt.clone();
     let mut uncond = vec![String::new(); prompts.len()];
     if let Some(negative) = &args.negative_prompt {
@@ -285,11 +278,6 @@ pub(super) fn karlo_image_variation(context: &Context) -> Outcome {
     let z_x = encoder.encode(&[read_picture(context.root().join(image))?])?;
     let args: Arguments = context.info_as("args")?;
     let text = TextEncoder::load(layout.part(Part::TEXT_ENCODER)?, context.device())?.encode(&[""])?;
-    let text = TextCondition {
-        z_y: text.z_y,
-        tokens: text.hidden,
-        mask: Some(text.mask.into()),
-    };
     let z_y = match args.karlo_guides() {
         true => text.z_y.clone().repeat_dim(0, 2),
         false => text.z_y.clone(),

@@ -15,8 +15,12 @@ pub use load::{load, parameters};
 pub use random::write_random;
 pub use save::save;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::config::{self, ConfigError};
 use crate::files::FileError;
 
 /// How a module's parameters are called in published checkpoints.
@@ -77,12 +81,15 @@ pub enum WeightsError {
         /// What is wrong.
         reason: String,
     },
-    /// `config.json` or another JSON file of the directory does not parse.
+    /// A key of `config.json` or of another JSON file has a value that cannot be used, or the file does not parse.
+    #[error(transparent)]
+    Value(#[from] ConfigError),
+    /// `config.json` or another JSON file describes something else than it should.
     #[error("{path}: {reason}")]
     Config {
         /// The file.
         path: PathBuf,
-        /// What is wrong, with the key.
+        /// What is wrong.
         reason: String,
     },
     /// The tensors of the checkpoint are not the parameters of the module.
@@ -128,50 +135,15 @@ fn list(missing: &[String], unused: &[String], misfits: &[(String, String, Strin
 /// Reads `dir/config.json` (or another JSON file) into `T`.
 ///
 /// # Errors
-/// [`WeightsError::File`] or [`WeightsError::Config`], naming the file and the key.
-pub fn read_json<T: serde::de::DeserializeOwned>(path: &std::path::Path) -> Result<T, WeightsError> {
-    let text = crate::files::read_text(path)?;
-    serde_json::from_str(&text).map_err(|e| WeightsError::Config {
-        path: path.to_path_buf(),
-        reason: match serde_json::from_str(&text) {
-            Ok(object) => from_object::<T>(object).err().unwrap_or_else(|| e.to_string()),
-            Err(_) => e.to_string(),
-        },
-    })
-}
-
-/// A JSON object as a `T`.
-///
-/// # Errors
-/// What is wrong, after the key where one key alone is to blame. (serde's own message does not name the key of a bad value.)
-pub fn from_object<T: serde::de::DeserializeOwned>(
-    object: serde_json::Map<String, serde_json::Value>,
-) -> Result<T, String> {
-    let parse = |object: serde_json::Map<_, _>| serde_json::from_value::<T>(object.into());
-    let error = match parse(object.clone()) {
-        Ok(value) => return Ok(value),
-        Err(error) => error,
-    };
-    if parse(serde_json::Map::new()).is_ok() {
-        for (key, value) in object {
-            if let Err(error) = parse([(key.clone(), value)].into_iter().collect()) {
-                return Err(format!("`{key}`: {error}"));
-            }
-        }
-    }
-    Err(error.to_string())
+/// [`WeightsError::Value`], naming the file and the key.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, WeightsError> {
+    Ok(config::read_json(path)?)
 }
 
 /// Writes `value` as indented JSON with a final newline.
 ///
 /// # Errors
-/// [`WeightsError::File`].
-pub fn write_json<T: serde::Serialize>(path: &std::path::Path, value: &T) -> Result<(), WeightsError> {
-    let fail = |e: serde_json::Error| WeightsError::Config {
-        path: path.to_path_buf(),
-        reason: e.to_string(),
-    };
-    let mut text = serde_json::to_string_pretty(value).map_err(fail)?;
-    text.push('\n');
-    Ok(crate::files::write_atomic(path, text.as_bytes())?)
+/// [`WeightsError::Value`], naming the file.
+pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), WeightsError> {
+    Ok(config::write_json(path, value)?)
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use eclipse_t2i::experiment::report::write_index;
 use eclipse_t2i::files::read_text;
+use eclipse_t2i::report::write_index;
 use serde_json::Value;
 
 use crate::sweep::{Bench, Pretend};

@@ -269,7 +269,7 @@ fn runs_of_several_seeds_give_intervals_and_paired_comparisons() -> Result<(), B
 fn too_few_prompts_for_the_dimensions_is_said_beside_the_number() -> Result<(), Box<dyn std::error::Error>> {
     let mut test = stack()?;
     test.splits = (0..PROMPTS)
-        .map(|i| if i < 16 { Split::Against } else { Split::Seen })
+        .map(|i| if i < 16 { Split::CounterBias } else { Split::Seen })
         .collect();
     let file = test.evaluate(std::slice::from_ref(&test.other_renders))?;
     let note = |split: &str| file.get("frechet", split).and_then(|m| m.note.clone());

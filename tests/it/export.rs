@@ -182,7 +182,7 @@ fn full_size_exports_have_the_published_tensors() {
     let sizes = PriorConfig::eclipse_karlo();
     for (name, config) in [
         ("eclipse_karlo_prior", sizes.clone()),
-        ("diffusion_33m_prior_768", sizes.with_time()),
+        ("diffusion_33m_prior_768", sizes.time_conditioned()),
     ] {
         let from = desk.path().join(name);
         write_prior(&from, &config);

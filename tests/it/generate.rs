@@ -27,7 +27,7 @@ fn desk() -> tempfile::TempDir {
     let at = |name: &str| desk.path().join(name);
     write_clip(&at("clip"));
     write_prior(&at("prior"), &prior_config());
-    write_prior(&at("time"), &prior_config().with_time());
+    write_prior(&at("time"), &prior_config().time_conditioned());
     let scheduler = golden("karlo-tiny-s0/karlo/prior_scheduler/scheduler_config.json");
     std::fs::copy(scheduler, at("time/scheduler_config.json")).expect("copied");
     write_karlo(&at("karlo"));

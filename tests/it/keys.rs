@@ -87,7 +87,7 @@ fn ours<M: Module>(module: &M, mapping: &Mapping) -> Shapes {
 }
 
 fn unet_config(config: Value) -> UNetConfig {
-    serde_json::from_value(config).expect("a UNet's config")
+    UNetConfig::from_json(&config, "config.json").expect("a UNet's config")
 }
 
 /// The module of a component, at full size.
@@ -166,7 +166,7 @@ fn trained_parameters_are_the_papers() {
     let one_pass = |config: &PriorConfig| trained(ours(&Prior::init(config, &device()), &MAPPING));
     let diffusion = |config: PriorConfig| {
         trained(ours(
-            &DiffusionPrior::init(&config.with_time(), &device()),
+            &DiffusionPrior::init(&config.time_conditioned(), &device()),
             &MAPPING,
         ))
     };
@@ -261,7 +261,7 @@ fn what_is_saved_loads_again_in_every_dtype() {
     round_trip(&one_pass, &prior, &MAPPING, || Prior::init(&config, &device));
 
     let diffusion = dir.path().join("diffusion");
-    tiny::write_prior(&diffusion, &tiny::prior_config().with_time());
+    tiny::write_prior(&diffusion, &tiny::prior_config().time_conditioned());
     let (config, prior) = DiffusionPrior::load(&diffusion, &device).expect("loads");
     round_trip(&diffusion, &prior, &MAPPING, || {
         DiffusionPrior::init(&config, &device)

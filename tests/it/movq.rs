@@ -222,7 +222,7 @@ fn configs_of_other_models_are_refused_by_key() {
         (
             "up_block_types",
             json!(["AttnUpDecoderBlock2D"]),
-            "expected 2 names, as many as `block_out_channels` has numbers, found 1",
+            "expected 2 names, as many as block_out_channels has numbers, found 1",
         ),
         ("layers_per_block", json!(0), "expected at least 1, found 0"),
         ("block_out_channels", json!([]), "expected at least 1, found 0"),
@@ -234,24 +234,24 @@ fn configs_of_other_models_are_refused_by_key() {
         (
             "vq_embed_dim",
             json!(8),
-            "expected 4, like `latent_channels`, found 8",
+            "expected 4, like latent_channels, found 8",
         ),
     ] {
-        assert_eq!(movq(key, value), format!("`{key}`: {message}"));
+        assert_eq!(movq(key, value), format!("{key}: {message}"));
     }
     // Fewer groups in the encoder are fine; the decoder's stay 32.
     let mut few = tiny_config();
     (few.n_groups, few.block_out_channels) = (8, vec![32, 40]);
     let message = few.check().expect_err("refused");
     assert_eq!(
-        message,
-        "`block_out_channels`: expected multiples of 32 (the decoder's groups), found 40"
+        message.to_string(),
+        "block_out_channels: expected multiples of 32 (the decoder's groups), found 40"
     );
     few.block_out_channels = vec![32, 64];
     few.check().expect("accepted");
     let message = movq("layers_per_block", json!("two"));
     assert!(
-        message.starts_with("`layers_per_block`: invalid type"),
+        message.starts_with("layers_per_block: expected a whole number"),
         "{message}"
     );
 
@@ -266,11 +266,11 @@ fn configs_of_other_models_are_refused_by_key() {
     };
     assert_eq!(
         text_proj("_class_name", json!("UnCLIPTextProj")),
-        "`_class_name`: expected UnCLIPTextProjModel, found UnCLIPTextProj"
+        "_class_name: expected UnCLIPTextProjModel, found UnCLIPTextProj"
     );
     assert_eq!(
         text_proj("time_embed_dim", json!(0)),
-        "`time_embed_dim`: expected at least 1, found 0 or no such key"
+        "time_embed_dim: expected at least 1, found 0 or no such key"
     );
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use eclipse_t2i::experiment::report::index;
 use eclipse_t2i::files::read_text;
+use eclipse_t2i::report::index;
 
 fn page(path: &str) -> String {
     read_text(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("the page is there")

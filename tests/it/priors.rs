@@ -8,13 +8,13 @@ use burn::prelude::*;
 use burn::train::TrainStep;
 use eclipse_t2i::diffusion::{DiffusionError, DrawNoise, Replay};
 use eclipse_t2i::generate::prior::{AnyPrior, PriorSettings};
-use eclipse_t2i::models::prior::{Conditioning, Prior, PriorConfig, Shortcuts, TextCondition};
+use eclipse_t2i::models::prior::{Conditioning, FastPaths, Prior, PriorConfig, TextCondition};
 use eclipse_t2i::nn::TokenMask;
 use eclipse_t2i::noise::Noise;
 use eclipse_t2i::objective::contrastive::Negatives;
-use eclipse_t2i::objective::eclipse::{Direction, Reduction};
+use eclipse_t2i::train::objectives::eclipse::{Eclipse, EclipseBatch, EclipseTrainer};
 use eclipse_t2i::train::parts::Parts;
-use eclipse_t2i::train::prior::{EclipseOptions, LossForms, PriorBatch, PriorTrainer, UpdateOptions};
+use eclipse_t2i::train::trainer::{Trainer, UpdateOptions};
 use eclipse_t2i::weights::Checkpoint;
 use rand::RngExt;
 
@@ -37,22 +37,16 @@ fn one_pass() -> AnyPrior {
 /// `n` random captions of 3, 6, 9 .. tokens.
 fn captions(n: usize, seed: u64) -> TextCondition {
     let (mut noise, device) = (Noise::new(seed), device());
-    let mask: Vec<f32> = (0..n * N_TEXT)
-        .map(|i| f32::from(u8::from(i % N_TEXT < (3 * (i / N_TEXT + 1)).min(N_TEXT))))
-        .collect();
+    let lengths: Vec<usize> = (0..n).map(|row| (3 * (row + 1)).min(N_TEXT)).collect();
     TextCondition {
         z_y: noise.normal([n, D_CLIP], &device),
         tokens: noise.normal([n, N_TEXT, D_CLIP], &device),
-        mask: Some(TokenMask::new(mask, [n, N_TEXT], &device)),
+        mask: Some(TokenMask::of_lengths(&lengths, N_TEXT, &device)),
     }
 }
 
 fn rows(text: &TextCondition, from: usize, n: usize) -> TextCondition {
-    TextCondition {
-        z_y: text.z_y.clone().narrow(0, from, n),
-        tokens: text.tokens.clone().narrow(0, from, n),
-        mask: text.mask.clone().map(|m| m.values().narrow(0, from, n).into()),
-    }
+    text.select(&(from..from + n).collect::<Vec<_>>())
 }
 
 fn values(x: Tensor<2>) -> Vec<f32> {
@@ -119,7 +113,7 @@ fn padding_that_all_captions_have_may_be_left_out() {
 }
 
 /// Gradients of every parameter, by its path.
-fn gradients(trainer: &PriorTrainer, batch: PriorBatch) -> BTreeMap<String, Vec<f32>> {
+fn gradients(trainer: &EclipseTrainer, batch: EclipseBatch) -> BTreeMap<String, Vec<f32>> {
     struct Visitor(GradientsParams, Vec<String>, BTreeMap<String, Vec<f32>>);
     impl ModuleVisitor for Visitor {
         fn enter_module(&mut self, name: &str, _container: &str) {
@@ -147,50 +141,43 @@ fn gradients(trainer: &PriorTrainer, batch: PriorBatch) -> BTreeMap<String, Vec<
 /// Padding never enters the network, the last block computes one row a caption, queries, keys and values come from one product: with each of these
 /// and with all, predictions, loss (Eq. 5) and gradients are those of the whole computation.
 #[test]
-fn the_short_way_is_the_whole_way() {
+fn fast_paths_give_the_same_numbers() {
     const BATCH: usize = 5;
     let device = device().autodiff();
     let dir = golden("karlo-tiny-s0/eclipse_prior");
     let weights = Checkpoint::open(&dir).expect("weights");
-    let options = EclipseOptions {
-        lambda: 0.2,
-        tau: 0.1,
-        direction: Direction::ImageToText,
-        reduction: Reduction::Mean,
-        forms: LossForms::default(),
-    };
-    let one = |set: fn(&mut Shortcuts)| {
-        let mut shortcuts = Shortcuts::NONE;
-        set(&mut shortcuts);
-        shortcuts
+    let one = |set: fn(&mut FastPaths)| {
+        let mut fast_paths = FastPaths::NONE;
+        set(&mut fast_paths);
+        fast_paths
     };
     let mut seen = Vec::new();
-    for (seed, conditioning, shortcuts) in [
-        (1, Conditioning::Both, Shortcuts::on(&device)),
+    for (seed, conditioning, fast_paths) in [
+        (1, Conditioning::Both, FastPaths::on(&device)),
         (2, Conditioning::Both, one(|s| s.without_padding = true)),
         (3, Conditioning::Both, one(|s| s.last_token = true)),
         (4, Conditioning::Both, one(|s| s.fused_qkv = true)),
-        (5, Conditioning::Both, Shortcuts::ALL),
-        (6, Conditioning::Pooled, Shortcuts::ALL),
-        (7, Conditioning::Hidden, Shortcuts::ALL),
+        (5, Conditioning::Both, FastPaths::ALL),
+        (6, Conditioning::Pooled, FastPaths::ALL),
+        (7, Conditioning::Hidden, FastPaths::ALL),
     ] {
         let mut noise = Noise::new(seed);
         // Any length, none and all included, and holes.
         let lengths: Vec<usize> = (0..BATCH).map(|_| noise.rng().random_range(0..=N_TEXT)).collect();
         let counts = |i: usize| i % N_TEXT < lengths[i / N_TEXT] && noise.rng().random::<f32>() < 0.9;
-        let mask: Vec<f32> = (0..BATCH * N_TEXT).map(counts).map(f32::from).collect();
+        let mask: Vec<bool> = (0..BATCH * N_TEXT).map(counts).collect();
         let text = TextCondition {
             z_y: noise.normal([BATCH, D_CLIP], &device),
             tokens: noise.normal([BATCH, N_TEXT, D_CLIP], &device),
             mask: Some(TokenMask::new(mask, [BATCH, N_TEXT], &device)),
         };
-        let batch = PriorBatch {
+        let batch = EclipseBatch {
             eps: noise.normal([BATCH, D_CLIP], &device),
             z_x: noise.normal([BATCH, D_CLIP], &device),
             text: text.clone().without_padding(),
             negatives: Negatives::default(),
         };
-        let whole = PriorBatch {
+        let whole = EclipseBatch {
             text,
             ..batch.clone()
         };
@@ -199,13 +186,18 @@ fn the_short_way_is_the_whole_way() {
             ..PriorConfig::read(&dir).expect("a config")
         };
         let prior = Prior::from_checkpoint(&config, &weights, &device).expect("loads");
-        let trainer = |shortcuts| {
-            let prior = prior.clone().with_shortcuts(shortcuts);
-            PriorTrainer::new(prior, &config, options, UpdateOptions::default())
+        let trainer = |fast_paths| {
+            let prior = prior.clone().with_fast_paths(fast_paths);
+            Trainer::new(
+                prior.clone(),
+                Eclipse::default().criterion(0.1),
+                UpdateOptions::default(),
+                || prior,
+            )
         };
-        let (fast, plain) = (trainer(shortcuts), trainer(Shortcuts::NONE));
+        let (fast, plain) = (trainer(fast_paths), trainer(FastPaths::NONE));
         let ((ours, our_loss), (theirs, their_loss)) = (fast.loss(batch.clone()), plain.loss(whole.clone()));
-        assert!(near(&values(ours.clone()), &values(theirs)), "{shortcuts:?}");
+        assert!(near(&values(ours.clone()), &values(theirs)), "{fast_paths:?}");
         let (ours, theirs): (f32, f32) = (our_loss.total.into_scalar(), their_loss.total.into_scalar());
         assert!((ours - theirs).abs() < 1e-5 * theirs, "{ours} {theirs}");
         let (ours, theirs) = (gradients(&fast, batch), gradients(&plain, whole));
@@ -221,11 +213,11 @@ fn the_short_way_is_the_whole_way() {
                 let off = (ours - theirs).abs();
                 assert!(
                     off < 1e-5 * (1.0 + largest),
-                    "{name}: {ours} {theirs} {shortcuts:?} {conditioning:?}"
+                    "{name}: {ours} {theirs} {fast_paths:?} {conditioning:?}"
                 );
             }
         }
-        seen.push(ours["prior.trunk.positions"].clone());
+        seen.push(ours["network.trunk.positions"].clone());
     }
     assert!(
         seen.windows(2).all(|pair| pair[0] != pair[1]),
@@ -239,8 +231,8 @@ fn captions_read_once_serve_every_timestep() {
         panic!("it has time")
     };
     let text = captions(3, 1);
-    let read = prior.read(text.clone().without_padding());
-    let masked = prior.read(TextCondition {
+    let read = prior.encode_prefix(text.clone().without_padding());
+    let masked = prior.encode_prefix(TextCondition {
         mask: None,
         ..text.clone()
     });
@@ -248,13 +240,13 @@ fn captions_read_once_serve_every_timestep() {
         let x_t: Tensor<2> = Noise::new(i as u64).normal([3, D_CLIP], &device());
         let plain = values(prior.forward(x_t.clone(), &[t; 3], text.clone()));
         assert!(
-            near(&plain, &values(prior.forward_read(x_t.clone(), &[t; 3], &read))),
+            near(&plain, &values(prior.forward_cached(x_t.clone(), &[t; 3], &read))),
             "{t}"
         );
         assert!(
             !near(
                 &plain,
-                &values(prior.forward_read(x_t.clone(), &[998.0 - t; 3], &read))
+                &values(prior.forward_cached(x_t.clone(), &[998.0 - t; 3], &read))
             ),
             "{t}"
         );
@@ -264,7 +256,7 @@ fn captions_read_once_serve_every_timestep() {
         };
         let plain = values(prior.forward(x_t.clone(), &[t; 3], without));
         assert!(
-            near(&plain, &values(prior.forward_read(x_t, &[t; 3], &masked))),
+            near(&plain, &values(prior.forward_cached(x_t, &[t; 3], &masked))),
             "{t}"
         );
     }

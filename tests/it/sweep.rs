@@ -10,13 +10,14 @@ use std::time::Duration;
 use eclipse_t2i::eval::pictures::{PictureIndex, ShownPicture};
 use eclipse_t2i::eval::{EvalFile, Metric};
 use eclipse_t2i::experiment::execute::{SweepOptions, run_path, sweep};
-use eclipse_t2i::experiment::report::{About, Order, Report, ReportSpec};
-use eclipse_t2i::experiment::spec::ObjectiveSpec;
+use eclipse_t2i::experiment::report_spec::ReportSpec;
+use eclipse_t2i::experiment::spec::Objective;
 use eclipse_t2i::experiment::{
     Execute, Failure, MetricRow, MetricsLog, Outcome, Planned, Run, RunDir, SweepSpec,
 };
 use eclipse_t2i::files;
-use eclipse_t2i::noise::Noise;
+use eclipse_t2i::noise::{Noise, Stream};
+use eclipse_t2i::report::{About, Order, Report};
 use eclipse_t2i::train::stop::Stop;
 use rand_chacha::rand_core::Rng;
 
@@ -101,11 +102,11 @@ impl Execute for Pretend {
             }
         }
         let skill = match run.objective() {
-            ObjectiveSpec::Eclipse(_) => 0.8,
-            ObjectiveSpec::Projection(_) => 0.6,
+            Objective::Eclipse(_) => 0.8,
+            Objective::Projection(_) => 0.6,
             _ => 0.5,
         };
-        let mut noise = Noise::stream(run.seed(), weight.to_bits());
+        let mut noise = Noise::of(run.seed(), Stream::Test(weight.to_bits()));
         let mut scores = Vec::new();
         for (split, n) in [("seen", 40), ("unseen", 30)] {
             let draw = |p| {

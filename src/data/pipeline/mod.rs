@@ -524,7 +524,7 @@ impl<'a> Pipeline<'a> {
             let encoded = self.clip.text().encode_first(&own, longest);
             let z_y: Vec<f32> = encoded.z_y.into_data().iter::<f32>().collect();
             let hidden: Vec<f32> = match self.options.hidden {
-                Hidden::Stored => encoded.hidden.into_data().iter::<f32>().collect(),
+                Hidden::Stored => encoded.tokens.into_data().iter::<f32>().collect(),
                 Hidden::None => vec![],
             };
             for (row, (&i, tokens)) in batch.iter().zip(&own).enumerate() {

@@ -6,14 +6,13 @@ use super::decoder::Place;
 use super::error::ExportError;
 use super::layout::{DECODER, DIFFUSERS_VERSION, PRIOR, SCHEDULER, WEIGHTS};
 use super::pipeline::ExportedPipeline;
-use super::source::{ExportSource, label};
+use super::source::ExportSource;
 use crate::experiment::own_words::example;
 use crate::experiment::run::Run;
 use crate::files;
 use crate::generate::prior::{AnyPrior, PriorSettings};
 use crate::models::prior::PriorConfig;
 use crate::weights::Checkpoint;
-use crate::world::World;
 
 /// `README.md` of an export.
 pub(super) fn write(
@@ -62,7 +61,7 @@ pub(super) fn write(
             let train = run.train();
             let last = provenance.sessions.last();
             rows.extend([
-                ("objective", label(run)),
+                ("objective", run.objective().label()),
                 ("data", data(run)),
                 (
                     "training",
@@ -257,13 +256,11 @@ fn usage(config: &PriorConfig, prior: &AnyPrior) -> String {
 
 fn licence(source: &ExportSource) -> String {
     let world = match source.world() {
-        Some(World::Emoji) => {
-            " The images of the world `emoji` are made of Twemoji, copyright Twitter, Inc and other contributors, CC-BY 4.0."
-        }
-        Some(World::Shapes) => " The images of the world `shapes` are drawn by the program.",
-        None if source.run.is_some() => "",
+        Some(world) => format!(" The images of the world `{world}` are {}.", world.credits()),
+        None if source.run.is_some() => String::new(),
         None => {
             " Published priors carry their own licence (those of Karlo and ECLIPSE are OpenRAIL, with restrictions of use that pass on to copies)."
+                .into()
         }
     };
     format!(

@@ -8,7 +8,7 @@ use super::error::ExportError;
 use super::layout::{DIFFUSERS_VERSION, INDEX};
 use super::modules::write_module;
 use super::source::ExportSource;
-use crate::experiment::pictures::check_decoder;
+use crate::benchmark::images::check_decoder;
 use crate::files;
 use crate::generate::frozen::FrozenDecoder;
 use crate::generate::layout::PipelineLayout;
@@ -45,7 +45,7 @@ impl ExportedDecoder {
         }
         let own = source.world_run().and_then(|run| {
             let decoder = FrozenDecoder::load(run.decoder(), device).ok()?;
-            check_decoder(run, &decoder, d_clip).ok()?;
+            check_decoder(run.clip(), run.decoder(), &decoder, d_clip).ok()?;
             Some(Self::in_folder(run.decoder()))
         });
         match own {

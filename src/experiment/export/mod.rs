@@ -27,7 +27,6 @@ use self::decoder::ExportedDecoder;
 use self::layout::{CARD, CONFIG, DIFFUSERS_VERSION, SCHEDULER_CONFIG, WEIGHTS};
 use self::pipeline::{ClipFolders, ExportedPipeline};
 use self::source::ExportSource;
-use super::executor::sampler;
 use crate::files::{self, FileError};
 use crate::generate::prior::{AnyPrior, scheduler_of};
 use crate::models::prior::{MAPPING, PriorConfig};
@@ -85,7 +84,7 @@ pub fn export(
         false => {
             let class = scheduler.as_deref().and_then(Path::parent);
             let class = class.map(pipeline::scheduler_class).transpose()?;
-            let settings = source.run.as_ref().map(|(run, _)| sampler(run));
+            let settings = source.run.as_ref().map(|(run, _)| run.objective().sampler());
             Some(ExportedPipeline::new(
                 ClipFolders::open(&source.clip(options.clip)?)?,
                 ExportedDecoder::of(&source, options.decoder, config.d_clip, device)?,

@@ -7,7 +7,6 @@ use super::layout::CONFIG;
 use crate::data::store::Store;
 use crate::experiment::provenance::Provenance;
 use crate::experiment::run::Run;
-use crate::experiment::spec::ObjectiveSpec;
 use crate::experiment::{RunDir, sweep};
 use crate::world::World;
 
@@ -35,10 +34,10 @@ impl ExportSource {
         }
         let planned = sweep::single(&dir.config_path(), &[])?;
         let run = planned.run().clone();
-        if let ObjectiveSpec::Baseline(_) = run.objective() {
+        if run.objective().baseline().is_some() {
             return Err(ExportError::Baseline {
                 dir: path.to_path_buf(),
-                name: label(&run),
+                name: run.objective().label(),
             });
         }
         if !dir.is_done() {
@@ -85,24 +84,11 @@ impl ExportSource {
         let Some(store) = &run.data().store else {
             return Ok(run.clip().to_path_buf());
         };
-        if let Some(clip) = run.clip_of_store() {
-            return Ok(clip.to_path_buf());
+        if !run.clip().as_os_str().is_empty() {
+            return Ok(run.clip().to_path_buf());
         }
         let manifest = Store::open(store).map(|store| store.manifest().settings.encoder.dir.clone());
         let dir = manifest.map(PathBuf::from).map_err(|_| none())?;
         if dir.is_dir() { Ok(dir) } else { Err(none()) }
-    }
-}
-
-/// The objective and its main setting.
-pub(super) fn label(run: &Run) -> String {
-    match run.objective() {
-        ObjectiveSpec::Eclipse(eclipse) => format!("eclipse (Eq. 5, lambda {})", eclipse.lambda),
-        ObjectiveSpec::Projection(_) => "projection (Eq. 3)".into(),
-        ObjectiveSpec::Diffusion(diffusion) => {
-            format!("diffusion (Eq. 1, {} timesteps)", diffusion.train_steps)
-        }
-        ObjectiveSpec::Flow(_) => "flow matching".into(),
-        ObjectiveSpec::Baseline(baseline) => baseline.method.name().into(),
     }
 }

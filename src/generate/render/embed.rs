@@ -114,24 +114,18 @@ impl<'a> Chunk<'a> {
             n_steps: texts.len().div_ceil(BATCH),
         });
         let encoder = TextEncoder::load(self.part(Part::TEXT_ENCODER)?, self.device)?;
-        let (mut z_y, mut tokens, mut masks) = (Vec::new(), Vec::new(), Vec::new());
+        let mut batches = Vec::new();
         for texts in texts.chunks(BATCH) {
-            let encoded = encoder.encode(texts)?;
-            for (text, &cut) in texts.iter().zip(&encoded.n_words_cut) {
-                if cut > 0 {
-                    warn_cut(text, cut);
+            let tokens = encoder.tokenizer().encode_batch(texts).map_err(ClipError::from)?;
+            for (text, tokens) in texts.iter().zip(&tokens) {
+                if tokens.n_words_cut > 0 {
+                    warn_cut(text, tokens.n_words_cut);
                 }
             }
-            z_y.push(encoded.z_y);
-            tokens.push(encoded.hidden);
-            masks.push(encoded.mask);
+            batches.push(encoder.encode_tokens(&tokens));
             on_event(RenderEvent::Step);
         }
-        let encoded = TextCondition {
-            z_y: Tensor::cat(z_y, 0),
-            tokens: Tensor::cat(tokens, 0),
-            mask: Some(Tensor::cat(masks, 0).into()),
-        };
+        let encoded = TextCondition::cat(batches);
         Ok(Some(Captions { texts, encoded }))
     }
 
@@ -180,20 +174,15 @@ impl<'a> Chunk<'a> {
         for (rows, trajectories) in rows.chunks_mut(BATCH).zip(trajectories.chunks_mut(BATCH)) {
             let texts: Vec<&str> = rows.iter().map(|(text, _)| *text).collect();
             let mut noise: Vec<RowNoise> = rows.iter().map(|(_, noise)| noise.clone()).collect();
-            let text = captions.rows(&texts, self.device);
-            let unconditional = captions.rows(&vec![uncond; texts.len()], self.device);
-            let z = prior.sample(
-                text,
-                unconditional,
-                plan.prior,
-                &mut BatchNoise(&mut noise),
-                |x| {
-                    if save {
-                        keep(trajectories, &x);
-                    }
-                    on_event(RenderEvent::Step);
-                },
-            )?;
+            let mut noise = BatchNoise(&mut noise);
+            let text = captions.rows(&texts);
+            let uncond = captions.rows(&vec![uncond; texts.len()]);
+            let z = prior.sample(text, uncond, plan.prior, &mut noise, |x| {
+                if save {
+                    keep(trajectories, &x);
+                }
+                on_event(RenderEvent::Step);
+            })?;
             if one_pass {
                 on_event(RenderEvent::Step);
             }

@@ -20,7 +20,6 @@ use crate::generate::error::{RenderError, conditioned, no_such, option, width};
 use crate::generate::images::to_images;
 use crate::generate::noise_source::{BatchNoise, NoiseStage};
 use crate::generate::parts::{Entry, Part, PartFolders, PipelineClass, entries};
-use crate::generate::prior::concat_text;
 use crate::generate::recipe::{SamplerRecord, Size};
 use crate::generate::request::{DecoderChoice, ImageRequest, SUPER_RES_STEPS};
 use crate::models::clip::{ClipTextConfig, ClipVisionConfig};
@@ -224,8 +223,8 @@ impl Decoder {
         let mut noise = job.noise(NoiseStage::Decoder);
         let mut small = Vec::new();
         for rows in job.batches() {
-            let text = captions.rows(rows.clone(), job.device);
-            let uncond = settings.guided().then(|| captions.uncond(rows.len(), job.device));
+            let text = captions.rows(rows.clone());
+            let uncond = settings.guided().then(|| captions.uncond(rows.len()));
             let condition = condition(&text_proj, job.z_x(rows.clone()), text, uncond);
             small.push(decode(
                 (&config, &unet),
@@ -297,7 +296,7 @@ pub fn condition(
 ) -> Condition {
     let guided = uncond.is_some();
     let text = match uncond {
-        Some(uncond) => concat_text(uncond, text),
+        Some(uncond) => TextCondition::cat(vec![uncond, text]),
         None => text,
     };
     let [rows, n_text, _] = text.tokens.dims();

@@ -9,7 +9,8 @@ use std::path::Path;
 use serde_json::Value;
 use tokenizers::AddedToken;
 
-use super::tokenizer::{TokenizerError, read_json};
+use super::error::TokenizerError;
+use crate::config::{ConfigError, read_json};
 
 /// What side files add.
 #[derive(Debug, Default)]
@@ -35,35 +36,28 @@ impl AddedTokens {
             if !path.is_file() {
                 continue;
             }
-            let wrong = |key: &str, expected: String, found: &Value| TokenizerError::Malformed {
-                path: path.clone(),
-                reason: format!("key `{key}`: expected {expected}, found {found}"),
+            let wrong = |key: &str, expected: String, found: &Value| {
+                ConfigError::value(path.display(), key, expected, found)
             };
             let config: Value = read_json(&path)?;
             for (key, supported) in [("padding_side", "right"), ("truncation_side", "right")] {
                 if let Some(found) = config.get(key).filter(|v| !v.is_null() && *v != supported) {
-                    return Err(wrong(
-                        key,
-                        format!("{supported:?} (the other side is not supported)"),
-                        found,
-                    ));
+                    let expected = format!("{supported:?} (the other side is not supported)");
+                    return Err(wrong(key, expected, found).into());
                 }
             }
             if let Some(found) = config
                 .get("split_special_tokens")
                 .filter(|v| **v == Value::Bool(true))
             {
-                return Err(wrong(
-                    "split_special_tokens",
-                    "false (true is not supported)".into(),
-                    found,
-                ));
+                let expected = "false (true is not supported)".into();
+                return Err(wrong("split_special_tokens", expected, found).into());
             }
             if let Some(found) = config.get("model_max_length")
                 && found.as_f64().is_some_and(|n| n < n_text as f64)
             {
                 let expected = format!("the {n_text} tokens that the text tower reads, or more");
-                return Err(wrong("model_max_length", expected, found));
+                return Err(wrong("model_max_length", expected, found).into());
             }
             if let Some(decoder) = config.get("added_tokens_decoder").filter(|v| !v.is_null()) {
                 let map = decoder
@@ -72,11 +66,8 @@ impl AddedTokens {
                 for (id, entry) in map {
                     let id = id.parse::<u32>().ok();
                     let (Some(id), Some(token)) = (id, token(entry, false)) else {
-                        return Err(wrong(
-                            "added_tokens_decoder",
-                            "ids with a `content` each".into(),
-                            entry,
-                        ));
+                        let expected = "ids with a content each".into();
+                        return Err(wrong("added_tokens_decoder", expected, entry).into());
                     };
                     added.numbered.insert(id, token);
                 }
@@ -273,11 +264,11 @@ mod tests {
         );
         assert_eq!(
             config(json!({"padding_side": "left"})),
-            "DIR/tokenizer_config.json: key `padding_side`: expected \"right\" (the other side is not supported), found \"left\""
+            "DIR/tokenizer_config.json: padding_side: expected \"right\" (the other side is not supported), found \"left\""
         );
         assert_eq!(
             config(json!({"model_max_length": 5})),
-            "DIR/tokenizer_config.json: key `model_max_length`: expected the 9 tokens that the text tower reads, or more, found 5"
+            "DIR/tokenizer_config.json: model_max_length: expected the 9 tokens that the text tower reads, or more, found 5"
         );
         let inert = json!({"model_max_length": 1e30, "padding_side": "right", "do_lower_case": true, "errors": "replace", "anything": [1]});
         assert_eq!(ids(&[("tokenizer_config.json", inert)], "a"), Ok(vec![52, 1, 53]));

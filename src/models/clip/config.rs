@@ -3,9 +3,12 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
+use crate::config::check::require;
+use crate::config::{ConfigError, InvalidValue, from_json};
 use crate::nn::Activation;
-use crate::weights::{WeightsError, from_object, read_json};
+use crate::weights::{WeightsError, read_json};
 
 /// The text tower (transformers `CLIPTextConfig`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -193,24 +196,19 @@ pub(super) trait Tower {
     fn sizes(&self) -> Vec<(&'static str, usize)>;
 
     /// What one tower alone needs.
-    fn check_own(&self) -> Result<(), String> {
+    fn check_own(&self) -> Result<(), InvalidValue> {
         Ok(())
     }
 
     /// The key, what was expected and what was found.
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), InvalidValue> {
         let sizes = self.sizes();
         for (key, size) in &sizes {
-            if *size == 0 {
-                return Err(format!("`{key}`: expected at least 1, found 0"));
-            }
+            require(key, *size > 0, "at least 1", size)?;
         }
         let ((heads_key, heads), (width_key, width)) = (sizes[0], sizes[1]);
-        if !width.is_multiple_of(heads) {
-            return Err(format!(
-                "`{heads_key}`: expected a divisor of `{width_key}` ({width}), found {heads}"
-            ));
-        }
+        let expected = format!("a divisor of {width_key} ({width})");
+        require(heads_key, width.is_multiple_of(heads), expected, heads)?;
         self.check_own()
     }
 }
@@ -242,17 +240,15 @@ impl Tower for ClipVisionConfig {
         ]
     }
 
-    fn check_own(&self) -> Result<(), String> {
-        if self.num_channels != 3 {
-            return Err(format!("`num_channels`: expected 3, found {}", self.num_channels));
-        }
-        if self.patch_size > self.image_size {
-            let (side, found) = (self.image_size, self.patch_size);
-            return Err(format!(
-                "`patch_size`: expected at most `image_size` ({side}), found {found}"
-            ));
-        }
-        Ok(())
+    fn check_own(&self) -> Result<(), InvalidValue> {
+        require("num_channels", self.num_channels == 3, "3", self.num_channels)?;
+        let (side, patch) = (self.image_size, self.patch_size);
+        require(
+            "patch_size",
+            patch <= side,
+            format!("at most image_size ({side})"),
+            patch,
+        )
     }
 }
 
@@ -292,36 +288,32 @@ where
     T: serde::de::DeserializeOwned + Tower,
 {
     let path = dir.join("config.json");
-    let mut json: serde_json::Map<String, serde_json::Value> = read_json(&path)?;
-    let config_error = |reason: String| WeightsError::Config {
-        path: path.clone(),
-        reason,
-    };
-    let source = match json.get("model_type").and_then(|v| v.as_str()) {
+    let mut json: Map<String, Value> = read_json(&path)?;
+    let at = path.display();
+    let source = match json.get("model_type").and_then(Value::as_str) {
         Some("clip") => Source::Full,
         Some(found) if found == expected_type => Source::Tower,
         found => {
+            let expected = format!("{expected_type} or clip");
             let found = found.unwrap_or("nothing");
-            return Err(config_error(format!(
-                "`model_type`: expected {expected_type} or clip, found {found}"
-            )));
+            return Err(ConfigError::value(at, "model_type", expected, found).into());
         }
     };
     if source == Source::Full {
         let root_dim = json.get("projection_dim").cloned();
-        let Some(serde_json::Value::Object(mut tower)) = json.remove(key) else {
-            return Err(config_error(format!("`{key}`: expected an object, found none")));
+        let Some(Value::Object(mut tower)) = json.remove(key) else {
+            return Err(ConfigError::value(at, key, "an object", "none").into());
         };
         if let Some(dim) = root_dim {
             tower.insert("projection_dim".into(), dim);
         }
         json = tower;
     }
-    let inside = |reason: String| match source {
-        Source::Full => config_error(format!("`{key}`: {reason}")),
-        Source::Tower => config_error(reason),
+    let inside = |error: ConfigError| match source {
+        Source::Full => error.under(key),
+        Source::Tower => error,
     };
-    let config: T = from_object(json).map_err(inside)?;
-    config.check().map_err(inside)?;
+    let config: T = from_json(&Value::Object(json), &at.to_string()).map_err(inside)?;
+    config.check().map_err(|invalid| inside(invalid.at(at)))?;
     Ok((config, source))
 }

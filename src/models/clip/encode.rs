@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
-use burn::tensor::DType;
 use image::RgbImage;
 
 use super::preprocess::{Preprocess, PreprocessError};
 use super::tokenizer::{Tokenizer, TokenizerError, Tokens};
 use super::{ClipText, ClipTextConfig, ClipVision, ClipVisionConfig};
-use crate::nn::leave;
+use crate::models::text::TextCondition;
+use crate::nn::{TokenMask, to_f32};
 use crate::weights::WeightsError;
 
 /// An encoder's folder that cannot be used, or an input that cannot be encoded.
@@ -65,19 +65,6 @@ pub struct TextEncoder {
     device: Device,
 }
 
-/// Captions, encoded.
-#[derive(Debug, Clone)]
-pub struct EncodedTexts {
-    /// `[n, d_clip]`
-    pub z_y: Tensor<2>,
-    /// The last hidden states, `[n, n_text, d_model]`.
-    pub hidden: Tensor<3>,
-    /// `[n, n_text]`, 1 for tokens and 0 for padding.
-    pub mask: Tensor<2>,
-    /// Words of each caption that did not fit.
-    pub n_words_cut: Vec<usize>,
-}
-
 impl TextEncoder {
     /// Loads from a text tower's folder whose tokenizer lies in it or in `../tokenizer`, or from a pipeline with `text_encoder/` and
     /// `tokenizer/`.
@@ -131,43 +118,37 @@ impl TextEncoder {
     ///
     /// # Errors
     /// [`ClipError::Tokenizer`].
-    pub fn encode<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<EncodedTexts, ClipError> {
+    pub fn encode<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<TextCondition, ClipError> {
         Ok(self.encode_tokens(&self.tokenizer.encode_batch(texts)?))
     }
 
     /// Encodes tokenized captions in one batch.
-    pub fn encode_tokens(&self, tokens: &[Tokens]) -> EncodedTexts {
+    pub fn encode_tokens(&self, tokens: &[Tokens]) -> TextCondition {
         self.encode_first(tokens, self.tokenizer.n_text())
     }
 
-    /// Encodes the first `n_text` tokens of captions that are no longer, padding left out: attention is causal, so the states of the tokens and z_y
-    /// are the same to rounding.
+    /// Encodes the first `n_text` tokens of captions that are no longer, without the padding after them: attention is causal, so the states of the tokens
+    /// and z_y are the same to rounding.
     ///
     /// # Panics
     /// If a caption is longer.
-    pub fn encode_first(&self, tokens: &[Tokens], n_text: usize) -> EncodedTexts {
+    pub fn encode_first(&self, tokens: &[Tokens], n_text: usize) -> TextCondition {
+        let lengths: Vec<usize> = tokens.iter().map(|t| t.n_valid).collect();
         assert!(
-            tokens.iter().all(|t| t.n_valid <= n_text),
+            lengths.iter().all(|length| *length <= n_text),
             "a caption of more than {n_text} tokens"
         );
-        let shape = [tokens.len(), n_text];
         let ids: Vec<i64> = tokens
             .iter()
             .flat_map(|t| t.ids[..n_text].iter().map(|&id| i64::from(id)))
             .collect();
-        let mask: Vec<f32> = tokens
-            .iter()
-            .flat_map(|t| t.mask().into_iter().take(n_text))
-            .map(|valid| f32::from(u8::from(valid)))
-            .collect();
-        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, shape), &self.device);
+        let ids = TensorData::new(ids, [tokens.len(), n_text]);
         // The published pipelines pass no mask to the text tower (reference: `_encode_prompt`).
-        let output = self.tower.forward(ids, None);
-        EncodedTexts {
-            z_y: leave(output.z_y),
-            hidden: leave(output.last_hidden_state),
-            mask: Tensor::from_data(TensorData::new(mask, shape), (&self.device, DType::F32)),
-            n_words_cut: tokens.iter().map(|t| t.n_words_cut).collect(),
+        let output = self.tower.forward(Tensor::from_data(ids, &self.device), None);
+        TextCondition {
+            z_y: to_f32(output.z_y),
+            tokens: to_f32(output.last_hidden_state),
+            mask: Some(TokenMask::of_lengths(&lengths, n_text, &self.device)),
         }
     }
 }
@@ -250,7 +231,7 @@ impl ImageEncoder {
         let side = self.config.image_size;
         let n = pixels.len() / (3 * side * side);
         let pixels = Tensor::from_data(TensorData::new(pixels, [n, 3, side, side]), &self.device);
-        leave(self.tower.forward(pixels).z_x)
+        to_f32(self.tower.forward(pixels).z_x)
     }
 
     /// z_x of the picture that is zero after normalisation, `[1, d_clip]`: Kandinsky's unconditional image embedding.

@@ -7,6 +7,7 @@ mod added;
 mod config;
 mod encode;
 mod encoder;
+mod error;
 mod joint;
 pub mod preprocess;
 mod text;
@@ -14,7 +15,7 @@ pub mod tokenizer;
 mod vision;
 
 pub use config::{ClipConfig, ClipTextConfig, ClipVisionConfig};
-pub use encode::{ClipError, EncodedTexts, ImageEncoder, TextEncoder};
+pub use encode::{ClipError, ImageEncoder, TextEncoder};
 pub use joint::{Clip, MAPPING as JOINT_MAPPING, logit_scale};
 pub use text::{ClipText, MAPPING as TEXT_MAPPING, TextOutput};
 pub use vision::{ClipVision, MAPPING as VISION_MAPPING, VisionOutput};

@@ -11,6 +11,7 @@ use image::RgbImage;
 use rayon::prelude::*;
 use serde::Deserialize;
 
+use crate::config::{ConfigError, Keys};
 use crate::files::{self, FileError};
 use crate::image_file::{self, PictureLimits};
 use crate::limits::MAX_SIDE;
@@ -30,14 +31,9 @@ pub enum PreprocessError {
     /// A file could not be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The settings do not fit.
-    #[error("{path}: {reason}")]
-    Config {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
+    /// The settings cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The file is no picture, or a broken one.
     #[error("{path}: not a readable picture: {reason}")]
     Picture {
@@ -95,44 +91,14 @@ pub struct Preprocess {
 
 /// A size as transformers has written it over the years.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = r#"a whole number, {"shortest_edge": n} or {"height": n, "width": n}"#
+)]
 enum Size {
     Side(u32),
     Shortest { shortest_edge: u32 },
     Both { height: u32, width: u32 },
-}
-
-/// The keys of `preprocessor_config.json` that matter; the class names and the like are ignored.
-#[derive(Deserialize)]
-#[serde(default)]
-struct RawConfig {
-    do_resize: bool,
-    size: Option<Size>,
-    resample: u32,
-    do_center_crop: bool,
-    crop_size: Option<Size>,
-    do_rescale: bool,
-    rescale_factor: f64,
-    do_normalize: bool,
-    image_mean: [f64; 3],
-    image_std: [f64; 3],
-}
-
-impl Default for RawConfig {
-    fn default() -> Self {
-        Self {
-            do_resize: true,
-            size: None,
-            resample: BICUBIC,
-            do_center_crop: true,
-            crop_size: None,
-            do_rescale: true,
-            rescale_factor: 1.0 / 255.0,
-            do_normalize: true,
-            image_mean: CLIP_MEAN,
-            image_std: CLIP_STD,
-        }
-    }
 }
 
 impl Preprocess {
@@ -155,55 +121,45 @@ impl Preprocess {
         if path.is_dir() {
             path.push("preprocessor_config.json");
         }
-        let text = files::read_text(&path)?;
-        let wrong = |reason: String| PreprocessError::Config {
-            path: path.clone(),
-            reason,
-        };
-        let raw: RawConfig = serde_json::from_str(&text)
-            .map_err(|e| wrong(format!("no valid preprocessing settings: {e}")))?;
-        let shortest_side = match (raw.do_resize, raw.size) {
+        let keys = Keys::read(&path)?;
+        let shortest_side = match (keys.or("do_resize", true)?, keys.get("size")?) {
             (false, _) => None,
             (true, None) => Some(224),
             (true, Some(Size::Side(n) | Size::Shortest { shortest_edge: n })) => Some(n),
-            (true, Some(Size::Both { height, width })) => {
-                return Err(wrong(format!(
-                    "key `size`: expected an integer or {{\"shortest_edge\": n}}, found height {height} and width {width}"
-                )));
+            (true, Some(Size::Both { .. })) => {
+                return Err(keys
+                    .wrong("size", "a whole number or {\"shortest_edge\": n}")
+                    .into());
             }
         };
-        if raw.do_resize && raw.resample != BICUBIC {
-            return Err(wrong(format!(
-                "key `resample`: expected 3 (bicubic), found {}",
-                raw.resample
-            )));
-        }
-        let crop = match (raw.do_center_crop, raw.crop_size) {
+        let resample = keys.or("resample", BICUBIC)?;
+        let is_known = shortest_side.is_none() || resample == BICUBIC;
+        keys.require("resample", is_known, "3 (bicubic)")?;
+        let crop = match (keys.or("do_center_crop", true)?, keys.get("crop_size")?) {
             (false, _) => None,
             (true, None) => Some((224, 224)),
             (true, Some(Size::Side(n) | Size::Shortest { shortest_edge: n })) => Some((n, n)),
             (true, Some(Size::Both { height, width })) => Some((width, height)),
         };
-        if shortest_side == Some(0) || crop.is_some_and(|(w, h)| w == 0 || h == 0) {
-            return Err(wrong("keys `size` and `crop_size` must be at least 1".into()));
+        let (small, large) = crop.map_or((1, 1), |(w, h)| (w.min(h), w.max(h)));
+        for (key, small, large) in [
+            ("size", shortest_side.unwrap_or(1), shortest_side.unwrap_or(1)),
+            ("crop_size", small, large),
+        ] {
+            keys.require(key, small > 0, "at least 1")?;
+            keys.require(key, large as usize <= MAX_SIDE, format!("at most {MAX_SIDE}"))?;
         }
-        let sides = [shortest_side.unwrap_or(1), crop.map_or(1, |(w, h)| w.max(h))];
-        if let Some(side) = sides.into_iter().find(|side| *side as usize > MAX_SIDE) {
-            return Err(wrong(format!(
-                "keys `size` and `crop_size` must be at most {MAX_SIDE}, found {side}"
-            )));
-        }
-        if raw.do_normalize && raw.image_std.iter().any(|s| s.is_nan() || *s <= 0.0) {
-            return Err(wrong(format!(
-                "key `image_std`: expected numbers above 0, found {:?}",
-                raw.image_std
-            )));
-        }
+        let (do_normalize, mean): (bool, _) =
+            (keys.or("do_normalize", true)?, keys.or("image_mean", CLIP_MEAN)?);
+        let std: [f64; 3] = keys.or("image_std", CLIP_STD)?;
+        let is_positive = !do_normalize || std.iter().all(|s| *s > 0.0);
+        keys.require("image_std", is_positive, "numbers above 0")?;
+        let scale = keys.or("rescale_factor", 1.0 / 255.0)?;
         Ok(Self {
             shortest_side,
             crop,
-            scale: raw.do_rescale.then_some(raw.rescale_factor),
-            normalize: raw.do_normalize.then_some((raw.image_mean, raw.image_std)),
+            scale: keys.or("do_rescale", true)?.then_some(scale),
+            normalize: do_normalize.then_some((mean, std)),
         })
     }
 
@@ -642,13 +598,16 @@ mod tests {
     fn settings_that_do_not_fit_are_refused() {
         assert_eq!(
             read(r#"{"resample": 2}"#),
-            Err("DIR/preprocessor_config.json: key `resample`: expected 3 (bicubic), found 2".into())
+            Err("DIR/preprocessor_config.json: resample: expected 3 (bicubic), found 2".into())
         );
         assert_eq!(
             read(r#"{"size": {"height": 3, "width": 4}}"#),
-            Err("DIR/preprocessor_config.json: key `size`: expected an integer or {\"shortest_edge\": n}, found height 3 and width 4".into())
+            Err("DIR/preprocessor_config.json: size: expected a whole number or {\"shortest_edge\": n}, found {\"height\":3,\"width\":4}".into())
         );
-        assert!(read(r#"{"size": "big"}"#).is_err_and(|e| e.contains("no valid preprocessing settings")));
+        assert!(
+            read(r#"{"size": "big"}"#)
+                .is_err_and(|e| e.contains("size: expected a whole number, {\"shortest_edge\": n} or"))
+        );
     }
 
     #[test]

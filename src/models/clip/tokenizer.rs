@@ -10,7 +10,7 @@
 //! other ids than these rules are refused.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 use tokenizers::models::bpe::BPE;
@@ -23,7 +23,9 @@ use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::{AddedToken, SplitDelimiterBehavior};
 
 use super::added::AddedTokens;
-use crate::files::{self, FileError, guarded};
+pub use super::error::TokenizerError;
+use crate::config::{ConfigError, read_json};
+use crate::files::{self, guarded};
 
 /// How CLIP parts a text into words (openai/CLIP `simple_tokenizer.py`).
 const WORDS: &str =
@@ -31,46 +33,6 @@ const WORDS: &str =
 /// Start and end of a text where the files name none (same source).
 const BOS: &str = "<|startoftext|>";
 const EOS: &str = "<|endoftext|>";
-
-/// A tokenizer could not be loaded or used.
-#[derive(Debug, thiserror::Error)]
-pub enum TokenizerError {
-    /// A file could not be read.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// The folder holds no tokenizer.
-    #[error("{0}: no tokenizer here: expected tokenizer.json, or vocab.json and merges.txt")]
-    Absent(PathBuf),
-    /// A file holds something else than it should.
-    #[error("{path}: {reason}")]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A special token is not in the vocabulary.
-    #[error("{path}: {role} token {token:?} is not in the vocabulary")]
-    UnknownSpecial {
-        /// The folder.
-        path: PathBuf,
-        /// Start, end, or padding.
-        role: &'static str,
-        /// The token.
-        token: String,
-    },
-    /// No room for the start and end tokens.
-    #[error("a text length of {0} leaves no room: the start and end tokens alone are 2")]
-    TooShort(usize),
-    /// A text could not be encoded.
-    #[error("cannot tokenize {text:?}: {reason}")]
-    Encode {
-        /// The text.
-        text: String,
-        /// The library's reason.
-        reason: String,
-    },
-}
 
 /// One tokenized text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -322,10 +284,8 @@ impl Specials {
                     Some(entry) => match entry.get("content").and_then(Value::as_str) {
                         Some(token) => token.to_string(),
                         None => {
-                            let reason = format!(
-                                "key `{key}`: expected a token or an object with `content`, found {entry}"
-                            );
-                            return Err(TokenizerError::Malformed { path, reason });
+                            let expected = "a token or an object with content";
+                            return Err(ConfigError::value(path.display(), key, expected, entry).into());
                         }
                     },
                 };
@@ -334,14 +294,6 @@ impl Specials {
         }
         Ok(specials)
     }
-}
-
-pub(super) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, TokenizerError> {
-    let text = files::read_text(path)?;
-    serde_json::from_str(&text).map_err(|e| TokenizerError::Malformed {
-        path: path.to_path_buf(),
-        reason: format!("no valid JSON: {e}"),
-    })
 }
 
 fn from_tokenizer_json(path: &Path) -> Result<tokenizers::Tokenizer, TokenizerError> {

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::norm::SPATIAL_GROUPS;
+use crate::config::InvalidValue;
+use crate::config::check::require;
 use crate::weights::{WeightsError, read_json};
 
 /// `config.json` of a MoVQ. Serialised under diffusers' key names; defaults are diffusers' too.
@@ -77,6 +78,9 @@ impl Default for MovqConfig {
     }
 }
 
+/// Groups of the decoder's norms, whatever a config says.
+pub(super) const SPATIAL_GROUPS: usize = 32;
+
 /// Names of stages without and with attention.
 const DOWN: [&str; 2] = ["DownEncoderBlock2D", "AttnDownEncoderBlock2D"];
 const UP: [&str; 2] = ["UpDecoderBlock2D", "AttnUpDecoderBlock2D"];
@@ -121,13 +125,11 @@ impl MovqConfig {
     /// Reads `dir/config.json`.
     ///
     /// # Errors
-    /// [`WeightsError::Config`] naming the key, for a class, a block, a size or a switch that this code does not know.
+    /// [`WeightsError::Value`] naming the key, for a class, a block, a size or a switch that this code does not know.
     pub fn read(dir: &Path) -> Result<Self, WeightsError> {
         let path = dir.join("config.json");
         let config: Self = read_json(&path)?;
-        config
-            .check()
-            .map_err(|reason| WeightsError::Config { path, reason })?;
+        config.check().map_err(|invalid| invalid.at(path.display()))?;
         Ok(config)
     }
 
@@ -135,10 +137,9 @@ impl MovqConfig {
     ///
     /// # Errors
     /// The key, what was expected and what was found.
-    pub fn check(&self) -> Result<(), String> {
-        let expect = |key: &str, expected: &str, found: &dyn std::fmt::Display, ok: bool| match ok {
-            true => Ok(()),
-            false => Err(format!("`{key}`: expected {expected}, found {found}")),
+    pub fn check(&self) -> Result<(), InvalidValue> {
+        let expect = |key: &str, expected: &str, found: &dyn std::fmt::Display, ok: bool| {
+            require(key, ok, expected, found)
         };
         let class = &self.class_name;
         expect("_class_name", "VQModel", class, class == "VQModel")?;
@@ -180,11 +181,11 @@ impl MovqConfig {
                 expect(key, &expected, name, known.contains(&name.as_str()))?;
             }
             let (n, want) = (types.len(), self.block_out_channels.len());
-            let expected = format!("{want} names, as many as `block_out_channels` has numbers");
+            let expected = format!("{want} names, as many as block_out_channels has numbers");
             expect(key, &expected, &n, n == want)?;
         }
         // The decoder's norms are built for latents before the codebook and read those after it.
-        let expected = format!("{}, like `latent_channels`", self.latent_channels);
+        let expected = format!("{}, like latent_channels", self.latent_channels);
         let d_code = self.d_code();
         expect("vq_embed_dim", &expected, &d_code, d_code == self.latent_channels)?;
         for n in &self.block_out_channels {

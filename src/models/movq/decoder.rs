@@ -6,7 +6,7 @@ use burn::prelude::*;
 use super::MovqConfig;
 use super::block::{Mid, NewNorm, Stage, conv_3x3};
 use super::norm::Norm;
-use crate::nn::{Activation, upscale_nearest};
+use crate::nn::{Activation, double_size};
 
 /// The middle, stages up to the picture's size, and the way out to its channels.
 #[derive(Module, Debug)]
@@ -52,7 +52,7 @@ impl Decoder {
         for stage in &self.stages {
             x = stage.layers.forward(x, Some(z));
             if let Some(conv) = &stage.upsample {
-                x = conv.forward(upscale_nearest(x, [2, 2]));
+                x = conv.forward(double_size(x));
             }
         }
         let x = self.norm_out.forward(x, Some(z));

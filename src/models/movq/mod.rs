@@ -20,7 +20,7 @@ use burn::nn::{Embedding, EmbeddingConfig};
 use burn::prelude::*;
 use burn::tensor::{DType, assert_shape};
 
-use crate::nn::{enter, leave};
+use crate::nn::{to_compute_dtype, to_f32};
 use crate::weights::{self, Checkpoint, Mapping, WeightsError};
 use decoder::Decoder;
 use encoder::Encoder;
@@ -112,20 +112,23 @@ impl Movq {
     /// `image`: `[batch, in_channels, h, w]`, -1 to 1 -> latents `[batch, d_code, h / scale, w / scale]`, not quantised. Sides that the scale does not
     /// divide are rounded down.
     pub fn encode(&self, image: Tensor<4>) -> Tensor<4> {
-        leave(self.quant_conv.forward(self.encoder.forward(enter(image))))
+        to_f32(
+            self.quant_conv
+                .forward(self.encoder.forward(to_compute_dtype(image))),
+        )
     }
 
     /// Latents `[batch, d_code, h, w]` -> `[batch, out_channels, scale h, scale w]`, about -1 to 1, not clamped. The latents are taken as they are:
     /// the reference's `force_not_quantize`.
     pub fn decode(&self, latents: Tensor<4>) -> Tensor<4> {
-        let latents = enter(latents);
+        let latents = to_compute_dtype(latents);
         let x = self.post_quant_conv.forward(latents.clone());
-        leave(self.decoder.forward(x, &latents))
+        to_f32(self.decoder.forward(x, &latents))
     }
 
     /// Latents `[batch, d_code, h, w]` -> each replaced by the code nearest to it, and that code's number, `[batch, h, w]`.
     pub fn quantize(&self, latents: Tensor<4>) -> (Tensor<4>, Tensor<3, Int>) {
-        let codes = leave(self.codebook.weight.val());
+        let codes = to_f32(self.codebook.weight.val());
         let [batch, d_code, h, w] = latents.dims();
         assert_shape!(codes, [_, d_code]);
         let rows = latents.permute([0, 2, 3, 1]).reshape([batch * h * w, d_code]);

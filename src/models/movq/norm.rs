@@ -3,13 +3,11 @@
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::prelude::*;
 
-use super::MovqConfig;
+use super::config::{MovqConfig, SPATIAL_GROUPS};
 use crate::nn::{GroupNorm, GroupNormConfig};
 
 /// eps of every norm in the reference.
 const NORM_EPS: f64 = 1e-6;
-/// Groups of the modulated norm; no config changes them.
-pub(super) const SPATIAL_GROUPS: usize = 32;
 
 /// Group norm, plain in the encoder and modulated in the decoder.
 #[derive(Module, Debug)]

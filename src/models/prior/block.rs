@@ -4,7 +4,7 @@ use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::prelude::*;
 
 use super::PriorConfig;
-use crate::nn::{Activation, KeysValues, Places, SelfAttention, SelfAttentionConfig};
+use crate::nn::{Activation, KvCache, PackedLayout, SelfAttention, SelfAttentionConfig};
 
 /// Layer norms of the reference are PyTorch's: eps 1e-5.
 pub(super) const NORM_EPS: f64 = 1e-5;
@@ -35,67 +35,67 @@ impl Block {
         }
     }
 
-    /// `x`: `[n, d_model]`, the rows of `places`; `bias`: see [`SelfAttention::forward`]; `fused`: [`super::Shortcuts::fused_qkv`]. Also returns
-    /// what later tokens see of `x`.
+    /// `x`: `[n, d_model]`, the tokens of `layout`; `bias`: see [`SelfAttention::forward`]; `fused`: [`super::FastPaths::fused_qkv`]. Also
+    /// returns the keys and values of `x`.
     pub(super) fn forward(
         &self,
         x: Tensor<2>,
-        places: &Places,
+        layout: &PackedLayout,
         bias: Option<Tensor<4>>,
         fused: bool,
-    ) -> (Tensor<2>, KeysValues) {
+    ) -> (Tensor<2>, KvCache) {
         let h = self.norm_1.forward(x.clone());
-        let (query, known) = if fused {
-            self.attention.ask_and_remember(h, places)
+        let (query, kv) = if fused {
+            self.attention.project_qkv(h, layout)
         } else {
-            let known = self.attention.remember(h.clone(), places);
-            (self.attention.ask(h, places), known)
+            let kv = self.attention.project_kv(h.clone(), layout);
+            (self.attention.project_q(h, layout), kv)
         };
-        (self.finish(x, query, known.clone(), bias, places), known)
+        (self.finish(x, query, kv.clone(), bias, layout), kv)
     }
 
-    /// The last row of each sequence of [`Block::forward`] alone, `[batch, d_model]`.
-    pub(super) fn last(&self, x: Tensor<2>, places: &Places, bias: Option<Tensor<4>>) -> Tensor<2> {
+    /// [`Block::forward`] of the last token of each sequence only, `[batch, d_model]`.
+    pub(super) fn last(&self, x: Tensor<2>, layout: &PackedLayout, bias: Option<Tensor<4>>) -> Tensor<2> {
         let h = self.norm_1.forward(x.clone());
-        let known = self.attention.remember(h.clone(), places);
-        let x = places.last(x);
-        let one = Places::all(x.dims()[0], 1);
-        let query = self.attention.ask(places.last(h), &one);
+        let kv = self.attention.project_kv(h.clone(), layout);
+        let x = layout.last(x);
+        let one = PackedLayout::dense(x.dims()[0], 1);
+        let query = self.attention.project_q(layout.last(h), &one);
         let bias = bias.map(|bias| {
             let seq = bias.dims()[2];
             bias.narrow(2, seq - 1, 1)
         });
-        self.finish(x, query, known, bias, &one)
+        self.finish(x, query, kv, bias, &one)
     }
 
-    /// What later tokens see of `x` `[n, d_model]`.
-    pub(super) fn remember(&self, x: Tensor<2>, places: &Places) -> KeysValues {
-        self.attention.remember(self.norm_1.forward(x), places)
+    /// Keys and values of `x` `[n, d_model]`.
+    pub(super) fn project_kv(&self, x: Tensor<2>, layout: &PackedLayout) -> KvCache {
+        self.attention.project_kv(self.norm_1.forward(x), layout)
     }
 
-    /// `x` `[n, d_model]` after tokens that left `known`; `bias`: `[batch, 1, seq, n_known + seq]` for places of `[batch, seq]`.
-    pub(super) fn after(
+    /// [`Block::forward`] of `x` `[n, d_model]` that follows the tokens of `kv`; `bias`: `[batch, 1, seq, n_cached + seq]` for a layout of `[batch, seq]`.
+    pub(super) fn forward_cached(
         &self,
-        known: KeysValues,
+        kv: KvCache,
         x: Tensor<2>,
-        places: &Places,
+        layout: &PackedLayout,
         bias: Tensor<4>,
     ) -> Tensor<2> {
         let h = self.norm_1.forward(x.clone());
-        let known = known.then(self.attention.remember(h.clone(), places));
-        self.finish(x, self.attention.ask(h, places), known, Some(bias), places)
+        let kv = kv.append(self.attention.project_kv(h.clone(), layout));
+        self.finish(x, self.attention.project_q(h, layout), kv, Some(bias), layout)
     }
 
-    /// Rows `x` with their queries, looking at `known`.
+    /// Attention of `query` to `kv`, and the feed-forward layer, on the residual stream `x`.
     fn finish(
         &self,
         x: Tensor<2>,
         query: Tensor<4>,
-        known: KeysValues,
+        kv: KvCache,
         bias: Option<Tensor<4>>,
-        places: &Places,
+        layout: &PackedLayout,
     ) -> Tensor<2> {
-        let x = x + self.attention.attend(query, known, bias, places);
+        let x = x + self.attention.attend(query, kv, bias, layout);
         let h = Activation::Gelu.forward(self.fc_1.forward(self.norm_2.forward(x.clone())));
         x + self.fc_2.forward(h)
     }

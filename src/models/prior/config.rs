@@ -5,6 +5,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::TextCondition;
+use crate::config::InvalidValue;
+use crate::config::check::require;
 use crate::nn::{Activation, TokenMask};
 use crate::weights::{WeightsError, read_json};
 
@@ -35,7 +37,7 @@ impl Conditioning {
         *self == Self::Both
     }
 
-    /// What is left of `text`.
+    /// `text` without what the prior does not read.
     pub(super) fn of(self, text: TextCondition) -> TextCondition {
         match self {
             Self::Both => text,
@@ -43,7 +45,7 @@ impl Conditioning {
                 let ([batch, _, _], device) = (text.tokens.dims(), text.z_y.device());
                 TextCondition {
                     tokens: text.tokens.narrow(1, 0, 1), // a token must be there, but does not count
-                    mask: Some(TokenMask::new(vec![0.0; batch], [batch, 1], &device)),
+                    mask: Some(TokenMask::of_lengths(&vec![0; batch], 1, &device)),
                     z_y: text.z_y,
                 }
             }
@@ -156,7 +158,7 @@ impl PriorConfig {
     }
 
     /// The same network with a time token: the Diffusion-Baseline, or a 1B prior.
-    pub fn with_time(self) -> Self {
+    pub fn time_conditioned(self) -> Self {
         Self {
             n_extra: Self::N_EXTRA + 1,
             ..self
@@ -176,13 +178,11 @@ impl PriorConfig {
     /// Reads `dir/config.json`.
     ///
     /// # Errors
-    /// [`WeightsError::Config`] naming the key, for a class, a size or a switch that this code does not know.
+    /// [`WeightsError::Value`] naming the key, for a class, a size or a switch that this code does not know.
     pub fn read(dir: &Path) -> Result<Self, WeightsError> {
         let path = dir.join("config.json");
         let config: Self = read_json(&path)?;
-        config
-            .check()
-            .map_err(|reason| WeightsError::Config { path, reason })?;
+        config.check().map_err(|invalid| invalid.at(path.display()))?;
         Ok(config)
     }
 
@@ -190,11 +190,8 @@ impl PriorConfig {
     ///
     /// # Errors
     /// The key, what was expected and what was found.
-    pub fn check(&self) -> Result<(), String> {
-        let expect = |key: &str, expected: &str, found: String, ok: bool| match ok {
-            true => Ok(()),
-            false => Err(format!("`{key}`: expected {expected}, found {found}")),
-        };
+    pub fn check(&self) -> Result<(), InvalidValue> {
+        let expect = |key: &str, expected: &str, found: String, ok: bool| require(key, ok, expected, found);
         expect(
             "_class_name",
             "PriorTransformer",

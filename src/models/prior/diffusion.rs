@@ -4,25 +4,14 @@ use std::path::Path;
 
 use burn::prelude::*;
 
-use super::eclipse::save;
-use super::trunk::{Read, Trunk};
+use super::published::{self, published};
+use super::trunk::{PrefixCache, Trunk};
 use super::{MAPPING, PriorConfig, TextCondition};
 use crate::nn::{TimeEmbedding, timestep_embedding};
 use crate::weights::{self, Checkpoint, WeightsError};
 
 /// Tokens after the caption's: time, noise, query.
 const N_OWN: usize = 3;
-
-/// Captions that a prior with time has read.
-#[derive(Debug, Clone)]
-pub struct ReadText(Known);
-
-#[derive(Debug, Clone)]
-enum Known {
-    Read(Box<Read>),
-    /// Without a mask there is nothing that stays the same.
-    Plain(Box<TextCondition>),
-}
 
 /// A prior with time: the Diffusion-Baseline, or the 1B priors of Karlo and Kandinsky 2.2.
 #[derive(Module, Debug)]
@@ -31,6 +20,8 @@ pub struct DiffusionPrior {
     trunk: Trunk,
     d_model: usize,
 }
+
+published!(DiffusionPrior, "a prior with time", has_time: true);
 
 impl DiffusionPrior {
     /// A prior with Burn's own (lazy) initial values; [`crate::nn::torch_default`] makes them the reference's.
@@ -53,49 +44,6 @@ impl DiffusionPrior {
         }
     }
 
-    /// Loads a published folder.
-    ///
-    /// # Errors
-    /// [`WeightsError`], naming the file, the key or the tensors; also for a folder whose prior has no time.
-    pub fn load(dir: &Path, device: &Device) -> Result<(PriorConfig, Self), WeightsError> {
-        let config = PriorConfig::read(dir)?;
-        if !config.has_time() {
-            let reason = "`additional_embeddings`: expected 4, found 3: this prior has no time".to_string();
-            return Err(WeightsError::Config {
-                path: dir.join("config.json"),
-                reason,
-            });
-        }
-        let prior = Self::from_checkpoint(&config, &Checkpoint::open(dir)?, device)?;
-        Ok((config, prior))
-    }
-
-    /// Loads weights that fit `config`.
-    ///
-    /// # Errors
-    /// [`WeightsError::Mismatch`] naming the tensors.
-    pub fn from_checkpoint(
-        config: &PriorConfig,
-        weights: &Checkpoint,
-        device: &Device,
-    ) -> Result<Self, WeightsError> {
-        weights::load(
-            Self::init(config, device),
-            "a prior with time",
-            weights,
-            &MAPPING,
-            &[],
-        )
-    }
-
-    /// Writes `dir/config.json` and `dir/diffusion_pytorch_model.safetensors`, which diffusers loads.
-    ///
-    /// # Errors
-    /// [`WeightsError::File`].
-    pub fn save(&self, config: &PriorConfig, dir: &Path) -> Result<(), WeightsError> {
-        save(self, config, dir)
-    }
-
     /// `x_t`: `[batch, d_clip]`; `t`: one timestep a row, in 0..1000 -> the predicted clean embedding `[batch, d_clip]`, whitened if the
     /// prior was trained so.
     pub fn forward(&self, x_t: Tensor<2>, t: &[f64], text: TextCondition) -> Tensor<2> {
@@ -103,23 +51,16 @@ impl DiffusionPrior {
         self.trunk.forward(x_t, text, Some(self.time.forward(time)))
     }
 
-    /// Reads captions once, for [`DiffusionPrior::forward_read`] at many timesteps.
-    pub fn read(&self, text: TextCondition) -> ReadText {
-        match self.trunk.read(text.clone(), N_OWN) {
-            Some(read) => ReadText(Known::Read(Box::new(read))),
-            None => ReadText(Known::Plain(Box::new(text))),
-        }
+    /// Encodes captions once, for [`DiffusionPrior::forward_cached`] at many timesteps.
+    pub fn encode_prefix(&self, text: TextCondition) -> PrefixCache {
+        self.trunk.encode_prefix(text, N_OWN)
     }
 
-    /// [`DiffusionPrior::forward`] with captions that were read before: the same numbers to rounding, at the cost of three tokens.
-    pub fn forward_read(&self, x_t: Tensor<2>, t: &[f64], text: &ReadText) -> Tensor<2> {
-        match &text.0 {
-            Known::Plain(text) => self.forward(x_t, t, TextCondition::clone(text)),
-            Known::Read(read) => {
-                let time = timestep_embedding(t, self.d_model, &x_t.device());
-                self.trunk.forward_after(read, x_t, Some(self.time.forward(time)))
-            }
-        }
+    /// [`DiffusionPrior::forward`] with captions that were encoded before: the same numbers to rounding, at the cost of three tokens.
+    pub fn forward_cached(&self, x_t: Tensor<2>, t: &[f64], text: &PrefixCache) -> Tensor<2> {
+        let time = timestep_embedding(t, self.d_model, &x_t.device());
+        self.trunk
+            .forward_cached(text, x_t, Some(self.time.forward(time)))
     }
 
     /// `z_x * clip_std + clip_mean` (reference: `post_process_latents`): from the space the prior was trained in to CLIP's.

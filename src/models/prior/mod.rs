@@ -10,66 +10,18 @@ mod block;
 mod config;
 mod diffusion;
 mod eclipse;
-mod shortcuts;
+mod fast_paths;
+mod published;
 mod trunk;
 
+pub use crate::models::text::TextCondition;
 pub use config::{Conditioning, NormType, PriorConfig};
-pub use diffusion::{DiffusionPrior, ReadText};
+pub use diffusion::DiffusionPrior;
 pub use eclipse::Prior;
-pub use shortcuts::Shortcuts;
+pub use fast_paths::FastPaths;
+pub use trunk::PrefixCache;
 
-use burn::prelude::*;
-
-use crate::nn::TokenMask;
 use crate::weights::Mapping;
-
-/// What a prior reads of a caption.
-#[derive(Debug, Clone)]
-pub struct TextCondition {
-    /// The text embedding, `[batch, d_clip]`.
-    pub z_y: Tensor<2>,
-    /// The text tower's last hidden states, `[batch, n_text, d_clip]`. With a mask, padding that all captions have at their end may be left out: it
-    /// changes nothing and costs time.
-    pub tokens: Tensor<3>,
-    /// 1 for tokens, 0 for padding, `[batch, n_text]`. `None` drops the causal mask too, as the reference does.
-    pub mask: Option<TokenMask>,
-}
-
-impl TextCondition {
-    /// The same captions without the padding that all of them have at their end. Looks at the mask on the host; without one: unchanged.
-    #[must_use]
-    pub fn without_padding(self) -> Self {
-        let (Some(mask), [batch, n_text, _]) = (&self.mask, self.tokens.dims()) else {
-            return self;
-        };
-        let mask = mask.counts();
-        let counts = |token: &usize| (0..batch).any(|row| mask[row * n_text + token]);
-        let longest = (0..n_text).rev().find(counts).map_or(1, |last| last + 1);
-        Self {
-            z_y: self.z_y,
-            tokens: self.tokens.narrow(1, 0, longest),
-            mask: self.mask.map(|mask| mask.first(longest)),
-        }
-    }
-
-    /// The same captions with `n_text` tokens (or as many as there are, if more), by tokens that do not count. Without a mask: unchanged.
-    #[must_use]
-    pub fn padded_to(self, n_text: usize) -> Self {
-        let ([batch, n, d], Some(mask)) = (self.tokens.dims(), self.mask.clone()) else {
-            return self;
-        };
-        if n >= n_text {
-            return self;
-        }
-        let like = (&self.tokens.device(), self.tokens.dtype());
-        let tokens = Tensor::zeros([batch, n_text - n, d], like);
-        Self {
-            z_y: self.z_y,
-            tokens: Tensor::cat(vec![self.tokens, tokens], 1),
-            mask: Some(mask.followed_by(n_text - n, false)),
-        }
-    }
-}
 
 /// Published names of a prior's parameters.
 pub const MAPPING: Mapping = Mapping {

@@ -5,8 +5,8 @@ use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::prelude::*;
 
 use super::block::{Block, NORM_EPS};
-use super::{Conditioning, NormType, PriorConfig, Shortcuts, TextCondition};
-use crate::nn::{KeysValues, Places, TokenMask, causal_bias, enter, leave, padding_bias};
+use super::{Conditioning, FastPaths, NormType, PriorConfig, TextCondition};
+use crate::nn::{KvCache, PackedLayout, TokenMask, causal_bias, padding_bias, to_compute_dtype, to_f32};
 
 /// Projections, positions, blocks and the output head.
 #[derive(Module, Debug)]
@@ -31,17 +31,24 @@ pub(super) struct Trunk {
     #[module(skip)]
     conditioning: Conditioning,
     #[module(skip)]
-    shortcuts: Shortcuts,
+    fast_paths: FastPaths,
 }
 
-/// What a trunk keeps of captions between timesteps. Caption tokens come first and see none of the later ones (the causal mask), so what later
-/// ones see of them never changes.
+/// Keys and values of captions, computed once for many timesteps. Caption tokens come first and attend to none of the later ones (the causal mask), so
+/// their keys and values don't depend on the timestep.
 #[derive(Debug, Clone)]
-pub(super) struct Read {
-    /// One a block.
-    blocks: Vec<KeysValues>,
-    /// 1 where a token counts, `[batch, n]`.
-    mask: TokenMask,
+pub struct PrefixCache(Prefix);
+
+#[derive(Debug, Clone)]
+enum Prefix {
+    Cached {
+        /// One a block.
+        blocks: Vec<KvCache>,
+        /// `[batch, n]`
+        mask: TokenMask,
+    },
+    /// Without a mask attention isn't causal, and nothing can be cached.
+    Uncached(Box<TextCondition>),
 }
 
 impl Trunk {
@@ -68,7 +75,7 @@ impl Trunk {
             clip_mean: zeros.init([1, d_out], device).set_require_grad(false),
             clip_std: zeros.init([1, d_out], device).set_require_grad(false),
             conditioning: config.conditioning,
-            shortcuts: Shortcuts::on(device),
+            fast_paths: FastPaths::on(device),
         }
     }
 
@@ -91,73 +98,84 @@ impl Trunk {
         );
         let [batch, seq, _] = x.dims();
         let mask = mask.map(|mask| with_ones(&mask, seq));
-        let places = match &mask {
-            Some(mask) if self.shortcuts.without_padding => Places::counting(mask),
-            _ => Places::all(batch, seq),
+        let layout = match &mask {
+            Some(mask) if self.fast_paths.without_padding => PackedLayout::from_mask(mask),
+            _ => PackedLayout::dense(batch, seq),
         };
         let bias = mask.map(|mask| text_bias(seq, &mask));
-        let mut x = self.norm_in(places.rows(x));
-        // Only the query's place is read, so the last block and the norm leave out the others.
+        let mut x = self.norm_in(layout.pack(x));
+        // Only the query token is read, so the last block and the norm leave out the others.
         let (whole, last) = match self.blocks.split_last() {
-            Some((last, others)) if self.shortcuts.last_token => (others, Some(last)),
+            Some((last, others)) if self.fast_paths.last_token => (others, Some(last)),
             _ => (&self.blocks[..], None),
         };
         for block in whole {
             x = block
-                .forward(x, &places, bias.clone(), self.shortcuts.fused_qkv)
+                .forward(x, &layout, bias.clone(), self.fast_paths.fused_qkv)
                 .0;
         }
         self.predict(match last {
-            Some(block) => block.last(x, &places, bias),
-            None => places.last(x),
+            Some(block) => block.last(x, &layout, bias),
+            None => layout.last(x),
         })
     }
 
-    /// The same trunk by other ways.
-    pub(super) fn with_shortcuts(mut self, shortcuts: Shortcuts) -> Self {
-        self.shortcuts = shortcuts;
+    /// The same trunk with other fast paths.
+    pub(super) fn with_fast_paths(mut self, fast_paths: FastPaths) -> Self {
+        self.fast_paths = fast_paths;
         self
     }
 
-    /// Reads captions once for many timesteps; `None` without a mask, where all tokens see each other.
-    pub(super) fn read(&self, text: TextCondition, n_own: usize) -> Option<Read> {
+    /// Computes keys and values of captions, which `n_own` tokens are to follow, for [`Trunk::forward_cached`].
+    pub(super) fn encode_prefix(&self, text: TextCondition, n_own: usize) -> PrefixCache {
         let text = self.conditioning.of(text);
-        let mask = text.mask.clone()?;
+        let Some(mask) = text.mask.clone() else {
+            return PrefixCache(Prefix::Uncached(Box::new(text)));
+        };
         let x = self.caption_tokens(text, n_own);
         let seq = x.dims()[1];
         let mask = with_ones(&mask, seq);
-        let places = if self.shortcuts.without_padding {
-            Places::counting(&mask)
+        let layout = if self.fast_paths.without_padding {
+            PackedLayout::from_mask(&mask)
         } else {
-            Places::all(mask.dims()[0], seq)
+            PackedLayout::dense(mask.dims()[0], seq)
         };
         let bias = text_bias(seq, &mask);
-        let mut x = self.norm_in(places.rows(x));
+        let mut x = self.norm_in(layout.pack(x));
         let mut blocks = Vec::with_capacity(self.blocks.len());
         if let Some((last, others)) = self.blocks.split_last() {
             for block in others {
-                let (next, known) = block.forward(x, &places, Some(bias.clone()), self.shortcuts.fused_qkv);
-                blocks.push(known);
+                let (next, kv) = block.forward(x, &layout, Some(bias.clone()), self.fast_paths.fused_qkv);
+                blocks.push(kv);
                 x = next;
             }
-            blocks.push(last.remember(x, &places));
+            blocks.push(last.project_kv(x, &layout));
         }
-        Some(Read { blocks, mask })
+        PrefixCache(Prefix::Cached { blocks, mask })
     }
 
-    /// [`Trunk::forward`] after [`Trunk::read`]: the same numbers to rounding.
-    pub(super) fn forward_after(&self, read: &Read, noise: Tensor<2>, time: Option<Tensor<2>>) -> Tensor<2> {
+    /// [`Trunk::forward`] after [`Trunk::encode_prefix`]: the same numbers to rounding.
+    pub(super) fn forward_cached(
+        &self,
+        prefix: &PrefixCache,
+        noise: Tensor<2>,
+        time: Option<Tensor<2>>,
+    ) -> Tensor<2> {
+        let (blocks, mask) = match &prefix.0 {
+            Prefix::Cached { blocks, mask } => (blocks, mask),
+            Prefix::Uncached(text) => return self.forward(noise, TextCondition::clone(text), time),
+        };
         let x = self.own_tokens(noise, time);
-        let ([batch, n_own, _], n_read) = (x.dims(), read.mask.dims()[1]);
-        let places = Places::all(batch, n_own);
-        let seq = n_read + n_own;
-        let bias = causal_bias(seq, &x.device()).narrow(2, n_read, n_own)
-            + padding_bias(enter(with_ones(&read.mask, seq).values()));
-        let mut x = self.norm_in(places.rows(x));
-        for (block, known) in self.blocks.iter().zip(&read.blocks) {
-            x = block.after(known.clone(), x, &places, bias.clone());
+        let ([batch, n_own, _], n_cached) = (x.dims(), mask.dims()[1]);
+        let layout = PackedLayout::dense(batch, n_own);
+        let seq = n_cached + n_own;
+        let bias = causal_bias(seq, &x.device()).narrow(2, n_cached, n_own)
+            + padding_bias(to_compute_dtype(with_ones(mask, seq).values()));
+        let mut x = self.norm_in(layout.pack(x));
+        for (block, kv) in self.blocks.iter().zip(blocks) {
+            x = block.forward_cached(kv.clone(), x, &layout, bias.clone());
         }
-        self.predict(places.last(x))
+        self.predict(layout.last(x))
     }
 
     fn norm_in(&self, x: Tensor<2>) -> Tensor<2> {
@@ -182,16 +200,18 @@ impl Trunk {
             }
         );
         let pooled = match &self.norm_pooled {
-            Some(norm) => norm.forward(enter(text.z_y)),
-            None => enter(text.z_y),
+            Some(norm) => norm.forward(to_compute_dtype(text.z_y)),
+            None => to_compute_dtype(text.z_y),
         };
         let pooled = self.proj_pooled.forward(pooled).reshape([batch, 1, d_model]);
-        let places_of_text = Places::all(batch, n_text);
-        let tokens = self.proj_tokens.forward(places_of_text.rows(enter(text.tokens)));
+        let text_layout = PackedLayout::dense(batch, n_text);
+        let tokens = self
+            .proj_tokens
+            .forward(text_layout.pack(to_compute_dtype(text.tokens)));
         let positions = |from, n| self.positions.val().narrow(1, from, n);
         Tensor::cat(
             vec![
-                places_of_text.sequences(tokens) + positions(0, n_text),
+                text_layout.unpack(tokens) + positions(0, n_text),
                 pooled + positions(pooled_at, 1),
             ],
             1,
@@ -203,7 +223,7 @@ impl Trunk {
         let ([batch, _], [_, seq, d_model]) = (noise.dims(), self.positions.dims());
         let token = |x: Tensor<2>| x.reshape([batch, 1, d_model]);
         let mut tokens: Vec<Tensor<3>> = time.map(token).into_iter().collect();
-        tokens.push(token(self.proj_noise.forward(enter(noise))));
+        tokens.push(token(self.proj_noise.forward(to_compute_dtype(noise))));
         tokens.push(self.query_token.val().expand([batch, 1, d_model]));
         let n = tokens.len();
         Tensor::cat(tokens, 1) + self.positions.val().narrow(1, seq - n, n)
@@ -211,12 +231,12 @@ impl Trunk {
 
     /// The prediction from the query's row `[batch, d_model]`.
     fn predict(&self, last: Tensor<2>) -> Tensor<2> {
-        leave(self.proj_out.forward(self.norm_out.forward(last)))
+        to_f32(self.proj_out.forward(self.norm_out.forward(last)))
     }
 
     /// `z_x * clip_std + clip_mean` (reference: `post_process_latents`).
     pub(super) fn unwhiten(&self, z_x: Tensor<2>) -> Tensor<2> {
-        z_x * leave(self.clip_std.val()) + leave(self.clip_mean.val())
+        z_x * to_f32(self.clip_std.val()) + to_f32(self.clip_mean.val())
     }
 
     /// The same trunk with these statistics, both `[d_out]`.
@@ -234,6 +254,6 @@ fn with_ones(mask: &TokenMask, seq: usize) -> TokenMask {
 
 /// Causal, and without padding: `[batch, 1, seq, seq]` from `mask` `[batch, seq]`.
 fn text_bias(seq: usize, mask: &TokenMask) -> Tensor<4> {
-    let mask = enter(mask.values());
+    let mask = to_compute_dtype(mask.values());
     causal_bias(seq, &mask.device()) + padding_bias(mask)
 }

@@ -4,12 +4,13 @@ use std::fmt;
 use std::path::Path;
 
 use burn::prelude::Device;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::config::check::require;
+use crate::config::{ConfigError, InvalidValue, Keys, read_json};
 use crate::nn::{GroupNorm, GroupNormConfig};
-use crate::weights::{WeightsError, read_json};
+use crate::weights::WeightsError;
 
 /// Layers of a block at one size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,8 +82,8 @@ impl fmt::Display for Conditioning {
 }
 
 /// `config.json` of a UNet. Read and written under diffusers' key names.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Map<String, Value>", into = "Map<String, Value>")]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(into = "Map<String, Value>")]
 pub struct UNetConfig {
     /// Height and width that it was trained at: 64, or 256. Other sizes work.
     pub sample_size: usize,
@@ -251,25 +252,24 @@ impl UNetConfig {
     /// Reads `dir/config.json`.
     ///
     /// # Errors
-    /// [`WeightsError::Config`] naming the key, for a class, a block type, a size or a switch that this code does not know.
+    /// [`WeightsError::Value`] naming the key, for a class, a block type, a size or a switch that this code does not know.
     pub fn read(dir: &Path) -> Result<Self, WeightsError> {
         let path = dir.join("config.json");
-        let object: Map<String, Value> = read_json(&path)?;
-        Self::try_from(object).map_err(|reason| WeightsError::Config { path, reason })
+        Ok(Self::from_json(&read_json(&path)?, path.display())?)
     }
 
     /// Refuses sizes that do not fit together.
     ///
     /// # Errors
     /// The key, what was expected and what was found.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), InvalidValue> {
         let n = self.channels.len();
         expect("block_out_channels", "at least one block", n, n > 0)?;
         for (key, found) in [
             ("down_block_types", self.down.len()),
             ("up_block_types", self.up.len()),
         ] {
-            let wanted = format!("{n} blocks, as `block_out_channels` has");
+            let wanted = format!("{n} blocks, as block_out_channels has");
             expect(key, &wanted, found, found == n)?;
         }
         let mut sizes = vec![
@@ -291,7 +291,7 @@ impl UNetConfig {
         }
         let groups = self.n_groups;
         for &c in &self.channels {
-            let wanted = format!("multiples of `norm_num_groups` ({groups})");
+            let wanted = format!("multiples of norm_num_groups ({groups})");
             expect(
                 "block_out_channels",
                 &wanted,
@@ -324,10 +324,16 @@ impl UNetConfig {
             .filter(|(kind, _)| attends(kind))
         {
             let Some((_, d_head)) = self.cross() else {
-                return Err(format!(
-                    "`{PLAIN_MODEL}` has no context: expected blocks {}, {} and {}",
+                let expected = format!(
+                    "{}, {} and {}, because {PLAIN_MODEL} has no context",
                     DOWN[0], MID[0], UP[0]
-                ));
+                );
+                return require(
+                    "down_block_types, mid_block_type, up_block_types",
+                    false,
+                    expected,
+                    "attention",
+                );
             };
             let wanted = format!("a divisor of the block's {c} channels");
             expect("attention_head_dim", &wanted, d_head, c.is_multiple_of(d_head))?;
@@ -336,11 +342,8 @@ impl UNetConfig {
     }
 }
 
-fn expect(key: &str, expected: &str, found: impl fmt::Display, ok: bool) -> Result<(), String> {
-    match ok {
-        true => Ok(()),
-        false => Err(format!("`{key}`: expected {expected}, found {found}")),
-    }
+fn expect(key: &str, expected: &str, found: impl fmt::Display, ok: bool) -> Result<(), InvalidValue> {
+    require(key, ok, expected, found)
 }
 
 /// A value as JSON, whole floats without their point: `1.0` and `1` are the same to Python.
@@ -351,108 +354,95 @@ fn text(value: &Value) -> String {
     }
 }
 
-/// The keys of a config file.
-struct Keys(Map<String, Value>);
+/// Refuses any other value of `key` than those of `supported` (JSON), the first of which an absent key has.
+fn only(keys: &Keys, key: &str, supported: &[&str]) -> Result<(), ConfigError> {
+    let value: Option<Value> = keys.or(key, None)?;
+    let found = match (value, keys.has(key)) {
+        (Some(value), _) => text(&value),
+        (None, true) => "null".into(),
+        (None, false) => supported[0].into(),
+    };
+    keys.require(key, supported.contains(&found.as_str()), supported.join(" or "))
+}
 
-impl Keys {
-    /// The value of `key`, or of its default.
-    fn get<T: DeserializeOwned>(&self, key: &str, default: T) -> Result<T, String> {
-        match self.0.get(key) {
-            None => Ok(default),
-            Some(value) => serde_json::from_value(value.clone()).map_err(|e| format!("`{key}`: {e}")),
-        }
-    }
+/// The block types of `names`: without and with attention.
+fn types(names: [&'static str; 2]) -> [(&'static str, BlockType); 2] {
+    [
+        (names[0], BlockType::Resnet),
+        (names[1], BlockType::CrossAttention),
+    ]
+}
 
-    /// The value of a key without default.
-    fn need<T: DeserializeOwned>(&self, key: &str) -> Result<T, String> {
-        let absent = || format!("`{key}` is missing, or null");
-        self.get(key, None)?.ok_or_else(absent)
-    }
+fn blocks(keys: &Keys, key: &str, known: [&'static str; 2]) -> Result<Vec<BlockType>, ConfigError> {
+    let names: Vec<String> = keys.need(key)?;
+    let block = |name: &String| match types(known).into_iter().find(|(known, _)| known == name) {
+        Some((_, kind)) => Ok(kind),
+        None => Err(ConfigError::value(keys.origin(), key, known.join(" or "), name)),
+    };
+    names.iter().map(block).collect()
+}
 
-    /// Refuses any other value than those of `supported` (JSON), the first of which an absent key has.
-    fn only(&self, key: &str, supported: &[&str]) -> Result<(), String> {
-        let found = self.0.get(key).map_or(supported[0].to_string(), text);
-        expect(
-            key,
-            &supported.join(" or "),
-            &found,
-            supported.contains(&found.as_str()),
-        )
-    }
-
-    fn block(key: &str, name: &str, known: [&str; 2]) -> Result<BlockType, String> {
-        match known.iter().position(|k| *k == name) {
-            Some(0) => Ok(BlockType::Resnet),
-            Some(_) => Ok(BlockType::CrossAttention),
-            None => Err(format!("`{key}`: expected {}, found {name}", known.join(" or "))),
-        }
-    }
-
-    fn blocks(&self, key: &str, known: [&str; 2]) -> Result<Vec<BlockType>, String> {
-        let names: Vec<String> = self.need(key)?;
-        names.iter().map(|name| Self::block(key, name, known)).collect()
-    }
-
-    fn conditioning(&self, is_plain: bool) -> Result<Conditioning, String> {
-        let name = |key: &str| -> Result<String, String> {
-            let found: Option<String> = self.get(key, None)?;
-            Ok(found.unwrap_or("null".into()))
-        };
-        let keys = ["class_embed_type", "encoder_hid_dim_type", "addition_embed_type"];
-        let [class, hidden, added] = [name(keys[0])?, name(keys[1])?, name(keys[2])?];
-        let d_cross = || self.need("cross_attention_dim");
-        let d_head = || self.need("attention_head_dim");
-        match [class.as_str(), hidden.as_str(), added.as_str()] {
-            ["null", "null", "null"] if is_plain => Ok(Conditioning::None),
-            ["identity", "null", "null"] if !is_plain => Ok(Conditioning::Tokens {
-                d_cross: d_cross()?,
-                d_head: d_head()?,
-            }),
-            [class @ ("null" | "timestep"), "image_proj", "image"] if !is_plain => Ok(Conditioning::Image {
-                d_clip: self.need("encoder_hid_dim")?,
-                d_cross: d_cross()?,
-                d_head: d_head()?,
-                noise_level: class == "timestep",
-            }),
-            found => {
-                let list = keys.map(|k| format!("`{k}`")).join(", ");
-                let expected = match is_plain {
-                    true => "null, null, null",
-                    false => {
-                        "identity, null, null (Karlo) or null (or timestep), image_proj, image (Kandinsky 2.2)"
-                    }
-                };
-                Err(format!("{list}: expected {expected}, found {}", found.join(", ")))
-            }
+fn conditioning(keys: &Keys, is_plain: bool) -> Result<Conditioning, ConfigError> {
+    let name = |key: &str| -> Result<String, ConfigError> {
+        let found: Option<String> = keys.get(key)?;
+        Ok(found.unwrap_or("null".into()))
+    };
+    let names = ["class_embed_type", "encoder_hid_dim_type", "addition_embed_type"];
+    let [class, hidden, added] = [name(names[0])?, name(names[1])?, name(names[2])?];
+    let d_cross = || keys.need("cross_attention_dim");
+    let d_head = || keys.need("attention_head_dim");
+    match [class.as_str(), hidden.as_str(), added.as_str()] {
+        ["null", "null", "null"] if is_plain => Ok(Conditioning::None),
+        ["identity", "null", "null"] if !is_plain => Ok(Conditioning::Tokens {
+            d_cross: d_cross()?,
+            d_head: d_head()?,
+        }),
+        [class @ ("null" | "timestep"), "image_proj", "image"] if !is_plain => Ok(Conditioning::Image {
+            d_clip: keys.need("encoder_hid_dim")?,
+            d_cross: d_cross()?,
+            d_head: d_head()?,
+            noise_level: class == "timestep",
+        }),
+        found => {
+            let expected = match is_plain {
+                true => "null, null, null",
+                false => {
+                    "identity, null, null (Karlo) or null (or timestep), image_proj, image (Kandinsky 2.2)"
+                }
+            };
+            Err(ConfigError::value(
+                keys.origin(),
+                names.join(", "),
+                expected,
+                found.join(", "),
+            ))
         }
     }
 }
 
-impl TryFrom<Map<String, Value>> for UNetConfig {
-    type Error = String;
-
-    fn try_from(object: Map<String, Value>) -> Result<Self, String> {
-        let keys = Keys(object);
-        let class: String = keys.need("_class_name")?;
-        let is_plain = class == PLAIN_MODEL;
-        let known = format!("{CONDITION_MODEL} or {PLAIN_MODEL}");
-        expect(
-            "_class_name",
-            &known,
-            &class,
-            is_plain || class == CONDITION_MODEL,
-        )?;
+impl UNetConfig {
+    /// Reads and checks the JSON `value` of a config; `origin` is for messages.
+    ///
+    /// # Errors
+    /// Like [`UNetConfig::read`].
+    pub fn from_json(value: &Value, origin: impl fmt::Display) -> Result<Self, ConfigError> {
+        let keys = &Keys::new(value, origin)?;
+        let classes = [(CONDITION_MODEL, false), (PLAIN_MODEL, true)];
+        let is_plain = keys.choice("_class_name", None, &classes)?;
         for (key, supported) in ONLY {
-            keys.only(key, supported)?;
+            only(keys, key, supported)?;
         }
-        let mid = match is_plain {
+        let default = match is_plain {
             true => {
                 // diffusers' default is attention in the middle
-                let attention: bool = keys.get("add_attention", true)?;
-                expect("add_attention", "false", attention, !attention)?;
-                keys.get("mid_block_type", Some(MID[0].to_string()))?
+                let attention: bool = keys.or("add_attention", true)?;
+                let found = ConfigError::value(keys.origin(), "add_attention", "false", attention);
+                if attention {
+                    return Err(found);
+                }
+                Some(BlockType::Resnet)
             }
-            false => Some(keys.need("mid_block_type")?),
+            false => None,
         };
         let config = Self {
             sample_size: keys.need("sample_size")?,
@@ -460,19 +450,19 @@ impl TryFrom<Map<String, Value>> for UNetConfig {
             out_channels: keys.need("out_channels")?,
             channels: keys.need("block_out_channels")?,
             n_layers: keys.need("layers_per_block")?,
-            down: keys.blocks("down_block_types", DOWN)?,
-            mid: Keys::block("mid_block_type", mid.as_deref().unwrap_or("null"), MID)?,
-            up: keys.blocks("up_block_types", UP)?,
+            down: blocks(keys, "down_block_types", DOWN)?,
+            mid: keys.choice("mid_block_type", default, &types(MID))?,
+            up: blocks(keys, "up_block_types", UP)?,
             // The defaults of both of diffusers' classes.
-            n_groups: keys.get("norm_num_groups", 32)?,
-            norm_eps: keys.get("norm_eps", 1e-5)?,
-            time_shift: keys.get("resnet_time_scale_shift", TimeShift::Additive)?,
-            d_time: keys.get("time_embedding_dim", None)?,
-            cosines_first: keys.get("flip_sin_to_cos", true)?,
-            frequency_shift: keys.get("freq_shift", 0)?,
-            conditioning: keys.conditioning(is_plain)?,
+            n_groups: keys.or("norm_num_groups", 32)?,
+            norm_eps: keys.or("norm_eps", 1e-5)?,
+            time_shift: keys.or("resnet_time_scale_shift", TimeShift::Additive)?,
+            d_time: keys.or("time_embedding_dim", None)?,
+            cosines_first: keys.or("flip_sin_to_cos", true)?,
+            frequency_shift: keys.or("freq_shift", 0)?,
+            conditioning: conditioning(keys, is_plain)?,
         };
-        config.check()?;
+        config.check().map_err(|invalid| keys.invalid(invalid))?;
         Ok(config)
     }
 }

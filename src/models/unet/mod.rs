@@ -19,7 +19,7 @@ use burn::tensor::{DType, assert_shape};
 
 pub use config::{BlockType, Conditioning, TimeShift, UNetConfig};
 
-use crate::nn::{Activation, Conv3x3, GroupNorm, Sinusoids, TimeEmbedding, enter, leave};
+use crate::nn::{Activation, Conv3x3, GroupNorm, Sinusoids, TimeEmbedding, to_compute_dtype, to_f32};
 use crate::weights::{self, Checkpoint, Mapping, WeightsError};
 use attention::Context;
 use block::{DownBlock, MidBlock, UpBlock};
@@ -185,7 +185,7 @@ impl UNet {
         };
         if !std::mem::replace(noise_level, true) {
             let (first, d_time) = (self.config.channels[0], self.config.d_time());
-            self.level = Some(TimeEmbedding::silent(
+            self.level = Some(TimeEmbedding::zero_init(
                 first,
                 d_time,
                 d_time,
@@ -268,7 +268,7 @@ impl UNet {
         let time = Activation::Silu.forward(time);
         let context = context.as_ref();
 
-        let mut x = self.conv_in.forward(enter(x));
+        let mut x = self.conv_in.forward(to_compute_dtype(x));
         let mut skips = vec![x.clone()];
         for block in &self.down {
             x = block.forward(x, &time, context, &mut skips);
@@ -280,7 +280,7 @@ impl UNet {
             x = block.forward(features.clone(), &time, context, &mut skips);
         }
         let x = Activation::Silu.forward(self.norm_out.forward(x));
-        (leave(self.conv_out.forward(x)), features)
+        (to_f32(self.conv_out.forward(x)), features)
     }
 
     /// `[batch, channels]`
@@ -306,10 +306,10 @@ impl UNet {
                     assert_shape!(mask, [batch, n]);
                 }
                 let context = Context {
-                    tokens: enter(tokens),
-                    mask: mask.map(enter),
+                    tokens: to_compute_dtype(tokens),
+                    mask: mask.map(to_compute_dtype),
                 };
-                (time + enter(class), Some(context))
+                (time + to_compute_dtype(class), Some(context))
             }
             (Condition::Image(z_x), Conditioning::Image { .. }) => {
                 let levels = vec![0.0; batch];
@@ -331,7 +331,7 @@ impl UNet {
                     None => time,
                 };
                 let image = self.image.as_ref().expect("made with the config");
-                let (tokens, of_image) = image.forward(enter(z_x));
+                let (tokens, of_image) = image.forward(to_compute_dtype(z_x));
                 (time + of_image, Some(Context { tokens, mask: None }))
             }
             (given, wanted) => {

@@ -3,11 +3,11 @@
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Linear, LinearConfig};
 use burn::prelude::*;
-use burn::tensor::module::{avg_pool2d, interpolate};
-use burn::tensor::ops::{AvgPoolOptions, InterpolateMode, InterpolateOptions};
+use burn::tensor::module::avg_pool2d;
+use burn::tensor::ops::AvgPoolOptions;
 
 use super::config::{TimeShift, UNetConfig};
-use crate::nn::{Activation, Conv3x3, GroupNorm};
+use crate::nn::{Activation, Conv3x3, GroupNorm, double_size};
 
 /// Change of size inside a block, before its first convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,11 +25,7 @@ impl Resample {
         match self {
             Self::Keep => x,
             Self::Down => avg_pool2d(x, AvgPoolOptions::new([2, 2]).with_stride([2, 2])),
-            Self::Up => {
-                let [.., h, w] = x.dims();
-                let nearest = InterpolateOptions::new(InterpolateMode::Nearest);
-                interpolate(x, nearest.with_output_size([2 * h, 2 * w]))
-            }
+            Self::Up => double_size(x),
         }
     }
 }

@@ -152,7 +152,7 @@ impl ExportedPipeline {
         let mut found = Vec::new();
         if self.clip.vision.is_none() {
             found.push(format!(
-                "{} has no vision tower: the pipeline has no embedding of the zero image, from which Kandinsky's guidance pushes away",
+                "{} has no vision tower: the pipeline has no embedding of the zero image, from which the decoder's guidance pushes away",
                 self.clip.text.display()
             ));
         }

@@ -12,9 +12,9 @@ use crate::models::unet::{Condition, UNet};
 use crate::noise::{Noise, Stream};
 use crate::objective::diffusion::weighted;
 use crate::testbed::cells::{self, cross_entropy, offset_error};
-use crate::train::average::Follow;
+use crate::train::ema::Follow;
+use crate::train::micro_batches::Values;
 use crate::train::muon::{HiddenMuon, adamw_and_muon};
-use crate::train::parts::Values;
 use crate::train::trainer::{Criterion, Trainer, UpdateOptions};
 
 /// Paths of Muon's weights (norms' parameters are `gamma` and `beta`).

@@ -58,37 +58,36 @@ impl<P> MicroBatches<P> {
     }
 }
 
-/// A network with an objective.
+/// A network with its loss.
 pub trait Losses: Module + Sync {
-    /// What it learns from at a time.
-    type Part: Send + 'static;
+    /// A micro-batch.
+    type Batch: Send + 'static;
 
-    /// Where a part is.
-    fn device_of(part: &Self::Part) -> Device;
+    /// The device that a micro-batch is on.
+    fn device_of(batch: &Self::Batch) -> Device;
 
-    /// The loss on a part and whatever else says how it goes.
-    fn losses(&self, part: Self::Part) -> Values;
+    /// The loss on a micro-batch, then other values to report.
+    fn losses(&self, batch: Self::Batch) -> Values;
 }
 
-/// What these parts add to the gradients of the mean loss over all parts of the step, and the mean of their values; both on the device of
-/// `trainer`.
+/// The contribution of these micro-batches to the gradients of the step's mean loss, and the mean of their values; both on the device of `trainer`.
 ///
 /// # Panics
-/// If there are no parts.
-pub fn mean_gradients<T: Losses>(trainer: &T, batch: MicroBatches<T::Part>) -> (GradientsParams, Values) {
+/// If there are no micro-batches.
+pub fn mean_gradients<T: Losses>(trainer: &T, batch: MicroBatches<T::Batch>) -> (GradientsParams, Values) {
     let (own, n) = (batch.batches.len(), batch.n_batches);
-    assert!(own > 0, "step {} has no parts", batch.step);
+    assert!(own > 0, "step {} has no micro-batches", batch.step);
     let at_once = batch.at_once.clamp(1, own);
     let mut parts = batch.batches.into_iter();
     if own == 1 {
-        return gradients(trainer, parts.next().expect("one part"), n);
+        return gradients(trainer, parts.next().expect("one micro-batch"), n);
     }
     let home = trainer.devices()[0].clone();
     let mut sum = GradientsAccumulator::new();
     let mut all: Vec<Values> = Vec::with_capacity(own);
     let mut helpers: Vec<T> = Vec::new();
     loop {
-        let round: Vec<T::Part> = parts.by_ref().take(at_once).collect();
+        let round: Vec<T::Batch> = parts.by_ref().take(at_once).collect();
         if round.is_empty() {
             break;
         }
@@ -108,8 +107,8 @@ pub fn mean_gradients<T: Losses>(trainer: &T, batch: MicroBatches<T::Part>) -> (
     (sum.grads(), mean(all))
 }
 
-/// Gradients of a `1 / n`th of the loss on a part.
-fn gradients<T: Losses>(trainer: &T, part: T::Part, n: usize) -> (GradientsParams, Values) {
+/// Gradients of `loss / n` on a micro-batch.
+fn gradients<T: Losses>(trainer: &T, part: T::Batch, n: usize) -> (GradientsParams, Values) {
     let values = trainer.losses(part);
     let loss = values[0].1.clone();
     let scaled = match n {
@@ -119,11 +118,11 @@ fn gradients<T: Losses>(trainer: &T, part: T::Part, n: usize) -> (GradientsParam
     (GradientsParams::from_grads(scaled.backward(), trainer), values)
 }
 
-/// The first part here, the others on the devices of `helpers`.
+/// The first micro-batch here, the others on the devices of `helpers`.
 fn at_the_same_time<T: Losses>(
     trainer: &T,
     helpers: &[T],
-    round: Vec<T::Part>,
+    round: Vec<T::Batch>,
     n: usize,
 ) -> Vec<(GradientsParams, Values)> {
     let mut round = round.into_iter();

@@ -87,7 +87,7 @@ impl<N: Network, C: Criterion<N>> Trainer<N, C> {
 }
 
 impl<N: Network, C: Criterion<N>> Losses for Trainer<N, C> {
-    type Part = C::Batch;
+    type Batch = C::Batch;
 
     fn device_of(part: &C::Batch) -> Device {
         C::device(part)

@@ -43,7 +43,7 @@ impl Slice {
 /// Which P_XY.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PairOptions {
-    /// Leave out what [`held_out_colour`](super::held_out_colour), [`held_out_texture`](super::held_out_texture) and [`held_out_nouns`](super::held_out_nouns) hold out, in images (distractors too) and so in
+    /// Leave out what [`held_out_colour`], [`held_out_texture`] and [`held_out_nouns`] hold out, in images (distractors too) and so in
     /// captions.
     pub holes: bool,
     /// Give some nouns a [usual colour](super::usual_colour) or [texture](super::usual_texture) and some a [spurious distractor](super::spurious_distractor).

@@ -9,7 +9,7 @@
 //! 3. Every sprite is decided again with all others known. Here templates are elastic: their blocks may move by a 32nd of the image's side, so that a
 //!    slightly deformed sprite is still recognised.
 //!
-//! What resembles no template is ignored. A [`Reading`] compares with a caption's [`Statement`](super::Statement) by [`verdict`].
+//! What resembles no template is ignored. A [`Reading`] compares with a caption's [`Statement`](super::Statement) by [`verdict()`].
 
 mod field;
 mod template;

@@ -10,15 +10,13 @@ use rayon::prelude::*;
 use super::spec::EvalSpec;
 use super::test_set::{TestSet, spread};
 use crate::data::encode::FrozenClip;
+use crate::eval::kept_images::{KeptImage, KeptImages};
 use crate::eval::metrics::findings;
-use crate::eval::pictures::{PictureIndex, ShownPicture};
 use crate::eval::{CheckedImage, DecodedInputs, Embeddings, EvalFile, Split, evaluate_images};
 use crate::files;
 use crate::generate::decoder::DecoderSettings;
 use crate::generate::frozen::FrozenDecoder;
-use crate::generate::latents::LatentSpace;
-use crate::generate::layout::{Layout, Part};
-use crate::generate::picture::write_png;
+use crate::generate::images::write_png;
 use crate::train::session::Failure;
 use crate::weights::Checkpoint;
 use crate::world::checker::{Checker, verdict};
@@ -92,7 +90,7 @@ impl ImageTest<'_> {
                 &images[row],
                 &[("prompt".into(), prompt.text.clone())],
             )?;
-            shown.push(ShownPicture {
+            shown.push(KeptImage {
                 prompt: prompt.text.clone(),
                 split: splits[row].name().into(),
                 file,
@@ -102,7 +100,7 @@ impl ImageTest<'_> {
                     .collect(),
             });
         }
-        Ok(PictureIndex::new(shown).write(folder)?)
+        Ok(KeptImages::new(shown).write(folder)?)
     }
 }
 
@@ -126,16 +124,9 @@ pub fn check_decoder(clip: &Path, dir: &Path, decoder: &FrozenDecoder, d_clip: u
 
 /// SHA-256 of the files of a decoder, by folder and name.
 pub(super) fn decoder_files(dir: &Path) -> Result<BTreeMap<String, String>, Failure> {
-    let layout = Layout::open(dir, None, None)?;
-    let parts = [
-        Part::Decoder,
-        Part::DecoderScheduler,
-        LatentSpace::part(&layout),
-        Part::ImageEncoder,
-    ];
     let mut hashes = BTreeMap::new();
-    for part in parts {
-        for file in files::list(layout.part(part)?)? {
+    for (part, folder) in FrozenDecoder::folders(dir)? {
+        for file in files::list(folder)? {
             let name = file.file_name().unwrap_or_default().to_string_lossy();
             hashes.insert(format!("decoder/{part}/{name}"), files::sha256_file(&file)?);
         }

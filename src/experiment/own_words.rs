@@ -17,7 +17,7 @@ use crate::files::{self, FileError};
 use crate::generate::decoder::DecoderSettings;
 use crate::generate::error::RenderError;
 use crate::generate::frozen::FrozenDecoder;
-use crate::generate::pipeline::{PipelineError, PriorPipeline, Request};
+use crate::generate::prior_pipeline::{PipelineError, PriorPipeline, PriorRequest};
 use crate::noise::Noise;
 use crate::world::checker::{Checker, verdict};
 use crate::world::{Colour, Noun, Relation, Texture, World};
@@ -281,10 +281,10 @@ pub fn draw(priors: &[TrainedRun], words: &Words<'_>, device: &Device) -> Result
             .entry(run.world())
             .or_insert_with(|| Checker::new(run.world()));
         for prompt in words.prompts {
-            let request = Request {
+            let request = PriorRequest {
                 prompts: vec![prompt.clone(); words.n_images],
                 settings: run.objective().sampler(),
-                ..Request::default()
+                ..PriorRequest::default()
             };
             let predicted = pipeline.predict(&request, &mut Noise::new(words.seed))?;
             if let Some(&n) = predicted.n_words_cut.first().filter(|n| **n > 0) {

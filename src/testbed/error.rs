@@ -8,7 +8,7 @@ use crate::device::DeviceError;
 use crate::diffusion::DiffusionError;
 use crate::files::FileError;
 use crate::generate::error::RenderError;
-use crate::generate::picture::PictureError;
+use crate::generate::images::ImageError;
 use crate::models::clip::ClipError;
 use crate::models::clip::preprocess::PreprocessError;
 use crate::models::clip::tokenizer::TokenizerError;
@@ -76,5 +76,5 @@ pub enum PretrainError {
     Render(#[from] RenderError),
     /// What the decoder draws.
     #[error(transparent)]
-    Image(#[from] PictureError),
+    Image(#[from] ImageError),
 }

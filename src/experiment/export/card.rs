@@ -1,24 +1,26 @@
-//! The model card: what a stranger has to know about exported weights. Every word of it is read from the run.
+//! The model card: what a user has to know about exported weights, read from the run.
 
 use burn::tensor::DType;
 
-use super::super::own_words::example;
-use super::super::run::Run;
-use super::pipeline::{Decoder, Pipeline};
-use super::{DIFFUSERS_VERSION, ExportError, PRIOR, SCHEDULER, Source, WEIGHTS, warnings};
+use super::decoder::Place;
+use super::error::ExportError;
+use super::layout::{DECODER, DIFFUSERS_VERSION, PRIOR, SCHEDULER, WEIGHTS};
+use super::pipeline::ExportedPipeline;
+use super::source::ExportSource;
+use crate::experiment::own_words::example;
+use crate::experiment::run::Run;
 use crate::files;
-use crate::generate::layout::Stack;
 use crate::generate::prior::{AnyPrior, PriorSettings};
 use crate::models::prior::PriorConfig;
 use crate::weights::Checkpoint;
 
 /// `README.md` of an export.
 pub(super) fn write(
-    source: &Source,
+    source: &ExportSource,
     config: &PriorConfig,
     prior: &AnyPrior,
     dtype: DType,
-    around: Option<&Pipeline>,
+    around: Option<&ExportedPipeline>,
 ) -> Result<String, ExportError> {
     let weights = source.prior.join(WEIGHTS);
     let checkpoint = Checkpoint::open(&source.prior)?;
@@ -171,13 +173,12 @@ fn name(dtype: DType) -> &'static str {
     }
 }
 
-/// A prompt for the lines of Python where the prior is of no built-in world.
+/// The prompt in the lines of Python, where the prior was not trained on a built-in world.
 const PROMPT: &str = "black apples in the basket";
 
-/// From a prompt to an image in Python, and with this program.
-fn lines(source: &Source, around: &Pipeline) -> String {
-    let world = source.run.as_ref().filter(|(run, _)| run.data().store.is_none());
-    let prompt = world.map_or(PROMPT, |(run, _)| example(run.world()));
+/// How to go from a prompt to an image in Python, and with this program.
+fn lines(source: &ExportSource, around: &ExportedPipeline) -> String {
+    let prompt = source.world().map_or(PROMPT, example);
     let (trust, call) = match around.is_stock {
         true => ("", call(around.settings)),
         false => (", trust_remote_code=True", String::new()),
@@ -188,16 +189,18 @@ fn lines(source: &Source, around: &Pipeline) -> String {
     let embeddings = format!("embeddings = prior(\"{prompt}\"{call})\n");
     let load =
         |name: &str, trust: &str| format!("decoder = DiffusionPipeline.from_pretrained(\"{name}\"{trust})\n");
-    let draw = |given: &str| format!("decoder({given}).images[0].save(\"image.png\")\n");
     python += &match &around.decoder {
-        Decoder::Small(_) => {
-            load("./decoder", ", trust_remote_code=True") + &embeddings + &draw("**embeddings")
+        Some(decoder) => {
+            let (name, trust) = match &decoder.place {
+                Place::Bundled(_) => (format!("./{DECODER}"), ", trust_remote_code=True"),
+                Place::Named(name) => (name.clone(), ""),
+            };
+            let arguments = decoder.stack.about().python.arguments;
+            load(&name, trust)
+                + &embeddings
+                + &format!("decoder({arguments}).images[0].save(\"image.png\")\n")
         }
-        Decoder::Named(name, Stack::Kandinsky22) => load(name, "") + &embeddings + &draw("**embeddings"),
-        Decoder::Named(name, Stack::Karlo) => {
-            load(name, "") + &embeddings + &draw("image_embeddings=embeddings.image_embeds")
-        }
-        Decoder::None => embeddings + "print(embeddings.image_embeds.shape)\n",
+        None => embeddings + "print(embeddings.image_embeds.shape)\n",
     };
     let mut text = format!(
         "With diffusers {DIFFUSERS_VERSION}, transformers and PyTorch, in this folder (elsewhere, give its path in the place of `.`):\n\n```python\n{python}```\n"
@@ -205,17 +208,23 @@ fn lines(source: &Source, around: &Pipeline) -> String {
     if !around.is_stock {
         text += "\n`trust_remote_code` lets diffusers load this folder's own short Python modules: its stock classes do not sample such a prior.\n";
     }
-    if let Decoder::Named(_, Stack::Karlo) = around.decoder {
-        text += "\nThe pipeline of image variations draws from the embedding alone; `eclipse generate --pipeline KARLO --prior THIS` also shows Karlo's decoder the prompt, as Karlo's own pipeline does.\n";
-    }
-    let decoder = match &around.decoder {
-        Decoder::Small(_) => "THIS".to_owned(),
-        _ => "DECODER --prior THIS".to_owned(),
+    let (note, pipeline) = match &around.decoder {
+        Some(decoder) => (
+            decoder.stack.about().python.note,
+            match decoder.place {
+                Place::Bundled(_) => "THIS",
+                Place::Named(_) => "DECODER --prior THIS",
+            },
+        ),
+        None => ("", "DECODER --prior THIS"),
     };
-    text + &format!("\nWith this program: `eclipse generate --pipeline {decoder} --prompt \"{prompt}\"`.\n")
+    if !note.is_empty() {
+        text += &format!("\n{note}\n");
+    }
+    text + &format!("\nWith this program: `eclipse generate --pipeline {pipeline} --prompt \"{prompt}\"`.\n")
 }
 
-/// How the stock pipeline has to be called to sample as the run does, where its own defaults differ.
+/// The arguments with which diffusers' own pipeline samples as the run does, where its defaults differ.
 fn call(settings: PriorSettings) -> String {
     let own = PriorSettings::default();
     let mut text = String::new();
@@ -228,7 +237,7 @@ fn call(settings: PriorSettings) -> String {
     text
 }
 
-/// What a network alone is good for.
+/// How to use a network alone.
 fn usage(config: &PriorConfig, prior: &AnyPrior) -> String {
     let ours = format!("`eclipse prior --prior THIS/{PRIOR} --text CLIP --prompts FILE --out FILE`");
     match (config.has_time(), prior) {
@@ -245,14 +254,9 @@ fn usage(config: &PriorConfig, prior: &AnyPrior) -> String {
     }
 }
 
-fn licence(source: &Source) -> String {
-    let world = match source
-        .run
-        .as_ref()
-        .filter(|(run, _)| run.data().store.is_none())
-        .map(|(run, _)| run.world())
-    {
-        Some(world) => format!(" The pictures of the world `{world}` are {}.", world.credits()),
+fn licence(source: &ExportSource) -> String {
+    let world = match source.world() {
+        Some(world) => format!(" The images of the world `{world}` are {}.", world.credits()),
         None if source.run.is_some() => String::new(),
         None => {
             " Published priors carry their own licence (those of Karlo and ECLIPSE are OpenRAIL, with restrictions of use that pass on to copies)."
@@ -262,4 +266,23 @@ fn licence(source: &Source) -> String {
     format!(
         "Weights are bound by the terms of the encoder and the data that they were trained on; look at both before you pass them on.{world}\n"
     )
+}
+
+/// What other software does differently with a network alone.
+pub(super) fn warnings(config: &PriorConfig, prior: &AnyPrior) -> Vec<String> {
+    let mut found = Vec::new();
+    if !config.conditioning.is_both() {
+        let kept = serde_json::to_value(config.conditioning).unwrap_or_default();
+        found.push(format!(
+            "prior/config.json says `conditioning`: {kept}, which other software does not know and ignores: it would show this prior both the text \
+             embedding and the text's hidden states, and it was trained on one of them"
+        ));
+    }
+    if let AnyPrior::Flow(..) = prior {
+        found.push(
+            "this prior was trained by flow matching: other software loads its network, but no pipeline of diffusers samples such a prior"
+                .into(),
+        );
+    }
+    found
 }

@@ -14,7 +14,7 @@ use super::scores::{self, BATCH, DecoderScores};
 use super::start::Readout;
 use crate::device::DeviceSpec;
 use crate::files;
-use crate::generate::kandinsky::{ZERO_IMAGE, keep_zero_image};
+use crate::generate::zero_image::{ZERO_IMAGE, keep_zero_image};
 use crate::models::clip::ImageEncoder;
 use crate::models::noise_augmentation::NoiseAugmentation;
 use crate::models::unet::{self, Conditioning, UNet, UNetConfig};
@@ -232,11 +232,11 @@ mod tests {
     use crate::generate::decoder::DecoderSettings;
     use crate::generate::embeddings::embedding_origins;
     use crate::generate::frozen::FrozenDecoder;
-    use crate::generate::layout::Layout;
+    use crate::generate::layout::PipelineLayout;
     use crate::generate::plan::Plan;
     use crate::generate::prior::PriorSettings;
     use crate::generate::render::RenderOptions;
-    use crate::generate::request::{DecoderChoice, Options, Request, SUPER_RES_STEPS, Subject};
+    use crate::generate::request::{DecoderChoice, ImageRequest, OutputOptions, SUPER_RES_STEPS, Subject};
     use crate::testbed::decoder::Found;
     use crate::weights::read_json;
     use safetensors::tensor::{Dtype, TensorView};
@@ -291,7 +291,7 @@ mod tests {
         )
         .expect("written");
         let origins = embedding_origins(&z_x).expect("one row");
-        let call = Request {
+        let call = ImageRequest {
             command: "generate".into(),
             subjects: origins
                 .into_iter()
@@ -313,7 +313,7 @@ mod tests {
             },
             super_res_steps: SUPER_RES_STEPS,
         };
-        let to = |folder: &str| Options {
+        let to = |folder: &str| OutputOptions {
             out: dir.path().join(folder),
             overwrite: false,
             device: "flex".into(),
@@ -321,12 +321,12 @@ mod tests {
         };
         let how = RenderOptions {
             batch: 1,
-            wave: 1,
+            chunk: 1,
             save_steps: false,
         };
-        let layout = Layout::open(&request.out, None, None).expect("a pipeline");
+        let layout = PipelineLayout::open(&request.out, None, None).expect("a pipeline");
         let plan = Plan::new(&call, layout, &to("once")).expect("it can be drawn");
-        let recipe = &plan.pictures[0].recipe;
+        let recipe = &plan.images[0].recipe;
         assert_eq!(recipe.size.to_string(), "64 x 64");
         assert_eq!(recipe.decoder.settings.guidance, 2.0);
         plan.render(&device, how, &mut |_| {}).expect("drawn");

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::encode::picture;
 use crate::generate::decoder::DecoderSettings;
 use crate::generate::frozen::FrozenDecoder;
-use crate::generate::picture::{grid, write_png};
+use crate::generate::images::{grid, write_png};
 use crate::models::clip::ImageEncoder;
 use crate::noise::DerivedSeed;
 use crate::testbed::error::PretrainError;

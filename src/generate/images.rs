@@ -1,4 +1,4 @@
-//! Pictures out of tensors, and PNG files that know how they were made.
+//! Images from tensors, and PNG files with text chunks that say how they were made.
 
 use std::path::{Path, PathBuf};
 
@@ -9,20 +9,18 @@ use image::{Rgb, RgbImage};
 use crate::files::{self, FileError};
 use crate::limits;
 
-/// Between and around the pictures of a [`grid`], in pixels.
+/// Width of the gaps between and around the images of a [`grid`], in pixels.
 const GAP: u32 = 4;
-/// What shows in the gaps.
+/// Colour of the gaps.
 const PAPER: Rgb<u8> = Rgb([255; 3]);
 /// PNG's keyword for the program that wrote a file.
 const SOFTWARE: &str = "Software";
 
-/// A picture that cannot be had, written or read.
+/// An image that cannot be made, written or read.
 #[derive(Debug, thiserror::Error)]
-pub enum PictureError {
-    /// The network gave no numbers.
-    #[error(
-        "picture {row} of its batch has {n} values that are not finite: another dtype or device may help"
-    )]
+pub enum ImageError {
+    /// The network gave values that are not finite.
+    #[error("image {row} of its batch has {n} values that are not finite: another dtype or device may help")]
     NotFinite {
         /// Its row in the batch.
         row: usize,
@@ -41,7 +39,7 @@ pub enum PictureError {
         #[source]
         source: png::EncodingError,
     },
-    /// Something else than a PNG, or a part of one.
+    /// A file that is not a whole PNG.
     #[error("{path} is no whole PNG")]
     Decode {
         /// The file.
@@ -55,15 +53,15 @@ pub enum PictureError {
 /// `x`: `[batch, 3, h, w]`, nominally -1..1 -> 8 bits a channel. Clamped, and halves rounded to even, as the reference does.
 ///
 /// # Errors
-/// [`PictureError::NotFinite`]: a black picture would hide an overflow.
-pub fn to_pictures(x: Tensor<4>) -> Result<Vec<RgbImage>, PictureError> {
+/// [`ImageError::NotFinite`]: a black image would hide an overflow.
+pub fn to_images(x: Tensor<4>) -> Result<Vec<RgbImage>, ImageError> {
     assert_shape!(x, [_, 3, _, _]);
     let [_, channels, h, w] = x.dims();
     let x = x.permute([0, 2, 3, 1]);
     let values: Vec<f32> = x.into_data().iter::<f32>().collect();
-    let picture = |(row, values): (usize, &[f32])| {
+    let image = |(row, values): (usize, &[f32])| {
         if let Some(limits::Odd { n, .. }) = limits::not_finite(values.iter().copied()) {
-            return Err(PictureError::NotFinite { row, n });
+            return Err(ImageError::NotFinite { row, n });
         }
         let level = |v: &f32| ((v * 0.5 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8;
         let pixels = values.iter().map(level).collect();
@@ -72,30 +70,30 @@ pub fn to_pictures(x: Tensor<4>) -> Result<Vec<RgbImage>, PictureError> {
     values
         .chunks_exact(channels * h * w)
         .enumerate()
-        .map(picture)
+        .map(image)
         .collect()
 }
 
-/// Writes `picture` to `path` with `texts`, pairs of a keyword (1 to 79 Latin-1 characters) and any text, after one that names this program and its
+/// Writes `image` to `path` with `texts`, pairs of a keyword (1 to 79 Latin-1 characters) and any text, after one that names this program and its
 /// version. Plain ASCII goes to `tEXt` chunks, which every reader knows, anything else to UTF-8 `iTXt` chunks. The file appears whole or not at all.
 ///
 /// # Errors
-/// [`PictureError::Encode`] for a keyword that PNG does not allow, [`PictureError::File`] when the disk refuses.
-pub fn write_png(path: &Path, picture: &RgbImage, texts: &[(String, String)]) -> Result<(), PictureError> {
-    let bytes = encode_png(picture, texts).map_err(|source| PictureError::Encode {
+/// [`ImageError::Encode`] for a keyword that PNG does not allow, [`ImageError::File`] when the disk refuses.
+pub fn write_png(path: &Path, image: &RgbImage, texts: &[(String, String)]) -> Result<(), ImageError> {
+    let bytes = encode_png(image, texts).map_err(|source| ImageError::Encode {
         path: path.into(),
         source,
     })?;
     Ok(files::write_atomic(path, &bytes)?)
 }
 
-/// What [`write_png`] writes.
+/// The bytes that [`write_png`] writes.
 ///
 /// # Errors
 /// When PNG does not allow a keyword.
-pub fn encode_png(picture: &RgbImage, texts: &[(String, String)]) -> Result<Vec<u8>, png::EncodingError> {
+pub fn encode_png(image: &RgbImage, texts: &[(String, String)]) -> Result<Vec<u8>, png::EncodingError> {
     let mut bytes = Vec::new();
-    let mut encoder = png::Encoder::new(&mut bytes, picture.width(), picture.height());
+    let mut encoder = png::Encoder::new(&mut bytes, image.width(), image.height());
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     let version = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
@@ -110,7 +108,7 @@ pub fn encode_png(picture: &RgbImage, texts: &[(String, String)]) -> Result<Vec<
         }?;
     }
     let mut writer = encoder.write_header()?;
-    writer.write_image_data(picture.as_raw())?;
+    writer.write_image_data(image.as_raw())?;
     writer.finish()?;
     Ok(bytes)
 }
@@ -118,10 +116,10 @@ pub fn encode_png(picture: &RgbImage, texts: &[(String, String)]) -> Result<Vec<
 /// The texts of a PNG file that stand before its pixels, sorted by keyword.
 ///
 /// # Errors
-/// [`PictureError::File`], or [`PictureError::Decode`] for a file that is no PNG, or cut short.
-pub fn read_png_texts(path: &Path) -> Result<Vec<(String, String)>, PictureError> {
+/// [`ImageError::File`], or [`ImageError::Decode`] for a file that is not a whole PNG.
+pub fn read_png_texts(path: &Path) -> Result<Vec<(String, String)>, ImageError> {
     let bytes = files::read(path)?;
-    let fail = |source| PictureError::Decode {
+    let fail = |source| ImageError::Decode {
         path: path.into(),
         source,
     };
@@ -143,23 +141,23 @@ pub fn read_png_texts(path: &Path) -> Result<Vec<(String, String)>, PictureError
     Ok(texts)
 }
 
-/// A contact sheet: `pictures` row by row, so many `columns`, in cells as large as the largest.
+/// A contact sheet: `images` row by row in so many `columns`, in cells of the largest image's size.
 ///
 /// # Panics
-/// If there are no pictures or no columns.
-pub fn grid(pictures: &[RgbImage], columns: usize) -> RgbImage {
-    assert!(!pictures.is_empty() && columns > 0, "a sheet has pictures");
-    let columns = columns.min(pictures.len());
-    let side = |size: fn(&RgbImage) -> u32| pictures.iter().map(size).max().unwrap_or(0) + GAP;
+/// If there are no images or no columns.
+pub fn grid(images: &[RgbImage], columns: usize) -> RgbImage {
+    assert!(!images.is_empty() && columns > 0, "a sheet has images");
+    let columns = columns.min(images.len());
+    let side = |size: fn(&RgbImage) -> u32| images.iter().map(size).max().unwrap_or(0) + GAP;
     let (cell_w, cell_h) = (side(RgbImage::width), side(RgbImage::height));
-    let rows = pictures.len().div_ceil(columns);
+    let rows = images.len().div_ceil(columns);
     let mut sheet = RgbImage::from_pixel(GAP + cell_w * columns as u32, GAP + cell_h * rows as u32, PAPER);
-    for (i, picture) in pictures.iter().enumerate() {
+    for (i, image) in images.iter().enumerate() {
         let (x, y) = (
             (i % columns) as u32 * cell_w + GAP,
             (i / columns) as u32 * cell_h + GAP,
         );
-        image::imageops::replace(&mut sheet, picture, i64::from(x), i64::from(y));
+        image::imageops::replace(&mut sheet, image, i64::from(x), i64::from(y));
     }
     sheet
 }
@@ -192,9 +190,9 @@ mod tests {
             -0.25,
             0.75,
         ];
-        let pictures = to_pictures(tensor(values, [1, 3, 2, 2])).expect("finite");
-        let pixel = |x, y| pictures[0].get_pixel(x, y).0;
-        assert_eq!(pictures[0].dimensions(), (2, 2));
+        let images = to_images(tensor(values, [1, 3, 2, 2])).expect("finite");
+        let pixel = |x, y| images[0].get_pixel(x, y).0;
+        assert_eq!(images[0].dimensions(), (2, 2));
         assert_eq!(
             [pixel(0, 0), pixel(1, 0), pixel(0, 1), pixel(1, 1)],
             [[0, 255, 254], [0, 0, 255], [128, 1, 96], [255, 7, 223]]
@@ -205,9 +203,9 @@ mod tests {
     fn a_value_that_is_not_finite_is_named() {
         let mut values = vec![0.0; 2 * 3 * 4];
         (values[12], values[20]) = (f32::NAN, f32::INFINITY);
-        let error = to_pictures(tensor(values, [2, 3, 2, 2])).expect_err("refused");
+        let error = to_images(tensor(values, [2, 3, 2, 2])).expect_err("refused");
         let message =
-            "picture 1 of its batch has 2 values that are not finite: another dtype or device may help";
+            "image 1 of its batch has 2 values that are not finite: another dtype or device may help";
         assert_eq!(error.to_string(), message);
     }
 
@@ -215,7 +213,7 @@ mod tests {
     fn texts_and_pixels_survive_the_file() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("one.png");
-        let picture = RgbImage::from_fn(5, 3, |x, y| Rgb([x as u8 * 50, y as u8 * 80, 7]));
+        let image = RgbImage::from_fn(5, 3, |x, y| Rgb([x as u8 * 50, y as u8 * 80, 7]));
         let texts = [
             ("negative", "blurry"),
             ("prompt", "кот, 猫 and a naïve café\n🦊 \"quoted\""),
@@ -223,8 +221,8 @@ mod tests {
             ("weights", ""),
         ]
         .map(|(keyword, text)| (keyword.to_string(), text.to_string()));
-        write_png(&path, &picture, &texts).expect("written");
-        assert_eq!(image::open(&path).expect("a picture").into_rgb8(), picture);
+        write_png(&path, &image, &texts).expect("written");
+        assert_eq!(image::open(&path).expect("an image").into_rgb8(), image);
         let software = (
             "Software".to_string(),
             format!("eclipse-t2i {}", env!("CARGO_PKG_VERSION")),
@@ -263,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sheet_holds_every_picture_at_its_place() {
+    fn a_sheet_holds_every_image_at_its_place() {
         let solid = |w, h, level| RgbImage::from_pixel(w, h, Rgb([level; 3]));
         let sheet = grid(&[solid(2, 3, 1), solid(4, 2, 2), solid(1, 1, 3)], 2);
         // Two columns of 4 and two rows of 3, with gaps of 4 around them.

@@ -1,4 +1,4 @@
-//! Prompts to image embeddings: tokenizer, text tower and prior as one thing.
+//! From prompts to image embeddings: tokenizer, text tower and prior in one struct.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::limits::finite;
 use crate::models::clip::{ClipError, TextEncoder};
 use crate::models::prior::TextCondition;
 
-/// Prompts a forward pass: bounds memory.
+/// Prompts in a forward pass. Limits memory.
 const BATCH: usize = 32;
 
 /// A text tower and a prior that belong together.
@@ -20,7 +20,7 @@ pub struct PriorPipeline {
     prior: AnyPrior,
 }
 
-/// Prompts that could not be turned into embeddings.
+/// An error of [`PriorPipeline`].
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
     /// The text side.
@@ -31,23 +31,23 @@ pub enum PipelineError {
     Prior(#[from] PriorError),
 }
 
-/// What a call asks for.
+/// What a call of [`PriorPipeline::predict`] asks for.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Request {
+pub struct PriorRequest {
     /// Captions.
     pub prompts: Vec<String>,
     /// What guidance of a diffusion prior pushes away from; the empty caption if absent.
     pub negative: Option<String>,
     /// Steps, guidance, eta.
     pub settings: PriorSettings,
-    /// Candidates a prompt, of which the one nearest to the text is kept; 0 counts as 1.
+    /// Candidates for each prompt, of which the one nearest to the text is kept; 0 counts as 1.
     pub best_of: usize,
 }
 
 /// Embeddings of prompts, row by row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Predictions {
-    /// d_clip.
+    /// The width of the embeddings.
     pub d_clip: usize,
     /// Predicted image embeddings, `[n, d_clip]`.
     pub z_x_hat: Vec<f32>,
@@ -74,13 +74,13 @@ impl PriorPipeline {
         self.text.tokenizer().unknown_words(prompt)
     }
 
-    /// Predicts an image embedding for each prompt. The noise is drawn batch by batch, so a prompt's result depends on its place.
+    /// Predicts an image embedding for each prompt. The noise is drawn batch by batch, so that a prompt's result depends on its row.
     ///
     /// # Errors
     /// [`PipelineError`] for settings out of range, a prompt that cannot be tokenized or an embedding that is not finite.
     pub fn predict(
         &self,
-        request: &Request,
+        request: &PriorRequest,
         noise: &mut impl DrawNoise<2>,
     ) -> Result<Predictions, PipelineError> {
         let d_clip = self.text.config().projection_dim;
@@ -92,13 +92,13 @@ impl PriorPipeline {
         };
         for prompts in request.prompts.chunks(BATCH) {
             let (text, cut) = self.encode(prompts)?;
-            let away = vec![request.negative.clone().unwrap_or_default(); prompts.len()];
-            let (away, _) = self.encode(&away)?;
+            let uncond = vec![request.negative.clone().unwrap_or_default(); prompts.len()];
+            let (uncond, _) = self.encode(&uncond)?;
             let z_y: Vec<f32> = text.z_y.to_data().iter::<f32>().collect();
             let n = request.best_of.max(1);
             let z_x_hat = self
                 .prior
-                .sample_best_of(n, &text, &away, request.settings, noise)?;
+                .sample_best_of(n, &text, &uncond, request.settings, noise)?;
             let z_x_hat: Vec<f32> = z_x_hat.into_data().iter::<f32>().collect();
             let rows = z_x_hat.chunks_exact(d_clip).zip(z_y.chunks_exact(d_clip));
             for (prompt, (z_x_hat, z_y)) in prompts.iter().zip(rows) {

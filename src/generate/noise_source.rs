@@ -1,7 +1,7 @@
-//! Noise of many pictures at once: each has its own seed and its own generators, so that it does not depend on its batch.
+//! Noise of many images at once: each has its own seed and its own generators, so that it does not depend on its batch.
 //!
-//! Every stage of a picture draws from a stream of its own: a prior that is skipped, a negative prompt or more prior steps leave the decoder's
-//! noise as it was. Recorded noise takes the place of the generators.
+//! Every stage of an image draws from its own stream: a prior that is skipped, a negative prompt or more prior steps leave the decoder's noise
+//! as it was. Recorded noise takes the place of the generators.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,9 +14,9 @@ use crate::diffusion::{DiffusionError, DrawNoise};
 use crate::noise::{Noise, Stream};
 use crate::weights::{Checkpoint, WeightsError};
 
-/// A stage that draws noise.
+/// A stage of an image that draws noise; each has its own random stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
+pub enum NoiseStage {
     /// The prior.
     Prior,
     /// The prior on the negative prompt.
@@ -29,8 +29,8 @@ pub enum Stage {
     Augmentation,
 }
 
-impl Stage {
-    /// What recorded initial latents are called.
+impl NoiseStage {
+    /// The name of its recorded initial latents.
     fn name(self) -> &'static str {
         match self {
             Self::Prior | Self::Negative => "prior",
@@ -41,14 +41,14 @@ impl Stage {
     }
 }
 
-/// The draws of one stage: how many, and the shape of one picture's part.
+/// The noise that one stage of one image takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Need {
+pub struct NoiseNeed {
     /// The stage.
-    pub stage: Stage,
-    /// Draws, the initial latent included.
+    pub stage: NoiseStage,
+    /// The number of draws, the initial latent included.
     pub n_draws: usize,
-    /// Shape of one row.
+    /// The shape of a draw.
     pub row: Vec<usize>,
 }
 
@@ -58,7 +58,7 @@ pub enum LatentsError {
     /// The file does not load.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// It holds other tensors.
+    /// The file holds a tensor of another name.
     #[error(
         "{path}: unknown tensor `{name}`: expected noise.000, noise.001, .. (every draw) or initial latents called {known}"
     )]
@@ -75,11 +75,11 @@ pub enum LatentsError {
     Count {
         /// The file.
         path: PathBuf,
-        /// How many it holds.
+        /// The number of draws in the file.
         found: usize,
-        /// How many are made.
+        /// The number of draws that the call makes.
         expected: usize,
-        /// By stage.
+        /// The same by stage.
         each: String,
     },
     /// A tensor of another shape.
@@ -91,33 +91,33 @@ pub enum LatentsError {
         name: String,
         /// The stage that would use it.
         stage: &'static str,
-        /// What the call draws.
+        /// The shape that the call draws.
         expected: Vec<usize>,
-        /// What the file holds.
+        /// The shape in the file.
         found: Vec<usize>,
     },
 }
 
-/// Noise from a file, one row a picture.
+/// Noise from a file, one row an image.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Recorded {
-    /// By stage (never [`Stage::Negative`]: its rows follow the prior's), the draws that are known.
-    draws: BTreeMap<Stage, Vec<Vec<f32>>>,
-    n_pictures: usize,
-    /// Every draw is there; else initial latents only, and the seeds give the rest.
+pub struct RecordedNoise {
+    /// The draws of each stage; those of [`NoiseStage::Negative`] follow the rows of [`NoiseStage::Prior`].
+    draws: BTreeMap<NoiseStage, Vec<Vec<f32>>>,
+    n_images: usize,
+    /// Whether the file holds every draw; else it holds initial latents, and the seeds give the rest.
     complete: bool,
 }
 
-impl Recorded {
-    /// Reads the noise of `n_pictures` pictures: `noise.000`, `noise.001`, .. in the order of `needs`, or initial latents named after their stage.
-    /// With [`Stage::Negative`] among the needs the prior's draws have twice the rows, the negative half second.
+impl RecordedNoise {
+    /// Reads the noise of `n_images` images: `noise.000`, `noise.001`, .. in the order of `needs`, or initial latents named after their stage.
+    /// With [`NoiseStage::Negative`] among the needs the prior's draws have twice the rows, the negative half second.
     ///
     /// # Errors
     /// [`LatentsError`], naming the file and the tensor, the expected and the found shape.
-    pub fn read(path: &Path, needs: &[Need], n_pictures: usize) -> Result<Self, LatentsError> {
+    pub fn read(path: &Path, needs: &[NoiseNeed], n_images: usize) -> Result<Self, LatentsError> {
         let file = Checkpoint::open(path)?;
-        let doubled = needs.iter().any(|n| n.stage == Stage::Negative);
-        let needs: Vec<&Need> = needs.iter().filter(|n| n.stage != Stage::Negative).collect();
+        let doubled = needs.iter().any(|n| n.stage == NoiseStage::Negative);
+        let needs: Vec<&NoiseNeed> = needs.iter().filter(|n| n.stage != NoiseStage::Negative).collect();
         let names: Vec<&str> = file.tensors().keys().map(String::as_str).collect();
         let complete = names.first().is_some_and(|n| n.starts_with("noise."));
         let known = || {
@@ -128,9 +128,9 @@ impl Recorded {
                 .join(", ")
         };
         let mut draws = BTreeMap::new();
-        let mut load = |name: &str, need: &Need| -> Result<(), LatentsError> {
-            let twice = usize::from(doubled && need.stage == Stage::Prior) + 1;
-            let expected = [&[twice * n_pictures], need.row.as_slice()].concat();
+        let mut load = |name: &str, need: &NoiseNeed| -> Result<(), LatentsError> {
+            let twice = usize::from(doubled && need.stage == NoiseStage::Prior) + 1;
+            let expected = [&[twice * n_images], need.row.as_slice()].concat();
             let found = file.tensors()[name].shape.clone();
             if found != expected {
                 return Err(LatentsError::Shape {
@@ -149,7 +149,7 @@ impl Recorded {
             let order = needs
                 .iter()
                 .flat_map(|need| std::iter::repeat_n(*need, need.n_draws));
-            let order: Vec<&Need> = order.collect();
+            let order: Vec<&NoiseNeed> = order.collect();
             for (i, name) in names.iter().enumerate() {
                 if *name != format!("noise.{i:03}") {
                     return Err(LatentsError::Unknown {
@@ -185,33 +185,33 @@ impl Recorded {
         }
         Ok(Self {
             draws,
-            n_pictures,
+            n_images,
             complete,
         })
     }
 
     /// Row `row` of draw `k` of `stage`, if the file has it.
-    fn row(&self, stage: Stage, k: usize, row: usize, len: usize) -> Option<&[f32]> {
+    fn row(&self, stage: NoiseStage, k: usize, row: usize, len: usize) -> Option<&[f32]> {
         let (stage, row) = match stage {
-            Stage::Negative => (Stage::Prior, row + self.n_pictures),
+            NoiseStage::Negative => (NoiseStage::Prior, row + self.n_images),
             stage => (stage, row),
         };
         self.draws.get(&stage)?.get(k)?.get(row * len..(row + 1) * len)
     }
 }
 
-/// The noise of one picture in one stage.
+/// The noise of one image in one stage.
 #[derive(Debug, Clone)]
 pub struct RowNoise {
-    stage: Stage,
+    stage: NoiseStage,
     seeded: Noise,
-    recorded: Option<(Arc<Recorded>, usize)>,
+    recorded: Option<(Arc<RecordedNoise>, usize)>,
     n_drawn: usize,
 }
 
 impl RowNoise {
-    /// The generator of `stage` for the picture with `seed`.
-    pub fn seeded(seed: u64, stage: Stage) -> Self {
+    /// The generator of `stage` for the image with `seed`.
+    pub fn seeded(seed: u64, stage: NoiseStage) -> Self {
         Self {
             stage,
             seeded: Noise::of(seed, Stream::ImageStage(stage as u64)),
@@ -220,8 +220,8 @@ impl RowNoise {
         }
     }
 
-    /// The same, with row `row` of `recorded` first.
-    pub fn recorded(self, recorded: Option<&Arc<Recorded>>, row: usize) -> Self {
+    /// Takes the draws in row `row` of `recorded` before those of the generator.
+    pub fn recorded(self, recorded: Option<&Arc<RecordedNoise>>, row: usize) -> Self {
         Self {
             recorded: recorded.map(|r| (r.clone(), row)),
             ..self
@@ -231,7 +231,7 @@ impl RowNoise {
     fn next(&mut self, len: usize) -> Result<Vec<f32>, DiffusionError> {
         let k = self.n_drawn;
         self.n_drawn += 1;
-        // Drawn even where it is recorded: an initial latent from a file leaves the later draws as they were.
+        // The generator advances for recorded draws too: an initial latent from a file does not change the later draws.
         let seeded = self.seeded.normal_vec(len);
         let Some((recorded, row)) = &self.recorded else {
             return Ok(seeded);
@@ -244,11 +244,11 @@ impl RowNoise {
     }
 }
 
-/// The rows of a batch, one picture each.
+/// The noise of a batch, one row for each image.
 #[derive(Debug)]
-pub struct Rows<'a>(pub &'a mut [RowNoise]);
+pub struct BatchNoise<'a>(pub &'a mut [RowNoise]);
 
-impl<const D: usize> DrawNoise<D> for Rows<'_> {
+impl<const D: usize> DrawNoise<D> for BatchNoise<'_> {
     fn draw(&mut self, shape: [usize; D], device: &Device) -> Result<Tensor<D>, DiffusionError> {
         assert_eq!(shape[0], self.0.len(), "one generator a row");
         let len = shape[1..].iter().product();
@@ -270,19 +270,19 @@ mod tests {
 
     fn draw(rows: &mut [RowNoise], n: usize) -> Vec<f32> {
         let shape = [rows.len(), n];
-        let tensor: Tensor<2> = Rows(rows).draw(shape, &Device::flex()).expect("drawn");
+        let tensor: Tensor<2> = BatchNoise(rows).draw(shape, &Device::flex()).expect("drawn");
         tensor.into_data().try_to_vec().expect("f32")
     }
 
     #[test]
     fn a_row_does_not_depend_on_its_batch() {
-        let row = |seed| RowNoise::seeded(seed, Stage::Decoder);
+        let row = |seed| RowNoise::seeded(seed, NoiseStage::Decoder);
         let mut alone = [row(7)];
         let mut third = [row(5), row(6), row(7)];
         for _ in 0..3 {
             assert_eq!(draw(&mut alone, 4), draw(&mut third, 4)[8..]);
         }
-        let mut prior = [RowNoise::seeded(7, Stage::Prior)];
+        let mut prior = [RowNoise::seeded(7, NoiseStage::Prior)];
         assert_ne!(draw(&mut [row(7)], 4), draw(&mut prior, 4));
     }
 
@@ -306,23 +306,26 @@ mod tests {
         (dir, path)
     }
 
-    fn needs(negative: bool) -> Vec<Need> {
-        let need = |stage, n_draws, row: &[usize]| Need {
+    fn needs(negative: bool) -> Vec<NoiseNeed> {
+        let need = |stage, n_draws, row: &[usize]| NoiseNeed {
             stage,
             n_draws,
             row: row.to_vec(),
         };
-        let mut needs = vec![need(Stage::Prior, 1, &[3]), need(Stage::Decoder, 2, &[4, 2, 2])];
+        let mut needs = vec![
+            need(NoiseStage::Prior, 1, &[3]),
+            need(NoiseStage::Decoder, 2, &[4, 2, 2]),
+        ];
         if negative {
-            needs.push(need(Stage::Negative, 1, &[3]));
+            needs.push(need(NoiseStage::Negative, 1, &[3]));
         }
         needs
     }
 
-    fn read(tensors: &[(&str, Vec<usize>)], negative: bool) -> Result<Recorded, String> {
+    fn read(tensors: &[(&str, Vec<usize>)], negative: bool) -> Result<RecordedNoise, String> {
         let (_dir, path) = file(tensors);
         let said = |e: LatentsError| e.to_string().replace(&path.display().to_string(), "FILE");
-        Recorded::read(&path, &needs(negative), 2).map_err(said)
+        RecordedNoise::read(&path, &needs(negative), 2).map_err(said)
     }
 
     #[test]
@@ -334,13 +337,13 @@ mod tests {
         ];
         let recorded = Arc::new(read(&latents, true).expect("fits"));
         let row = |stage, row| RowNoise::seeded(0, stage).recorded(Some(&recorded), row);
-        assert_eq!(draw(&mut [row(Stage::Prior, 1)], 3), [12.0, 13.0, 14.0]);
+        assert_eq!(draw(&mut [row(NoiseStage::Prior, 1)], 3), [12.0, 13.0, 14.0]);
         // The negative half comes second.
-        assert_eq!(draw(&mut [row(Stage::Negative, 1)], 3), [18.0, 19.0, 20.0]);
-        let mut decoder = [row(Stage::Decoder, 0)];
+        assert_eq!(draw(&mut [row(NoiseStage::Negative, 1)], 3), [18.0, 19.0, 20.0]);
+        let mut decoder = [row(NoiseStage::Decoder, 0)];
         assert_eq!(draw(&mut decoder, 16)[15], 24.0);
         draw(&mut decoder, 16);
-        let error: Result<Tensor<2>, _> = Rows(&mut decoder).draw([1, 16], &Device::flex());
+        let error: Result<Tensor<2>, _> = BatchNoise(&mut decoder).draw([1, 16], &Device::flex());
         assert_eq!(
             error.expect_err("all drawn").to_string(),
             "recorded noise ran out after 2 draws"
@@ -350,15 +353,15 @@ mod tests {
     #[test]
     fn named_latents_are_followed_by_seeded_noise() {
         let recorded = Arc::new(read(&[("decoder", vec![2, 4, 2, 2])], false).expect("fits"));
-        let mut row = [RowNoise::seeded(3, Stage::Decoder).recorded(Some(&recorded), 0)];
-        let mut seeded = [RowNoise::seeded(3, Stage::Decoder)];
+        let mut row = [RowNoise::seeded(3, NoiseStage::Decoder).recorded(Some(&recorded), 0)];
+        let mut seeded = [RowNoise::seeded(3, NoiseStage::Decoder)];
         assert_eq!(draw(&mut row, 16)[0], 7.0);
         draw(&mut seeded, 16);
         assert_eq!(draw(&mut row, 16), draw(&mut seeded, 16));
-        let mut prior = [RowNoise::seeded(3, Stage::Prior).recorded(Some(&recorded), 0)];
+        let mut prior = [RowNoise::seeded(3, NoiseStage::Prior).recorded(Some(&recorded), 0)];
         assert_eq!(
             draw(&mut prior, 3),
-            draw(&mut [RowNoise::seeded(3, Stage::Prior)], 3)
+            draw(&mut [RowNoise::seeded(3, NoiseStage::Prior)], 3)
         );
     }
 

@@ -79,7 +79,7 @@ impl ImageTest<'_> {
 
     /// Writes some of the images, with what the checker says of them, for the report.
     fn keep(&self, folder: &Path, drawn: &[CheckedImage], images: &[RgbImage]) -> Result<(), Failure> {
-        let splits: Vec<Split> = drawn.iter().map(|d| d.prompt.split.into()).collect();
+        let splits: Vec<Split> = drawn.iter().map(|d| d.prompt.split).collect();
         files::create_dir(folder)?;
         let mut shown = Vec::new();
         for row in spread(&splits, self.eval.n_shown) {

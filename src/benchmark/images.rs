@@ -10,8 +10,8 @@ use rayon::prelude::*;
 use super::spec::EvalSpec;
 use super::test_set::{TestSet, spread};
 use crate::data::encode::FrozenClip;
+use crate::eval::kept_images::{KeptImage, KeptImages};
 use crate::eval::metrics::findings;
-use crate::eval::pictures::{PictureIndex, ShownPicture};
 use crate::eval::{CheckedImage, DecodedInputs, Embeddings, EvalFile, Split, evaluate_images};
 use crate::files;
 use crate::generate::decoder::DecoderSettings;
@@ -79,7 +79,7 @@ impl ImageTest<'_> {
 
     /// Writes some of the images, with what the checker says of them, for the report.
     fn keep(&self, folder: &Path, drawn: &[CheckedImage], images: &[RgbImage]) -> Result<(), Failure> {
-        let splits: Vec<Split> = drawn.iter().map(|d| d.prompt.split.into()).collect();
+        let splits: Vec<Split> = drawn.iter().map(|d| d.prompt.split).collect();
         files::create_dir(folder)?;
         let mut shown = Vec::new();
         for row in spread(&splits, self.eval.n_shown) {
@@ -90,7 +90,7 @@ impl ImageTest<'_> {
                 &images[row],
                 &[("prompt".into(), prompt.text.clone())],
             )?;
-            shown.push(ShownPicture {
+            shown.push(KeptImage {
                 prompt: prompt.text.clone(),
                 split: splits[row].name().into(),
                 file,
@@ -100,7 +100,7 @@ impl ImageTest<'_> {
                     .collect(),
             });
         }
-        Ok(PictureIndex::new(shown).write(folder)?)
+        Ok(KeptImages::new(shown).write(folder)?)
     }
 }
 

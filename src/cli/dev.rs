@@ -3,16 +3,14 @@
 use std::path::PathBuf;
 
 use crate::device::{DeviceSpec, Precision, Products};
-use crate::files;
 use crate::generate::prior::AnyPrior;
 use crate::generate::random_stack::{self, RandomStackError};
 use crate::limits;
 use crate::models::prior::TextCondition;
 use crate::noise::Noise;
-use crate::weights::Checkpoint;
+use crate::weights::{Checkpoint, TensorFile};
 use burn::prelude::*;
 use clap::{Args, Subcommand};
-use safetensors::tensor::{Dtype, TensorView};
 
 use super::Usage;
 
@@ -129,12 +127,10 @@ fn forward(args: &ForwardArgs, device: DeviceSpec) -> anyhow::Result<()> {
         }
     };
     let data = predicted.into_data();
-    limits::finite(
-        || "the prediction".into(),
-        &data.iter::<f32>().collect::<Vec<_>>(),
-    )?;
-    let (shape, bytes) = (data.shape().to_vec(), data.into_bytes());
-    let view = TensorView::new(Dtype::F32, shape, &bytes)?;
-    let file = safetensors::serialize([("predicted", view)], None)?;
-    Ok(files::write_atomic(&args.out, &file)?)
+    let values: Vec<f32> = data.iter::<f32>().collect();
+    limits::finite(|| "the prediction".into(), &values)?;
+    TensorFile::new()
+        .with("predicted", &data.shape(), &values)
+        .write(&args.out)?;
+    Ok(())
 }

@@ -1,6 +1,5 @@
 //! `eclipse prior`.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::device::DeviceSpec;
@@ -9,9 +8,9 @@ use crate::generate::prior::PriorSettings;
 use crate::generate::prior_pipeline::{Predictions, PriorPipeline, PriorRequest};
 use crate::limits;
 use crate::noise::Noise;
-use anyhow::Context;
+use crate::weights::TensorFile;
 use clap::Args;
-use safetensors::tensor::{Dtype, TensorView};
+use npyz::WriterBuilder;
 
 use super::Usage;
 use super::place::{Existing, Prior, is_stdio};
@@ -116,27 +115,25 @@ impl Format {
 }
 
 fn write_safetensors(path: &Path, prompts: &[String], predictions: &Predictions) -> anyhow::Result<()> {
-    let bytes = |values: &[f32]| -> Vec<u8> { values.iter().flat_map(|v| v.to_le_bytes()).collect() };
-    let (z_x_hat, z_y) = (bytes(&predictions.z_x_hat), bytes(&predictions.z_y));
-    let shape = vec![prompts.len(), predictions.d_clip];
-    let view = |data| TensorView::new(Dtype::F32, shape.clone(), data);
-    let tensors = [("z_x_hat", view(&z_x_hat)?), ("z_y", view(&z_y)?)];
-    let metadata = HashMap::from([("prompts".to_string(), serde_json::to_string(prompts)?)]);
-    let file = safetensors::serialize(tensors, Some(metadata)).context("cannot serialise the embeddings")?;
-    Ok(files::write_atomic(path, &file)?)
+    let shape = [prompts.len(), predictions.d_clip];
+    TensorFile::new()
+        .with("z_x_hat", &shape, &predictions.z_x_hat)
+        .with("z_y", &shape, &predictions.z_y)
+        .with_metadata("prompts", serde_json::to_string(prompts)?)
+        .write(path)?;
+    Ok(())
 }
 
-/// NumPy's format, version 1.0: magic, header length, a header padded so that the data start at a multiple of 64, little-endian f32.
+/// NumPy's format: little-endian f32.
 fn npy(predictions: &Predictions) -> anyhow::Result<Vec<u8>> {
-    let shape = (predictions.z_x_hat.len() / predictions.d_clip, predictions.d_clip);
-    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape:?}, }}");
-    let prefix = 10;
-    let padding = (64 - (prefix + header.len() + 1) % 64) % 64;
-    header.push_str(&" ".repeat(padding));
-    header.push('\n');
-    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-    bytes.extend(u16::try_from(header.len())?.to_le_bytes());
-    bytes.extend(header.as_bytes());
-    bytes.extend(predictions.z_x_hat.iter().flat_map(|v| v.to_le_bytes()));
+    let (n, d) = (predictions.z_x_hat.len() / predictions.d_clip, predictions.d_clip);
+    let mut bytes = Vec::new();
+    let options = npyz::WriteOptions::new().default_dtype();
+    let mut writer = options
+        .shape(&[n as u64, d as u64])
+        .writer(&mut bytes)
+        .begin_nd()?;
+    writer.extend(predictions.z_x_hat.iter().copied())?;
+    writer.finish()?;
     Ok(bytes)
 }

@@ -11,7 +11,7 @@ use crate::generate::render::RenderEvent;
 use crate::train::session::Phase;
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 
-use super::{note, printable};
+use super::output::{note, printable};
 
 /// Runs that are being trained: on a terminal a bar each, elsewhere a plain line for each step that is logged.
 #[derive(Default)]

@@ -53,7 +53,7 @@ pub fn on_signals() -> anyhow::Result<Stop> {
         while !asked.is_requested() {
             thread::sleep(LOOK);
         }
-        super::note("stopping after this step, which is saved; again to stop at once");
+        super::output::note("stopping after this step, which is saved; again to stop at once");
     });
     Ok(stop)
 }

@@ -1,7 +1,7 @@
 //! Images that a decoder made of predictions, as they are evaluated.
 
 use super::EvalError;
-use super::evaluate::Split;
+use super::inputs::Split;
 use super::rows::Embeddings;
 use crate::world::Prompt;
 use crate::world::checker::Reading;

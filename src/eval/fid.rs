@@ -1,4 +1,4 @@
-//! The Frechet inception distance (arXiv 1706.08500) as the tools that everybody cites compute it: pytorch-fid, and clean-fid's modes (arXiv 2104.11222).
+//! The Frechet inception distance (arXiv 1706.08500) as pytorch-fid and clean-fid (arXiv 2104.11222) compute it.
 //!
 //! The distance is that of [`crate::eval::frechet`]; what differs between tools, and between numbers that are called FID, is how an image becomes the
 //! network's input ([`Resize`]) and which network it is ([`crate::models::inception`]). burn-train's FID is another one: it normalises with ImageNet's

@@ -1,8 +1,8 @@
-//! Evaluation without a decoder: what a prior's predicted image embeddings are worth, measured on the embeddings themselves.
+//! Evaluation: metrics on a prior's predicted embeddings, on images decoded from them, and on folders of images.
 //!
 //! Names: `z_x` is the image embedding, `z_y` the pooled text embedding, `z_x_hat` a prior's prediction of `z_x` from `z_y`.
-//! All functions are pure, run on the host in f64 and give the same bits on any number of threads. Nothing here knows a model:
-//! whoever has models encodes, and hands in [`Embeddings`].
+//! The measures are pure functions of [`Embeddings`]: they run on the host in f64 and give the same bits on any number of threads. Callers encode;
+//! only metrics on folders of images load networks themselves ([`metrics::ImageSet`]).
 //!
 //! - [`Embeddings`]: rows on the host. [`EvalFile`]: the result file `eval/embedding.json` of a run.
 //! - [`metrics`]: the table of all metrics, and what computes them: [`evaluate`](fn@evaluate) from one [`Inputs`], [`evaluate_images`] from one
@@ -20,17 +20,17 @@ pub mod bootstrap;
 pub mod checker;
 mod decoded;
 pub mod embedding;
-pub mod evaluate;
 pub mod features;
 pub mod fid;
 pub mod forced_choice;
 pub mod frechet;
 pub mod image_folder;
 pub mod image_score;
+mod inputs;
+pub mod kept_images;
 pub mod kid;
 pub mod metrics;
 pub mod pick_score;
-pub mod pictures;
 pub mod probe;
 pub mod rescale;
 pub mod results;
@@ -42,7 +42,7 @@ use std::path::PathBuf;
 
 pub use bootstrap::{Bootstrap, Interval, Seeds, WinRate};
 pub use decoded::{CheckedImage, DecodedInputs};
-pub use evaluate::{Inputs, Split};
+pub use inputs::{Inputs, Split};
 pub use metrics::{evaluate, evaluate_images};
 pub use results::{EvalFile, Metric};
 pub use rows::Embeddings;

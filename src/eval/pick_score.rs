@@ -47,7 +47,7 @@ impl Choice {
 
 /// How often one system is preferred to another on the same prompts.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Preference {
+pub struct PreferenceRate {
     /// Share of prompts won, a tie as half a win, with its interval over prompts.
     pub win_rate: Interval,
     /// Mean probability of the first, with its interval.
@@ -65,7 +65,7 @@ pub fn preference(
     second: &[f64],
     threshold: f64,
     bootstrap: Bootstrap,
-) -> Result<Preference, EvalError> {
+) -> Result<PreferenceRate, EvalError> {
     if first.len() != second.len() || first.is_empty() {
         return Err(EvalError::shape(
             "scores",
@@ -84,7 +84,7 @@ pub fn preference(
         })
         .collect();
     let n_ties = wins.iter().filter(|w| **w == 0.5).count();
-    Ok(Preference {
+    Ok(PreferenceRate {
         win_rate: bootstrap.mean(&[wins])?,
         mean_probability: bootstrap.mean(&[probability])?,
         n_ties,

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::models::prior::TextCondition;
+use crate::models::text::TextCondition;
 
 /// Texts and their encodings.
 #[derive(Debug)]

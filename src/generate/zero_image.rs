@@ -1,16 +1,13 @@
 //! The embedding of the zero image, from which guidance pushes away where there is no negative prompt: read from a file beside the vision tower or in
 //! the cache, so that the tower is not loaded for it.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-
-use safetensors::tensor::{Dtype, TensorView};
 
 use super::recipe::absolute;
 use crate::files::{self, FileError};
 use crate::limits::{NotFinite, finite};
 use crate::models::clip::ImageEncoder;
-use crate::weights::{Checkpoint, WeightsError};
+use crate::weights::{Checkpoint, TensorFile, WeightsError};
 
 /// File that holds the zero image's embedding, beside the vision tower's weights.
 pub const ZERO_IMAGE: &str = "zero_image_embed.safetensors";
@@ -87,16 +84,9 @@ pub fn keep_zero_image(
     dtype: &str,
     path: &Path,
 ) -> Result<(), WeightsError> {
-    let broken = |e: safetensors::SafeTensorError| WeightsError::Broken {
-        path: path.to_path_buf(),
-        reason: e.to_string(),
-    };
-    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-    let view = TensorView::new(Dtype::F32, vec![1, values.len()], &bytes).map_err(broken)?;
-    let metadata = HashMap::from([
-        (WEIGHTS.to_string(), fingerprint.to_string()),
-        (DTYPE.to_string(), dtype.to_string()),
-    ]);
-    let file = safetensors::serialize([(EMBEDDING, view)], Some(metadata)).map_err(broken)?;
-    Ok(files::write_atomic(path, &file)?)
+    TensorFile::new()
+        .with(EMBEDDING, &[1, values.len()], values)
+        .with_metadata(WEIGHTS, fingerprint)
+        .with_metadata(DTYPE, dtype)
+        .write(path)
 }

@@ -9,13 +9,12 @@
 use std::path::Path;
 
 use burn::prelude::*;
-use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
 
 use crate::diffusion::{BetaSchedule, Schedule};
 use crate::files;
 use crate::limits;
-use crate::weights::{Checkpoint, WeightsError, write_json};
+use crate::weights::{Checkpoint, TensorFile, WeightsError, write_json};
 
 /// Folder of mean and standard deviation.
 pub const NORMALIZER: &str = "image_normalizer";
@@ -90,16 +89,11 @@ impl NoiseAugmentation {
     pub fn save(&self, dir: &Path) -> Result<(), WeightsError> {
         let folder = dir.join(NORMALIZER);
         files::create_dir(&folder)?;
-        let path = folder.join("diffusion_pytorch_model.safetensors");
-        let broken = |e: safetensors::SafeTensorError| WeightsError::Broken {
-            path: path.clone(),
-            reason: e.to_string(),
-        };
-        let bytes =
-            [&self.mean, &self.std].map(|row| row.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
-        let view = |bytes| TensorView::new(Dtype::F32, vec![1, self.mean.len()], bytes).map_err(broken);
-        let tensors = [("mean", view(&bytes[0])?), ("std", view(&bytes[1])?)];
-        files::write_atomic(&path, &safetensors::serialize(tensors, None).map_err(broken)?)?;
+        let shape = [1, self.mean.len()];
+        TensorFile::new()
+            .with("mean", &shape, &self.mean)
+            .with("std", &shape, &self.std)
+            .write(&folder.join("diffusion_pytorch_model.safetensors"))?;
         let config = json!({"_class_name": "StableUnCLIPImageNormalizer", "embedding_dim": self.mean.len()});
         write_json(&folder.join("config.json"), &config)?;
         let folder = dir.join(NOISING_SCHEDULER);

@@ -1,4 +1,4 @@
-//! What an experiment says about itself: its `README.md`, as HTML.
+//! The `README.md` of an experiment, as HTML.
 
 use std::path::{Component, Path};
 
@@ -70,7 +70,7 @@ impl About {
         (!self.rest.is_empty()).then(|| self.render(&self.rest))
     }
 
-    /// Markdown as HTML that asks for nothing outside: pictures and raw HTML are left out, links lead from `base`, wide tables have a box of
+    /// Markdown as HTML that asks for nothing outside: images and raw HTML are left out, links lead from `base`, wide tables have a box of
     /// their own.
     fn render(&self, markdown: &str) -> Markup {
         let (mut events, mut is_linked) = (Vec::new(), false);
@@ -165,7 +165,7 @@ fn way_up(folder: &Path, out: &Path) -> Option<String> {
 mod tests {
     use super::*;
 
-    const PAGE: &str = "# toy: does it?\n\n**Claim** ([paper](https://arxiv.org), [log](../LOG.md)):\n`a` < b.\n\n## Design\n\n\
+    const PAGE: &str = "# toy: does it?\n\n**OrderClaim** ([paper](https://arxiv.org), [log](../LOG.md)):\n`a` < b.\n\n## Design\n\n\
         | a |\n|---|\n| 1 |\n\n![plot](results/scores.svg) <script>alert(1)</script>\n";
 
     #[test]
@@ -175,7 +175,7 @@ mod tests {
         // Nowhere to follow links from: their words stay.
         assert_eq!(
             about.claim().0,
-            "<p><strong>Claim</strong> (paper, log):\n<code>a</code> &lt; b.</p>\n"
+            "<p><strong>OrderClaim</strong> (paper, log):\n<code>a</code> &lt; b.</p>\n"
         );
         let about = about.with_base("../".into());
         let claim = about.claim().0;

@@ -1,4 +1,4 @@
-//! Claims of order: which of two systems stands above the other, said only where an interval says so.
+//! Claims of order: which of two systems stands above the other, only where the interval of their difference excludes zero.
 
 use super::metric_key::MetricKey;
 use super::results::{Report, System};
@@ -19,22 +19,22 @@ pub enum Order {
 
 /// The reference and another system on the same prompts.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Claim {
+pub struct OrderClaim {
     /// The other system.
     pub other: String,
-    /// What may be said.
+    /// The order that may be claimed.
     pub order: Order,
     /// Reference minus other, with its interval.
     pub difference: Interval,
 }
 
-/// All that is said about one reference.
+/// All claims about one reference.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Claims {
+pub struct OrderClaims {
     /// The reference.
     pub reference: String,
     /// Metric by metric: the reference against the others.
-    pub metrics: Vec<(MetricKey, Vec<Claim>)>,
+    pub metrics: Vec<(MetricKey, Vec<OrderClaim>)>,
 }
 
 impl Order {
@@ -60,14 +60,14 @@ impl Order {
     }
 }
 
-/// What is said before the claims.
+/// The method, above the claims.
 pub(super) const HOW: &str = "Paired bootstrap over prompts and seeds: the same draw of prompts for both systems, and of seeds where both \
 have the same ones. An order is stated only where the 95 % interval of the difference excludes zero. Above is the higher number; the direction that is \
 better stands beside the metric. Each interval stands for itself; there is no correction for their number.";
 
 impl Report {
     /// For each reference and each of `keys` with values per prompt: the reference against every system that is compared with it.
-    pub fn claims(&self, keys: &[MetricKey]) -> Vec<Claims> {
+    pub fn claims(&self, keys: &[MetricKey]) -> Vec<OrderClaims> {
         let mut references: Vec<&String> = Vec::new();
         for reference in self.systems.iter().filter_map(|s| s.compared_with.as_ref()) {
             if !references.contains(&reference) {
@@ -78,7 +78,7 @@ impl Report {
             let metrics = keys
                 .iter()
                 .map(|key| (key.clone(), self.claims_by(key, reference)));
-            Claims {
+            OrderClaims {
                 reference: reference.clone(),
                 metrics: metrics.filter(|(_, claims)| !claims.is_empty()).collect(),
             }
@@ -86,7 +86,7 @@ impl Report {
         all.filter(|claims| !claims.metrics.is_empty()).collect()
     }
 
-    fn claims_by(&self, key: &MetricKey, reference: &String) -> Vec<Claim> {
+    fn claims_by(&self, key: &MetricKey, reference: &String) -> Vec<OrderClaim> {
         let compared = self
             .systems
             .iter()
@@ -100,7 +100,7 @@ impl Report {
                 low: 0.0 - high,
                 high: 0.0 - low,
             };
-            Some(Claim {
+            Some(OrderClaim {
                 other: system.label.clone(),
                 order: match of_reference.is_some_and(System::may_be_compared) && system.may_be_compared() {
                     true => Order::of(&difference),

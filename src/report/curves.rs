@@ -52,7 +52,7 @@ pub(super) struct Panel {
     levels: Vec<(usize, f64)>,
 }
 
-/// What one [`CurveSpec`] shows of a report.
+/// The panels of one [`CurveSpec`].
 pub(super) struct Curves {
     x: String,
     only: String,
@@ -161,7 +161,7 @@ impl Curves {
         series.chain(levels)
     }
 
-    /// Each panel as SVG of its own: `(metric, picture)`.
+    /// Each panel as SVG of its own: `(metric, SVG)`.
     pub(super) fn panels(&self) -> Result<Vec<(String, String)>, ReportError> {
         let panels = self.panels.iter();
         panels

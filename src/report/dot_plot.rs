@@ -54,7 +54,7 @@ pub(super) fn scores(report: &Report, keys: &[MetricKey]) -> Result<String, Repo
     })
 }
 
-/// Each panel of [`scores`] as SVG of its own, without a legend: `(metric, picture)`.
+/// Each panel of [`scores`] as SVG of its own, without a legend: `(metric, SVG)`.
 ///
 /// # Errors
 /// Like [`scores`].
@@ -138,7 +138,7 @@ fn legend(root: &Area<'_>, gutter: u32, panels: &[(&str, Vec<&MetricKey>)]) -> R
     )
 }
 
-/// Draws one panel and returns the height of each system's row in the whole picture.
+/// Draws one panel and returns the height of each system's row in the whole plot.
 fn draw_panel(
     area: &Area<'_>,
     report: &Report,

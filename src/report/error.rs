@@ -36,9 +36,9 @@ pub enum ReportError {
         #[source]
         source: EvalError,
     },
-    /// The pictures of a run cannot be shown.
-    #[error("cannot show the pictures of {dir}")]
-    Pictures {
+    /// The images of a run cannot be shown.
+    #[error("cannot show the images of {dir}")]
+    Images {
         /// The run directory.
         dir: PathBuf,
         /// Why.
@@ -51,8 +51,8 @@ pub enum ReportError {
     /// The table cannot be put into CSV.
     #[error("cannot write CSV: {0}")]
     Csv(String),
-    /// A kept picture is none, or the sheet of them cannot be made.
-    #[error("cannot put the pictures on one sheet")]
+    /// A kept image is none, or the sheet of them cannot be made.
+    #[error("cannot put the images on one sheet")]
     Sheet(#[source] image::ImageError),
     /// The plot cannot be drawn.
     #[error("cannot draw the plot: {0}")]

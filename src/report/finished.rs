@@ -1,4 +1,4 @@
-//! What a report reads of one run directory.
+//! One run directory, as a report reads it.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::experiment::spec::ScoredCheckpoint;
 use crate::experiment::{MetricsLog, RunDir, RunDirError};
 use crate::files;
 
-/// A finished run, as its directory tells.
+/// A finished run, read from its directory.
 pub(super) struct Finished {
     pub(super) dir: RunDir,
     pub(super) provenance: Provenance,

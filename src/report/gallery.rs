@@ -1,4 +1,4 @@
-//! The pictures of a report: prompt by prompt, one of each system, with what the checker says of it.
+//! The images of a report: prompt by prompt, one of each system, with the checker's verdict.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -6,16 +6,16 @@ use base64::engine::general_purpose::STANDARD;
 use super::error::ReportError;
 use super::results::Report;
 use crate::eval::Split;
-use crate::eval::pictures::{PictureIndex, ShownPicture};
+use crate::eval::kept_images::{KeptImage, KeptImages};
 use crate::files;
 
 /// Prompts of each split, at most.
 const PER_SPLIT: usize = 4;
-/// Bytes of all pictures: a page, which has them in base64, can be committed and sent.
+/// Bytes of all images: a page, which has them in base64, can be committed and sent.
 const BUDGET: usize = 750_000;
 
-/// A picture inside the page.
-pub(super) struct Shown {
+/// An image inside the page.
+pub(super) struct GalleryImage {
     /// Label of the system.
     pub(super) system: String,
     /// Its file.
@@ -24,8 +24,8 @@ pub(super) struct Shown {
     pub(super) verdict: Vec<(String, bool)>,
 }
 
-impl Shown {
-    /// The picture for a page: `data:image/png;base64,..`.
+impl GalleryImage {
+    /// The image for a page: `data:image/png;base64,..`.
     pub(super) fn data(&self) -> String {
         format!("data:image/png;base64,{}", STANDARD.encode(&self.png))
     }
@@ -36,44 +36,44 @@ impl Shown {
     }
 }
 
-/// A prompt and what the systems drew for it.
-pub(super) struct Prompted {
+/// A prompt and the systems' images for it.
+pub(super) struct GalleryRow {
     pub(super) prompt: String,
     pub(super) split: String,
-    pub(super) pictures: Vec<Shown>,
+    pub(super) images: Vec<GalleryImage>,
 }
 
-/// All pictures of a report.
+/// All images of a report.
 pub(super) struct Gallery {
     /// Prompts that some system drew, those of one split together.
-    pub(super) prompts: Vec<Prompted>,
-    /// Systems without pictures.
+    pub(super) prompts: Vec<GalleryRow>,
+    /// Systems without images.
     pub(super) without: Vec<String>,
 }
 
 impl Gallery {
-    /// The pictures that the first run of each system keeps.
+    /// The images that the first run of each system keeps.
     ///
     /// # Errors
-    /// [`ReportError::Pictures`] or [`ReportError::Write`], naming the file.
+    /// [`ReportError::Images`] or [`ReportError::Write`], naming the file.
     pub(super) fn of(report: &Report) -> Result<Self, ReportError> {
         let mut kept = Vec::new();
         let mut without = Vec::new();
         for system in &report.systems {
             let folder = system.first.pictures_dir();
-            let index = PictureIndex::read(&folder).map_err(|source| ReportError::Pictures {
+            let index = KeptImages::read(&folder).map_err(|source| ReportError::Images {
                 dir: system.first.path().to_path_buf(),
                 source,
             })?;
             match index {
-                Some(index) => kept.push((system.label.as_str(), folder, index.pictures)),
+                Some(index) => kept.push((system.label.as_str(), folder, index.images)),
                 None => without.push(system.label.clone()),
             }
         }
         // Every prompt once, in the order of the first system that has it.
         let mut asked: Vec<(&str, &str)> = Vec::new();
-        for picture in kept.iter().flat_map(|(_, _, pictures)| pictures) {
-            let prompt = (picture.split.as_str(), picture.prompt.as_str());
+        for image in kept.iter().flat_map(|(_, _, images)| images) {
+            let prompt = (image.split.as_str(), image.prompt.as_str());
             if !asked.contains(&prompt) {
                 asked.push(prompt);
             }
@@ -96,7 +96,7 @@ impl Gallery {
                 .collect::<Vec<_>>()
         };
         let by_split: Vec<Vec<(&str, &str)>> = splits.iter().map(|split| of_split(split)).collect();
-        // Round by round, a prompt of each split, until the pictures would be too many.
+        // Round by round, a prompt of each split, until the images would be too many.
         let mut chosen = Vec::new();
         let mut bytes = 0;
         for round in 0..PER_SPLIT {
@@ -105,25 +105,25 @@ impl Gallery {
                 let Some(&(split, prompt)) = prompts.get(round) else {
                     continue;
                 };
-                let mut pictures = Vec::new();
+                let mut images = Vec::new();
                 for (label, folder, index) in &kept {
-                    let Some(picture) = index.iter().find(|p| p.split == split && p.prompt == prompt) else {
+                    let Some(image) = index.iter().find(|p| p.split == split && p.prompt == prompt) else {
                         continue;
                     };
-                    pictures.push(shown(label, &folder.join(&picture.file), picture)?);
+                    images.push(shown(label, &folder.join(&image.file), image)?);
                 }
                 drawn.push((
                     at,
-                    Prompted {
+                    GalleryRow {
                         prompt: prompt.to_owned(),
                         split: split.to_owned(),
-                        pictures,
+                        images,
                     },
                 ));
             }
             let size: usize = drawn
                 .iter()
-                .flat_map(|(_, d)| &d.pictures)
+                .flat_map(|(_, d)| &d.images)
                 .map(|p| p.png.len())
                 .sum();
             if round > 0 && bytes + size > BUDGET {
@@ -140,10 +140,10 @@ impl Gallery {
     }
 }
 
-fn shown(system: &str, file: &std::path::Path, picture: &ShownPicture) -> Result<Shown, ReportError> {
-    Ok(Shown {
+fn shown(system: &str, file: &std::path::Path, image: &KeptImage) -> Result<GalleryImage, ReportError> {
+    Ok(GalleryImage {
         system: system.to_owned(),
         png: files::read(file)?,
-        verdict: picture.verdict.clone(),
+        verdict: image.verdict.clone(),
     })
 }

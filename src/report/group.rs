@@ -27,7 +27,7 @@ pub(super) struct Group<'a> {
     pub(super) runs: Vec<&'a Finished>,
 }
 
-/// What the runs of one system say about one metric.
+/// The values of one metric in the runs of one system.
 pub(super) struct Scores {
     /// The seed of each row.
     rows: Vec<u64>,
@@ -94,7 +94,7 @@ impl<'a> Group<'a> {
         groups
     }
 
-    /// What this system is compared with: the system of the label `reference`; if there is none, the one that differs in one axis only and has
+    /// The system that this one is compared with: that of the label `reference`; if there is none, the one that differs in one axis only and has
     /// `reference` there.
     pub(super) fn counterpart<'g>(&self, groups: &'g [Self], reference: &str) -> Option<&'g Self> {
         let others = || groups.iter().filter(|g| g.label != self.label);

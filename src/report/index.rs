@@ -35,7 +35,7 @@ pub fn index(folder: &Path) -> Result<String, ReportError> {
     }
     let body = html! {
         h1 { "Experiments" }
-        p { "Each page holds an experiment's scores with intervals, plots, pictures, configuration and provenance. Everything comes from run directories." }
+        p { "Each page holds an experiment's scores with intervals, plots, images, configuration and provenance. Everything comes from run directories." }
         div.cards { @for entry in &entries { (card(entry)) } }
     };
     Ok(document("Experiments", POLICY, &body))

@@ -12,7 +12,7 @@ const DECIMALS: usize = 3;
 pub struct MetricKey {
     /// As in `forced_choice/object`.
     pub name: String,
-    /// `all`, `seen`, `unseen`, or `against` for prompts against the bias of the training pairs.
+    /// `all`, `seen`, `unseen`, or `against` for counter-bias prompts.
     pub split: String,
 }
 

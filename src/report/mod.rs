@@ -1,4 +1,4 @@
-//! What came out: tables, plots and pages from run directories and nothing else.
+//! Reports: tables, plots and pages from run directories and nothing else.
 //!
 //! Runs that differ only in their seed are one system. Values are means over seeds and prompts; intervals come from the bootstrap over both
 //! ([`crate::eval::bootstrap`]). No number is typed by hand.
@@ -25,7 +25,7 @@ mod training;
 mod write;
 
 pub use self::about::About;
-pub use self::claims::{Claim, Claims, Order};
+pub use self::claims::{Order, OrderClaim, OrderClaims};
 pub use self::error::ReportError;
 pub use self::group::Cell;
 pub use self::index::{index, write_index};

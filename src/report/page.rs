@@ -1,14 +1,14 @@
-//! A report as one HTML page that needs nothing else: style, plots and pictures are inside.
+//! A report as one HTML page that needs nothing else: style, plots and images are inside.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use toml::Table;
 
 use super::about::About;
-use super::claims::{self, Claim, Claims, Order};
+use super::claims::{self, Order, OrderClaim, OrderClaims};
 use super::curves::curves_of;
 use super::error::ReportError;
-use super::gallery::{Gallery, Shown};
+use super::gallery::{Gallery, GalleryImage};
 use super::group::Cell;
 use super::metric_key::MetricKey;
 use super::preference::{self, Preference};
@@ -21,7 +21,7 @@ use crate::experiment::report_spec::{ReportSpec, flatten};
 
 /// Of every page.
 const STYLE: &str = include_str!("style.css");
-/// What a page may ask for: nothing but itself. Browsers enforce it.
+/// The content security policy: a page loads nothing but itself.
 const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
 
 /// A whole page; `policy` is its content security policy.
@@ -83,7 +83,7 @@ impl Report {
             (self.scores(&keys))
             (glossary(&keys))
             (self.plots(spec)?)
-            (pictures(gallery))
+            (images(gallery))
             (self.training()?)
             (self.claims_of_order(&keys))
             @for one in &self.preferences { (preference(one)) }
@@ -208,12 +208,12 @@ impl Report {
         }
     }
 
-    fn claims_about(&self, Claims { reference, metrics }: &Claims) -> Markup {
+    fn claims_about(&self, OrderClaims { reference, metrics }: &OrderClaims) -> Markup {
         let others = self
             .systems
             .iter()
             .filter(|s| s.compared_with.as_ref() == Some(reference));
-        let claim = |key: &MetricKey, claims: &[Claim], other: &str| {
+        let claim = |key: &MetricKey, claims: &[OrderClaim], other: &str| {
             html! {
                 @match claims.iter().find(|c| c.other == other) {
                     None => td { "-" },
@@ -239,7 +239,7 @@ impl Report {
         }
     }
 
-    /// What all systems that are trained have in common, and what each has to itself.
+    /// The keys that all trained systems share, and those of each alone.
     fn configuration(&self) -> Markup {
         let flat: Vec<Vec<(String, String)>> = self.systems.iter().map(|s| own_keys(&s.config)).collect();
         let is_trained = |pairs: &&Vec<(String, String)>| !pairs.contains(&baseline());
@@ -279,7 +279,7 @@ fn short_words(order: Order) -> &'static str {
     }
 }
 
-/// What marks a system without a network.
+/// The key and value that mark a system without a network.
 fn baseline() -> (String, String) {
     ("objective.kind".into(), "\"baseline\"".into())
 }
@@ -313,7 +313,7 @@ fn heading(key: &MetricKey) -> Markup {
     }
 }
 
-/// What each of the metrics means.
+/// The meaning of each metric.
 fn glossary(keys: &[MetricKey]) -> Markup {
     let mut rows: Vec<(&str, &MetricInfo)> = Vec::new();
     for key in keys {
@@ -334,7 +334,7 @@ fn glossary(keys: &[MetricKey]) -> Markup {
     }
 }
 
-/// Plots, each with what it shows for those who cannot see it.
+/// Plots, each with a description for screen readers.
 fn panels(drawn: &[(String, String)]) -> Markup {
     html! {
         div.panels {
@@ -352,26 +352,26 @@ fn plain(text: &str) -> String {
     html! { (text) }.into_string()
 }
 
-fn pictures(gallery: &Gallery) -> Markup {
+fn images(gallery: &Gallery) -> Markup {
     html! {
         @if !gallery.prompts.is_empty() {
-            h2 { "Pictures" }
+            h2 { "Images" }
             p.soft {
-                "One picture a prompt and system, of the system's first seed, drawn from the same noise. Below each: what the checker looked for. "
+                "One image a prompt and system, of the system's first seed, drawn from the same noise. Below each: what the checker looked for. "
                 span.yes { "✓ there" } ", " span.no { "✗ not there" } "; a solid frame means that all of it is there, a dashed one that something is missing."
-                @if !gallery.without.is_empty() { " Without pictures: " (gallery.without.join(", ")) "." }
+                @if !gallery.without.is_empty() { " Without images: " (gallery.without.join(", ")) "." }
             }
             @for asked in &gallery.prompts {
                 div.prompt {
                     h3 { span.split { (asked.split) } (asked.prompt) }
-                    div.row { @for shown in &asked.pictures { (picture(shown, &asked.prompt)) } }
+                    div.row { @for shown in &asked.images { (image(shown, &asked.prompt)) } }
                 }
             }
         }
     }
 }
 
-fn picture(shown: &Shown, prompt: &str) -> Markup {
+fn image(shown: &GalleryImage, prompt: &str) -> Markup {
     html! {
         figure.is-wrong[!shown.is_right()] {
             img src=(shown.data()) width="64" height="64" alt=(format!("{}: {prompt}", shown.system));

@@ -1,4 +1,4 @@
-//! Preferences: who wins on the same prompt, how often, by a metric that has a value for each prompt.
+//! Preferences: how often a system wins on the same prompt, by a metric with a value for each prompt.
 
 use super::error::ReportError;
 use super::group::{Group, Scores};
@@ -35,7 +35,7 @@ pub struct Meeting {
     pub is_reference: bool,
 }
 
-/// What is said before the tables.
+/// The method, above the tables.
 pub(super) const HOW: &str = "The system with the better value on a prompt wins it; each seed meets the same seed of the other system where both have \
 the same ones, else every seed. 95 % intervals from the bootstrap over prompts and seeds.";
 

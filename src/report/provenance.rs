@@ -39,7 +39,7 @@ pub(super) fn made(runs: &[Finished]) -> String {
     )
 }
 
-/// All that is known about how the runs were made: what, and its values.
+/// All that is known about how the runs were made: `(name, values)`.
 pub(super) fn of(runs: &[Finished]) -> Vec<(&'static str, Vec<String>)> {
     let of = |value: &dyn Fn(&Provenance) -> String| distinct(runs.iter().map(|r| value(&r.provenance)));
     let starts = distinct(sessions(runs).map(|s| s.start.clone()));

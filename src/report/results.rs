@@ -1,4 +1,4 @@
-//! What a report shows: systems and their scores, read from run directories.
+//! The content of a report: systems and their scores, read from run directories.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

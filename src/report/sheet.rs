@@ -1,16 +1,16 @@
-//! Pictures of a report as one PNG, for places that show no page: a row a prompt, a column a system.
+//! Images of a report as one PNG, for places that show no page: a row a prompt, a column a system.
 
 use image::codecs::png::{CompressionType, FilterType as PngFilter, PngEncoder};
 use image::imageops::{FilterType, resize};
 use image::{ImageFormat, Rgb, RgbImage};
 
 use super::error::ReportError;
-use super::gallery::{Gallery, Prompted, Shown};
+use super::gallery::{Gallery, GalleryImage, GalleryRow};
 use crate::generate::images::grid;
 
-/// Pixels that one pixel of a picture becomes.
+/// Pixels that one pixel of an image becomes.
 const SCALE: u32 = 2;
-/// Width of the frame around a picture that is right; one that is not has none.
+/// Width of the frame around an image that is right; one that is not has none.
 const FRAME: u32 = 4;
 const RIGHT: Rgb<u8> = Rgb([0, 132, 61]);
 const NOT: Rgb<u8> = Rgb([255, 255, 255]);
@@ -18,20 +18,20 @@ const NOT: Rgb<u8> = Rgb([255, 255, 255]);
 /// The sheet and what is on it.
 pub(super) struct Sheet<'a> {
     systems: Vec<&'a str>,
-    rows: Vec<&'a Prompted>,
+    rows: Vec<&'a GalleryRow>,
 }
 
 impl<'a> Sheet<'a> {
-    /// The first `per_split` prompts of each split; `None` where there are no pictures.
+    /// The first `per_split` prompts of each split; `None` where there are no images.
     pub(super) fn of(gallery: &'a Gallery, per_split: usize) -> Option<Self> {
-        let mut rows: Vec<&Prompted> = Vec::new();
+        let mut rows: Vec<&GalleryRow> = Vec::new();
         for asked in &gallery.prompts {
             if rows.iter().filter(|row| row.split == asked.split).count() < per_split {
                 rows.push(asked);
             }
         }
         let mut systems: Vec<&str> = Vec::new();
-        for shown in rows.iter().flat_map(|row| &row.pictures) {
+        for shown in rows.iter().flat_map(|row| &row.images) {
             if !systems.contains(&shown.system.as_str()) {
                 systems.push(&shown.system);
             }
@@ -40,12 +40,12 @@ impl<'a> Sheet<'a> {
     }
 
     /// # Errors
-    /// [`ReportError::Sheet`] for a picture that is none.
+    /// [`ReportError::Sheet`] for an image that is none.
     pub(super) fn png(&self) -> Result<Vec<u8>, ReportError> {
         let mut cells = Vec::new();
         for row in &self.rows {
             for system in &self.systems {
-                let shown = row.pictures.iter().find(|shown| shown.system == *system);
+                let shown = row.images.iter().find(|shown| shown.system == *system);
                 cells.push(shown.map(framed).transpose()?.unwrap_or_default());
             }
         }
@@ -60,11 +60,11 @@ impl<'a> Sheet<'a> {
     /// What the columns and rows are.
     pub(super) fn markdown(&self, file: &str) -> String {
         let mut text = format!(
-            "\n## Pictures\n\n![a row a prompt, a column a system]({file})\n\nColumns: {}. Framed: the checker finds all that the prompt asks for. Rows:\n\n",
+            "\n## Images\n\n![a row a prompt, a column a system]({file})\n\nColumns: {}. Framed: the checker finds all that the prompt asks for. Rows:\n\n",
             self.systems.join(", ")
         );
         for row in &self.rows {
-            let right = row.pictures.iter().filter(|shown| shown.is_right());
+            let right = row.images.iter().filter(|shown| shown.is_right());
             let right: Vec<&str> = right.map(|shown| shown.system.as_str()).collect();
             let right = match right.as_slice() {
                 [] => "nobody".to_owned(),
@@ -76,15 +76,15 @@ impl<'a> Sheet<'a> {
     }
 }
 
-/// The picture, larger, with its frame.
-fn framed(shown: &Shown) -> Result<RgbImage, ReportError> {
-    let picture = image::load_from_memory_with_format(&shown.png, ImageFormat::Png)
+/// The image, larger, with its frame.
+fn framed(shown: &GalleryImage) -> Result<RgbImage, ReportError> {
+    let image = image::load_from_memory_with_format(&shown.png, ImageFormat::Png)
         .map_err(ReportError::Sheet)?
         .to_rgb8();
-    let (width, height) = (picture.width() * SCALE, picture.height() * SCALE);
+    let (width, height) = (image.width() * SCALE, image.height() * SCALE);
     let frame = if shown.is_right() { RIGHT } else { NOT };
     let mut cell = RgbImage::from_pixel(width + 2 * FRAME, height + 2 * FRAME, frame);
-    let larger = resize(&picture, width, height, FilterType::Nearest);
+    let larger = resize(&image, width, height, FilterType::Nearest);
     image::imageops::replace(&mut cell, &larger, i64::from(FRAME), i64::from(FRAME));
     Ok(cell)
 }
@@ -99,20 +99,20 @@ mod tests {
     fn rows_are_prompts_columns_systems_and_frames_what_is_right() -> Result<(), ReportError> {
         let shown = |system: &str, right: bool| {
             let mut png = std::io::Cursor::new(Vec::new());
-            let picture = RgbImage::from_pixel(3, 5, Rgb([9, 9, 9]));
-            picture
+            let image = RgbImage::from_pixel(3, 5, Rgb([9, 9, 9]));
+            image
                 .write_to(&mut png, ImageFormat::Png)
                 .map_err(ReportError::Sheet)?;
-            Ok::<_, ReportError>(Shown {
+            Ok::<_, ReportError>(GalleryImage {
                 system: system.into(),
                 png: png.into_inner(),
                 verdict: vec![("a cat".into(), true), ("red".into(), right)],
             })
         };
-        let asked = |prompt: &str, split: &str, pictures: Vec<Shown>| Prompted {
+        let asked = |prompt: &str, split: &str, images: Vec<GalleryImage>| GalleryRow {
             prompt: prompt.into(),
             split: split.into(),
-            pictures,
+            images,
         };
         let gallery = Gallery {
             prompts: vec![
@@ -123,7 +123,7 @@ mod tests {
             without: vec![],
         };
         assert!(Sheet::of(&gallery, 0).is_none());
-        let sheet = Sheet::of(&gallery, 1).expect("pictures");
+        let sheet = Sheet::of(&gallery, 1).expect("images");
         let rows = "- seen, \"a red cat\": a\n- unseen, \"a red dog\": nobody\n";
         assert!(
             sheet.markdown("x.png").ends_with(rows),

@@ -1,6 +1,6 @@
 //! A report as text: a table for terminals, Markdown, CSV.
 
-use super::claims::{self, Claims, Order};
+use super::claims::{self, Order, OrderClaims};
 use super::curves::{curve_file, curves_of};
 use super::error::ReportError;
 use super::group::Cell;
@@ -48,8 +48,8 @@ impl Report {
         aligned(&rows)
     }
 
-    /// The report as Markdown; `pictures` is the section about them.
-    pub(super) fn markdown(&self, spec: &ReportSpec, pictures: &str) -> String {
+    /// The report as Markdown; `images` is the section about them.
+    pub(super) fn markdown(&self, spec: &ReportSpec, images: &str) -> String {
         let keys = self.select(&spec.columns);
         let mut text = format!("# {}: results\n\n", self.experiment);
         text.push_str("Made by `eclipse report` from run directories. Mean and 95 % bootstrap interval over seeds and prompts. ");
@@ -69,7 +69,7 @@ impl Report {
         if let Some(unconverged) = self.unconverged_text() {
             text.push_str(&format!("\n**{unconverged}**\n"));
         }
-        text.push_str(pictures);
+        text.push_str(images);
         if self.systems.iter().any(|s| s.compared_with.is_some()) {
             text.push_str(&format!(
                 "\n## Difference to {}, on the same prompts\n\n",
@@ -137,7 +137,7 @@ impl Report {
             return String::new();
         }
         let mut text = format!("\n## Claims of order\n\n{}\n\n", claims::HOW);
-        for Claims { reference, metrics } in claims {
+        for OrderClaims { reference, metrics } in claims {
             for (key, claims) in metrics {
                 let said = Order::ALL.into_iter().filter_map(|order| {
                     let others = claims.iter().filter(|c| c.order == order);

@@ -12,7 +12,7 @@ use super::results::Report;
 const PANEL: (u32, u32) = (380, 250);
 /// Points of a line, at most.
 const POINTS: usize = 80;
-/// What a point of a smoothed line keeps of the one before it.
+/// Weight of the previous point in a smoothed line.
 const SMOOTHING: f64 = 0.8;
 /// Runs of a panel up to which the raw training loss is drawn behind the smoothed one.
 const RAW_RUNS: usize = 12;
@@ -25,12 +25,12 @@ struct Line {
 }
 
 /// The curves of one kind of objective.
-pub(super) struct Kind {
+pub(super) struct ObjectiveCurves {
     /// As in `objective.kind`.
     pub(super) name: String,
     /// Systems, each with its colour.
     pub(super) legend: Vec<(String, String)>,
-    /// `(what, picture)`.
+    /// `(name, SVG)`.
     pub(super) panels: Vec<(String, String)>,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Kind {
 ///
 /// # Errors
 /// [`ReportError::Draw`] when the drawing library refuses.
-pub(super) fn kinds(report: &Report) -> Result<Vec<Kind>, ReportError> {
+pub(super) fn kinds(report: &Report) -> Result<Vec<ObjectiveCurves>, ReportError> {
     let mut names: Vec<&str> = Vec::new();
     for name in report
         .systems
@@ -77,7 +77,7 @@ pub(super) fn kinds(report: &Report) -> Result<Vec<Kind>, ReportError> {
             .iter()
             .enumerate()
             .map(|(i, (labels, _))| (labels.clone(), hex(COLOURS[i % COLOURS.len()])));
-        kinds.push(Kind {
+        kinds.push(ObjectiveCurves {
             name: name.to_owned(),
             legend: legend.collect(),
             panels,

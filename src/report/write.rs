@@ -14,15 +14,15 @@ use crate::files;
 
 impl Report {
     /// Writes the report into `out` and returns the paths: `index.html`, `README.md`, `scores.csv`, `scores.svg`, and where `spec` has them
-    /// `preferences.csv`, `curves.svg` and `pictures.png`. `about` is what the experiment says about itself.
+    /// `preferences.csv`, `curves.svg` and `pictures.png`. `about` is the experiment's README.
     ///
     /// # Errors
-    /// [`ReportError`]: pictures of a run that cannot be read, a plot that cannot be drawn, a file that cannot be written.
+    /// [`ReportError`]: images of a run that cannot be read, a plot that cannot be drawn, a file that cannot be written.
     pub fn write(&self, out: &Path, spec: &ReportSpec, about: &About) -> Result<Vec<PathBuf>, ReportError> {
         let gallery = Gallery::of(self)?;
         let sheet = Sheet::of(&gallery, spec.sheet);
-        let pictures = sheet.as_ref().map(|sheet| sheet.markdown(SHEET));
-        let markdown = self.markdown(spec, pictures.as_deref().unwrap_or_default());
+        let images = sheet.as_ref().map(|sheet| sheet.markdown(SHEET));
+        let markdown = self.markdown(spec, images.as_deref().unwrap_or_default());
         let mut parts = vec![
             ("README.md".to_owned(), markdown),
             ("scores.csv".to_owned(), self.csv()?),
@@ -56,7 +56,7 @@ impl Report {
     }
 }
 
-/// Removes what a report before has left that this one does not have: it would be taken for a part of it.
+/// Removes files of an earlier report that this one does not have, so that they are not taken for a part of it.
 fn remove_others(out: &Path, parts: &[(String, Vec<u8>)]) {
     let is_ours = |name: &str| {
         let curve = name.strip_prefix("curves").and_then(|n| n.strip_suffix(".svg"));
@@ -73,5 +73,5 @@ fn remove_others(out: &Path, parts: &[(String, Vec<u8>)]) {
     }
 }
 
-/// Name of the file with the pictures.
+/// Name of the file with the images.
 const SHEET: &str = "pictures.png";

@@ -1,17 +1,18 @@
 //! Reading fixtures: `manifest.json`, goldens with their `info`, tensors of any type; and writing what was computed in the same form.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
 use burn::tensor::TensorData;
+use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
-use safetensors::{SafeTensors, serialize};
 use serde_json::Value;
 
 use super::Tolerance;
 use crate::files::{self, FileError};
+use crate::weights::TensorFile;
 
 /// A fixture or golden could not be read, or lacks something.
 #[derive(Debug, thiserror::Error)]
@@ -604,19 +605,15 @@ impl Context<'_> {
 pub(super) fn dump(folder: &Path, golden: &str, computed: &[Computed]) -> Result<(), FixtureError> {
     files::create_dir(folder)?;
     let path = folder.join(format!("{golden}.safetensors"));
-    let malformed = |reason: String| FixtureError::Malformed {
-        path: path.clone(),
-        reason,
-    };
-    let bytes: Vec<_> = computed.iter().map(|c| (c, c.array.to_bytes())).collect();
-    let mut views = HashMap::new();
-    for (c, (dtype, data)) in &bytes {
-        let view =
-            TensorView::new(*dtype, c.array.shape.clone(), data).map_err(|e| malformed(e.to_string()))?;
-        views.insert(c.name.clone(), view);
+    let mut file = TensorFile::new();
+    for c in computed {
+        let (dtype, bytes) = c.array.to_bytes();
+        file = file.with_bytes(&c.name, dtype, &c.array.shape, bytes);
     }
-    let bytes = serialize(views, None).map_err(|e| malformed(e.to_string()))?;
-    Ok(files::write_atomic(&path, &bytes)?)
+    file.write(&path).map_err(|e| FixtureError::Malformed {
+        path,
+        reason: e.to_string(),
+    })
 }
 
 #[cfg(test)]

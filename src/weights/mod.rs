@@ -9,11 +9,13 @@ mod convert;
 mod load;
 mod random;
 mod save;
+mod tensor_file;
 
 pub use checkpoint::{Checkpoint, StoredTensor};
 pub use load::{load, parameters};
 pub use random::write_random;
 pub use save::save;
+pub use tensor_file::TensorFile;
 
 use std::path::{Path, PathBuf};
 

@@ -7,10 +7,8 @@ use burn::module::Module;
 use burn::store::{BurnToPyTorchAdapter, FloatCastAdapter, ModuleAdapter, ModuleSnapshot, bridge};
 use burn::tensor::DType;
 use safetensors::Dtype;
-use safetensors::tensor::TensorView;
 
-use super::{Mapping, WeightsError, parameters};
-
+use super::{Mapping, TensorFile, WeightsError, parameters};
 use crate::limits;
 
 /// Writes every parameter of `module` to `path` under its published name, layout and the given dtype (f32, f16 or bf16), so that
@@ -37,23 +35,19 @@ pub fn save<M: Module>(module: &M, path: &Path, mapping: &Mapping, dtype: DType)
     let paths = module.collect(None, None, false).into_iter().map(|t| t.name);
     let adapter = BurnToPyTorchAdapter.chain(FloatCastAdapter::to(dtype));
     let adapted = module.collect(None, Some(Box::new(adapter)), false);
-    let mut tensors = Vec::new();
-    for (path, tensor) in paths.zip(adapted) {
-        let Some(name) = names.get(&path) else { continue };
+    let mut file = TensorFile::new().with_metadata("format", "pt");
+    for (parameter, tensor) in paths.zip(adapted) {
+        let Some(name) = names.get(&parameter) else {
+            continue;
+        };
         let data = bridge::into_data(tensor).map_err(|e| broken(e.to_string()))?;
         if let Some(limits::Odd { value, .. }) = limits::not_finite(data.iter::<f32>()) {
             return Err(broken(format!(
                 "`{name}` would hold {value}: expected numbers that {dtype:?} holds"
             )));
         }
-        tensors.push((name.clone(), data.shape().to_vec(), data.into_bytes()));
+        let shape = data.shape().to_vec();
+        file = file.with_bytes(name, stored, &shape, data.into_bytes().to_vec());
     }
-    let views: Result<Vec<_>, _> = tensors
-        .iter()
-        .map(|(name, shape, bytes)| TensorView::new(stored, shape.clone(), bytes).map(|view| (name, view)))
-        .collect();
-    let views = views.map_err(|e| broken(e.to_string()))?;
-    let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| broken(e.to_string()))?;
-    Ok(crate::files::write_atomic(path, &bytes)?)
+    file.write(path)
 }

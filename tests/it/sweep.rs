@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use eclipse_t2i::eval::pictures::{PictureIndex, ShownPicture};
+use eclipse_t2i::eval::kept_images::{KeptImage, KeptImages};
 use eclipse_t2i::eval::{EvalFile, Metric};
 use eclipse_t2i::experiment::execute::{SweepOptions, run_path, sweep};
 use eclipse_t2i::experiment::report_spec::ReportSpec;
@@ -135,14 +135,14 @@ fn keep_pictures(seed: u64, dir: &RunDir) -> Result<(), Failure> {
         let file = format!("{split}.png");
         let shade = image::Rgb([40 * seed as u8, 90, if colour { 200 } else { 20 }]);
         image::RgbImage::from_pixel(16, 16, shade).save(dir.pictures_dir().join(&file))?;
-        shown.push(ShownPicture {
+        shown.push(KeptImage {
             prompt: format!("{PROMPT}, {split}"),
             split: split.into(),
             file,
             verdict: vec![("object".into(), true), ("colour".into(), colour)],
         });
     }
-    Ok(PictureIndex::new(shown).write(&dir.pictures_dir())?)
+    Ok(KeptImages::new(shown).write(&dir.pictures_dir())?)
 }
 
 /// The sweep above, in a folder of its own.

@@ -1,18 +1,16 @@
 //! One shard: what goes into it, and the mapped file.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 
 use half::f16;
 use safetensors::Dtype;
-use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{Rejected, StoreDtype, StoreError};
 use crate::limits;
-use crate::weights::{Checkpoint, StoredTensor};
+use crate::weights::{Checkpoint, StoredTensor, TensorFile};
 
 /// The key of a [`ShardHeader`] in a file's metadata.
 const HEADER: &str = "eclipse";
@@ -127,54 +125,44 @@ impl Chunk {
             (texts.concat().into_bytes(), offsets(&ends))
         };
         let (n_pictures, n_captions) = (self.caption_ends.len(), self.id_ends.len());
-        let mut tensors: Vec<(&str, Dtype, Vec<usize>, Vec<u8>)> = vec![
-            ("z_x", kind, vec![n_pictures, d], float(&self.z_x)),
-            ("z_y", kind, vec![n_captions, d], float(&self.z_y)),
-            (
-                "ids",
-                Dtype::U16,
-                vec![self.ids.len()],
-                self.ids.iter().flat_map(|id| id.to_le_bytes()).collect(),
-            ),
-            (
+        let ids = self.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+        let hashes = [self.picture_hashes.len(), size_of::<ImageHash>()];
+        let mut file = TensorFile::new()
+            .with_bytes("z_x", kind, &[n_pictures, d], float(&self.z_x))
+            .with_bytes("z_y", kind, &[n_captions, d], float(&self.z_y))
+            .with_bytes("ids", Dtype::U16, &[self.ids.len()], ids)
+            .with_bytes(
                 "id_offsets",
                 Dtype::U64,
-                vec![n_captions + 1],
+                &[n_captions + 1],
                 offsets(&self.id_ends),
-            ),
-            (
+            )
+            .with_bytes(
                 "caption_offsets",
                 Dtype::U64,
-                vec![n_pictures + 1],
+                &[n_pictures + 1],
                 offsets(&self.caption_ends),
-            ),
-        ];
-        tensors.push((
-            "picture_hashes",
-            Dtype::U8,
-            vec![self.picture_hashes.len(), size_of::<ImageHash>()],
-            self.picture_hashes.concat(),
-        ));
+            )
+            .with_bytes("picture_hashes", Dtype::U8, &hashes, self.picture_hashes.concat());
         if !self.hidden.is_empty() {
-            tensors.push(("hidden", kind, vec![self.ids.len(), d], float(&self.hidden)));
+            file = file.with_bytes("hidden", kind, &[self.ids.len(), d], float(&self.hidden));
         }
         for (name, ends, ids) in [
             ("picture_ids", "picture_id_offsets", &self.picture_ids),
             ("caption_ids", "caption_id_offsets", &self.caption_ids),
         ] {
             let (bytes, offsets) = text(ids);
-            tensors.push((name, Dtype::U8, vec![bytes.len()], bytes));
-            tensors.push((ends, Dtype::U64, vec![ids.len() + 1], offsets));
+            let n_bytes = bytes.len();
+            file = file.with_bytes(name, Dtype::U8, &[n_bytes], bytes).with_bytes(
+                ends,
+                Dtype::U64,
+                &[ids.len() + 1],
+                offsets,
+            );
         }
-        let broken = |e: &dyn std::fmt::Display| StoreError::content(path, "tensors", "a shard", e);
-        let views = tensors
-            .iter()
-            .map(|(name, kind, shape, bytes)| Ok((*name, TensorView::new(*kind, shape.clone(), bytes)?)))
-            .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
-            .map_err(|e| broken(&e))?;
-        let header = serde_json::to_string(header).map_err(|e| broken(&e))?;
-        let metadata = HashMap::from([(HEADER.to_owned(), header)]);
-        safetensors::serialize(views, Some(metadata)).map_err(|e| broken(&e))
+        let header =
+            serde_json::to_string(header).map_err(|e| StoreError::content(path, "tensors", "a shard", e))?;
+        Ok(file.with_metadata(HEADER, header).to_bytes(path)?)
     }
 }
 

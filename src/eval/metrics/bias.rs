@@ -2,40 +2,33 @@
 
 use super::checked_images::indicator;
 use super::family::{Family, Source};
-use super::info::{Direction, MetricInfo};
+use super::info::MetricInfo;
 use crate::eval::EvalError;
 use crate::eval::decoded::DecodedInputs;
-use crate::eval::evaluate::MetricTable;
+use crate::eval::inputs::MetricTable;
 use crate::world::checker::Reading;
 use crate::world::{Statement, spurious_distractor, usual_colour, usual_texture};
 
 pub(super) const FAMILY: Family = Family {
     rows: &[
-        bias(
+        MetricInfo::lower(
             "bias/usual_colour",
             "Share of the prompts that ask for another colour than the usual one whose decoded image shows the usual one",
+            "share of prompts",
         ),
-        bias(
+        MetricInfo::lower(
             "bias/usual_texture",
             "Share of the prompts that ask for another texture than the usual one whose decoded image shows the usual one",
+            "share of prompts",
         ),
-        bias(
+        MetricInfo::lower(
             "bias/usual_company",
             "Share of the prompts with a noun that has a spurious co-occurrence in training whose decoded image shows it, unasked",
+            "share of prompts",
         ),
     ],
     source: Source::DecodedImages(add),
 };
-
-const fn bias(name: &'static str, meaning: &'static str) -> MetricInfo {
-    MetricInfo {
-        name,
-        meaning,
-        unit: "share of prompts",
-        better: Direction::Lower,
-        decimals: 3,
-    }
-}
 
 fn add(table: &mut MetricTable<'_>, inputs: &DecodedInputs<'_>) -> Result<(), EvalError> {
     type Shows = fn(&Statement, &Reading) -> Option<bool>;
@@ -45,7 +38,8 @@ fn add(table: &mut MetricTable<'_>, inputs: &DecodedInputs<'_>) -> Result<(), Ev
         ("bias/usual_company", in_usual_company),
     ];
     for (name, shows) in measures {
-        let values = inputs.per_prompt(|_, image| shows(&image.prompt.statement, &image.reading).map(indicator));
+        let values =
+            inputs.per_prompt(|_, image| shows(&image.prompt.statement, &image.reading).map(indicator));
         table.add_some(name, &values);
     }
     Ok(())

@@ -3,61 +3,61 @@
 //! A metric is over the prompts that ask for it. What is not there has no colour and stands nowhere: an absent object costs its colour and the relation.
 
 use super::family::{Family, Source};
-use super::info::{Direction, MetricInfo};
+use super::info::MetricInfo;
 use crate::eval::EvalError;
 use crate::eval::decoded::DecodedInputs;
-use crate::eval::evaluate::MetricTable;
+use crate::eval::inputs::MetricTable;
 use crate::world::Category;
 use crate::world::checker::{Verdict, verdict};
 
 pub(super) const FAMILY: Family = Family {
     rows: &[
-        right(
+        MetricInfo::higher(
             "picture/object",
             "Share of the named objects that the checker finds in the decoded image",
             "share of objects",
         ),
-        right(
+        MetricInfo::higher(
             "picture/colour",
             "Share of the named colours that the checker finds on their objects in the decoded image",
             "share of colours",
         ),
-        right(
+        MetricInfo::higher(
             "picture/texture",
             "Share of the named textures that the checker finds on their objects in the decoded image",
             "share of textures",
         ),
-        right(
+        MetricInfo::higher(
             "picture/binding",
             "Share of the prompts with two painted objects whose decoded image shows both colours or textures on their own objects",
             "share of prompts",
         ),
-        right(
+        MetricInfo::higher(
             "picture/relation",
             "Share of the prompts with a relation whose decoded image shows both objects in it",
             "share of prompts",
         ),
-        right(
+        MetricInfo::higher(
             "picture/all",
             "Share of prompts whose decoded image shows everything that they ask for",
             "share of prompts",
         ),
-        right(
+        MetricInfo::higher(
             "compbench/colour",
             "picture/all on prompts of two painted objects: the column Colour of T2I-CompBench",
             "share of prompts",
         ),
-        right(
+        MetricInfo::higher(
             "compbench/shape",
             "picture/all on prompts about shapes: the column Shape of T2I-CompBench",
             "share of prompts",
         ),
-        right(
+        MetricInfo::higher(
             "compbench/texture",
             "picture/all on prompts of two textured objects: the column Texture of T2I-CompBench",
             "share of prompts",
         ),
-        right(
+        MetricInfo::higher(
             "compbench/spatial",
             "picture/all on prompts with a relation: the column Spatial of T2I-CompBench",
             "share of prompts",
@@ -65,16 +65,6 @@ pub(super) const FAMILY: Family = Family {
     ],
     source: Source::DecodedImages(add),
 };
-
-const fn right(name: &'static str, meaning: &'static str, unit: &'static str) -> MetricInfo {
-    MetricInfo {
-        name,
-        meaning,
-        unit,
-        better: Direction::Higher,
-        decimals: 3,
-    }
-}
 
 fn add(table: &mut MetricTable<'_>, inputs: &DecodedInputs<'_>) -> Result<(), EvalError> {
     let verdicts: Vec<Verdict> = inputs

@@ -7,17 +7,16 @@ use serde_json::json;
 use super::family::{Family, Source};
 use super::fid::distance;
 use super::image_set::{ImageMetric, ImageMetricError, ImageOption, ImageSet, Measured};
-use super::info::{Direction, MetricInfo};
+use super::info::MetricInfo;
 use crate::models::clip::preprocess::Cut;
 
 pub(super) const FAMILY: Family = Family {
-    rows: &[MetricInfo {
-        name: "clip-fid",
-        meaning: "Frechet distance of CLIP's image embeddings to a reference (clean-fid's)",
-        unit: "squared distance",
-        better: Direction::Lower,
-        decimals: 6,
-    }],
+    rows: &[MetricInfo::lower(
+        "clip-fid",
+        "Frechet distance of CLIP's image embeddings to a reference (clean-fid's)",
+        "squared distance",
+    )
+    .with_decimals(6)],
     source: Source::ImageFolder(&ClipFid),
 };
 

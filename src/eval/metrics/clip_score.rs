@@ -2,17 +2,16 @@
 
 use super::family::{Family, Source};
 use super::image_set::{ImageMetric, ImageMetricError, ImageOption, ImageSet, Measured};
-use super::info::{Direction, MetricInfo};
+use super::info::MetricInfo;
 use crate::models::clip::preprocess::Cut;
 
 pub(super) const FAMILY: Family = Family {
-    rows: &[MetricInfo {
-        name: "clip-score",
-        meaning: "Cosine of image and prompt by CLIP (T2I-CompBench's CLIPScore)",
-        unit: "cosine",
-        better: Direction::Higher,
-        decimals: 6,
-    }],
+    rows: &[MetricInfo::higher(
+        "clip-score",
+        "Cosine of image and prompt by CLIP (T2I-CompBench's CLIPScore)",
+        "cosine",
+    )
+    .with_decimals(6)],
     source: Source::ImageFolder(&ClipScore),
 };
 

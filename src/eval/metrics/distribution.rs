@@ -1,28 +1,23 @@
 //! How far the distribution of predictions is from that of true image embeddings.
 
 use super::family::{Family, Source};
-use super::info::Direction::Lower;
 use super::info::MetricInfo;
-use crate::eval::evaluate::MetricTable;
 use crate::eval::frechet::{Frechet, Moments, frechet};
+use crate::eval::inputs::MetricTable;
 use crate::eval::{Embeddings, EvalError, Metric};
 
 pub(super) const FAMILY: Family = Family {
     rows: &[
-        MetricInfo {
-            name: "frechet",
-            meaning: "Frechet distance between the distributions of predicted and true image embeddings",
-            unit: "squared distance",
-            better: Lower,
-            decimals: 3,
-        },
-        MetricInfo {
-            name: "frechet_relative",
-            meaning: "Frechet distance between the distributions of predicted and true image embeddings, divided by the variance of the true ones",
-            unit: "ratio",
-            better: Lower,
-            decimals: 3,
-        },
+        MetricInfo::lower(
+            "frechet",
+            "Frechet distance between the distributions of predicted and true image embeddings",
+            "squared distance",
+        ),
+        MetricInfo::lower(
+            "frechet_relative",
+            "Frechet distance between the distributions of predicted and true image embeddings, divided by the variance of the true ones",
+            "ratio",
+        ),
     ],
     source: Source::Embeddings(|table, inputs| add_frechet(table, "", inputs.z_x_hat, inputs.z_x)),
 };

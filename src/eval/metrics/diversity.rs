@@ -1,17 +1,15 @@
 //! How much predictions of one prompt differ under different noise.
 
 use super::family::{Family, Source};
-use super::info::{Direction, MetricInfo};
+use super::info::MetricInfo;
 use crate::eval::embedding::noise_cosines;
 
 pub(super) const FAMILY: Family = Family {
-    rows: &[MetricInfo {
-        name: "diversity",
-        meaning: "1 minus the mean cosine between predictions of one prompt under different noise; only with several noise seeds",
-        unit: "cosine",
-        better: Direction::Neither,
-        decimals: 3,
-    }],
+    rows: &[MetricInfo::neither(
+        "diversity",
+        "1 minus the mean cosine between predictions of one prompt under different noise; only with several noise seeds",
+        "cosine",
+    )],
     source: Source::Embeddings(|table, inputs| {
         if inputs.z_x_hat.len() > 1 {
             let alike = noise_cosines(inputs.z_x_hat)?;

@@ -4,7 +4,7 @@ use super::image_set::ImageMetric;
 use super::info::MetricInfo;
 use crate::eval::EvalError;
 use crate::eval::decoded::DecodedInputs;
-use crate::eval::evaluate::{Inputs, MetricTable};
+use crate::eval::inputs::{Inputs, MetricTable};
 
 /// Metrics that are computed together.
 pub(super) struct Family {

@@ -6,19 +6,18 @@ use serde_json::{Value, json};
 
 use super::family::{Family, Source};
 use super::image_set::{ImageMetric, ImageMetricError, ImageOption, ImageSet, Measured, Reference};
-use super::info::{Direction, MetricInfo};
+use super::info::MetricInfo;
 use crate::eval::features::Features;
 use crate::eval::fid::{FULL_RANK, Statistics, infinity};
 use crate::eval::frechet::frechet_of;
 
 pub(super) const FAMILY: Family = Family {
-    rows: &[MetricInfo {
-        name: "fid",
-        meaning: "Frechet inception distance to a reference",
-        unit: "squared distance",
-        better: Direction::Lower,
-        decimals: 6,
-    }],
+    rows: &[MetricInfo::lower(
+        "fid",
+        "Frechet inception distance to a reference",
+        "squared distance",
+    )
+    .with_decimals(6)],
     source: Source::ImageFolder(&Fid),
 };
 

@@ -1,89 +1,86 @@
 //! Forced choice: is the prediction nearer to the true image than to images that are wrong in one way?
 
 use super::family::{Family, Source};
-use super::info::{Direction, MetricInfo};
+use super::info::MetricInfo;
 use crate::eval::EvalError;
-use crate::eval::evaluate::{Inputs, MetricTable};
 use crate::eval::forced_choice::{Kind, Outcomes, forced_choice};
+use crate::eval::inputs::{Inputs, MetricTable};
 
 pub(super) const FAMILY: Family = Family {
     rows: &[
-        choice(
+        MetricInfo::higher(
             "forced_choice/object",
             "Share of prompts whose prediction is nearer, by cosine, to the true image than to every image with another noun",
+            "share of prompts",
         ),
-        choice(
+        MetricInfo::higher(
             "forced_choice/colour",
             "Share of prompts whose prediction is nearer, by cosine, to the true image than to every image with another colour",
+            "share of prompts",
         ),
-        choice(
+        MetricInfo::higher(
             "forced_choice/texture",
             "Share of prompts whose prediction is nearer, by cosine, to the true image than to every image with another texture",
+            "share of prompts",
         ),
-        choice(
+        MetricInfo::higher(
             "forced_choice/binding",
             "Share of prompts whose prediction is nearer, by cosine, to the true image than to every image with the colours or textures of its two objects swapped",
+            "share of prompts",
         ),
-        choice(
+        MetricInfo::higher(
             "forced_choice/relation",
             "Share of prompts whose prediction is nearer, by cosine, to the true image than to every image with another relation between its two objects",
+            "share of prompts",
         ),
-        choice(
+        MetricInfo::higher(
             "forced_choice/bystander",
             "Share of prompts whose prediction is nearer, by cosine, to the true image than to every image with something that the prompt does not mention, more or less",
+            "share of prompts",
         ),
-        choice(
+        MetricInfo::higher(
             "forced_choice/all",
             "Share of prompts whose prediction is nearer, by cosine, to the true image than to every image with one thing wrong of any kind",
+            "share of prompts",
         ),
-        margin(
+        MetricInfo::higher(
             "margin/object",
             "Cosine of the prediction and the true image minus the largest to an image with another noun",
+            "cosine difference",
         ),
-        margin(
+        MetricInfo::higher(
             "margin/colour",
             "Cosine of the prediction and the true image minus the largest to an image with another colour",
+            "cosine difference",
         ),
-        margin(
+        MetricInfo::higher(
             "margin/texture",
             "Cosine of the prediction and the true image minus the largest to an image with another texture",
+            "cosine difference",
         ),
-        margin(
+        MetricInfo::higher(
             "margin/binding",
             "Cosine of the prediction and the true image minus the largest to an image with the colours or textures of its two objects swapped",
+            "cosine difference",
         ),
-        margin(
+        MetricInfo::higher(
             "margin/relation",
             "Cosine of the prediction and the true image minus the largest to an image with another relation between its two objects",
+            "cosine difference",
         ),
-        margin(
+        MetricInfo::higher(
             "margin/bystander",
             "Cosine of the prediction and the true image minus the largest to an image with something that the prompt does not mention, more or less",
+            "cosine difference",
         ),
-        margin(
+        MetricInfo::higher(
             "margin/all",
             "Cosine of the prediction and the true image minus the largest to an image with one thing wrong of any kind",
+            "cosine difference",
         ),
     ],
     source: Source::Embeddings(add),
 };
-
-const fn choice(name: &'static str, meaning: &'static str) -> MetricInfo {
-    MetricInfo {
-        name,
-        meaning,
-        unit: "share of prompts",
-        better: Direction::Higher,
-        decimals: 3,
-    }
-}
-
-const fn margin(name: &'static str, meaning: &'static str) -> MetricInfo {
-    MetricInfo {
-        unit: "cosine difference",
-        ..choice(name, meaning)
-    }
-}
 
 fn add(table: &mut MetricTable<'_>, inputs: &Inputs<'_>) -> Result<(), EvalError> {
     let Some(candidates) = inputs.candidates else {
@@ -100,8 +97,7 @@ fn add(table: &mut MetricTable<'_>, inputs: &Inputs<'_>) -> Result<(), EvalError
         .chain([(None, "all")]);
     let margins: Vec<(&str, Vec<Vec<Option<f64>>>)> = names
         .map(|(kind, name)| {
-            let of =
-                |o: &Outcomes| kind.map_or_else(|| o.margins_all(), |k| o.margins(k));
+            let of = |o: &Outcomes| kind.map_or_else(|| o.margins_all(), |k| o.margins(k));
             (name, outcomes.iter().map(of).collect())
         })
         .collect();

@@ -1,4 +1,4 @@
-//! A folder of images that metrics are computed on, with what they share: options, networks, features that are known already.
+//! A folder of images for metrics, with what metrics share: options, networks, and features that are known already.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -181,7 +181,7 @@ pub struct ImageSet<'a> {
     pub device: Device,
     /// Device and type of numbers, for protocols and the cache.
     pub precision: String,
-    /// Hears of each image whose features are known: how many of the folder, of how many.
+    /// Called after each image with the number of images of a folder whose features are known, and the number of all.
     progress: &'a dyn Fn(usize, usize),
     /// Features that a metric of this call has computed, by network and folder.
     known: RefCell<HashMap<(String, PathBuf), Rc<Embeddings>>>,

@@ -27,6 +27,40 @@ pub enum Direction {
 }
 
 impl MetricInfo {
+    /// A metric whose higher values are better, with three digits in tables.
+    pub const fn higher(name: &'static str, meaning: &'static str, unit: &'static str) -> Self {
+        Self {
+            name,
+            meaning,
+            unit,
+            better: Direction::Higher,
+            decimals: 3,
+        }
+    }
+
+    /// A metric whose lower values are better, with three digits in tables.
+    pub const fn lower(name: &'static str, meaning: &'static str, unit: &'static str) -> Self {
+        let better = Direction::Lower;
+        Self {
+            better,
+            ..Self::higher(name, meaning, unit)
+        }
+    }
+
+    /// A metric that describes, or whose best value lies in between; with three digits in tables.
+    pub const fn neither(name: &'static str, meaning: &'static str, unit: &'static str) -> Self {
+        let better = Direction::Neither;
+        Self {
+            better,
+            ..Self::higher(name, meaning, unit)
+        }
+    }
+
+    /// The same with so many digits.
+    pub const fn with_decimals(self, decimals: usize) -> Self {
+        Self { decimals, ..self }
+    }
+
     /// Whether this row is that of the metric `name`.
     pub fn describes(&self, name: &str) -> bool {
         match self.name.strip_suffix('*') {

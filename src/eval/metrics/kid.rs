@@ -6,17 +6,16 @@ use serde_json::json;
 
 use super::family::{Family, Source};
 use super::image_set::{ImageMetric, ImageMetricError, ImageOption, ImageSet, Measured};
-use super::info::{Direction, MetricInfo};
+use super::info::MetricInfo;
 use crate::eval::kid::kid;
 
 pub(super) const FAMILY: Family = Family {
-    rows: &[MetricInfo {
-        name: "kid",
-        meaning: "Kernel inception distance to a reference",
-        unit: "squared distance",
-        better: Direction::Lower,
-        decimals: 6,
-    }],
+    rows: &[MetricInfo::lower(
+        "kid",
+        "Kernel inception distance to a reference",
+        "squared distance",
+    )
+    .with_decimals(6)],
     source: Source::ImageFolder(&Kid),
 };
 

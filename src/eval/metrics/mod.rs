@@ -14,7 +14,7 @@ pub use info::{Direction, MetricInfo};
 use self::family::{Family, Source};
 use super::EvalError;
 use super::decoded::DecodedInputs;
-use super::evaluate::{Inputs, MetricTable};
+use super::inputs::{Inputs, MetricTable};
 use super::results::EvalFile;
 
 macro_rules! metrics {
@@ -55,7 +55,7 @@ pub fn all() -> impl Iterator<Item = &'static MetricInfo> {
     FAMILIES.iter().flat_map(|family| family.rows)
 }
 
-/// The row of the metric `name`; none for a name that nobody computes.
+/// The row of the metric `name`; none for an unknown name.
 pub fn info(name: &str) -> Option<&'static MetricInfo> {
     all().find(|row| row.describes(name))
 }

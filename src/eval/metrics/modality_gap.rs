@@ -1,24 +1,24 @@
 //! Where predictions lie in the CLIP's modality gap, see [`ModalityGap`](crate::eval::embedding::ModalityGap).
 
 use super::family::{Family, Source};
-use super::info::{Direction, MetricInfo};
+use super::info::MetricInfo;
 use crate::eval::EvalError;
 use crate::eval::embedding::GapPlace;
-use crate::eval::evaluate::{Inputs, MetricTable, mean_over_seeds};
+use crate::eval::inputs::{Inputs, MetricTable, mean_over_seeds};
 
 pub(super) const FAMILY: Family = Family {
     rows: &[
-        gap(
+        MetricInfo::neither(
             "gap/position",
             "Place of the prediction on the line from the mean text embedding (0) to the mean image embedding (1); that of true images is right",
             "share of the gap",
         ),
-        gap(
+        MetricInfo::neither(
             "gap/to_image_mean",
             "Distance of the prediction from the mean image embedding, all of norm 1; that of true images is right",
             "distance",
         ),
-        gap(
+        MetricInfo::neither(
             "gap/to_text_mean",
             "Distance of the prediction from the mean text embedding, all of norm 1; that of true images is right",
             "distance",
@@ -26,16 +26,6 @@ pub(super) const FAMILY: Family = Family {
     ],
     source: Source::Embeddings(add),
 };
-
-const fn gap(name: &'static str, meaning: &'static str, unit: &'static str) -> MetricInfo {
-    MetricInfo {
-        name,
-        meaning,
-        unit,
-        better: Direction::Neither,
-        decimals: 3,
-    }
-}
 
 fn add(table: &mut MetricTable<'_>, inputs: &Inputs<'_>) -> Result<(), EvalError> {
     let places = inputs

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::family::{Family, Source};
 use super::image_set::{ImageMetric, ImageMetricError, ImageOption, ImageSet, Measured};
-use super::info::{Direction, MetricInfo};
+use super::info::MetricInfo;
 use crate::eval::Bootstrap;
 use crate::eval::image_folder::{self, ImageFile};
 use crate::eval::pick_score::preference;
@@ -15,13 +15,9 @@ use crate::models::clip::logit_scale;
 use crate::models::clip::preprocess::Cut;
 
 pub(super) const FAMILY: Family = Family {
-    rows: &[MetricInfo {
-        name: "pick-score",
-        meaning: "PickScore: what people would choose",
-        unit: "logit",
-        better: Direction::Higher,
-        decimals: 6,
-    }],
+    rows: &[
+        MetricInfo::higher("pick-score", "PickScore: what people would choose", "logit").with_decimals(6),
+    ],
     source: Source::ImageFolder(&PickScore),
 };
 

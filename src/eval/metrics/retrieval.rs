@@ -1,53 +1,49 @@
 //! Whether a prediction finds its true image and its prompt by cosine.
 
 use super::family::{Family, Source};
-use super::info::{Direction, MetricInfo};
+use super::info::MetricInfo;
 use crate::eval::EvalError;
 use crate::eval::embedding::retrieval_ranks;
-use crate::eval::evaluate::{Inputs, MetricTable, mean_over_seeds};
+use crate::eval::inputs::{Inputs, MetricTable, mean_over_seeds};
 
 /// Ranks up to which retrieval counts.
 const RECALL_AT: [usize; 3] = [1, 5, 10];
 
 pub(super) const FAMILY: Family = Family {
     rows: &[
-        recall(
+        MetricInfo::higher(
             "retrieval/image_r1",
             "Share of predictions that find its true image among the true images of all prompts at rank 1",
+            "share of prompts",
         ),
-        recall(
+        MetricInfo::higher(
             "retrieval/image_r5",
             "Share of predictions that find its true image among the true images of all prompts at rank 5 or better",
+            "share of prompts",
         ),
-        recall(
+        MetricInfo::higher(
             "retrieval/image_r10",
             "Share of predictions that find its true image among the true images of all prompts at rank 10 or better",
+            "share of prompts",
         ),
-        recall(
+        MetricInfo::higher(
             "retrieval/caption_r1",
             "Share of predictions that find its own prompt among the texts of all prompts at rank 1",
+            "share of prompts",
         ),
-        recall(
+        MetricInfo::higher(
             "retrieval/caption_r5",
             "Share of predictions that find its own prompt among the texts of all prompts at rank 5 or better",
+            "share of prompts",
         ),
-        recall(
+        MetricInfo::higher(
             "retrieval/caption_r10",
             "Share of predictions that find its own prompt among the texts of all prompts at rank 10 or better",
+            "share of prompts",
         ),
     ],
     source: Source::Embeddings(add),
 };
-
-const fn recall(name: &'static str, meaning: &'static str) -> MetricInfo {
-    MetricInfo {
-        name,
-        meaning,
-        unit: "share of prompts",
-        better: Direction::Higher,
-        decimals: 3,
-    }
-}
 
 fn add(table: &mut MetricTable<'_>, inputs: &Inputs<'_>) -> Result<(), EvalError> {
     for (name, gallery) in [("image", inputs.z_x), ("caption", inputs.z_y)] {

@@ -1,49 +1,38 @@
 //! How near a prediction is to the true image embedding and to texts.
 
 use super::family::{Family, Source};
-use super::info::Direction::{Higher, Lower, Neither};
 use super::info::MetricInfo;
 use crate::eval::EvalError;
 use crate::eval::embedding::{cosines, cosines_to_others, normalised_errors};
-use crate::eval::evaluate::{Inputs, MetricTable};
+use crate::eval::inputs::{Inputs, MetricTable};
 
 pub(super) const FAMILY: Family = Family {
     rows: &[
-        MetricInfo {
-            name: "cos/z_x",
-            meaning: "Cosine of the predicted and the true image embedding",
-            unit: "cosine",
-            better: Higher,
-            decimals: 3,
-        },
-        MetricInfo {
-            name: "nmse",
-            meaning: "Squared error of the predicted image embedding, relative to the variance of true ones: 1 for predicting their mean",
-            unit: "ratio",
-            better: Lower,
-            decimals: 3,
-        },
-        MetricInfo {
-            name: "cos/z_y",
-            meaning: "Cosine of the predicted image embedding and its own prompt's text embedding; cos/reference is what true images have",
-            unit: "cosine",
-            better: Neither,
-            decimals: 3,
-        },
-        MetricInfo {
-            name: "cos/reference",
-            meaning: "Cosine of the true image embedding and its own prompt's text embedding: a property of the CLIP, the same for every prior",
-            unit: "cosine",
-            better: Neither,
-            decimals: 3,
-        },
-        MetricInfo {
-            name: "cos/other_z_y",
-            meaning: "Mean cosine of the predicted image embedding and the text embeddings of other prompts",
-            unit: "cosine",
-            better: Lower,
-            decimals: 3,
-        },
+        MetricInfo::higher(
+            "cos/z_x",
+            "Cosine of the predicted and the true image embedding",
+            "cosine",
+        ),
+        MetricInfo::lower(
+            "nmse",
+            "Squared error of the predicted image embedding, relative to the variance of true ones: 1 for predicting their mean",
+            "ratio",
+        ),
+        MetricInfo::neither(
+            "cos/z_y",
+            "Cosine of the predicted image embedding and its own prompt's text embedding; cos/reference is what true images have",
+            "cosine",
+        ),
+        MetricInfo::neither(
+            "cos/reference",
+            "Cosine of the true image embedding and its own prompt's text embedding: a property of the CLIP, the same for every prior",
+            "cosine",
+        ),
+        MetricInfo::lower(
+            "cos/other_z_y",
+            "Mean cosine of the predicted image embedding and the text embeddings of other prompts",
+            "cosine",
+        ),
     ],
     source: Source::Embeddings(add),
 };
@@ -54,6 +43,9 @@ fn add(table: &mut MetricTable<'_>, inputs: &Inputs<'_>) -> Result<(), EvalError
     table.add("nmse", &inputs.mean_over_seeds(|p| normalised_errors(p, z_x))?);
     table.add("cos/z_y", &inputs.mean_over_seeds(|p| cosines(p, z_y))?);
     table.add("cos/reference", &cosines(z_x, z_y)?);
-    table.add("cos/other_z_y", &inputs.mean_over_seeds(|p| cosines_to_others(p, z_y))?);
+    table.add(
+        "cos/other_z_y",
+        &inputs.mean_over_seeds(|p| cosines_to_others(p, z_y))?,
+    );
     Ok(())
 }

@@ -20,7 +20,7 @@ fn rows(seed: u64, n: usize) -> Embeddings {
 fn read(world: World, shift: usize) -> (Vec<Split>, Vec<CheckedImage>) {
     let (checker, mut noise) = (Checker::new(world), Noise::new(4));
     let prompts = world.test_prompts();
-    let splits = prompts.iter().map(|p| p.split.into()).collect();
+    let splits = prompts.iter().map(|p| p.split).collect();
     let drawn = (0..prompts.len()).step_by(17).map(|place| {
         let shown = &prompts[(place + shift) % prompts.len()].statement;
         CheckedImage {

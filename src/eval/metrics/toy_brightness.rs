@@ -6,17 +6,16 @@ use image::RgbImage;
 
 use super::family::{Family, Source};
 use super::image_set::{ImageMetric, ImageMetricError, ImageOption, ImageSet, Measured};
-use super::info::{Direction, MetricInfo};
+use super::info::MetricInfo;
 use crate::eval::features::Features;
 
 pub(super) const FAMILY: Family = Family {
-    rows: &[MetricInfo {
-        name: "toy-brightness",
-        meaning: "Mean brightness of the images",
-        unit: "share of white",
-        better: Direction::Higher,
-        decimals: 2,
-    }],
+    rows: &[MetricInfo::higher(
+        "toy-brightness",
+        "Mean brightness of the images",
+        "share of white",
+    )
+    .with_decimals(2)],
     source: Source::ImageFolder(&Brightness),
 };
 

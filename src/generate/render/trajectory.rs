@@ -1,16 +1,14 @@
 //! The samples of every step, kept where the caller wants to see them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
 use burn::tensor::DType;
-use safetensors::tensor::{Dtype, TensorView};
 
-use crate::files;
 use crate::generate::error::RenderError;
 use crate::generate::images::{to_images, write_png};
-use crate::weights::WeightsError;
+use crate::weights::TensorFile;
 
 /// A trajectory on the host: the shape of a sample, and its values in each step.
 #[derive(Debug, Clone, Default)]
@@ -69,23 +67,10 @@ pub(super) fn keep<const D: usize>(trajectories: &mut [Trajectory], x: &Tensor<D
 }
 
 fn write_trajectories(path: &Path, trajectories: &Trajectories) -> Result<(), RenderError> {
-    let bytes: Vec<(&str, Vec<usize>, Vec<u8>)> = trajectories
-        .iter()
-        .map(|(name, t)| {
-            let shape = [&[t.steps.len()], t.shape.as_slice()].concat();
-            let bytes = t.steps.iter().flatten().flat_map(|v| v.to_le_bytes()).collect();
-            (*name, shape, bytes)
-        })
-        .collect();
-    let broken = |e: safetensors::SafeTensorError| WeightsError::Broken {
-        path: path.into(),
-        reason: e.to_string(),
-    };
-    let mut views = HashMap::new();
-    for (name, shape, bytes) in &bytes {
-        let view = TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(broken)?;
-        views.insert((*name).to_string(), view);
+    let mut file = TensorFile::new();
+    for (name, t) in trajectories {
+        let shape = [&[t.steps.len()], t.shape.as_slice()].concat();
+        file = file.with(*name, &shape, &t.steps.concat());
     }
-    let file = safetensors::serialize(views, None).map_err(broken)?;
-    Ok(files::write_atomic(path, &file)?)
+    Ok(file.write(path)?)
 }

@@ -5,13 +5,12 @@ use std::path::Path;
 use burn::module::Param;
 use burn::prelude::*;
 use burn::tensor::DType;
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::SafeTensors;
 
 use super::encoder::block_rules;
 use super::{ClipConfig, ClipText, ClipVision};
 use crate::files;
-use crate::weights::{self, Mapping, WeightsError};
+use crate::weights::{self, Mapping, TensorFile, WeightsError};
 
 /// Published names of [`Clip`]'s parameters.
 pub const MAPPING: Mapping = Mapping {
@@ -110,21 +109,18 @@ fn scalar_logit_scale(path: &Path) -> Result<(), WeightsError> {
     let bytes = files::read(path)?;
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(broken)?;
     let file = SafeTensors::deserialize(&bytes).map_err(broken)?;
-    let tensors: Result<Vec<(String, TensorView<'_>)>, _> = file
-        .iter()
-        .map(|(name, view)| {
-            let shape = if name == "logit_scale" {
-                Vec::new()
-            } else {
-                view.shape().to_vec()
-            };
-            let dtype: Dtype = view.dtype();
-            Ok((name.to_string(), TensorView::new(dtype, shape, view.data())?))
-        })
-        .collect();
-    let written =
-        safetensors::serialize(tensors.map_err(broken)?, header.metadata().clone()).map_err(broken)?;
-    Ok(files::write_atomic(path, &written)?)
+    let mut out = TensorFile::new();
+    for (name, view) in file.iter() {
+        let shape = match name {
+            "logit_scale" => &[],
+            _ => view.shape(),
+        };
+        out = out.with_bytes(name, view.dtype(), shape, view.data().to_vec());
+    }
+    for (key, value) in header.metadata().iter().flatten() {
+        out = out.with_metadata(key, value);
+    }
+    out.write(path)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The pictures that a run keeps for the report: PNGs, and an index that says what they should show and what the checker found.
+//! Images that a run keeps for the report: PNGs, and an index with their prompts and the checker's verdicts.
 //!
 //! ```json
 //! {"version": 1, "pictures": [
@@ -13,16 +13,16 @@ use serde::{Deserialize, Serialize};
 use super::EvalError;
 use crate::files;
 
-/// Name of the index, beside its pictures.
+/// Name of the index, beside its images.
 const INDEX: &str = "index.json";
 
-/// A kept picture.
+/// A kept image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ShownPicture {
-    /// What was asked for.
+pub struct KeptImage {
+    /// The prompt.
     pub prompt: String,
-    /// `seen`, `unseen`, `against`.
+    /// `seen`, `unseen`, or `against` for counter-bias prompts.
     pub split: String,
     /// The PNG, in the folder of the index.
     pub file: String,
@@ -30,24 +30,25 @@ pub struct ShownPicture {
     pub verdict: Vec<(String, bool)>,
 }
 
-/// The pictures of one run, in the order of its prompts.
+/// The images of one run, in the order of its prompts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PictureIndex {
+pub struct KeptImages {
     version: u32,
-    /// The pictures.
-    pub pictures: Vec<ShownPicture>,
+    /// The images.
+    #[serde(rename = "pictures")]
+    pub images: Vec<KeptImage>,
 }
 
-impl PictureIndex {
+impl KeptImages {
     /// The version that this code writes and reads.
     const VERSION: u32 = 1;
 
-    /// An index of these pictures.
-    pub fn new(pictures: Vec<ShownPicture>) -> Self {
+    /// An index of these images.
+    pub fn new(images: Vec<KeptImage>) -> Self {
         Self {
             version: Self::VERSION,
-            pictures,
+            images,
         }
     }
 
@@ -68,7 +69,7 @@ impl PictureIndex {
             })?;
         let problem = if index.version != Self::VERSION {
             format!("version {}, expected {}", index.version, Self::VERSION)
-        } else if let Some(odd) = index.pictures.iter().find(|p| !is_plain(&p.file)) {
+        } else if let Some(odd) = index.images.iter().find(|p| !is_plain(&p.file)) {
             format!(
                 "`file` is {:?}, expected the name of a file in this folder",
                 odd.file
@@ -79,7 +80,7 @@ impl PictureIndex {
         Err(EvalError::Content { path, problem })
     }
 
-    /// Writes the index into `folder`, which holds the pictures.
+    /// Writes the index into `folder`, which holds the images.
     ///
     /// # Errors
     /// [`EvalError::File`].
@@ -104,22 +105,22 @@ mod tests {
     #[test]
     fn what_is_written_is_read_and_nothing_else() -> Result<(), Box<dyn std::error::Error>> {
         let dir = tempfile::tempdir()?;
-        assert_eq!(PictureIndex::read(dir.path())?, None);
-        let shown = ShownPicture {
+        assert_eq!(KeptImages::read(dir.path())?, None);
+        let shown = KeptImage {
             prompt: "a red cup".into(),
             split: "seen".into(),
             file: "000.png".into(),
             verdict: vec![("object".into(), true), ("colour".into(), false)],
         };
-        let index = PictureIndex::new(vec![shown]);
+        let index = KeptImages::new(vec![shown]);
         index.write(dir.path())?;
-        assert_eq!(PictureIndex::read(dir.path())?, Some(index.clone()));
+        assert_eq!(KeptImages::read(dir.path())?, Some(index.clone()));
 
         let path = dir.path().join(INDEX);
         let written = files::read_text(&path)?;
         let refused = |from: &str, to: &str| {
             files::write_atomic(&path, written.replace(from, to).as_bytes()).expect("written");
-            let error = PictureIndex::read(dir.path()).expect_err("refused").to_string();
+            let error = KeptImages::read(dir.path()).expect_err("refused").to_string();
             error.replace(&path.display().to_string(), "FILE")
         };
         assert_eq!(

@@ -18,7 +18,7 @@ pub struct Inputs<'a> {
     pub z_x_hat: &'a [Embeddings],
     /// The prompts' text embeddings, `[n_prompts, d]`.
     pub z_y: &'a Embeddings,
-    /// One true picture of each prompt, `[n_prompts, d]`.
+    /// One true image of each prompt, `[n_prompts, d]`.
     pub z_x: &'a Embeddings,
     /// These and wrong ones to choose between, if there are any.
     pub candidates: Option<&'a Candidates>,
@@ -44,9 +44,9 @@ impl Inputs<'_> {
             });
         }
         for (k, sample) in self.z_x_hat.iter().enumerate() {
-            z_x.check_like("the true pictures", sample, &format!("z_x_hat of noise seed {k}"))?;
+            z_x.check_like("the true images", sample, &format!("z_x_hat of noise seed {k}"))?;
         }
-        z_x.check_like("the true pictures", self.z_y, "z_y")?;
+        z_x.check_like("the true images", self.z_y, "z_y")?;
         if !self.splits.is_empty() && self.splits.len() != n {
             return Err(EvalError::shape(
                 "splits",

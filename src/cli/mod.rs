@@ -293,10 +293,10 @@ fn is_usage(error: &anyhow::Error) -> bool {
         .any(|e| e.is::<SpecError>() || e.is::<DeviceError>() || e.is::<Usage>() || is_wrong_world(e))
 }
 
-/// Whether the query of a built-in world makes no sense: it is all argument.
+/// Whether a source that is no file, such as a built-in world, makes no sense: it is all argument.
 fn is_wrong_world(error: &(dyn std::error::Error + 'static)) -> bool {
     let place = error.downcast_ref::<SourceError>();
-    matches!(place, Some(SourceError::Place { place, .. }) if place.starts_with("world:"))
+    matches!(place, Some(SourceError::Place { place, .. }) if crate::data::source::with_scheme(place).is_some())
 }
 
 /// An experiment's name, or its path where that exists, seen from the caller's folder.

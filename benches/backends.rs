@@ -14,9 +14,9 @@ use eclipse_t2i::models::prior::{Prior, PriorConfig, TextCondition};
 use eclipse_t2i::nn::{TokenMask, torch_default};
 use eclipse_t2i::noise::Noise;
 use eclipse_t2i::objective::contrastive::Negatives;
-use eclipse_t2i::objective::eclipse::{Direction, Reduction};
+use eclipse_t2i::train::objectives::eclipse::{Eclipse, EclipseBatch};
 use eclipse_t2i::train::parts::Parts;
-use eclipse_t2i::train::prior::{EclipseOptions, LossForms, PriorBatch, PriorTrainer, UpdateOptions};
+use eclipse_t2i::train::trainer::{Trainer, UpdateOptions};
 
 struct Size {
     name: &'static str,
@@ -47,7 +47,7 @@ fn sizes() -> [Size; 2] {
     ]
 }
 
-fn batch(size: &Size, device: &Device) -> PriorBatch {
+fn batch(size: &Size, device: &Device) -> EclipseBatch {
     let (b, t, d) = (size.batch, size.config.n_text, size.config.d_clip);
     let mut noise = Noise::new(1);
     let text = TextCondition {
@@ -55,7 +55,7 @@ fn batch(size: &Size, device: &Device) -> PriorBatch {
         tokens: noise.normal([b, t, d], device),
         mask: Some(TokenMask::of_lengths(&vec![t; b], t, device)),
     };
-    PriorBatch {
+    EclipseBatch {
         eps: noise.normal([b, d], device),
         z_x: noise.normal([b, d], device),
         text,
@@ -64,13 +64,6 @@ fn batch(size: &Size, device: &Device) -> PriorBatch {
 }
 
 fn prior(c: &mut Criterion) {
-    let options = EclipseOptions {
-        lambda: 0.2,
-        tau: 0.01,
-        direction: Direction::ImageToText,
-        reduction: Reduction::Mean,
-        forms: LossForms::default(),
-    };
     let update = UpdateOptions {
         grad_clip: Some(1.0),
         ..UpdateOptions::default()
@@ -102,7 +95,9 @@ fn prior(c: &mut Criterion) {
             });
             let device = device.clone().autodiff();
             let (trainer, inputs) = (
-                PriorTrainer::new(init(&device), &size.config, options, update),
+                Trainer::new(init(&device), Eclipse::default().criterion(0.01), update, || {
+                    init(&device)
+                }),
                 batch(&size, &device),
             );
             group.bench_function(BenchmarkId::new("train_step", spec), |b| {

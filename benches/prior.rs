@@ -15,11 +15,9 @@ use eclipse_t2i::models::prior::{FastPaths, Prior, PriorConfig, TextCondition};
 use eclipse_t2i::nn::{TokenMask, torch_default};
 use eclipse_t2i::noise::Noise;
 use eclipse_t2i::objective::contrastive::Negatives;
-use eclipse_t2i::objective::eclipse::{Direction, Reduction};
+use eclipse_t2i::train::objectives::eclipse::{Eclipse, EclipseBatch};
 use eclipse_t2i::train::parts::Parts;
-use eclipse_t2i::train::prior::{
-    AdamWOptions, EclipseOptions, LossForms, PriorBatch, PriorTrainer, UpdateOptions,
-};
+use eclipse_t2i::train::trainer::{AdamWOptions, Trainer, UpdateOptions};
 
 /// Captions of a step: the paper's 256 on a GPU, an eighth of them elsewhere.
 fn batch_size(spec: DeviceSpec) -> usize {
@@ -31,7 +29,7 @@ fn batch_size(spec: DeviceSpec) -> usize {
 const LENGTHS: [[usize; 2]; 6] = [[6, 6], [14, 14], [6, 22], [22, 22], [30, 30], [77, 77]];
 
 /// A batch of captions, their lengths spread evenly.
-fn batch(n: usize, [shortest, longest]: [usize; 2], config: &PriorConfig, device: &Device) -> PriorBatch {
+fn batch(n: usize, [shortest, longest]: [usize; 2], config: &PriorConfig, device: &Device) -> EclipseBatch {
     let (mut noise, d) = (Noise::new(1), config.d_clip);
     let length = |row: usize| shortest + (longest - shortest) * row / (n - 1);
     let lengths: Vec<usize> = (0..n).map(length).collect();
@@ -40,7 +38,7 @@ fn batch(n: usize, [shortest, longest]: [usize; 2], config: &PriorConfig, device
         tokens: noise.normal([n, longest, d], device),
         mask: Some(TokenMask::of_lengths(&lengths, longest, device)),
     };
-    PriorBatch {
+    EclipseBatch {
         eps: noise.normal([n, d], device),
         z_x: noise.normal([n, d], device),
         text,
@@ -49,13 +47,6 @@ fn batch(n: usize, [shortest, longest]: [usize; 2], config: &PriorConfig, device
 }
 
 fn training_step(c: &mut Criterion) {
-    let options = EclipseOptions {
-        lambda: 0.2,
-        tau: 0.01,
-        direction: Direction::ImageToText,
-        reduction: Reduction::Mean,
-        forms: LossForms::default(),
-    };
     let update = UpdateOptions {
         grad_clip: Some(1.0),
         ..UpdateOptions::default()
@@ -110,8 +101,12 @@ fn training_step(c: &mut Criterion) {
                 if variant == "plain" {
                     inputs.text = inputs.text.padded_to(config.n_text);
                 }
-                let (mut trainer, mut optimizer) =
-                    (PriorTrainer::new(prior, &config, options, update), adamw.init());
+                let (mut trainer, mut optimizer) = (
+                    Trainer::new(prior, Eclipse::default().criterion(0.01), update, || {
+                        Prior::init(&config, &device)
+                    }),
+                    adamw.init(),
+                );
                 group.bench_function(BenchmarkId::new(variant, spec), |b| {
                     b.iter(|| {
                         let grads = trainer.step(Parts::one(1, inputs.clone())).grads;

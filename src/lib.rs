@@ -16,7 +16,9 @@
 //!
 //! ```text
 //! cli          the program
-//! experiment   specs, run directories, sweeps, reports        verify      reference numbers through the rooms below
+//! report       tables, plots, pages of run directories      verify      reference numbers through the rooms below
+//! experiment   specs, run directories, sweeps
+//! testbed      the small CLIP and decoder of a built-in world
 //! eval         scores on embeddings, intervals, checker       train       burn-train sessions, optimisers, schedules
 //! data         sources, stores, pairs, prompt files           generate    prompt -> z_x_hat -> picture
 //! models       clip, prior, unet, movq, text_proj             objective   Eq. 1, 3, 4, 5, other forms; CLIP's own loss
@@ -50,11 +52,12 @@
 //! # Ok::<(), eclipse_t2i::device::DeviceError>(())
 //! ```
 //!
-//! With published weights, [`generate::pipeline::PriorPipeline`] goes from prompts to embeddings, and a [`generate::plan::Plan`] to pictures.
+//! With published weights, [`generate::prior_pipeline::PriorPipeline`] goes from prompts to embeddings, and a [`generate::plan::Plan`] to pictures.
 #![warn(missing_docs, unreachable_pub)]
 #![deny(unsafe_code)]
 #![deny(clippy::print_stderr, clippy::print_stdout)] // what is told goes through `tracing`, or back to the caller
 
+pub mod benchmark;
 #[doc(hidden)]
 pub mod cli;
 pub mod config;
@@ -71,6 +74,8 @@ pub mod models;
 pub mod nn;
 pub mod noise;
 pub mod objective;
+pub mod report;
+pub mod testbed;
 pub mod train;
 pub mod verify;
 pub mod weights;

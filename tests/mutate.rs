@@ -33,7 +33,7 @@ use eclipse_t2i::models::clip::tokenizer::Tokenizer;
 use eclipse_t2i::models::clip::{ClipConfig, ClipTextConfig};
 use eclipse_t2i::models::prior::PriorConfig;
 use eclipse_t2i::models::unet::UNetConfig;
-use eclipse_t2i::noise::Noise;
+use eclipse_t2i::noise::{Noise, Stream};
 use eclipse_t2i::weights::Checkpoint;
 use eclipse_t2i::world::World;
 use rand::{Rng, RngExt};
@@ -584,7 +584,7 @@ fn damaged_files_are_read_or_refused() {
         }
         let (started, mut n, mut accepted, mut most) = (Instant::now(), 0u64, 0u64, 0usize);
         while started.elapsed() < Duration::from_secs(seconds) || n < 2500 {
-            let mut noise = Noise::stream(first + n, 7);
+            let mut noise = Noise::of(first + n, Stream::Test(7));
             let rng = noise.rng();
             let i = rng.random_range(0..targets.len());
             let mut bytes = whole[i].clone();

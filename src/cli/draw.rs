@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::device::DeviceSpec;
 use crate::experiment::own_words::{self, DrawError, Words, newest, priors_at};
-use crate::generate::picture::{encode_png, grid, write_png};
+use crate::generate::images::{encode_png, grid, write_png};
 use clap::Args;
 
 use super::place::{Existing, is_stdio};

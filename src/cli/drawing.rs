@@ -6,13 +6,16 @@ use std::str::FromStr;
 use crate::device::DeviceSpec;
 use crate::diffusion::Sampler;
 use crate::generate::error::RenderError;
-use crate::generate::layout::Layout;
-use crate::generate::picture::{grid, write_png};
+use crate::generate::images::{grid, write_png};
+use crate::generate::layout::PipelineLayout;
 use crate::generate::plan::Plan;
 use crate::generate::prior::PriorSettings;
 use crate::generate::recipe::{Origin, Size, slug};
 use crate::generate::render::RenderOptions;
-use crate::generate::request::{DecoderChoice, LatentsChoice, Options, Request, SUPER_RES_STEPS, Subject};
+use crate::generate::request::{
+    DecoderChoice, ImageRequest, LatentsChoice, OutputOptions, SUPER_RES_STEPS, Subject,
+};
+use crate::generate::stacks;
 use crate::limits::{MAX_AREA, MAX_SIDE};
 use crate::models::clip::preprocess::read_picture;
 use clap::Args;
@@ -21,9 +24,9 @@ use super::place::{Existing, Prior};
 use super::progress::Stages;
 use super::{PrecisionArgs, Usage, check_output, check_output_folder};
 
-/// Pictures at once, and pictures for which the networks are loaded once: on a GPU, where a picture takes about as long as loading does,
+/// Images at once, and images for which the networks are loaded once, on a GPU: an image takes about as long as loading does.
 const GPU: (usize, usize) = (4, 64);
-/// and on a CPU, which gains nothing from more than one at once, and where full-size pictures take minutes each.
+/// The same on a CPU, which gains nothing from more than one image at once, and where full-size images take minutes each.
 const CPU: (usize, usize) = (1, 4);
 
 /// Width and height.
@@ -53,17 +56,53 @@ impl FromStr for SizeArg {
     }
 }
 
+fn pipeline_help() -> String {
+    let names = stacks::each(|about| Some(about.name.into()));
+    format!(
+        "The decoder: a pipeline (a folder with model_index.json), or a folder of pipelines, one of the prior and one of the decoder. Known are {names}"
+    )
+}
+
+fn negative_help() -> String {
+    let uncond = stacks::each(|about| Some(format!("{} ({})", about.uncond?, about.name)));
+    format!("What guidance pushes away from, in place of {uncond}")
+}
+
+fn steps_help() -> String {
+    let own = stacks::each(|about| Some(format!("{} for {}", about.sampling?.0, about.name)));
+    format!("Steps of the decoder. [default: {own}; the paper: 50 with --scheduler ddim --guidance 7.5]")
+}
+
+fn guidance_help() -> String {
+    let own = stacks::each(|about| Some(format!("{} for {}", about.sampling?.1, about.name)));
+    format!("Guidance scale of the decoder; up to 1 is none. [default: {own}]")
+}
+
+fn super_res_help() -> String {
+    let those = stacks::each(|about| about.has_super_res.then(|| about.name.into()));
+    format!("Steps of super-resolution ({those})")
+}
+
+fn size_help() -> String {
+    let sizes: Vec<String> = stacks::ALL
+        .iter()
+        .map(|stack| format!("{}: {}", stack.about().name, stack.about().size))
+        .collect();
+    format!(
+        "Size in pixels, 512 or 768x512 (width x height). [default: {}]",
+        sizes.join("; ")
+    )
+}
+
 /// The models.
 #[derive(Debug, Args)]
 pub struct ModelArgs {
-    /// The decoder: a pipeline (a folder with model_index.json), or a folder of pipelines such as kandinsky22_prior/ and
-    /// kandinsky22_decoder/.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help = pipeline_help())]
     pipeline: Option<Existing>,
     /// Another prior: an ECLIPSE prior's folder, a run trained here, or a pipeline with prior/. [default: the pipeline's]
     #[arg(long, value_name = "DIR")]
     prior: Option<Prior>,
-    /// Where text_encoder/, tokenizer/ and image_encoder/ stand. [default: the prior's pipeline, else the pipeline]
+    /// Where text_encoder/, tokenizer/ and image_encoder/ are. [default: the prior's pipeline, else the pipeline]
     #[arg(long, value_name = "DIR")]
     clip: Option<Existing>,
 }
@@ -71,19 +110,14 @@ pub struct ModelArgs {
 /// How to sample.
 #[derive(Debug, Args)]
 pub struct SampleArgs {
-    /// Seed of the first picture; the next ones count up. A picture's noise does not depend on the others.
+    /// Seed of the first image; the next ones count up. An image's noise does not depend on the others.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
-    /// What guidance pushes away from, in place of the empty prompt (Karlo) or the zero picture (Kandinsky 2.2).
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", help = negative_help())]
     negative: Option<String>,
-    /// Steps of the decoder. [default: 25 for Karlo, 4 for small decoders of pixels, 100 for Kandinsky 2.2; the paper: 50 with
-    /// --scheduler ddim --guidance 7.5]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help = steps_help())]
     steps: Option<usize>,
-    /// Guidance scale of the decoder; up to 1 is none. [default: 8 for Karlo, 4 for Kandinsky 2.2, 2 for small decoders of
-    /// pixels]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, help = guidance_help())]
     guidance: Option<f64>,
     /// Sampler of the decoder, on the pipeline's own noise schedule: ddpm, ddim or unclip. [default: the pipeline's]
     #[arg(long, value_name = "NAME")]
@@ -100,49 +134,46 @@ pub struct SampleArgs {
     /// Weight of the noise that a diffusion prior adds in each step; 0 adds none.
     #[arg(long, value_name = "X", default_value_t = PriorSettings::default().eta, allow_negative_numbers = true)]
     eta: f64,
-    /// Steps of Karlo's super-resolution.
-    #[arg(long, value_name = "N", default_value_t = SUPER_RES_STEPS)]
+    #[arg(long, value_name = "N", default_value_t = SUPER_RES_STEPS, help = super_res_help())]
     super_res_steps: usize,
-    /// Size in pixels, 512 or 768x512 (width x height). Kandinsky 2.2 rounds up to multiples of 64. [default: 512; Karlo has one
-    /// size]
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", help = size_help())]
     size: Option<SizeArg>,
-    /// Noise from a safetensors file, one row a picture: every draw (noise.000, noise.001, ..), or initial latents by name (prior,
+    /// Noise from a safetensors file, one row an image: every draw (noise.000, noise.001, ..), or initial latents by name (prior,
     /// decoder, super_res).
     #[arg(long, value_name = "FILE")]
     latents: Option<PathBuf>,
 }
 
-/// Where pictures go.
+/// Where images go.
 #[derive(Debug, Args)]
 pub struct OutArgs {
-    /// Folder of the pictures: NNNNNN-prompt.png, and a .json beside each that says how it was made. Finished pictures of the same
-    /// call are kept.
+    /// Folder of the images: NNNNNN-prompt.png, and a .json beside each that says how it was made. Finished images of the same call
+    /// are kept.
     #[arg(long, value_name = "DIR", default_value = "pictures")]
     out: PathBuf,
-    /// Replace pictures of other calls.
+    /// Replace images of other calls.
     #[arg(long)]
     overwrite: bool,
-    /// Also write every step: trajectories (.steps.safetensors) and a picture of each step of the decoder.
+    /// Also write every step: trajectories (.steps.safetensors) and an image of each step of the decoder.
     #[arg(long)]
     save_steps: bool,
-    /// Also write a contact sheet of the call's pictures.
+    /// Also write a contact sheet of the call's images.
     #[arg(long, value_name = "FILE.png")]
     sheet: Option<PathBuf>,
     #[command(flatten)]
     precision: PrecisionArgs,
-    /// Pictures that the decoder draws at once. [default: 1 on a CPU, else 4]
+    /// Images that the decoder draws at once. [default: 1 on a CPU, else 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     batch: Option<u16>,
 }
 
 impl ModelArgs {
     /// Finds the parts.
-    pub fn layout(&self) -> anyhow::Result<Layout> {
+    pub fn layout(&self) -> anyhow::Result<PipelineLayout> {
         let Some(pipeline) = &self.pipeline else {
             return Err(Usage("which decoder? give --pipeline DIR".into()).into());
         };
-        Ok(Layout::open(
+        Ok(PipelineLayout::open(
             pipeline,
             self.prior.as_deref(),
             self.clip.as_deref(),
@@ -151,9 +182,9 @@ impl ModelArgs {
 }
 
 impl SampleArgs {
-    /// The call that draws `origins`, seed by seed; frames of one film share a seed.
-    pub fn request(&self, command: &str, origins: Vec<Origin>, one_seed: bool) -> Request {
-        let n_pictures = origins.len();
+    /// The call that draws `origins`, each with its own seed or all with one.
+    pub fn request(&self, command: &str, origins: Vec<Origin>, one_seed: bool) -> ImageRequest {
+        let n_images = origins.len();
         let subject = |(row, origin): (usize, Origin)| Subject {
             name: format!("{row:06}-{}", slug(&origin.title())),
             seed: match one_seed {
@@ -163,15 +194,12 @@ impl SampleArgs {
             origin,
             row,
         };
-        Request {
+        ImageRequest {
             command: command.into(),
             subjects: origins.into_iter().enumerate().map(subject).collect(),
             negative: self.negative.clone(),
             init: None,
-            latents: self
-                .latents
-                .clone()
-                .map(|path| LatentsChoice { path, n_pictures }),
+            latents: self.latents.clone().map(|path| LatentsChoice { path, n_images }),
             size: self.size.map(|s| s.0),
             prior: PriorSettings {
                 n_steps: self.prior_steps,
@@ -191,8 +219,8 @@ impl SampleArgs {
 
 impl OutArgs {
     /// For the plan.
-    pub fn options(&self, device: DeviceSpec) -> Options {
-        Options {
+    pub fn options(&self, device: DeviceSpec) -> OutputOptions {
+        OutputOptions {
             out: self.out.clone(),
             overwrite: self.overwrite,
             device: device.to_string(),
@@ -201,7 +229,7 @@ impl OutArgs {
     }
 }
 
-/// A mistake in arguments is the caller's to fix.
+/// The error of a command: [`Usage`] where the caller can fix an argument.
 pub fn usage(error: RenderError) -> anyhow::Error {
     match error.is_usage() {
         true => Usage(error.to_string()).into(),
@@ -209,23 +237,23 @@ pub fn usage(error: RenderError) -> anyhow::Error {
     }
 }
 
-/// Carries `plan` out.
+/// Renders `plan`.
 pub fn draw(plan: &Plan, out: &OutArgs, device: DeviceSpec) -> anyhow::Result<()> {
     check_output_folder("--out", &out.out)?;
     if let Some(sheet) = &out.sheet {
         check_output("--sheet", sheet)?;
     }
-    if let (Some(asked), Some(first)) = (plan.asked, plan.pictures.first()) {
+    if let (Some(asked), Some(first)) = (plan.asked, plan.images.first()) {
         tracing::warn!(
             "{asked} pixels were rounded up to {}: the decoder draws whole multiples only",
             first.recipe.size
         );
     }
-    let (batch, wave) = if device.is_cpu() { CPU } else { GPU };
+    let (batch, chunk) = if device.is_cpu() { CPU } else { GPU };
     let batch = out.batch.map_or(batch, usize::from);
     let options = RenderOptions {
         batch,
-        wave: wave.max(batch),
+        chunk: chunk.max(batch),
         save_steps: out.save_steps,
     };
     let mut stages = Stages::new();
@@ -238,11 +266,11 @@ pub fn draw(plan: &Plan, out: &OutArgs, device: DeviceSpec) -> anyhow::Result<()
     stages.finish();
     result?;
     if let Some(path) = &out.sheet {
-        let names = plan.pictures.iter().map(|p| format!("{}.png", p.subject.name));
-        let pictures: Result<Vec<_>, _> = names.map(|name| read_picture(out.out.join(name))).collect();
-        let pictures = pictures?;
-        let columns = (pictures.len() as f64).sqrt().ceil() as usize;
-        write_png(path, &grid(&pictures, columns), &[])?;
+        let names = plan.images.iter().map(|p| format!("{}.png", p.subject.name));
+        let images: Result<Vec<_>, _> = names.map(|name| read_picture(out.out.join(name))).collect();
+        let images = images?;
+        let columns = (images.len() as f64).sqrt().ceil() as usize;
+        write_png(path, &grid(&images, columns), &[])?;
     }
     let here = match kept {
         0 => String::new(),

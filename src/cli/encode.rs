@@ -399,13 +399,13 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::{Cli, help};
+    use crate::cli::Cli;
     use crate::data::source::Item;
 
     /// The example of CONTRIBUTING.md: one file, and one line in a list.
     #[test]
     fn a_new_source_is_read_and_told_of_everywhere() {
-        let mut command = help::command();
+        let mut command = crate::cli::command();
         let encode = command.find_subcommand_mut("encode").expect("a command");
         let help = encode.render_long_help().to_string();
         assert!(help.contains("world or plain"), "{help}");

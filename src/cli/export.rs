@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::device::{DeviceSpec, Precision};
 use crate::experiment::export::{ExportOptions, export};
+use crate::generate::stacks;
 use clap::Args;
 
 use super::Usage;
@@ -25,13 +26,22 @@ pub struct ExportArgs {
     /// its store]
     #[arg(long, value_name = "DIR")]
     clip: Option<Existing>,
-    /// What draws from the embeddings: a decoder's folder, or its name on the Hugging Face Hub. [default: that of the run's world, else Kandinsky
-    /// 2.2's for embeddings of 1280 numbers, Karlo's for 768]
-    #[arg(long, value_name = "DIR or NAME")]
+    #[arg(long, value_name = "DIR or NAME", help = decoder_help())]
     decoder: Option<String>,
     /// Write the network and its scheduler alone.
     #[arg(long, conflicts_with_all = ["clip", "decoder"])]
     prior_only: bool,
+}
+
+fn decoder_help() -> String {
+    let published = stacks::each(|about| {
+        let (d_clip, _) = about.published?;
+        Some(format!("{} for {d_clip} numbers", about.name))
+    });
+    format!(
+        "What draws from the embeddings: a decoder's folder, or its name on the Hugging Face Hub. [default: that of the run's world, else the \
+         published one that reads their width: {published}]"
+    )
 }
 
 /// Writes the prior in diffusers' layout.

@@ -1,8 +1,9 @@
 //! Help of the whole program: commands by what they are for, examples, completions, the manual page.
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 
-use super::Cli;
+use super::output::print;
+use super::place;
 
 /// Commands by what they are for. A test holds that each visible command stands here once.
 const GROUPS: [(&str, &[&str]); 6] = [
@@ -30,9 +31,8 @@ Examples:
   eclipse export runs/train/my_1234abcd --to my-prior         a pipeline for Python's diffusers
   eclipse COMMAND --help                                      all options of a command";
 
-/// The program's command line: as it is derived, with grouped help, and negative numbers as values of options.
-pub fn command() -> Command {
-    let command = Cli::command();
+/// `command` with its subcommands by what they are for, examples, and negative numbers as values of options.
+pub(super) fn grouped(command: Command) -> Command {
     let width = GROUPS
         .iter()
         .flat_map(|(_, names)| *names)
@@ -49,7 +49,7 @@ pub fn command() -> Command {
         }
         text += "\n";
     }
-    super::place::with_paths(with_negative_numbers(command))
+    place::with_paths(with_negative_numbers(command))
         .help_template(
             "{about}\n\n{usage-heading} {usage}\n\n{before-help}Options:\n{options}\n\n{after-help}",
         )
@@ -67,22 +67,25 @@ fn with_negative_numbers(command: Command) -> Command {
 }
 
 /// Prints a shell's completions.
-pub fn completions(shell: clap_complete::Shell) -> anyhow::Result<()> {
+pub(super) fn completions(shell: clap_complete::Shell, mut command: Command) -> anyhow::Result<()> {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut command(), "eclipse", &mut text);
-    super::print(&String::from_utf8(text)?)
+    clap_complete::generate(shell, &mut command, "eclipse", &mut text);
+    print(&String::from_utf8(text)?)
 }
 
 /// Prints the manual page.
-pub fn man() -> anyhow::Result<()> {
+pub(super) fn man(command: Command) -> anyhow::Result<()> {
     let mut text = Vec::new();
-    clap_mangen::Man::new(command()).render(&mut text)?;
-    super::print(&String::from_utf8(text)?)
+    clap_mangen::Man::new(command).render(&mut text)?;
+    print(&String::from_utf8(text)?)
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
+    use crate::cli::Cli;
 
     #[test]
     fn each_command_is_in_one_group() {
@@ -96,6 +99,6 @@ mod tests {
         let mut names: Vec<&str> = visible.map(Command::get_name).collect();
         names.sort_unstable();
         assert_eq!(listed, names);
-        super::command().debug_assert();
+        grouped(command).debug_assert();
     }
 }

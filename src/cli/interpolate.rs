@@ -2,7 +2,7 @@
 
 use crate::device::DeviceSpec;
 use crate::generate::plan::Plan;
-use crate::generate::recipe::{FileRecord, Origin, Share};
+use crate::generate::recipe::{FileRecord, MixTerm, Origin};
 use clap::Args;
 
 use super::drawing::{ModelArgs, OutArgs, SampleArgs, draw, usage};
@@ -19,10 +19,10 @@ pub struct InterpolateArgs {
     /// Where to end: a prompt, or @FILE for an image.
     #[arg(long, value_name = "TEXT or @FILE", required_unless_present = "mix")]
     to: Option<String>,
-    /// One picture of a weighted sum instead, as Kandinsky does it: --mix 0.3=@cat.png --mix "0.7=a starry night".
+    /// One image of a weighted sum instead: --mix 0.3=@cat.png --mix "0.7=a starry night".
     #[arg(long, value_name = "WEIGHT=TEXT or @FILE", conflicts_with_all = ["from", "to", "frames"], allow_hyphen_values = true)]
     mix: Vec<String>,
-    /// Pictures, both ends included.
+    /// Images, both ends included.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(2..))]
     frames: u16,
     #[command(flatten)]
@@ -31,7 +31,7 @@ pub struct InterpolateArgs {
     out: OutArgs,
 }
 
-/// Draws pictures between image embeddings, on the way from one image embedding to another.
+/// Draws images on the way from one image embedding to another.
 pub fn run(args: &InterpolateArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let origins = match (&args.from, &args.to) {
         (Some(from), Some(to)) => {
@@ -45,8 +45,8 @@ pub fn run(args: &InterpolateArgs, device: DeviceSpec) -> anyhow::Result<()> {
             (0..args.frames).map(frame).collect()
         }
         _ => {
-            let shares: anyhow::Result<Vec<Share>> = args.mix.iter().map(|text| share(text)).collect();
-            vec![Origin::Mix(shares?)]
+            let terms: anyhow::Result<Vec<MixTerm>> = args.mix.iter().map(|text| term(text)).collect();
+            vec![Origin::Mix(terms?)]
         }
     };
     let request = args.sample.request("interpolate", origins, true);
@@ -82,12 +82,12 @@ fn end(option: &str, text: &str) -> anyhow::Result<Origin> {
     Ok(Origin::Prompt(text.into()))
 }
 
-fn share(text: &str) -> anyhow::Result<Share> {
+fn term(text: &str) -> anyhow::Result<MixTerm> {
     let parsed = text
         .split_once('=')
         .and_then(|(w, of)| Some((w.trim().parse::<f64>().ok()?, of)));
     match parsed {
-        Some((weight, of)) if weight.is_finite() => Ok(Share {
+        Some((weight, of)) if weight.is_finite() => Ok(MixTerm {
             of: end("--mix", of)?,
             weight,
         }),

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use crate::experiment::execute::run_path;
-use crate::experiment::report::About;
 use crate::experiment::{RunDir, SweepSpec};
 use crate::files;
+use crate::report::About;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 

@@ -15,7 +15,7 @@ use crate::experiment::{RunDir, sweep};
 use crate::files::{self, FileError};
 use clap::Command;
 
-use super::Usage;
+use super::usage::Usage;
 
 /// Standard input or output in the place of a file.
 pub const STDIO: &str = "-";

@@ -3,11 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::device::DeviceSpec;
-use crate::experiment::bars::BarSizes;
-use crate::experiment::pretrain::{DecoderPretrain, Pretrain, pretrain_clip, pretrain_decoder};
 use crate::files;
-use crate::train::clip::ClipRecipe;
-use crate::train::decoder::DecoderRecipe;
+use crate::testbed::acceptance::MeasureSizes;
+use crate::testbed::{ClipRecipe, DecoderRecipe, MakeClip, MakeDecoder, make_clip, make_decoder};
 use crate::weights::read_json;
 use crate::world::World;
 use anyhow::Context;
@@ -21,8 +19,7 @@ use super::stop;
 /// Arguments of `eclipse pretrain`.
 #[derive(Debug, Args)]
 pub struct PretrainArgs {
-    /// The world: emoji or shapes.
-    #[arg(value_parser = super::world_named)]
+    #[arg(value_parser = super::world_named, help = worlds())]
     world: World,
     /// Which of its models.
     #[arg(long, value_enum, default_value_t = ModelPart::Clip)]
@@ -58,6 +55,11 @@ pub struct PretrainArgs {
     /// Print what `pretrain.json` says.
     #[arg(long)]
     json: bool,
+}
+
+/// Help on the argument for the world.
+fn worlds() -> String {
+    format!("The world: {}", World::ALL.map(World::name).join(" or "))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -171,15 +173,15 @@ fn run_clip(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
     recipe.check().map_err(|reason| refused(args, reason))?;
     let (run_dir, out) = folders(args);
     let sizes = if args.smoke {
-        BarSizes {
+        MeasureSizes {
             n_captions: 30,
             n_probe: 200,
             n_asked: 100,
         }
     } else {
-        BarSizes::default()
+        MeasureSizes::default()
     };
-    let request = Pretrain {
+    let request = MakeClip {
         world: args.world,
         recipe,
         sizes,
@@ -192,16 +194,16 @@ fn run_clip(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
         super::progress::Steps::new(),
         request.run_dir.display().to_string(),
     );
-    let record = pretrain_clip(&request, move |step, loss| {
+    let record = make_clip(&request, move |step, loss| {
         steps.show(&name, step, n_steps, &format!("loss {loss:.4}"));
     })
     .map_err(stop::told_of_model)
     .context("cannot make the world's CLIP")?;
-    let end = finish(args, &request.out, "clip", record.bars.missed())?;
+    let end = finish(args, &request.out, "clip", record.thresholds.missed())?;
     if args.json {
         return super::print_json(&serde_json::to_value(&record)?);
     }
-    super::print(&format!("{}{end}", record.bars))
+    super::print(&format!("{}{end}", record.thresholds))
 }
 
 fn run_decoder(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
@@ -219,7 +221,7 @@ fn run_decoder(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
     recipe.check(args.world).map_err(|reason| refused(args, reason))?;
     let (run_dir, out) = folders(args);
     let built_in = PathBuf::from("datasets").join(args.world.name());
-    let request = DecoderPretrain {
+    let request = MakeDecoder {
         world: args.world,
         recipe,
         clip: match &args.clip {
@@ -237,7 +239,7 @@ fn run_decoder(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
         super::progress::Steps::new(),
         request.run_dir.display().to_string(),
     );
-    let record = pretrain_decoder(&request, move |step, loss| {
+    let record = make_decoder(&request, move |step, loss| {
         steps.show(&name, step, n_steps, &format!("loss {loss:.4}"));
     })
     .map_err(stop::told_of_model)

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::device::DeviceSpec;
 use crate::files;
-use crate::generate::pipeline::{Predictions, PriorPipeline, Request};
 use crate::generate::prior::PriorSettings;
+use crate::generate::prior_pipeline::{Predictions, PriorPipeline, PriorRequest};
 use crate::limits;
 use crate::noise::Noise;
 use crate::weights::TensorFile;
@@ -70,7 +70,7 @@ pub fn run(args: &PriorArgs, device: DeviceSpec) -> anyhow::Result<()> {
     }
     let prompts = super::read_prompts(&args.prompts)?;
     let pipeline = PriorPipeline::load(&args.prior.network(), &args.text, &args.precision.device(device)?)?;
-    let request = Request {
+    let request = PriorRequest {
         prompts,
         negative: args.negative.clone(),
         settings,

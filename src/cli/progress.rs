@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::experiment::executor::Progress;
-use crate::generate::render::Event;
+use crate::experiment::Progress;
+use crate::generate::render::RenderEvent;
 use crate::train::session::Phase;
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 
-use super::{note, printable};
+use super::output::{note, printable};
 
 /// Runs that are being trained: on a terminal a bar each, elsewhere a plain line for each step that is logged.
 #[derive(Default)]
@@ -152,18 +152,18 @@ impl Stages {
     }
 
     /// Shows `event`; gives pictures drawn and pictures that were there already.
-    pub fn show(&mut self, event: &Event) -> (usize, usize) {
+    pub fn show(&mut self, event: &RenderEvent) -> (usize, usize) {
         let counted = match event {
-            Event::Picture(_) => (1, 0),
-            Event::Skipped(_) => (0, 1),
-            Event::Stage { .. } | Event::Step => (0, 0),
+            RenderEvent::Image(_) => (1, 0),
+            RenderEvent::Skipped(_) => (0, 1),
+            RenderEvent::Stage { .. } | RenderEvent::Step => (0, 0),
         };
         self.n_pictures += counted.0 + counted.1;
         if !std::io::stderr().is_terminal() {
             return counted;
         }
         match event {
-            Event::Stage { name, n_steps } => {
+            RenderEvent::Stage { name, n_steps } => {
                 self.finish();
                 let bar = ProgressBar::new(*n_steps as u64)
                     .with_prefix(*name)
@@ -173,12 +173,12 @@ impl Stages {
                 bar.enable_steady_tick(Duration::from_millis(500));
                 self.bar = Some(bar);
             }
-            Event::Step => {
+            RenderEvent::Step => {
                 if let Some(bar) = &self.bar {
                     bar.inc(1);
                 }
             }
-            Event::Picture(path) | Event::Skipped(path) => {
+            RenderEvent::Image(path) | RenderEvent::Skipped(path) => {
                 if let (Some(bar), true) = (&self.bar, counted.0 > 0) {
                     bar.set_message(self.told());
                     bar.suspend(|| note(path.display()));

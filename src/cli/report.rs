@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::experiment::execute::run_path;
-use crate::experiment::report::{About, Report, ReportSpec, write_index};
+use crate::experiment::report_spec::ReportSpec;
 use crate::experiment::{SpecError, SweepSpec};
+use crate::report::{About, Report, write_index};
 use clap::Args;
 use serde_json::{Value, json};
 

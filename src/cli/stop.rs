@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::experiment::execute::Failure;
-use crate::experiment::pretrain::PretrainError;
+use crate::testbed::PretrainError;
 use crate::train::session::TrainError;
 use crate::train::stop::Stop;
 use anyhow::Context;
@@ -53,7 +53,7 @@ pub fn on_signals() -> anyhow::Result<Stop> {
         while !asked.is_requested() {
             thread::sleep(LOOK);
         }
-        super::note("stopping after this step, which is saved; again to stop at once");
+        super::output::note("stopping after this step, which is saved; again to stop at once");
     });
     Ok(stop)
 }

@@ -52,15 +52,15 @@ pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
     if args.dry_run {
         list(&planned, &runs, args.destination.json)?;
         check_output_folder("--runs", &args.destination.runs)?;
-        let executor = super::executor(device, &Arc::default())?;
+        let runner = super::prior_runner(device, &Arc::default())?;
         return planned
             .iter()
-            .try_for_each(|run| executor.check(run.run()))
+            .try_for_each(|run| runner.check(run.run()))
             .map_err(anyhow::Error::from_boxed);
     }
     let training = Arc::new(Runs::new());
     let stop = stop::on_signals()?;
-    let executor = super::executor(device, &training)?
+    let runner = super::prior_runner(device, &training)?
         .stopped_by(stop.clone())
         .sharing_priors(args.destination.runs.join(".priors"));
     let options = SweepOptions {
@@ -77,7 +77,7 @@ pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
         "{wide_bar} {pos}/{len} runs, {elapsed}, {eta} left",
     )?);
     bar.enable_steady_tick(Duration::from_millis(500));
-    let outcomes = sweep(&planned, &options, &executor, &|event| match event {
+    let outcomes = sweep(&planned, &options, &runner, &|event| match event {
         Event::Begin { .. } => bar.tick(),
         Event::End {
             planned,

@@ -127,15 +127,15 @@ pub fn run(args: &TrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
     }
     if args.dry_run {
         check_output_folder("--out", &out)?;
-        let executor = super::executor(first, &Arc::default())?;
-        return executor.check(planned.run()).map_err(anyhow::Error::from_boxed);
+        let runner = super::prior_runner(first, &Arc::default())?;
+        return runner.check(planned.run()).map_err(anyhow::Error::from_boxed);
     }
     let others = others
         .iter()
         .map(DeviceSpec::device)
         .collect::<Result<Vec<_>, _>>()?;
     let runs = Arc::new(Runs::new());
-    let executor = super::executor(first, &runs)?
+    let runner = super::prior_runner(first, &runs)?
         .stopped_by(stop::on_signals()?)
         .beside(others, args.strategy.into());
     let names = std::iter::once(first).chain(args.devices.iter().skip(1).copied());
@@ -144,7 +144,7 @@ pub fn run(args: &TrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
         let value = args.strategy.to_possible_value();
         names += &format!(" ({})", value.as_ref().map_or("", |value| value.get_name()));
     }
-    let outcome = execute::execute(&planned, &dir, "train", &names, &executor);
+    let outcome = execute::execute(&planned, &dir, "train", &names, &runner);
     runs.end(&out);
     match outcome.map_err(|failure| stop::told(failure, Some("--resume")))? {
         Outcome::Skipped => super::note(format!("already finished: {}", out.display())),

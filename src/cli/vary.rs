@@ -14,10 +14,10 @@ use super::drawing::{ModelArgs, OutArgs, SampleArgs, draw, usage};
 pub struct VaryArgs {
     #[command(flatten)]
     models: ModelArgs,
-    /// The picture to vary; may be repeated.
+    /// The image to vary; may be repeated.
     #[arg(long = "image", value_name = "FILE", required = true)]
     images: Vec<PathBuf>,
-    /// Variations of each picture.
+    /// Variations of each image.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     variations: u16,
     #[command(flatten)]
@@ -26,7 +26,7 @@ pub struct VaryArgs {
     out: OutArgs,
 }
 
-/// Draws pictures with the image embeddings of others.
+/// Draws images with the image embeddings of others.
 pub fn run(args: &VaryArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let mut origins = Vec::new();
     for image in &args.images {

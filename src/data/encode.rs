@@ -254,6 +254,6 @@ pub fn clip_hash(dir: &Path) -> Result<ClipHash, WeightsError> {
 
 /// The rendered scene as a picture for the preprocessing.
 pub fn picture(scene: &Scene) -> RgbImage {
-    let side = scene.world().picture_size() as u32;
+    let side = scene.world().image_size() as u32;
     RgbImage::from_raw(side, side, scene.render()).expect("a render has the bytes of its picture")
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rand::seq::SliceRandom;
 
-use crate::noise::Noise;
+use crate::noise::{Noise, Stream};
 
 /// Shards whose examples are mixed with each other.
 const WINDOW: usize = 8;
@@ -69,7 +69,7 @@ impl Order {
         if let Some((_, pass)) = passes.iter().find(|(key, _)| *key == (seed, number)) {
             return pass.clone();
         }
-        let pass = Arc::new(self.shuffled(&mut Noise::stream(seed, number as u64)));
+        let pass = Arc::new(self.shuffled(&mut Noise::of(seed, Stream::DataOrder(number as u64))));
         if passes.len() == KEPT {
             passes.remove(0);
         }

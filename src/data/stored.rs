@@ -14,10 +14,7 @@ use super::store::Store;
 use crate::models::clip::TextEncoder;
 use crate::models::clip::tokenizer::Tokens;
 use crate::models::text::{EncodedText, EncodedTexts, TextCondition};
-use crate::noise::Noise;
-
-/// Streams of a run's seed: which caption a picture shows in a pass. A pass has 2^32 of them.
-const CAPTION_STREAM: u64 = 1 << 62;
+use crate::noise::{Noise, Stream};
 
 /// What of a store makes an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,8 +217,8 @@ impl Examples for StoredPairs {
             let others: Vec<Range<usize>> = others.map(|&p| self.store.captions_of(p as usize)).collect();
             let n = own.len() + others.iter().map(ExactSizeIterator::len).sum::<usize>();
             if n > 1 {
-                let stream = CAPTION_STREAM + ((pass as u64) << 32) + picture as u64;
-                let mut chosen: usize = Noise::stream(seed, stream).rng().random_range(0..n);
+                let stream = Stream::CaptionChoice(pass as u64, picture as u64);
+                let mut chosen: usize = Noise::of(seed, stream).rng().random_range(0..n);
                 for captions in std::iter::once(own).chain(others) {
                     if chosen < captions.len() {
                         caption = captions.start + chosen;

@@ -1,8 +1,8 @@
-//! Priors that anyone would try before training one. They stand in every table.
+//! Baselines: priors without a network, for comparison in every table.
 //!
-//! A prior trained with a squared error is worth something where it beats [`Ridge`]; one that only repeats the text scores
-//! like [`TextAsPrior`]; one that has merely memorised its pairs scores like [`NearestCaption`]; and none beats the two oracles: another picture
-//! of what the prompt says, and the mean over many, which is what a squared error asks for.
+//! A prior trained with a squared error should beat [`Ridge`]. A prior that only repeats the text scores like [`TextAsPrior`], one that has memorised
+//! its pairs like [`NearestCaption`]. The two oracles are the ceiling: the embedding of another image of what the prompt says, and the mean over many
+//! such embeddings, which minimises the squared error.
 
 use std::fmt;
 use std::str::FromStr;
@@ -38,9 +38,9 @@ pub enum BaselineKind {
     Ridge,
     /// [`NearestCaption`]
     NearestCaption,
-    /// [`Oracle`], of one picture.
+    /// [`Oracle`], of one image.
     Oracle,
-    /// [`Oracle`], of the mean over pictures.
+    /// [`Oracle`], of the mean over images.
     OracleMean,
 }
 
@@ -70,7 +70,7 @@ impl BaselineKind {
     }
 
     /// Fits the baseline on training pairs `z_y`, `z_x` (`[n, d]` each). `answers` is what an oracle answers: for each test prompt the embedding
-    /// of another picture of what it says, or the mean over such, `[n_prompts, d]`.
+    /// of another image of what it says, or the mean over such, `[n_prompts, d]`.
     ///
     /// # Errors
     /// [`EvalError::Shape`] if `z_y` and `z_x` are shaped differently; [`Ridge`] adds its own.
@@ -258,7 +258,7 @@ impl Baseline for NearestCaption {
     }
 }
 
-/// Knows pictures of what is asked. With the embedding of one it answers as a prior could that samples perfectly: its scores are the ceiling, its
+/// Knows images of what is asked. With the embedding of one it answers as a prior could that samples perfectly: its scores are the ceiling, its
 /// Frechet distance is the floor that finite samples set. With the mean over many it answers E\[z_x | prompt\], which the squared error of Eq. 3 asks
 /// for: the ceiling of priors that have one answer to a prompt and no other term.
 #[derive(Debug, Clone)]
@@ -267,7 +267,7 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    /// `answers`: for each prompt, in order; not made from the picture it is scored against.
+    /// `answers`: for each prompt, in order; not made from the image it is scored against.
     pub fn new(answers: Embeddings) -> Self {
         Self { answers }
     }

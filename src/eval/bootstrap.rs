@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 use super::EvalError;
 use crate::limits;
-use crate::noise::Noise;
+use crate::noise::{Noise, Stream};
 
 /// How to resample. Resample `r` draws from stream `r` of the seed, so intervals are the same on any number of threads.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -217,7 +217,7 @@ impl Bootstrap {
         }
         let draws: Vec<[f64; N]> = (0..self.resamples as u64)
             .into_par_iter()
-            .map(|r| resample(Noise::stream(self.seed, r).rng()))
+            .map(|r| resample(Noise::of(self.seed, Stream::Repetition(r)).rng()))
             .collect();
         let tail = (1.0 - self.level) / 2.0;
         Ok(std::array::from_fn(|k| {

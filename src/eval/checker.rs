@@ -1,14 +1,14 @@
 //! How far the [checker](crate::world::checker) can be trusted: its accuracy on true renders, which is the ceiling of every score that it gives, on
-//! damaged ones, and how often it says of a picture with one thing wrong that it is right.
+//! damaged ones, and how often it says of an image with one thing wrong that it is right.
 
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::noise::Noise;
+use crate::noise::{Noise, Stream};
 use crate::world::checker::{Checker, Reading, Verdict, verdict};
 use crate::world::{Scene, Statement, VariantKind, World, variants};
 
-/// What is done to a render before it is read. Lengths are pixels of a picture of 64 x 64; in smaller ones they are as much smaller.
+/// What is done to a render before it is read. Lengths are pixels of an image of 64 x 64; in smaller ones they are as much smaller.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Damage {
     /// Nothing.
@@ -46,7 +46,7 @@ impl Damage {
     /// Its name in tables of this world.
     pub fn name(self, world: World) -> String {
         let length = |v: f32| v * scale(world);
-        let half = world.picture_size() / 2;
+        let half = world.image_size() / 2;
         match self {
             Self::None => "true renders".to_owned(),
             Self::Noise(sigma) => format!("noise, sigma {sigma}"),
@@ -58,20 +58,20 @@ impl Damage {
         }
     }
 
-    /// The damaged picture of this world.
-    pub fn apply(self, world: World, picture: &[u8], noise: &mut Noise) -> Vec<u8> {
+    /// The damaged image of this world.
+    pub fn apply(self, world: World, pixels: &[u8], noise: &mut Noise) -> Vec<u8> {
         use image::imageops::{FilterType, blur, resize};
-        let side = world.picture_size() as u32;
+        let side = world.image_size() as u32;
         let image = || {
-            image::RgbImage::from_raw(side, side, picture.to_vec())
-                .expect("a picture has three bytes per pixel")
+            image::RgbImage::from_raw(side, side, pixels.to_vec())
+                .expect("an image has three bytes per pixel")
         };
         match self {
-            Self::None => picture.to_vec(),
+            Self::None => pixels.to_vec(),
             Self::Noise(sigma) => {
-                let drawn = noise.normal_vec(picture.len());
+                let drawn = noise.normal_vec(pixels.len());
                 let noisy = |(v, e): (&u8, f32)| (f32::from(*v) + 255.0 * sigma * e).round() as u8;
-                picture.iter().zip(drawn).map(noisy).collect()
+                pixels.iter().zip(drawn).map(noisy).collect()
             }
             Self::Blur(sigma) => blur(&image(), sigma * scale(world)).into_raw(),
             Self::Halved => {
@@ -88,23 +88,23 @@ impl Damage {
                     image::load_from_memory_with_format(&bytes, format).expect("what was just written");
                 read.to_rgb8().into_raw()
             }
-            Self::Bend(sigma) => bend(world.picture_size(), picture, sigma * scale(world), noise),
+            Self::Bend(sigma) => bend(world.image_size(), pixels, sigma * scale(world), noise),
             Self::Mixed => [Self::Bend(1.5), Self::Blur(1.0), Self::Noise(0.05)]
                 .iter()
-                .fold(picture.to_vec(), |picture, damage| {
-                    damage.apply(world, &picture, noise)
+                .fold(pixels.to_vec(), |pixels, damage| {
+                    damage.apply(world, &pixels, noise)
                 }),
         }
     }
 }
 
-/// Of lengths of a picture of 64 x 64.
+/// Of lengths of an image of 64 x 64.
 fn scale(world: World) -> f32 {
-    world.picture_size() as f32 / 64.0
+    world.image_size() as f32 / 64.0
 }
 
 /// Reads every pixel from elsewhere, by a displacement that is drawn on a coarse grid; bilinear throughout.
-fn bend(side: usize, picture: &[u8], sigma: f32, noise: &mut Noise) -> Vec<u8> {
+fn bend(side: usize, pixels: &[u8], sigma: f32, noise: &mut Noise) -> Vec<u8> {
     /// Knots of the grid along a side.
     const KNOTS: usize = 6;
     let drawn = noise.normal_vec(2 * KNOTS * KNOTS);
@@ -115,7 +115,7 @@ fn bend(side: usize, picture: &[u8], sigma: f32, noise: &mut Noise) -> Vec<u8> {
         row(y0) * (1.0 - v) + row(y0 + 1) * v
     };
     let last = side - 1;
-    let mut bent = Vec::with_capacity(picture.len());
+    let mut bent = Vec::with_capacity(pixels.len());
     for pixel in 0..side * side {
         let at = [pixel % side, pixel / side].map(|v| v as f32);
         let [x, y] = [0, 1].map(|axis| {
@@ -124,7 +124,7 @@ fn bend(side: usize, picture: &[u8], sigma: f32, noise: &mut Noise) -> Vec<u8> {
             (at[axis] + sigma * between(&knot, gx, gy, KNOTS - 1)).clamp(0.0, last as f32)
         });
         bent.extend([0, 1, 2].map(|channel| {
-            let value = |i: usize, j: usize| f32::from(picture[(j * side + i) * 3 + channel]);
+            let value = |i: usize, j: usize| f32::from(pixels[(j * side + i) * 3 + channel]);
             between(&value, x, y, last).round() as u8
         }));
     }
@@ -133,14 +133,14 @@ fn bend(side: usize, picture: &[u8], sigma: f32, noise: &mut Noise) -> Vec<u8> {
 
 /// A share, and of how many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-pub struct Share {
+pub struct HitRate {
     /// How many did.
     pub hits: usize,
     /// How many could.
     pub n: usize,
 }
 
-impl Share {
+impl HitRate {
     fn add(&mut self, hit: bool) {
         self.hits += usize::from(hit);
         self.n += 1;
@@ -163,24 +163,24 @@ impl Share {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Accuracy {
     /// Main objects that were found.
-    pub object: Share,
+    pub object: HitRate,
     /// Painted ones found in their colour.
-    pub colour: Share,
+    pub colour: HitRate,
     /// Ones with a texture found in it.
-    pub texture: Share,
+    pub texture: HitRate,
     /// Ones in the art's own colours found so.
-    pub own_colours: Share,
-    /// Pictures of two painted objects, in each of which both were found in their colours and textures.
-    pub binding: Share,
-    /// Pictures of two objects, in which their relation was read right.
-    pub relation: Share,
-    /// Pictures where as many main objects were found as there are.
-    pub count: Share,
-    /// Pictures that are wrong in one of the ways of [`WRONG`] and were not found so.
-    pub wrong: [Share; WRONG.len()],
+    pub own_colours: HitRate,
+    /// Images of two painted objects, in each of which both were found in their colours and textures.
+    pub binding: HitRate,
+    /// Images of two objects, in which their relation was read right.
+    pub relation: HitRate,
+    /// Images where as many main objects were found as there are.
+    pub count: HitRate,
+    /// Images that are wrong in one of the ways of [`WRONG`] and were not found so.
+    pub wrong: [HitRate; WRONG.len()],
 }
 
-/// The ways in which [`Accuracy::wrong`] pictures are wrong.
+/// The ways in which [`Accuracy::wrong`] images are wrong.
 pub const WRONG: [VariantKind; 5] = [
     VariantKind::Object,
     VariantKind::Colour,
@@ -238,16 +238,16 @@ fn overlooks(kind: VariantKind, verdict: &Verdict) -> bool {
         VariantKind::Texture => verdict.objects.iter().all(|o| o.texture != Some(false)),
         VariantKind::Binding => verdict.binding == Some(true),
         VariantKind::Relation => verdict.relation == Some(true),
-        VariantKind::Bystander => verdict.all(),
+        VariantKind::Distractor => verdict.all(),
     }
 }
 
-/// Accuracy on `n` pictures of W with this damage, and on one picture for each way in which each of them can be wrong. The pictures depend on the
+/// Accuracy on `n` images of W with this damage, and on one image for each way in which each of them can be wrong. The images depend on the
 /// seed alone.
 pub fn accuracy(checker: &Checker, damage: Damage, n: usize, seed: u64) -> Accuracy {
     let world = checker.world();
     let one = |i: usize| {
-        let mut noise = Noise::stream(seed, 0x63_68_65 + ((i as u64) << 32));
+        let mut noise = Noise::of(seed, Stream::CheckedImage(i as u64));
         let scene = world.scene_w(noise.rng());
         let said = Statement::describing(&scene);
         let wrong = variants(&scene, &said, noise.rng());
@@ -280,7 +280,7 @@ mod tests {
             .flat_map(|c| Damage::ALL.map(|damage| (c, damage)));
         for (checker, damage) in all {
             let world = checker.world();
-            // Shapes are misread or overlooked in one of a hundred pictures or fewer: so few pictures as of emoji could not tell that from the bounds.
+            // Shapes are misread or overlooked in one of a hundred images or fewer: so few images as of emoji could not tell that from the bounds.
             let n = match (world, damage) {
                 (World::Emoji, Damage::None) => 60,
                 (World::Emoji, _) => 24,
@@ -290,7 +290,7 @@ mod tests {
             let found = accuracy(checker, damage, n, 3);
             // 16 x 16 pixels do not hold a texture.
             let blind = world == World::Shapes && damage == Damage::Halved;
-            let bar = match damage {
+            let threshold = match damage {
                 Damage::None => 0.99,
                 _ if blind => 0.3,
                 _ if world == World::Shapes => 0.85,
@@ -316,7 +316,7 @@ mod tests {
                 assert_eq!(share.n > 5, asked, "{world}, {name}: {share:?}");
                 let found = share.value();
                 assert!(
-                    !asked || found >= bar,
+                    !asked || found >= threshold,
                     "{world}, {}, {name}: {share:?}",
                     damage.name(world)
                 );
@@ -337,13 +337,13 @@ mod tests {
     fn damage_is_done_and_depends_on_the_seed_alone() {
         let all = World::ALL.map(|world| Damage::ALL.map(|damage| (world, damage)));
         for (world, damage) in all.into_iter().flatten() {
-            let picture = world.scene_w(Noise::new(1).rng()).render();
-            let damaged = damage.apply(world, &picture, &mut Noise::new(2));
-            assert_eq!(damaged.len(), picture.len());
-            assert_eq!(damaged == picture, damage == Damage::None, "{damage:?}");
+            let image = world.scene_w(Noise::new(1).rng()).render();
+            let damaged = damage.apply(world, &image, &mut Noise::new(2));
+            assert_eq!(damaged.len(), image.len());
+            assert_eq!(damaged == image, damage == Damage::None, "{damage:?}");
             assert_eq!(
                 damaged,
-                damage.apply(world, &picture, &mut Noise::new(2)),
+                damage.apply(world, &image, &mut Noise::new(2)),
                 "{damage:?}"
             );
         }

@@ -39,13 +39,13 @@ pub enum FeatureError {
 
 /// A network that gives features of images.
 pub trait Features {
-    /// What tells its features from those of all others: weights, preprocessing, precision. Names a folder of the cache.
+    /// Identifies its features: weights, preprocessing, precision. Names a folder of the cache.
     fn identity(&self) -> String;
 
     /// Width of a feature.
     fn d(&self) -> usize;
 
-    /// One image to what the network reads.
+    /// One image as the network's input.
     ///
     /// # Errors
     /// Why it cannot.
@@ -55,11 +55,11 @@ pub trait Features {
     fn forward(&self, prepared: Vec<f32>, n: usize) -> Vec<f32>;
 }
 
-/// A row that was kept, or else what the network reads.
+/// A row of the cache, or else the network's input.
 type Row = Result<Vec<f32>, Vec<f32>>;
 
 /// The features of `images`, row by row. At most `batch` images are in memory. Features are kept below `cache`, if there is one, by network and by the hash
-/// of the image's file, and are not computed again; `on_image` hears of every image, and whether it was there.
+/// of the image's file, and are not computed again; `on_image` is called for every image, with whether its features were in the cache.
 ///
 /// # Errors
 /// [`FeatureError`], naming the image.

@@ -1,4 +1,4 @@
-//! The Frechet inception distance (arXiv 1706.08500) as the tools that everybody cites compute it: pytorch-fid, and clean-fid's modes (arXiv 2104.11222).
+//! The Frechet inception distance (arXiv 1706.08500) as pytorch-fid and clean-fid (arXiv 2104.11222) compute it.
 //!
 //! The distance is that of [`crate::eval::frechet`]; what differs between tools, and between numbers that are called FID, is how an image becomes the
 //! network's input ([`Resize`]) and which network it is ([`crate::models::inception`]). burn-train's FID is another one: it normalises with ImageNet's
@@ -22,7 +22,7 @@ use crate::data::source::has_plain_header;
 use crate::files::{self, FileError};
 use crate::models::clip::preprocess::resize_bicubic_f32;
 use crate::models::inception::SIDE;
-use crate::noise::Noise;
+use crate::noise::{Noise, Stream};
 
 /// Images below which a covariance of 2,048 features cannot have full rank.
 pub const FULL_RANK: usize = 2048;
@@ -383,7 +383,7 @@ pub fn infinity(
     let mut points = Vec::with_capacity(n_points);
     for i in 0..n_points.max(2) {
         let size = least + (n - least) * i / (n_points.max(2) - 1);
-        let mut draws = Noise::stream(seed, i as u64);
+        let mut draws = Noise::of(seed, Stream::Repetition(i as u64));
         let rows: Vec<usize> = sample(draws.rng(), n, size).into_vec();
         let part = Statistics::of(&features.select(&rows))?;
         points.push((size, part.distance(reference)?.distance));

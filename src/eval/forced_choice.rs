@@ -1,78 +1,15 @@
-//! Forced choice: is the true picture's embedding nearer to `z_x_hat`, by cosine, than those of pictures that differ in one way?
+//! Forced choice: is the true image's embedding nearer to `z_x_hat`, by cosine, than those of images that differ in one way?
 //!
-//! The pictures are re-rendered variants of the scene that the prompt asks for: another noun, another colour, another texture, colours or
-//! textures swapped, another relation. This reads from a prediction exactly what a picture of it would have to show, needs no
+//! The images are re-rendered variants of the scene that the prompt asks for: another noun, another colour, another texture, colours or
+//! textures swapped, another relation. This reads from a prediction exactly what an image of it would have to show, needs no
 //! decoder, and unlike a linear probe it does not depend on directions in which real embeddings hardly vary.
 
-use std::fmt;
 use std::str::FromStr;
-
-use serde::{Deserialize, Serialize};
 
 use super::EvalError;
 use super::rows::{Embeddings, dot};
-use crate::world::VariantKind;
-
-/// In what a wrong picture differs from the true one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// Another noun.
-    Object,
-    /// Another colour.
-    Colour,
-    /// Another texture.
-    Texture,
-    /// The colours of two objects swapped, or their textures.
-    Binding,
-    /// Another relation between the two objects.
-    Relation,
-    /// With or without something that the prompt does not mention. Does not make the prompt false.
-    Bystander,
-}
-
-impl Kind {
-    /// All kinds, in the order of a report.
-    pub const ALL: [Self; 6] = [
-        Self::Object,
-        Self::Colour,
-        Self::Texture,
-        Self::Binding,
-        Self::Relation,
-        Self::Bystander,
-    ];
-
-    /// The name in files and tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Object => "object",
-            Self::Colour => "colour",
-            Self::Texture => "texture",
-            Self::Binding => "binding",
-            Self::Relation => "relation",
-            Self::Bystander => "bystander",
-        }
-    }
-}
-
-impl From<VariantKind> for Kind {
-    fn from(kind: VariantKind) -> Self {
-        match kind {
-            VariantKind::Object => Self::Object,
-            VariantKind::Colour => Self::Colour,
-            VariantKind::Texture => Self::Texture,
-            VariantKind::Binding => Self::Binding,
-            VariantKind::Relation => Self::Relation,
-            VariantKind::Bystander => Self::Bystander,
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
+/// In what a wrong image differs from the true one.
+pub use crate::world::VariantKind as Kind;
 
 impl FromStr for Kind {
     type Err = EvalError;
@@ -88,7 +25,7 @@ impl FromStr for Kind {
     }
 }
 
-/// The pictures of each prompt: one true, some wrong. Wrong ones of all prompts stand in one set of rows, so that a
+/// The images of each prompt: one true, some wrong. Wrong ones of all prompts stand in one set of rows, so that a
 /// vision tower can encode them in one go.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Candidates {
@@ -98,23 +35,23 @@ pub struct Candidates {
 }
 
 impl Candidates {
-    /// `truth`: `[n_prompts, d]`, the true picture of each prompt. `wrong`: `[n_wrong, d]`; `labels[i]` says which prompt row `i`
+    /// `truth`: `[n_prompts, d]`, the true image of each prompt. `wrong`: `[n_wrong, d]`; `labels[i]` says which prompt row `i`
     /// is offered to, and its kind. A prompt need not have every kind, or any.
     ///
     /// # Errors
     /// [`EvalError::Shape`] if the widths or counts disagree or a label names a prompt that is not there.
     pub fn new(truth: Embeddings, wrong: Embeddings, labels: Vec<(usize, Kind)>) -> Result<Self, EvalError> {
-        truth.check_width("the true pictures", &wrong, "the wrong pictures")?;
+        truth.check_width("the true images", &wrong, "the wrong images")?;
         if labels.len() != wrong.n() {
-            let expected = format!("{} labels, one a wrong picture", wrong.n());
+            let expected = format!("{} labels, one a wrong image", wrong.n());
             return Err(EvalError::shape(
-                "labels of the wrong pictures",
+                "labels of the wrong images",
                 expected,
                 labels.len(),
             ));
         }
         if let Some((i, (prompt, _))) = labels.iter().enumerate().find(|(_, l)| l.0 >= truth.n()) {
-            let what = format!("label of wrong picture {i}");
+            let what = format!("label of wrong image {i}");
             return Err(EvalError::shape(
                 what,
                 format!("a prompt below {}", truth.n()),
@@ -124,7 +61,7 @@ impl Candidates {
         Ok(Self { truth, wrong, labels })
     }
 
-    /// The true pictures, `[n_prompts, d]`.
+    /// The true images, `[n_prompts, d]`.
     pub fn truth(&self) -> &Embeddings {
         &self.truth
     }
@@ -135,30 +72,30 @@ impl Candidates {
     }
 }
 
-/// How far each prompt's true picture is ahead of the wrong ones.
+/// How far each prompt's true image is ahead of the wrong ones.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcomes {
-    /// Per prompt and [`Kind`]: the smallest `cos(z_x_hat, true) - cos(z_x_hat, wrong)`, or none without such pictures.
+    /// Per prompt and [`Kind`]: the smallest `cos(z_x_hat, true) - cos(z_x_hat, wrong)`, or none without such images.
     margins: Vec<[Option<f64>; Kind::ALL.len()]>,
 }
 
 impl Outcomes {
-    /// Per prompt: the cosine to the true picture minus the largest cosine to a wrong one of this kind.
+    /// Per prompt: the cosine to the true image minus the largest cosine to a wrong one of this kind.
     pub fn margins(&self, kind: Kind) -> Vec<Option<f64>> {
         self.margins.iter().map(|m| m[kind as usize]).collect()
     }
 
-    /// Per prompt: the margin to all wrong pictures of the kinds that make the prompt false, which is every kind but
-    /// [`Kind::Bystander`].
+    /// Per prompt: the margin to all wrong images of the kinds that make the prompt false, which is every kind but
+    /// [`Kind::Distractor`].
     pub fn margins_all(&self) -> Vec<Option<f64>> {
-        let false_kinds = Kind::ALL.into_iter().filter(|k| *k != Kind::Bystander);
+        let false_kinds = Kind::ALL.into_iter().filter(|k| *k != Kind::Distractor);
         self.margins
             .iter()
             .map(|m| false_kinds.clone().filter_map(|k| m[k as usize]).reduce(f64::min))
             .collect()
     }
 
-    /// Per prompt: whether the true picture was chosen over every wrong one of this kind. A tie is a wrong choice.
+    /// Per prompt: whether the true image was chosen over every wrong one of this kind. A tie is a wrong choice.
     pub fn correct(&self, kind: Kind) -> Vec<Option<bool>> {
         self.margins(kind)
             .into_iter()
@@ -182,15 +119,15 @@ pub fn accuracy(correct: &[Option<bool>]) -> Option<f64> {
     (!asked.is_empty()).then(|| right as f64 / asked.len() as f64)
 }
 
-/// Lets each row of `z_x_hat` (`[n_prompts, d]`) choose among its prompt's pictures. With `z_y` in the place of `z_x_hat` this is
+/// Lets each row of `z_x_hat` (`[n_prompts, d]`) choose among its prompt's images. With `z_y` in the place of `z_x_hat` this is
 /// CLIP's own zero-shot forced choice. An embedding of zeros has cosine 0 to everything.
 ///
 /// # Errors
-/// [`EvalError::Shape`] if `z_x_hat` is not shaped like the true pictures.
+/// [`EvalError::Shape`] if `z_x_hat` is not shaped like the true images.
 pub fn forced_choice(z_x_hat: &Embeddings, candidates: &Candidates) -> Result<Outcomes, EvalError> {
     candidates
         .truth
-        .check_like("the true pictures", z_x_hat, "z_x_hat")?;
+        .check_like("the true images", z_x_hat, "z_x_hat")?;
     let (predicted, truth) = (z_x_hat.units(), candidates.truth.units());
     let wrong = candidates.wrong.units();
     let to_truth: Vec<f64> = predicted
@@ -199,8 +136,8 @@ pub fn forced_choice(z_x_hat: &Embeddings, candidates: &Candidates) -> Result<Ou
         .map(|(p, t)| dot(p, t))
         .collect();
     let mut margins = vec![[None; Kind::ALL.len()]; candidates.n_prompts()];
-    for (&(prompt, kind), picture) in candidates.labels.iter().zip(wrong.rows()) {
-        let margin = to_truth[prompt] - dot(predicted.row(prompt), picture);
+    for (&(prompt, kind), image) in candidates.labels.iter().zip(wrong.rows()) {
+        let margin = to_truth[prompt] - dot(predicted.row(prompt), image);
         let smallest = &mut margins[prompt][kind as usize];
         *smallest = Some(smallest.map_or(margin, |m: f64| m.min(margin)));
     }
@@ -230,7 +167,7 @@ mod tests {
             (0, Kind::Colour),
             (1, Kind::Relation),
             (2, Kind::Object),
-            (2, Kind::Bystander),
+            (2, Kind::Distractor),
         ];
         let outcomes = forced_choice(&z_x_hat, &Candidates::new(truth, wrong, labels)?)?;
         assert_eq!(outcomes.correct(Kind::Object), [Some(true), None, Some(true)]);
@@ -240,7 +177,7 @@ mod tests {
             [None, Some(false), None],
             "a tie is wrong"
         );
-        assert_eq!(outcomes.correct(Kind::Bystander), [None, None, Some(false)]);
+        assert_eq!(outcomes.correct(Kind::Distractor), [None, None, Some(false)]);
         assert_eq!(
             outcomes.correct_all(),
             [Some(false), Some(false), Some(true)],
@@ -262,11 +199,11 @@ mod tests {
         let message = |c: Result<Candidates, EvalError>| c.expect_err("refused").to_string();
         assert_eq!(
             message(Candidates::new(e(2)?, e(3)?, vec![(0, Kind::Object)])),
-            "labels of the wrong pictures: expected 3 labels, one a wrong picture, found 1"
+            "labels of the wrong images: expected 3 labels, one a wrong image, found 1"
         );
         assert_eq!(
             message(Candidates::new(e(2)?, e(1)?, vec![(2, Kind::Object)])),
-            "label of wrong picture 0: expected a prompt below 2, found 2"
+            "label of wrong image 0: expected a prompt below 2, found 2"
         );
         let candidates = Candidates::new(e(2)?, e(1)?, vec![(1, Kind::Object)])?;
         let found = forced_choice(&e(3)?, &candidates)
@@ -274,7 +211,7 @@ mod tests {
             .to_string();
         assert_eq!(
             found,
-            "z_x_hat: expected [2, 2] like the true pictures, found [3, 2]"
+            "z_x_hat: expected [2, 2] like the true images, found [3, 2]"
         );
         for kind in Kind::ALL {
             assert_eq!(kind.to_string().parse::<Kind>()?, kind);
@@ -304,7 +241,7 @@ mod tests {
                     prop_assert!((x.unwrap_or(0.0) - y.unwrap_or(0.0)).abs() < 1e-5);
                 }
                 // "all" is never easier than one of its kinds
-                if kind != Kind::Bystander {
+                if kind != Kind::Distractor {
                     for (one, all) in a.margins(kind).iter().zip(a.margins_all()) {
                         prop_assert!(one.is_none_or(|one| all.is_some_and(|all| all <= one)));
                     }

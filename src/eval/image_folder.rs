@@ -1,4 +1,4 @@
-//! Folders of images in the layouts that people have, with the prompts that their names or side files tell.
+//! Folders of images in common layouts, with the prompts from their names or side files.
 //!
 //! | layout | prompt of an image |
 //! |---|---|
@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::files::{self, FileError};
 use crate::limits::MAX_INDEX;
 
-/// What image files are called.
+/// Extensions of image files.
 const EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
 
 /// An image, and what it was asked to show, as far as it is known.
@@ -113,7 +113,7 @@ fn flat(folder: &Path) -> Result<Vec<ImageFile>, ImageFolderError> {
         .collect())
 }
 
-/// What our own side file says.
+/// The prompt in our own side file.
 fn of_side_file(image: &Path) -> Option<String> {
     let side: Value = serde_json::from_str(&files::read_text(image.with_extension("json")).ok()?).ok()?;
     Some(side.get("origin")?.get("prompt")?.as_str()?.to_owned())

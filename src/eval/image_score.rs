@@ -1,4 +1,4 @@
-//! A metric's result on a folder of images: the value, and the protocol without which it says nothing.
+//! A metric's result on a folder of images: the value, and the protocol that another value must share to be comparable.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::files;
 use crate::weights::{WeightsError, read_json, write_json};
 
-/// What `eval/<metric>.json` holds.
+/// The content of `eval/<metric>.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImageScore {

@@ -7,7 +7,7 @@ use rand::seq::index::sample;
 use rayon::prelude::*;
 
 use super::{Embeddings, EvalError};
-use crate::noise::Noise;
+use crate::noise::{Noise, Stream};
 
 /// Which subsets are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub fn kid(
     let (n, m) = (features.n(), reference.n());
     let size = n.min(m).min(options.subset_size);
     let draw = |k: usize| {
-        let mut draws = Noise::stream(options.seed, k as u64);
+        let mut draws = Noise::of(options.seed, Stream::Repetition(k as u64));
         let mut rows = |n: usize| sample(draws.rng(), n, size).into_vec();
         (rows(n), rows(m))
     };

@@ -1,35 +1,36 @@
-//! Evaluation without a decoder: what a prior's predicted image embeddings are worth, measured on the embeddings themselves.
+//! Evaluation: metrics on a prior's predicted embeddings, on images decoded from them, and on folders of images.
 //!
 //! Names: `z_x` is the image embedding, `z_y` the pooled text embedding, `z_x_hat` a prior's prediction of `z_x` from `z_y`.
-//! All functions are pure, run on the host in f64 and give the same bits on any number of threads. Nothing here knows a model:
-//! whoever has models encodes, and hands in [`Embeddings`].
+//! The measures are pure functions of [`Embeddings`]: they run on the host in f64 and give the same bits on any number of threads. Callers encode;
+//! only metrics on folders of images load networks themselves ([`metrics::ImageSet`]).
 //!
 //! - [`Embeddings`]: rows on the host. [`EvalFile`]: the result file `eval/embedding.json` of a run.
-//! - [`evaluate`](fn@evaluate): everything below, from one [`Inputs`].
-//! - [`forced_choice`](mod@forced_choice): does the prediction pick the true picture among re-rendered ones that are wrong in one way?
+//! - [`metrics`]: the table of all metrics, and what computes them: [`evaluate`](fn@evaluate) from one [`Inputs`], [`evaluate_images`] from one
+//!   [`DecodedInputs`], `eclipse eval` from a folder of images.
+//! - [`forced_choice`](mod@forced_choice): does the prediction choose the true image among re-rendered ones that are wrong in one way?
 //! - [`embedding`]: cosines, retrieval, norms, errors, diversity over noise, place in the modality gap.
 //! - [`frechet`](mod@frechet): distance between the distributions of predictions and of true embeddings.
 //! - [`baselines`]: what anyone would try first. [`probe`]: what a linear map reads from embeddings. [`ridge`]: the map itself.
 //! - [`checker`]: how far what the checker of a world reads from pixels can be trusted.
-//! - [`composition`](mod@composition): what a checker finds in the pictures that a decoder draws from the predictions.
 //! - [`rescale`]: predictions as long, or as far apart, as true embeddings are.
 //! - [`bootstrap`]: intervals over seeds and prompts.
 
 pub mod baselines;
 pub mod bootstrap;
 pub mod checker;
-pub mod clip_score;
-pub mod composition;
+mod decoded;
 pub mod embedding;
-pub mod evaluate;
 pub mod features;
 pub mod fid;
 pub mod forced_choice;
 pub mod frechet;
 pub mod image_folder;
 pub mod image_score;
+mod inputs;
+pub mod kept_images;
 pub mod kid;
-pub mod pictures;
+pub mod metrics;
+pub mod pick_score;
 pub mod probe;
 pub mod rescale;
 pub mod results;
@@ -40,8 +41,9 @@ use std::fmt::Display;
 use std::path::PathBuf;
 
 pub use bootstrap::{Bootstrap, Interval, Seeds, WinRate};
-pub use composition::{Drawn, PictureInputs, composition};
-pub use evaluate::{Inputs, Split, evaluate};
+pub use decoded::{CheckedImage, DecodedInputs};
+pub use inputs::{Inputs, Split};
+pub use metrics::{evaluate, evaluate_images};
 pub use results::{EvalFile, Metric};
 pub use rows::Embeddings;
 

@@ -1,12 +1,12 @@
-//! Linear probes: what a linear map reads from embeddings.
+//! Linear probes: how well a linear map reads facts from embeddings.
 //!
-//! A picture's contents are written as a set of *facts*, each an output of one multi-output [ridge regression](super::ridge) on 0/1
+//! An image's contents are written as a set of *facts*, each an output of one multi-output [ridge regression](super::ridge) on 0/1
 //! targets: noun i is there, noun i has colour c, noun i stands on side s. Questions are then asked of the scores on rows
 //! that the fit did not see, as choices between sets of facts (the set with the larger sum of scores is chosen):
 //!
 //! | bar | question | options, one set of facts each |
 //! |---|---|---|
-//! | object | which noun is in the picture? | each candidate noun |
+//! | object | which noun is in the image? | each candidate noun |
 //! | colour | which colour has noun i? | (i, c) for each colour c |
 //! | binding | which of the two has which colour? | {(i, c), (j, e)} against {(i, e), (j, c)} |
 //! | relation | where do they stand? | {(i, side), (j, other side)} for each relation |
@@ -20,7 +20,7 @@ use super::EvalError;
 use super::ridge::{Alpha, LinearMap};
 use super::rows::Embeddings;
 
-/// Which facts hold in each of `n` pictures.
+/// Which facts hold in each of `n` images.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     n_facts: usize,
@@ -28,22 +28,22 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// `holding[i]`: the facts that hold in picture `i`, each below `n_facts`.
+    /// `holding[i]`: the facts that hold in image `i`, each below `n_facts`.
     ///
     /// # Errors
-    /// [`EvalError::Shape`] if there are no pictures or no facts, or for the first fact out of range.
+    /// [`EvalError::Shape`] if there are no images or no facts, or for the first fact out of range.
     pub fn new(n_facts: usize, holding: Vec<Vec<usize>>) -> Result<Self, EvalError> {
         if n_facts == 0 || holding.is_empty() {
             return Err(EvalError::shape(
                 "facts",
-                "at least one picture and one fact",
+                "at least one image and one fact",
                 "none",
             ));
         }
         for (i, facts) in holding.iter().enumerate() {
             if let Some(fact) = facts.iter().find(|f| **f >= n_facts) {
                 return Err(EvalError::shape(
-                    format!("picture {i}"),
+                    format!("image {i}"),
                     format!("facts below {n_facts}"),
                     fact,
                 ));
@@ -57,7 +57,7 @@ impl Facts {
         self.n_facts
     }
 
-    /// Number of pictures.
+    /// Number of images.
     pub fn n(&self) -> usize {
         self.holding.len()
     }
@@ -71,10 +71,10 @@ impl Facts {
     }
 }
 
-/// One question about one picture.
+/// One question about one image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
-    /// The picture: a row of the scores.
+    /// The image: a row of the scores.
     pub row: usize,
     /// The sets of facts to choose from.
     pub options: Vec<Vec<usize>>,
@@ -99,7 +99,7 @@ pub struct Accuracy {
 #[derive(Debug, Clone)]
 pub struct Probe {
     map: LinearMap,
-    /// Per fact: halfway between the mean scores of the pictures with and without it, on the rows of the fit.
+    /// Per fact: halfway between the mean scores of the images with and without it, on the rows of the fit.
     thresholds: Vec<f64>,
 }
 
@@ -112,7 +112,7 @@ impl Probe {
         if facts.n() != z.n() {
             return Err(EvalError::shape(
                 "facts",
-                format!("{} pictures like the embeddings", z.n()),
+                format!("{} images like the embeddings", z.n()),
                 facts.n(),
             ));
         }
@@ -166,7 +166,7 @@ impl Probe {
         which: std::ops::Range<usize>,
     ) -> Result<Accuracy, EvalError> {
         if (facts.n(), facts.n_facts) != (z.n(), self.thresholds.len()) || which.end > facts.n_facts {
-            let expected = format!("{} pictures of {} facts", z.n(), self.thresholds.len());
+            let expected = format!("{} images of {} facts", z.n(), self.thresholds.len());
             return Err(EvalError::shape(
                 "facts",
                 expected,
@@ -190,7 +190,7 @@ impl Probe {
             }
         }
         if balanced.is_empty() {
-            let expected = "a fact that holds in some pictures and not in others";
+            let expected = "a fact that holds in some images and not in others";
             return Err(EvalError::shape("facts", expected, "none"));
         }
         let mean = balanced.iter().sum::<f64>() / balanced.len() as f64;
@@ -256,7 +256,7 @@ mod tests {
     const NOUNS: usize = 5;
     const COLOURS: usize = 3;
 
-    /// Pictures of one noun (noun 0 in two of three pictures) in one colour: facts noun i, then noun i in colour c. The embedding is
+    /// Images of one noun (noun 0 in two of three images) in one colour: facts noun i, then noun i in colour c. The embedding is
     /// a random code of the facts plus noise.
     fn world(n: usize, sigma: f32, seed: u64) -> (Embeddings, Facts, Vec<(usize, usize)>) {
         let (d, n_facts) = (24, NOUNS + NOUNS * COLOURS);
@@ -316,7 +316,7 @@ mod tests {
         assert!(choices(&scores, &objects)?.balanced > 0.97);
         assert!(choices(&scores, &colours)?.balanced > 0.97);
         assert!(probe.presence(&unseen, &unseen_facts, 0..NOUNS)?.balanced > 0.97);
-        // Embeddings of other pictures know nothing: guessing noun 0 always is right in two of three, balanced in one of five.
+        // Embeddings of other images know nothing: guessing noun 0 always is right in two of three, balanced in one of five.
         let (other, _, _) = world(2000, 0.3, 3);
         let blind = Probe::fit(&other, &facts, &Alpha::default())?;
         let guess = choices(&blind.scores(&unseen)?, &objects)?;
@@ -364,6 +364,6 @@ mod tests {
         let message = Facts::new(2, vec![vec![0], vec![1, 2]])
             .expect_err("refused")
             .to_string();
-        assert_eq!(message, "picture 1: expected facts below 2, found 2");
+        assert_eq!(message, "image 1: expected facts below 2, found 2");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A regression predicts the mean of all z_x that a caption allows. Means are shorter than what they are means of, and lie closer together, while a
 //! decoder has only ever seen true z_x. Both remedies change sizes only, by one number or one a row; where a prediction points stays as it is, seen
-//! from the origin or from the mean of all pictures.
+//! from the origin or from the mean of all images.
 
 use serde::{Deserialize, Serialize};
 

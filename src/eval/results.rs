@@ -23,7 +23,7 @@ use crate::limits;
 pub struct Metric {
     /// What was measured, as `family/detail`.
     pub name: String,
-    /// On which prompts: `all`, `seen`, `unseen`, `against`.
+    /// On which prompts: `all`, `seen`, `unseen`, or `against` for counter-bias prompts.
     pub split: String,
     /// The number; the mean of `per_prompt` where that is there.
     pub value: f64,

@@ -1,4 +1,4 @@
-//! Sets of embeddings on the host, and the few sums of products that the statistics of this room are made of.
+//! Sets of embeddings on the host, and the sums of products that the statistics of this module are made of.
 //!
 //! Values are stored as f32, as models produce them; every sum runs in f64. Parallel work is cut into pieces of a fixed size
 //! and added up in a fixed order, so no result depends on the number of threads.

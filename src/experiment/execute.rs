@@ -15,11 +15,9 @@ use super::run::Run;
 use super::run_dir::{RunDir, State};
 use super::sweep::Planned;
 use crate::data::store::Damage;
+pub use crate::train::session::Failure;
 use crate::train::session::TrainError;
 use crate::train::stop::Stop;
-
-/// Why a run failed.
-pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// What is done with a run: train, evaluate.
 pub trait Execute: Sync {

@@ -9,17 +9,15 @@ use image::RgbImage;
 use image::imageops::{FilterType, resize};
 
 use super::error::{RunDirError, SpecError};
-use super::executor::sampler;
-use super::pictures::check_decoder;
 use super::run::Run;
 use super::run_dir::RunDir;
-use super::spec::ObjectiveSpec;
 use super::sweep;
+use crate::benchmark::images::check_decoder;
 use crate::files::{self, FileError};
 use crate::generate::decoder::DecoderSettings;
 use crate::generate::error::RenderError;
 use crate::generate::frozen::FrozenDecoder;
-use crate::generate::pipeline::{PipelineError, PriorPipeline, Request};
+use crate::generate::prior_pipeline::{PipelineError, PriorPipeline, PriorRequest};
 use crate::noise::Noise;
 use crate::world::checker::{Checker, verdict};
 use crate::world::{Colour, Noun, Relation, Texture, World};
@@ -197,7 +195,7 @@ fn is_hidden(dir: &Path) -> bool {
 
 /// Whether [`draw`] draws with the prior of a run of this configuration.
 pub fn can_draw(run: &Run) -> bool {
-    run.data().store.is_none() && !matches!(run.objective(), ObjectiveSpec::Baseline(_))
+    run.data().store.is_none() && run.objective().baseline().is_none()
 }
 
 /// The finished run in `dir`.
@@ -217,7 +215,7 @@ fn trained_run(dir: &Path) -> Result<TrainedRun, DrawError> {
             "this prior was trained on a store, not in a built-in world: draw with `eclipse generate --pipeline DECODER --prior DIR`",
         ));
     }
-    if let ObjectiveSpec::Baseline(_) = run.objective() {
+    if run.objective().baseline().is_some() {
         return Err(wrong(
             "a baseline trains no prior: name a run of another objective",
         ));
@@ -273,18 +271,20 @@ pub fn draw(priors: &[TrainedRun], words: &Words<'_>, device: &Device) -> Result
                 entry.insert(FrozenDecoder::load(run.decoder(), device)?)
             }
         };
-        check_decoder(run, decoder, decoder.d_clip()).map_err(|reason| DrawError::Run {
-            dir: prior.dir.clone(),
-            reason: reason.to_string(),
+        check_decoder(run.clip(), run.decoder(), decoder, decoder.d_clip()).map_err(|reason| {
+            DrawError::Run {
+                dir: prior.dir.clone(),
+                reason: reason.to_string(),
+            }
         })?;
         let checker = checkers
             .entry(run.world())
             .or_insert_with(|| Checker::new(run.world()));
         for prompt in words.prompts {
-            let request = Request {
+            let request = PriorRequest {
                 prompts: vec![prompt.clone(); words.n_images],
-                settings: sampler(run),
-                ..Request::default()
+                settings: run.objective().sampler(),
+                ..PriorRequest::default()
             };
             let predicted = pipeline.predict(&request, &mut Noise::new(words.seed))?;
             if let Some(&n) = predicted.n_words_cut.first().filter(|n| **n > 0) {
@@ -348,10 +348,7 @@ fn vocabulary(world: World) -> String {
 
 /// A prompt that the world knows all words of.
 pub fn example(world: World) -> &'static str {
-    match world {
-        World::Emoji => "a red car on the left of a blue dog",
-        World::Shapes => "a red striped circle on the left of a blue square",
-    }
+    world.example()
 }
 
 #[cfg(test)]

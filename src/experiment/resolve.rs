@@ -3,7 +3,7 @@
 use toml::{Table, Value};
 
 use super::run::Run;
-use super::spec::{ObjectiveSpec, RunSpec};
+use super::spec::{Objective, RunSpec};
 use crate::config::layers::{lookup, merge, nest};
 use crate::config::{ConfigError, Layers, Setting};
 
@@ -71,11 +71,11 @@ impl Setting {
         };
         let first = rest.split('.').next().unwrap_or(rest);
         let has = |kind: &str| {
-            ObjectiveSpec::of_kind(kind)
+            Objective::of_kind(kind)
                 .and_then(|o| Table::try_from(o).ok())
                 .is_some_and(|t| t.contains_key(first))
         };
-        has(kind) || !ObjectiveSpec::KINDS.iter().any(|k| has(k))
+        has(kind) || !Objective::KINDS.iter().any(|k| has(k))
     }
 }
 

@@ -3,18 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use super::spec::{
-    BetaSchedule, DataSpec, EclipseSpec, EvalSpec, FlowSamplerSpec, ModelSpec, ObjectiveSpec, RunSpec,
-    SamplerSpec, ScheduleSpec, SchedulerKind, ScoredCheckpoint, Tau, TrainSpec,
+    DataSpec, EvalSpec, ModelSpec, Objective, RunSpec, ScheduleSpec, ScoredCheckpoint, TrainSpec,
 };
-use crate::config::check::{at_least, at_most, fraction, non_negative, positive, require};
+use crate::benchmark::BenchmarkSpec;
+use crate::config::check::require;
 use crate::config::{ConfigError, InvalidValue};
 use crate::files;
-use crate::limits;
-use crate::models::noise_augmentation::N_LEVELS;
-use crate::objective::contrastive::ContrastiveForm;
-use crate::objective::eclipse::{Direction, Reduction};
-use crate::objective::projection::ProjectionForm;
-use crate::train::negatives::FalseNegatives;
+use crate::train::objectives::CheckContext;
 use crate::world::World;
 
 /// A validated [`RunSpec`]. Comes only from [`RunSpec::resolve`]; the same configuration has the same [`Run::hash`].
@@ -33,14 +28,9 @@ impl Run {
         World::named(&self.spec.world).expect("a resolved run has a world that this build knows")
     }
 
-    /// Directory of the frozen CLIP. Whether it exists is the loader's to say.
+    /// Directory of the frozen CLIP; empty for a run on a store that was given none. The loader says whether it exists.
     pub fn clip(&self) -> &Path {
         &self.clip
-    }
-
-    /// [`Run::clip`] of a run on a store, if it was given.
-    pub fn clip_of_store(&self) -> Option<&Path> {
-        self.spec.clip.as_deref()
     }
 
     /// Directory of the frozen decoder, used if [`EvalSpec::n_pictures`] is above 0. Whether it exists is the loader's to say.
@@ -64,7 +54,7 @@ impl Run {
     }
 
     /// The objective, or the baseline.
-    pub fn objective(&self) -> &ObjectiveSpec {
+    pub fn objective(&self) -> &Objective {
         &self.spec.objective
     }
 
@@ -76,6 +66,18 @@ impl Run {
     /// Evaluation.
     pub fn eval(&self) -> &EvalSpec {
         &self.spec.eval
+    }
+
+    /// What decides the benchmark: the data and the evaluation.
+    pub fn benchmark(&self) -> BenchmarkSpec<'_> {
+        BenchmarkSpec {
+            world: self.world(),
+            clip: &self.clip,
+            decoder: &self.decoder,
+            data: &self.spec.data,
+            eval: &self.spec.eval,
+            step_size: self.spec.train.batch_size * self.spec.train.accumulate,
+        }
     }
 
     /// The whole configuration as TOML; reading it back gives the same run.
@@ -99,15 +101,7 @@ impl Run {
             ScheduleSpec::Constant(_) | ScheduleSpec::Sgdr(_) => spec.train.steps = 0,
             ScheduleSpec::OneCycle(_) => (),
         }
-        if let ObjectiveSpec::Diffusion(diffusion) = &mut spec.objective {
-            diffusion.sampler = SamplerSpec {
-                scheduler: diffusion.sampler.scheduler, // saved beside the prior
-                ..SamplerSpec::default()
-            };
-        }
-        if let ObjectiveSpec::Flow(flow) = &mut spec.objective {
-            flow.sampler = FlowSamplerSpec::default();
-        }
+        spec.objective.reset_sampler();
         files::sha256(
             toml::to_string(&spec)
                 .expect("a checked specification is TOML")
@@ -160,52 +154,7 @@ impl RunSpec {
     }
 }
 
-/// Sizes that memory is asked for, against [`limits`].
-fn check_sizes(spec: &RunSpec) -> Result<(), InvalidValue> {
-    let (data, model, train, eval) = (&spec.data, &spec.model, &spec.train, &spec.eval);
-    at_most("data.n_pairs", limits::MAX_WORLD_PAIRS, data.n_pairs)?;
-    at_most("data.n_validation", limits::MAX_WORLD_PAIRS, data.n_validation)?;
-    at_most("model.n_layers", limits::MAX_LAYERS, model.n_layers)?;
-    at_most("model.n_heads", limits::MAX_HEADS, model.n_heads)?;
-    at_most(
-        "model.d_head",
-        limits::MAX_WIDTH / model.n_heads.max(1),
-        model.d_head,
-    )?;
-    at_most("eval.n_noise", limits::MAX_REPEATS, eval.n_noise)?;
-    at_most("eval.n_prompts", limits::MAX_PICTURES, eval.n_prompts)?;
-    at_most("eval.n_pictures", limits::MAX_PICTURES, eval.n_pictures)?;
-    at_most("eval.decoder_steps", limits::MAX_STEPS, eval.decoder_steps)?;
-    match &spec.objective {
-        ObjectiveSpec::Diffusion(o) => {
-            at_most("objective.train_steps", limits::MAX_TIMESTEPS, o.train_steps)?;
-            at_most("objective.sampler.steps", limits::MAX_STEPS, o.sampler.steps)?;
-        }
-        ObjectiveSpec::Flow(o) => at_most("objective.sampler.steps", limits::MAX_STEPS, o.sampler.steps)?,
-        ObjectiveSpec::Eclipse(o) => {
-            at_most("objective.queue", limits::MAX_BATCH, o.queue)?;
-            at_most("objective.devices", limits::MAX_REPEATS, o.devices)?;
-        }
-        ObjectiveSpec::Projection(_) | ObjectiveSpec::Baseline(_) => {}
-    }
-    if let ScheduleSpec::Sgdr(s) = &train.schedule {
-        at_most("train.schedule.t_0", limits::MAX_TRAIN_STEPS, s.t_0)?;
-        at_most("train.schedule.t_mult", limits::MAX_REPEATS, s.t_mult)?;
-    }
-    at_most("train.batch_size", limits::MAX_BATCH, train.batch_size)?;
-    at_most("train.accumulate", limits::MAX_REPEATS, train.accumulate)?;
-    let counts = [
-        ("train.steps", train.steps),
-        ("train.keep_checkpoints", train.keep_checkpoints),
-        ("train.checkpoint_every", train.checkpoint_every),
-        ("train.log_every", train.log_every),
-        ("train.patience", train.patience),
-    ];
-    (counts.into_iter()).try_for_each(|(key, found)| at_most(key, limits::MAX_TRAIN_STEPS, found))
-}
-
 fn check(spec: &RunSpec) -> Result<(), InvalidValue> {
-    check_sizes(spec)?;
     require(
         "world",
         World::named(&spec.world).is_some(),
@@ -220,286 +169,35 @@ fn check(spec: &RunSpec) -> Result<(), InvalidValue> {
     ] {
         require(key, i64::try_from(seed).is_ok(), "at most 2^63 - 1", seed)?;
     }
-    at_least("data.n_pairs", 2, spec.data.n_pairs)?;
-    check_store(spec)?;
-    at_least("model.n_heads", 1, spec.model.n_heads)?;
-    at_least("model.d_head", 1, spec.model.d_head)?;
-    at_least("model.n_layers", 1, spec.model.n_layers)?;
-    require(
-        "model.d_head",
-        (spec.model.n_heads * spec.model.d_head).is_multiple_of(2),
-        format!(
-            "an even width n_heads * d_head, n_heads being {}",
-            spec.model.n_heads
-        ),
-        spec.model.d_head,
-    )?;
-    at_least("eval.n_noise", 1, spec.eval.n_noise)?;
-    require(
-        "eval.n_pictures",
-        spec.eval.n_pictures != 1,
-        "0, or 2 and above (a Frechet distance needs two)",
-        spec.eval.n_pictures,
-    )?;
-    at_least("eval.decoder_steps", 1, spec.eval.decoder_steps)?;
-    non_negative("eval.decoder_guidance", spec.eval.decoder_guidance)?;
-    require(
-        "eval.decoder_noise_level",
-        spec.eval.decoder_noise_level < N_LEVELS,
-        format!("a whole number from 0 to {}", N_LEVELS - 1),
-        spec.eval.decoder_noise_level,
-    )?;
-    check_objective(spec)?;
-    if !matches!(spec.objective, ObjectiveSpec::Baseline(_)) {
-        check_train(spec)?;
+    let n_pairs = spec.data.n_training_pairs();
+    spec.data.check()?;
+    spec.model.check()?;
+    spec.train.check_sizes()?;
+    spec.eval.check(&spec.data)?;
+    spec.objective.check(&CheckContext {
+        train: &spec.train,
+        n_pairs,
+        has_store: spec.data.store.is_some(),
+    })?;
+    if spec.objective.baseline().is_some() {
+        return Ok(());
     }
-    Ok(())
-}
-
-/// What makes sense with a store only, and what makes none with it. How many pairs it has shows when it is opened.
-fn check_store(spec: &RunSpec) -> Result<(), InvalidValue> {
-    let data = &spec.data;
-    if data.store.is_none() {
-        let none = "nothing, because data.store is not set: data.n_validation holds pairs of a world out";
-        require("data.validation", data.validation.is_none(), none, "a path")?;
-        let one = "false, because data.store is not set: a world's pictures have one caption each";
-        return require("data.one_caption", !data.one_caption, one, data.one_caption);
-    }
-    require(
-        "data.n_validation",
-        data.validation.is_none() || data.n_validation == 0,
-        "0, because data.validation is what the run is validated on",
-        data.n_validation,
-    )?;
-    require(
-        "eval.n_pictures",
-        spec.eval.n_pictures == 0,
-        "0, because data.store is set and nobody knows what the pictures show",
-        spec.eval.n_pictures,
-    )?;
-    let masks = matches!(&spec.objective, ObjectiveSpec::Eclipse(o) if o.false_negatives == FalseNegatives::MaskMeaning);
-    require(
-        "objective.false_negatives",
-        !masks,
-        "keep or mask_wording, because data.store is set: what captions mean is known of worlds only",
-        "mask_meaning",
-    )?;
-    require(
-        "objective.kind",
-        !matches!(spec.objective, ObjectiveSpec::Baseline(_)),
-        "an objective to train with, because data.store is set: baselines are for worlds",
-        "baseline",
-    )
-}
-
-fn check_objective(spec: &RunSpec) -> Result<(), InvalidValue> {
-    match &spec.objective {
-        ObjectiveSpec::Eclipse(o) => check_eclipse(spec, o),
-        ObjectiveSpec::Diffusion(o) => {
-            at_least("objective.train_steps", 2, o.train_steps)?;
-            require(
-                "objective.beta_start",
-                o.beta_start > 0.0 && o.beta_start < 1.0,
-                "a number between 0 and 1",
-                o.beta_start,
-            )?;
-            require(
-                "objective.beta_end",
-                o.beta_end >= o.beta_start && o.beta_end < 1.0,
-                format!("a number from beta_start ({}) to below 1", o.beta_start),
-                o.beta_end,
-            )?;
-            require(
-                "objective.beta_schedule",
-                o.sampler.scheduler != SchedulerKind::Unclip
-                    || o.beta_schedule == BetaSchedule::SquaredcosCapV2,
-                "squaredcos_cap_v2, because sampler.scheduler is unclip and knows no other",
-                "linear",
-            )?;
-            require(
-                "objective.sampler.steps",
-                (1..=o.train_steps).contains(&o.sampler.steps),
-                format!("a whole number from 1 to train_steps ({})", o.train_steps),
-                o.sampler.steps,
-            )?;
-            check_guidance(o.cond_drop, o.sampler.guidance)?;
-            non_negative("objective.sampler.eta", o.sampler.eta)
-        }
-        ObjectiveSpec::Flow(o) => {
-            at_least("objective.sampler.steps", 1, o.sampler.steps)?;
-            check_guidance(o.cond_drop, o.sampler.guidance)
-        }
-        ObjectiveSpec::Baseline(o) => non_negative("objective.noise", o.noise),
-        ObjectiveSpec::Projection(_) => Ok(()),
-    }
-}
-
-fn check_guidance(cond_drop: f64, guidance: f64) -> Result<(), InvalidValue> {
-    fraction("objective.cond_drop", cond_drop)?;
-    non_negative("objective.sampler.guidance", guidance)?;
-    require(
-        "objective.sampler.guidance",
-        guidance == 1.0 || cond_drop > 0.0,
-        "1, because cond_drop is 0 and the prior never learns the empty caption",
-        guidance,
-    )
-}
-
-fn check_eclipse(spec: &RunSpec, o: &EclipseSpec) -> Result<(), InvalidValue> {
-    let (batch, n_pairs) = (spec.train.batch_size, n_pairs(spec));
-    non_negative("objective.lambda", o.lambda)?;
-    if let Tau::Value(tau) = o.tau {
-        require(
-            "objective.tau",
-            tau.is_finite() && tau > 0.0,
-            "a number above 0 or \"clip\"",
-            tau,
-        )?;
-    }
-    positive("objective.huber_delta", o.huber_delta)?;
-    require(
-        "objective.siglip_bias",
-        o.siglip_bias.is_finite(),
-        "a finite number",
-        o.siglip_bias,
-    )?;
-    require(
-        "objective.reduction",
-        o.projection != ProjectionForm::Cosine || o.reduction == Reduction::Mean,
-        "mean, because projection is cosine, which has no sum over d_clip",
-        "sum",
-    )?;
-    require(
-        "objective.direction",
-        o.contrastive != ContrastiveForm::Siglip || o.direction == Direction::ImageToText,
-        "the default, because contrastive is siglip, which has no direction",
-        direction_name(o.direction),
-    )?;
-    at_least("objective.devices", 1, o.devices)?;
-    let parts = spec.train.accumulate + o.devices - 1;
-    require(
-        "objective.devices",
-        o.devices == 1 || batch.saturating_mul(parts) <= n_pairs,
-        format!(
-            "at most data.n_pairs / train.batch_size ({n_pairs} / {batch}) beside the parts of a step: each has pairs of its own"
-        ),
-        o.devices,
-    )?;
-    require(
-        "objective.queue",
-        o.queue <= n_pairs,
-        format!("a whole number from 0 to data.n_pairs ({n_pairs})"),
-        o.queue,
-    )?;
-    require(
-        "objective.gather",
-        !o.gather || spec.train.accumulate > 1,
-        "false, because train.accumulate is 1: a step has no other parts",
-        o.gather,
-    )?;
-    require(
-        "objective.direction",
-        o.direction != Direction::TextToImage || (o.queue == 0 && o.devices == 1 && !o.gather),
-        "image_to_text or symmetric, because queue, gather and devices add texts",
-        direction_name(o.direction),
-    )?;
-    require(
-        "train.batch_size",
-        o.lambda == 0.0 || batch >= 2,
-        "2 or above (Eq. 4 takes its negatives from the batch)",
-        batch,
-    )
-}
-
-fn direction_name(direction: Direction) -> &'static str {
-    match direction {
-        Direction::ImageToText => "image_to_text",
-        Direction::TextToImage => "text_to_image",
-        Direction::Symmetric => "symmetric",
-    }
-}
-
-/// Pairs to train on, as far as the specification tells.
-fn n_pairs(spec: &RunSpec) -> usize {
-    match spec.data.store {
-        Some(_) => usize::MAX,
-        None => spec.data.n_pairs,
-    }
-}
-
-fn check_train(spec: &RunSpec) -> Result<(), InvalidValue> {
-    let train = &spec.train;
-    at_least("train.steps", 1, train.steps)?;
-    require(
-        "train.batch_size",
-        (1..=n_pairs(spec)).contains(&train.batch_size),
-        format!("a whole number from 1 to data.n_pairs ({})", spec.data.n_pairs),
-        train.batch_size,
-    )?;
-    positive("train.lr", train.lr)?;
-    non_negative("train.weight_decay", train.weight_decay)?;
-    for beta in train.betas {
-        fraction("train.betas", beta)?;
-    }
-    positive("train.eps", train.eps)?;
-    non_negative("train.grad_clip", train.grad_clip)?;
-    at_least("train.log_every", 1, train.log_every)?;
-    at_least("train.accumulate", 1, train.accumulate)?;
-    fraction("train.ema_decay", train.ema_decay)?;
-    at_least("train.keep_checkpoints", 2, train.keep_checkpoints)?;
-    let validated = spec.data.n_validation > 0 || spec.data.validation.is_some();
-    require(
-        "train.patience",
-        train.patience == 0 || (validated && train.checkpoint_every > 0),
-        "0, because nothing is validated: set data.n_validation and train.checkpoint_every",
-        train.patience,
-    )?;
+    let is_validated = spec.data.is_validated();
+    spec.train.check(n_pairs, is_validated)?;
     require(
         "eval.checkpoint",
-        spec.eval.checkpoint == ScoredCheckpoint::Last || validated,
+        spec.eval.checkpoint == ScoredCheckpoint::Last || is_validated,
         "last, because nothing is validated: set data.n_validation",
         "best",
-    )?;
-    match &train.schedule {
-        ScheduleSpec::Sgdr(s) => {
-            at_least("train.schedule.t_mult", 1, s.t_mult)?;
-            require(
-                "train.schedule.eta_min",
-                (0.0..=train.lr).contains(&s.eta_min),
-                format!("a number from 0 to train.lr ({})", train.lr),
-                s.eta_min,
-            )
-        }
-        ScheduleSpec::OneCycle(s) => {
-            require(
-                "train.schedule.pct_start",
-                s.pct_start > 0.0 && s.pct_start < 1.0,
-                "a number between 0 and 1",
-                s.pct_start,
-            )?;
-            require(
-                "train.schedule.div_factor",
-                s.div_factor >= 1.0,
-                "a number, 1 or above",
-                s.div_factor,
-            )?;
-            let last = s.final_div_factor;
-            require(
-                "train.schedule.final_div_factor",
-                last >= 1.0,
-                "a number, 1 or above",
-                last,
-            )
-        }
-        ScheduleSpec::Constant(_) => Ok(()),
-    }
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::experiment::spec::DiffusionSpec;
     use crate::models::prior::Conditioning;
+    use crate::train::objectives::diffusion::{Diffusion, SchedulerKind};
+    use crate::train::objectives::eclipse::Eclipse;
     use crate::world::Slice;
 
     #[test]
@@ -519,8 +217,8 @@ mod tests {
 
     #[test]
     fn config_read_back_is_the_same_run() {
-        for kind in ObjectiveSpec::KINDS {
-            let objective = ObjectiveSpec::of_kind(kind).expect("every kind has defaults");
+        for kind in Objective::KINDS {
+            let objective = Objective::of_kind(kind).expect("every kind has defaults");
             assert_eq!(objective.kind(), *kind);
             let run = RunSpec {
                 objective,
@@ -543,9 +241,9 @@ mod tests {
         }
         .resolve()
         .expect("valid");
-        let objective = ObjectiveSpec::Eclipse(EclipseSpec {
+        let objective = Objective::Eclipse(Eclipse {
             lambda: 0.3,
-            ..EclipseSpec::default()
+            ..Eclipse::default()
         });
         let lambda = RunSpec {
             objective,
@@ -558,11 +256,11 @@ mod tests {
         assert_ne!(seed.hash(), lambda.hash());
     }
 
-    fn diffusion(change: impl FnOnce(&mut DiffusionSpec)) -> Result<Run, ConfigError> {
-        let mut spec = DiffusionSpec::default();
+    fn diffusion(change: impl FnOnce(&mut Diffusion)) -> Result<Run, ConfigError> {
+        let mut spec = Diffusion::default();
         change(&mut spec);
         RunSpec {
-            objective: ObjectiveSpec::Diffusion(spec),
+            objective: Objective::Diffusion(spec),
             ..RunSpec::default()
         }
         .resolve()
@@ -585,7 +283,7 @@ mod tests {
         let mut one = RunSpec::default();
         one.train.batch_size = 1;
         assert!(bad(one.clone().resolve()).contains("Eq. 4 takes its negatives from the batch"));
-        one.objective = ObjectiveSpec::Projection(Default::default());
+        one.objective = Objective::Projection(Default::default());
         assert!(one.resolve().is_ok(), "Eq. 3 needs no negatives");
         assert!(
             diffusion(|d| d.sampler.scheduler = SchedulerKind::Unclip).is_err(),
@@ -597,7 +295,7 @@ mod tests {
     fn what_does_not_touch_training_has_the_same_training_hash() {
         let hash = |kind: &str, change: &dyn Fn(&mut RunSpec)| {
             let mut spec = RunSpec {
-                objective: ObjectiveSpec::of_kind(kind).expect("a kind"),
+                objective: Objective::of_kind(kind).expect("a kind"),
                 ..RunSpec::default()
             };
             change(&mut spec);
@@ -606,19 +304,14 @@ mod tests {
         let same = |_: &mut RunSpec| ();
         for kind in ["diffusion", "flow"] {
             let sampled = hash(kind, &|spec| match &mut spec.objective {
-                ObjectiveSpec::Diffusion(d) => d.sampler.steps = 2,
-                ObjectiveSpec::Flow(f) => {
-                    f.sampler = FlowSamplerSpec {
-                        steps: 2,
-                        guidance: 1.5,
-                    }
-                }
+                Objective::Diffusion(d) => d.sampler.steps = 2,
+                Objective::Flow(f) => (f.sampler.steps, f.sampler.guidance) = (2, 1.5),
                 _ => (),
             });
             let drawn = hash(kind, &|spec| spec.eval.decoder_steps = 3);
             let trained = hash(kind, &|spec| match &mut spec.objective {
-                ObjectiveSpec::Diffusion(d) => d.cond_drop = 0.5,
-                ObjectiveSpec::Flow(f) => f.cond_drop = 0.5,
+                Objective::Diffusion(d) => d.cond_drop = 0.5,
+                Objective::Flow(f) => f.cond_drop = 0.5,
                 _ => (),
             });
             let plain = hash(kind, &same);

@@ -24,11 +24,11 @@ use super::spec::ScoredCheckpoint;
 use crate::config::layers::short;
 use crate::data::encode::is_new_input;
 use crate::files::{self, FileError, LockFile, Sums};
+use crate::train::run_folder::{LOCK, METRICS, RunFolder};
 
 const CONFIG: &str = "config.toml";
 const SPEC: &str = "spec.toml";
 const PROVENANCE: &str = "provenance.json";
-const LOCK: &str = "LOCK";
 const DONE: &str = "DONE";
 /// What a finished run records the hashes of.
 const RESULTS: [&str; 8] = [
@@ -41,7 +41,6 @@ const RESULTS: [&str; 8] = [
     "prior_best",
     "pictures",
 ];
-const METRICS: &str = "metrics.jsonl";
 /// What unfinished writes of [`files::write_atomic`] are called.
 const TEMPORARY: &str = ".tmp-";
 
@@ -85,12 +84,17 @@ impl RunDir {
 
     /// `metrics.jsonl`, for [`MetricsLog`](super::MetricsLog).
     pub fn metrics_path(&self) -> PathBuf {
-        self.path.join(METRICS)
+        self.folder().metrics_path()
+    }
+
+    /// What this directory shares with the folders of other trainings.
+    fn folder(&self) -> RunFolder {
+        RunFolder::new(&self.path)
     }
 
     /// `checkpoint/`: the trainer's own. Not made here.
     pub fn checkpoint_dir(&self) -> PathBuf {
-        self.path.join("checkpoint")
+        self.folder().checkpoint_dir()
     }
 
     /// `prior/`: where a trained prior is saved in its published layout. Not made here.
@@ -390,12 +394,12 @@ impl RunDir {
 
     /// Process id of whoever holds the lock.
     fn holder(&self) -> Result<Option<String>, RunDirError> {
-        let path = self.path.join(LOCK);
+        let path = self.folder().lock_path();
         files::lock_holder(&path).map_err(|source| RunDirError::Lock { path, source })
     }
 
     fn lock(&self) -> Result<LockFile, RunDirError> {
-        let path = self.path.join(LOCK);
+        let path = self.folder().lock_path();
         let held = files::lock(&path).map_err(|source| RunDirError::Lock { path, source })?;
         held.map_err(|pid| RunDirError::Running {
             dir: self.path.clone(),

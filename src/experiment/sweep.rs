@@ -19,8 +19,7 @@ use std::path::{Path, PathBuf};
 use toml::Value;
 
 use super::error::SpecError;
-use super::report::ReportSpec;
-use super::report::curve;
+use super::report_spec::ReportSpec;
 use super::resolve::SWEEP_KEYS;
 use super::run::Run;
 use crate::config::layers::{merge, nest, short};
@@ -245,7 +244,10 @@ impl SweepSpec {
         let mut seen = HashSet::new();
         match runs.iter().find(|r| !seen.insert(r.run.hash().to_owned())) {
             None => {
-                curve::check(&self.report.curves, &runs, &self.report_origin)?;
+                let configs = runs
+                    .iter()
+                    .map(|planned| (planned.axes(), planned.run().config()));
+                self.report.check_curves(configs, &self.report_origin)?;
                 Ok(runs)
             }
             Some(twice) => Err(ConfigError::Value {

@@ -1,10 +1,10 @@
-//! What keeps a call from being carried out.
+//! Errors of planning and rendering.
 
 use std::path::{Path, PathBuf};
 
-use super::draws::LatentsError;
-use super::layout::LayoutError;
-use super::picture::PictureError;
+use super::images::ImageError;
+use super::noise_source::LatentsError;
+use super::parts::LayoutError;
 use super::prior::PriorError;
 use crate::diffusion::DiffusionError;
 use crate::files::FileError;
@@ -13,7 +13,7 @@ use crate::models::clip::ClipError;
 use crate::models::unet::UNetConfig;
 use crate::weights::WeightsError;
 
-/// A call that cannot be carried out.
+/// A call that cannot be planned or rendered.
 #[derive(Debug, thiserror::Error)]
 pub enum RenderError {
     /// Folders.
@@ -22,7 +22,7 @@ pub enum RenderError {
     /// Config or weights.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// A tower, a prompt or a picture.
+    /// A tower, a prompt or an image.
     #[error(transparent)]
     Clip(#[from] ClipError),
     /// The prior, or a number out of range.
@@ -31,15 +31,15 @@ pub enum RenderError {
     /// A scheduler.
     #[error(transparent)]
     Diffusion(#[from] DiffusionError),
-    /// Recorded noise.
+    /// RecordedNoise noise.
     #[error(transparent)]
     Latents(#[from] LatentsError),
     /// A file.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A picture that came out broken, or cannot be written.
+    /// An image with values that are not finite, or that cannot be written.
     #[error(transparent)]
-    Picture(#[from] PictureError),
+    Image(#[from] ImageError),
     /// Parts of different models.
     #[error("{a} and {b} do not belong together: {what} is {in_a} in the first, {in_b} in the second")]
     Width {
@@ -54,7 +54,7 @@ pub enum RenderError {
         /// And there.
         in_b: String,
     },
-    /// Something the stack does not have.
+    /// An option that the stack does not have.
     #[error("{name}: {reason}")]
     Stack {
         /// The option.
@@ -62,12 +62,12 @@ pub enum RenderError {
         /// Why not.
         reason: String,
     },
-    /// A picture of another call has the name.
+    /// An image of another call has the name.
     #[error(
         "{path} is of another call: `{key}` is {there} there, {here} now; give another folder, or --overwrite"
     )]
     OtherCall {
-        /// The picture.
+        /// The image.
         path: PathBuf,
         /// What differs.
         key: String,
@@ -76,7 +76,7 @@ pub enum RenderError {
         /// In this call.
         here: String,
     },
-    /// Another call draws into the folder.
+    /// Another call writes to the folder.
     #[error("{out} is being written by process {holder}; wait for it, or give another folder")]
     Busy {
         /// The folder.
@@ -84,7 +84,7 @@ pub enum RenderError {
         /// The process.
         holder: String,
     },
-    /// A picture without a side file has the name.
+    /// An image without a side file has the name.
     #[error("{0} exists, without a side file that says how it was made; give another folder, or --overwrite")]
     Occupied(PathBuf),
     /// What a side file records has changed.
@@ -97,7 +97,7 @@ pub enum RenderError {
         /// Now.
         now: String,
     },
-    /// An image embedding that is none.
+    /// An image embedding that is not finite.
     #[error(transparent)]
     NotFinite(#[from] NotFinite),
     /// A file of embeddings that does not fit.
@@ -140,6 +140,7 @@ pub(super) fn width<T: PartialEq + ToString>(
     })
 }
 
+/// An option that a stack does not have.
 pub(super) fn no_such(name: &'static str, reason: impl Into<String>) -> RenderError {
     RenderError::Stack {
         name,

@@ -1,33 +1,34 @@
-//! A decoder without a text side, loaded once and used for many pictures: what evaluations draw with.
+//! A decoder without text, loaded once and used for many images: what evaluations draw with.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
 use image::RgbImage;
 
 use super::decoder::DecoderSettings;
-use super::draws::{RowNoise, Rows, Stage};
 use super::error::{RenderError, conditioned};
-use super::kandinsky::{self, Start, cached_zero_image};
-use super::latents::{Autoencoder, LatentSpace};
-use super::layout::{Layout, Part};
-use super::picture::to_pictures;
+use super::images::to_images;
+use super::layout::PipelineLayout;
+use super::noise_source::{BatchNoise, NoiseStage, RowNoise};
+use super::parts::Part;
 use super::prior::PriorError;
+use super::stacks::latent_unet::{self, Autoencoder, LatentUNet, Start};
+use super::zero_image::{ZERO_IMAGE, cached_zero_image};
 use crate::diffusion::{DrawNoise, Scheduler};
 use crate::models::noise_augmentation::NoiseAugmentation;
 use crate::models::unet::{Conditioning, UNet, UNetConfig};
 
-/// Pictures drawn at once: bounds memory, not results.
+/// Images drawn at once: bounds memory, not results.
 const BATCH: usize = 32;
 
 /// A decoder that draws from z_x alone, as `eclipse pretrain` makes them: the UNet, its scheduler, the maps between latents and pixels and the zero
-/// picture's embedding, which stands for the CLIP that is not there.
+/// image's embedding, which stands for the CLIP that is not there.
 #[derive(Debug)]
 pub struct FrozenDecoder {
     config: UNetConfig,
     unet: UNet,
     scheduler: Scheduler,
-    autoencoder: Autoencoder,
+    autoencoder: Box<dyn Autoencoder>,
     zero: Vec<f32>,
     clip: String,
     augmentation: Option<NoiseAugmentation>,
@@ -38,22 +39,23 @@ impl FrozenDecoder {
     /// Loads the pipeline in `dir`.
     ///
     /// # Errors
-    /// [`RenderError`], naming the part, the file, the key or the tensors: also for Karlo's decoder, which needs text, and when the zero picture's
+    /// [`RenderError`], naming the part, the file, the key or the tensors: also for Karlo's decoder, which needs text, and when the zero image's
     /// embedding is missing.
     pub fn load(dir: &Path, device: &Device) -> Result<Self, RenderError> {
-        let layout = Layout::open(dir, None, None)?;
-        let unet_dir = layout.part(Part::Decoder)?;
+        let layout = PipelineLayout::open(dir, None, None)?;
+        let latent = latent_unet_of(&layout)?;
+        let unet_dir = layout.part(Part::DECODER)?;
         let (config, unet) = UNet::load(unet_dir, device)?;
         let Conditioning::Image { d_clip, .. } = config.conditioning else {
             return Err(conditioned(unet_dir, &config, "an image embedding"));
         };
-        let folder = layout.part(Part::ImageEncoder)?;
+        let folder = layout.part(Part::IMAGE_ENCODER)?;
         let (zero, clip) =
             cached_zero_image(folder, d_clip, "f32").ok_or_else(|| RenderError::Embeddings {
-                path: folder.join(kandinsky::ZERO_IMAGE),
-                reason: format!("expected the zero picture's embedding, {d_clip} values in f32"),
+                path: folder.join(ZERO_IMAGE),
+                reason: format!("expected the zero image's embedding, {d_clip} values in f32"),
             })?;
-        let (n_steps, guidance) = LatentSpace::read(&layout)?.own_sampling();
+        let (n_steps, guidance) = latent.sampling;
         let augmentation = match config.conditioning.has_noise_level() {
             true => Some(NoiseAugmentation::load(dir, d_clip)?),
             false => None,
@@ -62,8 +64,10 @@ impl FrozenDecoder {
             config,
             unet,
             augmentation,
-            scheduler: Scheduler::read(layout.part(Part::DecoderScheduler)?)?,
-            autoencoder: Autoencoder::load(&layout, device)?,
+            scheduler: Scheduler::read(layout.part(Part::DECODER_SCHEDULER)?)?,
+            autoencoder: latent
+                .read_space(layout.folders())?
+                .load(layout.part(latent.autoencoder)?, device)?,
             zero,
             clip,
             own: DecoderSettings {
@@ -73,6 +77,22 @@ impl FrozenDecoder {
                 noise_level: 0,
             },
         })
+    }
+
+    /// The folders that a decoder like this in `dir` is read from, by part.
+    ///
+    /// # Errors
+    /// [`RenderError::Layout`], naming the part.
+    pub fn folders(dir: &Path) -> Result<Vec<(Part, PathBuf)>, RenderError> {
+        let layout = PipelineLayout::open(dir, None, None)?;
+        let parts = [
+            Part::DECODER,
+            Part::DECODER_SCHEDULER,
+            latent_unet_of(&layout)?.autoencoder,
+            Part::IMAGE_ENCODER,
+        ];
+        let folder = |part| Ok((part, layout.part(part)?.to_path_buf()));
+        parts.into_iter().map(folder).collect()
     }
 
     /// Width of the embeddings that it draws from.
@@ -85,12 +105,12 @@ impl FrozenDecoder {
         &self.clip
     }
 
-    /// How it draws when nobody says otherwise; eta 0, so that a picture has one draw of noise.
+    /// How it draws when nobody says otherwise; eta 0, so that an image has one draw of noise.
     pub fn own_settings(&self) -> DecoderSettings {
         self.own
     }
 
-    /// Draws a picture for each row of `z_x` `[n, d_clip]`. Row `i` has the noise of `seeds[i]`, whatever else is drawn beside it.
+    /// Draws an image for each row of `z_x` `[n, d_clip]`. Row `i` has the noise of `seeds[i]`, whatever else is drawn beside it.
     ///
     /// # Errors
     /// [`RenderError`] for settings out of range, or values that are no pixels (a UNet that diverged).
@@ -107,9 +127,9 @@ impl FrozenDecoder {
             (Some(augmentation), level) => {
                 let mut noise: Vec<RowNoise> = seeds
                     .iter()
-                    .map(|&seed| RowNoise::seeded(seed, Stage::Augmentation))
+                    .map(|&seed| RowNoise::seeded(seed, NoiseStage::Augmentation))
                     .collect();
-                let eps: Tensor<2> = Rows(&mut noise)
+                let eps: Tensor<2> = BatchNoise(&mut noise)
                     .draw([n, d_clip], &device)
                     .map_err(PriorError::from)?;
                 augmentation.add(z_x.clone(), eps, &vec![level; n])
@@ -124,14 +144,14 @@ impl FrozenDecoder {
             }
         };
         let zero = Tensor::<1>::from_floats(self.zero.as_slice(), &device).reshape([1, d_clip]);
-        let mut pictures = Vec::with_capacity(n);
+        let mut images = Vec::with_capacity(n);
         for (i, seeds) in seeds.chunks(BATCH).enumerate() {
             let rows = i * BATCH..i * BATCH + seeds.len();
             let mut noise: Vec<RowNoise> = seeds
                 .iter()
-                .map(|&s| RowNoise::seeded(s, Stage::Decoder))
+                .map(|&s| RowNoise::seeded(s, NoiseStage::Decoder))
                 .collect();
-            let latents = kandinsky::decode(
+            let latents = latent_unet::decode(
                 &self.unet,
                 self.config.in_channels,
                 &self.scheduler,
@@ -141,11 +161,23 @@ impl FrozenDecoder {
                     .then(|| zero.clone().expand([seeds.len(), d_clip])),
                 &Start::Noise([self.config.sample_size; 2]),
                 settings,
-                &mut Rows(&mut noise),
+                &mut BatchNoise(&mut noise),
                 |_| (),
             )?;
-            pictures.extend(to_pictures(self.autoencoder.decode(latents))?);
+            images.extend(to_images(self.autoencoder.decode(latents))?);
         }
-        Ok(pictures)
+        Ok(images)
     }
+}
+
+/// The UNet and the latent space of a stack that draws from image embeddings alone.
+fn latent_unet_of(layout: &PipelineLayout) -> Result<&'static LatentUNet, RenderError> {
+    let stack = layout.stack();
+    stack.latent_unet().ok_or_else(|| {
+        let found = stack.about().name;
+        RenderError::Stack {
+            name: "decoder",
+            reason: format!("expected one that draws from image embeddings alone, found {found}"),
+        }
+    })
 }

@@ -15,7 +15,7 @@ use crate::diffusion::{
 use crate::limits::{MAX_STEPS, NotFinite};
 use crate::models::clip::ClipTextConfig;
 use crate::models::prior::{DiffusionPrior, Prior, PriorConfig, TextCondition};
-use crate::objective::eclipse::normalize;
+use crate::objective::normalize;
 use crate::weights::WeightsError;
 
 /// A prior that cannot be loaded or sampled.
@@ -241,7 +241,7 @@ fn guided(
 ) -> impl Fn(Tensor<2>, f64) -> Tensor<2> {
     let is_guided = guidance > 1.0;
     let text = prior.encode_prefix(if is_guided {
-        stack(unconditional, text)
+        TextCondition::cat(vec![unconditional, text])
     } else {
         text
     });
@@ -297,9 +297,4 @@ pub fn check_text(tower: &ClipTextConfig, prior: &PriorConfig, dir: &Path) -> Re
         dir: dir.to_path_buf(),
         prior: say(read),
     })
-}
-
-/// `first` above `second`, row by row; both must have a mask or none. With masks the shorter one is padded.
-pub fn stack(first: TextCondition, second: TextCondition) -> TextCondition {
-    TextCondition::cat(vec![first, second])
 }

@@ -1,13 +1,13 @@
-//! Everything that makes one picture: the JSON side file, from which the call can be repeated.
+//! The recipe of an image: the JSON side file, from which the call can be repeated.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 use super::decoder::DecoderSettings;
-use super::layout::{Part, Stack};
+use super::parts::Part;
 use super::prior::PriorSettings;
 use crate::diffusion::Sampler;
 use crate::files::{self, FileError};
@@ -21,11 +21,11 @@ pub(super) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.into())
 }
 
-/// A file that went into a picture.
+/// A file that an image depends on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileRecord {
-    /// Where it was.
+    /// Its path.
     pub path: PathBuf,
     /// SHA-256 of its bytes.
     pub sha256: String,
@@ -44,13 +44,13 @@ impl FileRecord {
     }
 }
 
-/// Where a picture's image embedding comes from.
+/// Where the image embedding of an image comes from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Origin {
     /// The prior's prediction for a prompt.
     Prompt(String),
-    /// CLIP's embedding of a picture.
+    /// CLIP's embedding of an image.
     Image(FileRecord),
     /// A row of a file of predictions.
     Embedding {
@@ -71,13 +71,13 @@ pub enum Origin {
         at: f64,
     },
     /// A weighted sum of embeddings.
-    Mix(Vec<Share>),
+    Mix(Vec<MixTerm>),
 }
 
-/// A part of a mixture.
+/// A term of a weighted sum.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Share {
+pub struct MixTerm {
     /// Where its embedding comes from.
     pub of: Origin,
     /// Its weight.
@@ -85,7 +85,7 @@ pub struct Share {
 }
 
 impl Origin {
-    /// The caption that Karlo's decoder reads too; empty where there is none.
+    /// The caption, for decoders that read it; empty where there is none.
     pub fn caption(&self) -> &str {
         match self {
             Self::Prompt(prompt) => prompt,
@@ -94,7 +94,7 @@ impl Origin {
         }
     }
 
-    /// What to call it.
+    /// A title: the prompt, or the file's name.
     pub fn title(&self) -> String {
         let stem = |file: &FileRecord| file.path.file_stem().map(|s| s.to_string_lossy().into_owned());
         match self {
@@ -104,28 +104,28 @@ impl Origin {
                 prompt.clone().unwrap_or_else(|| stem(file).unwrap_or_default())
             }
             Self::Between { from, to, .. } => format!("{} to {}", from.title(), to.title()),
-            Self::Mix(shares) => {
-                let shares = shares.iter().map(|s| format!("{} {}", s.weight, s.of.title()));
-                shares.collect::<Vec<_>>().join(" and ")
+            Self::Mix(terms) => {
+                let terms = terms.iter().map(|s| format!("{} {}", s.weight, s.of.title()));
+                terms.collect::<Vec<_>>().join(" and ")
             }
         }
     }
 
-    /// Itself, or those that it is made of.
+    /// The origin itself, or those that it combines.
     pub fn ends(&self) -> Vec<&Origin> {
         match self {
             Self::Between { from, to, .. } => vec![from, to],
-            Self::Mix(shares) => shares.iter().map(|s| &s.of).collect(),
+            Self::Mix(terms) => terms.iter().map(|s| &s.of).collect(),
             other => vec![other],
         }
     }
 }
 
-/// A picture to start from.
+/// An image to start from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Init {
-    /// The picture.
+    /// The image.
     pub image: FileRecord,
     /// How much of the trajectory is sampled.
     pub strength: f64,
@@ -137,10 +137,11 @@ pub struct Init {
 pub struct Latents {
     /// The file.
     pub file: FileRecord,
-    /// This picture's row.
+    /// This image's row.
     pub row: usize,
-    /// Pictures in the file.
-    pub n_pictures: usize,
+    /// Images in the file.
+    #[serde(rename = "n_pictures")]
+    pub n_images: usize,
 }
 
 /// How the prior was sampled.
@@ -158,7 +159,7 @@ pub enum PriorRecord {
     },
 }
 
-/// How a UNet was sampled.
+/// How a decoder was sampled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SamplerRecord {
@@ -170,7 +171,23 @@ pub struct SamplerRecord {
     pub sampler: Option<Sampler>,
 }
 
-/// Weights that went into a picture.
+impl SamplerRecord {
+    /// The record of a decoder that is one function of its input: one step, no scheduler.
+    pub fn one_pass() -> Self {
+        Self {
+            settings: DecoderSettings {
+                n_steps: 1,
+                guidance: 1.0,
+                eta: 0.0,
+                noise_level: 0,
+            },
+            scheduler: Value::Null,
+            sampler: None,
+        }
+    }
+}
+
+/// The weights of a part.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WeightsRecord {
@@ -183,13 +200,42 @@ pub struct WeightsRecord {
     pub sha256: Option<String>,
 }
 
+/// The weights of each part by its name, in the order in which the parts are used.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(from = "BTreeMap<String, WeightsRecord>")]
+pub struct WeightsByPart(Vec<(String, WeightsRecord)>);
+
+impl WeightsByPart {
+    /// Appends a part.
+    pub fn push(&mut self, part: Part, record: WeightsRecord) {
+        self.0.push((part.name().into(), record));
+    }
+
+    /// Names and records.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &WeightsRecord)> {
+        self.0.iter().map(|(name, record)| (name.as_str(), record))
+    }
+}
+
+impl From<BTreeMap<String, WeightsRecord>> for WeightsByPart {
+    fn from(records: BTreeMap<String, WeightsRecord>) -> Self {
+        Self(records.into_iter().collect())
+    }
+}
+
+impl Serialize for WeightsByPart {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
+
 /// Width and height in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Size {
     /// Columns.
     pub width: usize,
-    /// Rows.
+    /// BatchNoise.
     pub height: usize,
 }
 
@@ -199,7 +245,7 @@ impl std::fmt::Display for Size {
     }
 }
 
-/// Everything that makes one picture.
+/// Everything that an image depends on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
@@ -211,30 +257,30 @@ pub struct Recipe {
     pub command: String,
     /// Where the image embedding comes from.
     pub origin: Origin,
-    /// Seed of the picture's noise.
+    /// Seed of the image's noise.
     pub seed: u64,
     /// What guidance pushes away from.
     pub negative: Option<String>,
-    /// A picture to start from.
+    /// An image to start from.
     pub init: Option<Init>,
     /// Noise from a file.
     pub latents: Option<Latents>,
-    /// Size of the picture.
+    /// Size of the image.
     pub size: Size,
-    /// The decoder's family.
-    pub stack: Stack,
+    /// The family of the decoder's stack, in lower case.
+    pub stack: String,
     /// The prior's sampling; absent where no prior is used.
     pub prior: Option<PriorRecord>,
     /// The decoder's sampling.
     pub decoder: SamplerRecord,
     /// The super-resolution's sampling.
     pub super_res: Option<SamplerRecord>,
-    /// What computed it.
+    /// The device that computed it.
     pub device: String,
-    /// In which float type.
+    /// The float type that it was computed in.
     pub dtype: String,
     /// The weights, by part.
-    pub weights: BTreeMap<Part, WeightsRecord>,
+    pub weights: WeightsByPart,
 }
 
 impl Recipe {
@@ -261,8 +307,8 @@ impl Recipe {
         write_json(path, self)
     }
 
-    /// What a PNG file says of itself, as pairs of a keyword and a text.
-    pub fn texts(&self) -> Vec<(String, String)> {
+    /// The text chunks of a PNG file, as pairs of a keyword and a text. `decoder`: the family of the stack, as it is shown.
+    pub fn texts(&self, decoder: &str) -> Vec<(String, String)> {
         let sampler = &self.decoder;
         let class = sampler.scheduler.get("_class_name").and_then(Value::as_str);
         let class = class.unwrap_or_default().to_string();
@@ -278,7 +324,7 @@ impl Recipe {
         texts.extend(self.negative.clone().map(|negative| ("negative", negative)));
         texts.extend([
             ("seed", self.seed.to_string()),
-            ("decoder", self.stack.to_string()),
+            ("decoder", decoder.to_string()),
             ("scheduler", scheduler),
             ("steps", sampler.settings.n_steps.to_string()),
             ("guidance", sampler.settings.guidance.to_string()),
@@ -288,7 +334,7 @@ impl Recipe {
         texts.into_iter().map(|(k, v)| (k.to_string(), v)).collect()
     }
 
-    /// The first thing that sets `other` apart, as `(key, here, there)`. Paths do not count (hashes do), nor does the program's version.
+    /// The first difference from `other`, as `(key, here, there)`. Paths do not count (hashes do), nor does the program's version.
     pub fn difference(&self, other: &Self) -> Option<(String, String, String)> {
         let value = |recipe: &Self| serde_json::to_value(recipe).unwrap_or_default();
         differ("", &value(self), &value(other))

@@ -1,4 +1,4 @@
-//! What a call asks for.
+//! What a call asks for: images, sampling, where they go.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use super::prior::PriorSettings;
 use super::recipe::{Origin, PriorRecord, Recipe, Size};
 use crate::diffusion::Sampler;
 
-/// One picture that is asked for.
+/// One image that is asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Subject {
     /// File name, without an extension.
@@ -22,9 +22,9 @@ pub struct Subject {
 /// The decoder's settings; what is absent is the stack's own.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct DecoderChoice {
-    /// Steps: 25 for Karlo, 100 for Kandinsky 2.2, 4 for small decoders of pixels.
+    /// Steps.
     pub n_steps: Option<usize>,
-    /// Guidance scale: 8 for Karlo, 4 for Kandinsky 2.2, 2 for small decoders of pixels.
+    /// Guidance scale; up to 1 is none.
     pub guidance: Option<f64>,
     /// Weight of added noise: 1, or 0 for DDIM.
     pub eta: Option<f64>,
@@ -37,35 +37,35 @@ pub struct DecoderChoice {
 pub struct LatentsChoice {
     /// The file.
     pub path: PathBuf,
-    /// Pictures in it.
-    pub n_pictures: usize,
+    /// Images in it.
+    pub n_images: usize,
 }
 
 /// What a call asks for.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Request {
+pub struct ImageRequest {
     /// `generate`, `vary`, `interpolate`.
     pub command: String,
-    /// The pictures.
+    /// The images.
     pub subjects: Vec<Subject>,
-    /// What guidance pushes away from.
+    /// The negative prompt: what guidance pushes away from.
     pub negative: Option<String>,
-    /// A picture to start from, and the part of the trajectory that is sampled.
+    /// An image to start from, and the part of the trajectory that is sampled.
     pub init: Option<(PathBuf, f64)>,
     /// Noise from a file.
     pub latents: Option<LatentsChoice>,
-    /// Size of the pictures: the stack's own if absent.
+    /// Size of the images: the stack's own if absent.
     pub size: Option<Size>,
     /// The prior's sampling.
     pub prior: PriorSettings,
     /// The decoder's sampling.
     pub decoder: DecoderChoice,
-    /// Steps of Karlo's super-resolution.
+    /// Steps of super-resolution, for stacks that have one.
     pub super_res_steps: usize,
 }
 
-impl Request {
-    /// The call that made the picture of a side file, which it now makes under `name`.
+impl ImageRequest {
+    /// The call that made the image of a side file, which it now makes under `name`.
     pub(super) fn repeating(recipe: &Recipe, name: &str) -> Self {
         let settings = recipe.decoder.settings;
         Self {
@@ -80,7 +80,7 @@ impl Request {
             init: recipe.init.as_ref().map(|i| (i.image.path.clone(), i.strength)),
             latents: recipe.latents.as_ref().map(|l| LatentsChoice {
                 path: l.file.path.clone(),
-                n_pictures: l.n_pictures,
+                n_images: l.n_images,
             }),
             size: Some(recipe.size),
             prior: match &recipe.prior {
@@ -101,15 +101,15 @@ impl Request {
     }
 }
 
-/// Steps of Karlo's super-resolution (reference: `super_res_num_inference_steps`).
+/// Steps of super-resolution (reference: `super_res_num_inference_steps` of diffusers' `UnCLIPPipeline`).
 pub const SUPER_RES_STEPS: usize = 7;
 
-/// Where the pictures go, and on what they are drawn.
+/// Where the images go, and what computes them.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Options {
+pub struct OutputOptions {
     /// The folder.
     pub out: PathBuf,
-    /// Replace pictures of other calls.
+    /// Replace images of other calls.
     pub overwrite: bool,
     /// Name of the device, for the side files.
     pub device: String,

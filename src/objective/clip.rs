@@ -10,7 +10,7 @@ use burn::prelude::*;
 use burn::tensor::activation::softplus;
 use burn::tensor::assert_shape;
 
-use super::eclipse::normalize;
+use super::normalize::normalize;
 
 /// Added to a logit that must not count in a sum of exponentials.
 const OUT: f32 = -1e9;

@@ -5,7 +5,20 @@ use burn::tensor::activation::{log_softmax, softplus};
 use burn::tensor::assert_shape;
 use serde::{Deserialize, Serialize};
 
-use super::eclipse::{Direction, normalize};
+use super::normalize::normalize;
+
+/// Which way the softmax of Eq. 4 runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// Over the batch's texts, for each predicted image: what Eq. 4 prints.
+    #[default]
+    ImageToText,
+    /// Over the batch's predicted images, for each text.
+    TextToImage,
+    /// The mean of both, as CLIP itself trains.
+    Symmetric,
+}
 
 /// Added to a logit that must not count in a sum of exponentials.
 const OUT: f64 = -1e9;

@@ -6,20 +6,8 @@ use burn::prelude::*;
 use burn::tensor::assert_shape;
 use serde::{Deserialize, Serialize};
 
+pub use super::contrastive::Direction;
 use super::contrastive::{Negatives, info_nce};
-
-/// Which way the softmax of Eq. 4 runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Direction {
-    /// Over the batch's texts, for each predicted image: what Eq. 4 prints.
-    #[default]
-    ImageToText,
-    /// Over the batch's predicted images, for each text.
-    TextToImage,
-    /// The mean of both, as CLIP itself trains.
-    Symmetric,
-}
 
 /// How Eq. 3's squared norm is reduced over d_clip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -81,12 +69,6 @@ pub fn eclipse(projection: Tensor<1>, lambda: f64, contrastive: impl FnOnce() ->
         projection,
         contrastive: Some(contrastive),
     }
-}
-
-/// Rows of unit length. 1e-12: PyTorch's `F.normalize`.
-pub fn normalize(x: Tensor<2>) -> Tensor<2> {
-    let norm = x.clone().square().sum_dim(1).sqrt().clamp_min(1e-12);
-    x / norm
 }
 
 #[cfg(test)]

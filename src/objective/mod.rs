@@ -4,4 +4,7 @@ pub mod clip;
 pub mod contrastive;
 pub mod diffusion;
 pub mod eclipse;
+mod normalize;
 pub mod projection;
+
+pub use normalize::normalize;

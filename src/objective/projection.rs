@@ -4,7 +4,7 @@ use burn::prelude::*;
 use burn::tensor::assert_shape;
 use serde::{Deserialize, Serialize};
 
-use super::eclipse::normalize;
+use super::normalize::normalize;
 
 /// How far a prediction is from its target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

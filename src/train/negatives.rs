@@ -10,11 +10,8 @@ use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::data::examples::{Example, Examples};
-use crate::noise::Noise;
+use crate::noise::{Noise, Stream};
 use crate::objective::contrastive::Negatives;
-
-/// Streams of a run's seed that the other devices' pairs come from, one a step.
-const DEVICES_STREAM: u64 = 1 << 42;
 
 /// Texts of a batch that are true of a predicted image although they belong to another pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -114,7 +111,7 @@ impl NegativeOptions {
         let elsewhere = (self.devices - 1) * n;
         if elsewhere > 0 {
             let part = (step - 1) * (all.len() / n) + start / n + 1;
-            let mut noise = Noise::stream(seed, DEVICES_STREAM + part as u64);
+            let mut noise = Noise::of(seed, Stream::OtherDevices(part as u64));
             let taken: HashSet<usize> = all.iter().map(|e| e.picture).collect();
             let n_examples = data.order().n_examples();
             // Of a hundred million examples nobody wants a list of those that are free: more than enough are drawn, and those that are not taken.

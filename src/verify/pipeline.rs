@@ -1,4 +1,4 @@
-//! `pipeline_*`: from prompt to picture, through the stages that `generate` calls, with the fixture's own parts and the noise it recorded.
+//! `pipeline_*`: from prompt to image, through the stages that `generate` calls, with the fixture's own parts and the noise it recorded.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,11 +10,13 @@ use serde_json::{Value, json};
 use super::{Array, Computed, Context, Fixture, FixtureError, Outcome, Tolerance};
 use crate::diffusion::{Replay, Scheduler, SchedulerConfig, SchedulerKind};
 use crate::generate::decoder::DecoderSettings;
-use crate::generate::kandinsky::{self, Start, latent_side, picture_tensor};
-use crate::generate::karlo::{self, SuperRes};
-use crate::generate::layout::{Layout, Part};
+use crate::generate::layout::PipelineLayout;
+use crate::generate::parts::Part;
 use crate::generate::prior::{AnyPrior, PriorSettings};
 use crate::generate::slerp::{mix, slerp};
+use crate::generate::stacks::kandinsky22::{MOVQ, latent_side};
+use crate::generate::stacks::karlo::{self, SuperRes};
+use crate::generate::stacks::latent_unet::{self, Start, image_tensor};
 use crate::models::clip::preprocess::read_picture;
 use crate::models::clip::{ImageEncoder, TextEncoder};
 use crate::models::movq::Movq;
@@ -88,7 +90,7 @@ struct Predicted {
     z_x: Tensor<2>,
     text: TextCondition,
     /// What guidance pushes away from.
-    away: TextCondition,
+    uncond: TextCondition,
     /// `[steps, batch, d_clip]`; absent for a prior without time.
     steps: Option<Tensor<3>>,
 }
@@ -104,14 +106,14 @@ fn predict(
     let (_, prior) = AnyPrior::load(prior_dir, context.device())?;
     let encode = |texts: &[String]| -> Result<TextCondition, Failure> { Ok(encoder.encode(texts)?) };
     let mut prompts = args.prompt.clone();
-    let mut away = vec![String::new(); prompts.len()];
+    let mut uncond = vec![String::new(); prompts.len()];
     if let Some(negative) = &args.negative_prompt {
         prompts.extend(negative.clone());
         // Then guidance pushes both halves away from the negative prompt.
-        away = [negative.clone(), negative.clone()].concat();
+        uncond = [negative.clone(), negative.clone()].concat();
     }
-    let (text, unconditional) = (encode(&prompts)?, encode(&away)?);
-    // Embeddings come first; a decoder's noise has pictures' rank.
+    let (text, unconditional) = (encode(&prompts)?, encode(&uncond)?);
+    // Embeddings come first; a decoder's noise has images' rank.
     let mut noise = Vec::new();
     for name in context.noise_names() {
         match context.golden()[name].shape.len() {
@@ -136,7 +138,7 @@ fn predict(
     Ok(Predicted {
         z_x,
         text,
-        away: unconditional,
+        uncond: unconditional,
         steps,
     })
 }
@@ -155,11 +157,11 @@ fn computed(context: &Context, tensors: Vec<(&str, Tensor<2>)>, steps: Option<Te
     out
 }
 
-/// The recorded draws of pictures.
+/// The recorded draws of images.
 fn replay(context: &Context) -> Result<Replay<4>, FixtureError> {
     let names = context.noise_names().into_iter();
-    let of_pictures = names.filter(|name| context.golden()[*name].shape.len() == 4);
-    let draws: Result<Vec<_>, _> = of_pictures.map(|name| context.float::<4>(name)).collect();
+    let of_images = names.filter(|name| context.golden()[*name].shape.len() == 4);
+    let draws: Result<Vec<_>, _> = of_images.map(|name| context.float::<4>(name)).collect();
     Ok(Replay::new(draws?))
 }
 
@@ -170,7 +172,7 @@ fn all_drawn(noise: &Replay<4>) -> Result<(), Failure> {
     }
 }
 
-/// A picture as the reference returns it: `[batch, h, w, 3]` in 0..1.
+/// A image as the reference returns it: `[batch, h, w, 3]` in 0..1.
 fn image(x: Tensor<4>) -> Tensor<4> {
     (x * 0.5 + 0.5).clamp(0.0, 1.0).permute([0, 2, 3, 1])
 }
@@ -182,13 +184,13 @@ fn push<const D: usize>(out: &mut Vec<Computed>, context: &Context, name: &str, 
 }
 
 /// Karlo's decoder and super-resolution.
-fn karlo_pictures(
+fn karlo_images(
     context: &Context,
-    layout: &Layout,
+    layout: &PipelineLayout,
     args: &Arguments,
     z_x: Tensor<2>,
     text: TextCondition,
-    away: TextCondition,
+    uncond: TextCondition,
 ) -> Outcome {
     let device = context.device();
     let settings = args.decoder(1.0)?;
@@ -196,11 +198,11 @@ fn karlo_pictures(
     let mut out = Vec::new();
     let batch = z_x.dims()[0];
 
-    let (_, text_proj) = TextProj::load(layout.part(Part::TextProj)?, device)?;
-    let away = settings.guided().then_some(away);
-    let condition = karlo::condition(&text_proj, z_x, text, away);
-    let (config, unet) = UNet::load(layout.part(Part::Decoder)?, device)?;
-    let scheduler = Scheduler::read(layout.part(Part::DecoderScheduler)?)?;
+    let (_, text_proj) = TextProj::load(layout.part(karlo::TEXT_PROJ)?, device)?;
+    let uncond = settings.guided().then_some(uncond);
+    let condition = karlo::condition(&text_proj, z_x, text, uncond);
+    let (config, unet) = UNet::load(layout.part(Part::DECODER)?, device)?;
+    let scheduler = Scheduler::read(layout.part(Part::DECODER_SCHEDULER)?)?;
     let mut steps = Vec::new();
     let small = karlo::decode(
         (&config, &unet),
@@ -213,15 +215,15 @@ fn karlo_pictures(
     )?;
     push::<5>(&mut out, context, "out.decoder_steps", Tensor::stack(steps, 0));
 
-    let scheduler = Scheduler::read(layout.part(Part::SuperResScheduler)?)?;
+    let scheduler = Scheduler::read(layout.part(karlo::SUPER_RES_SCHEDULER)?)?;
     let n_steps = args.super_res_num_inference_steps.unwrap_or(7);
     let visits = scheduler.visits(n_steps)?;
     let (first, last) = visits.split_at(n_steps - 1);
-    let dir = layout.part(Part::SuperResFirst)?;
+    let dir = layout.part(karlo::SUPER_RES_FIRST)?;
     let mut state = SuperRes::begin(small, &UNetConfig::read(dir)?, &mut noise)?;
     push(&mut out, context, "out.super_res_input", state.input());
     let mut steps = Vec::new();
-    for (part, visits) in [(Part::SuperResFirst, first), (Part::SuperResLast, last)] {
+    for (part, visits) in [(karlo::SUPER_RES_FIRST, first), (karlo::SUPER_RES_LAST, last)] {
         let (_, unet) = UNet::load(layout.part(part)?, device)?;
         state = state.advance(&unet, &scheduler, visits, &mut noise, |x| steps.push(x.clone()))?;
     }
@@ -232,28 +234,28 @@ fn karlo_pictures(
 }
 
 /// Whether the golden has what only a decoder computes.
-fn has_pictures(context: &Context) -> bool {
+fn has_images(context: &Context) -> bool {
     context.golden().contains_key("out.image")
 }
 
 fn karlo_with(context: &Context, prior: Option<&Path>) -> Outcome {
     let args: Arguments = context.info_as("args")?;
-    let layout = Layout::open(context.root(), prior, None)?;
-    let (text_dir, prior_dir) = (layout.part(Part::TextEncoder)?, layout.part(Part::Prior)?);
+    let layout = PipelineLayout::open(context.root(), prior, None)?;
+    let (text_dir, prior_dir) = (layout.part(Part::TEXT_ENCODER)?, layout.part(Part::PRIOR)?);
     let Predicted {
         z_x,
         text,
-        away,
+        uncond,
         steps,
     } = predict(context, text_dir, prior_dir, &args)?;
     let z_y = match args.karlo_guides() {
-        true => Tensor::cat(vec![away.z_y.clone(), text.z_y.clone()], 0),
+        true => Tensor::cat(vec![uncond.z_y.clone(), text.z_y.clone()], 0),
         false => text.z_y.clone(),
     };
     let tensors = vec![("out.image_embeddings", z_x.clone()), ("out.prompt_embeds", z_y)];
     let mut out = computed(context, tensors, steps);
-    if has_pictures(context) {
-        out.extend(karlo_pictures(context, &layout, &args, z_x, text, away)?);
+    if has_images(context) {
+        out.extend(karlo_images(context, &layout, &args, z_x, text, uncond)?);
     }
     Ok(out)
 }
@@ -268,28 +270,28 @@ pub(super) fn karlo_eclipse(context: &Context) -> Outcome {
     karlo_with(context, Some(&context.folder_named("eclipse_prior")?))
 }
 
-/// Karlo's image variation: the embedding of the picture, and the empty prompt.
+/// Karlo's image variation: the embedding of the image, and the empty prompt.
 pub(super) fn karlo_image_variation(context: &Context) -> Outcome {
-    let layout = Layout::open(context.root(), None, None)?;
-    let encoder = ImageEncoder::load(layout.part(Part::ImageEncoder)?, context.device())?;
-    let picture: PathBuf = context.info_as("image")?;
-    let z_x = encoder.encode(&[read_picture(context.root().join(picture))?])?;
+    let layout = PipelineLayout::open(context.root(), None, None)?;
+    let encoder = ImageEncoder::load(layout.part(Part::IMAGE_ENCODER)?, context.device())?;
+    let image: PathBuf = context.info_as("image")?;
+    let z_x = encoder.encode(&[read_picture(context.root().join(image))?])?;
     let args: Arguments = context.info_as("args")?;
-    let text = TextEncoder::load(layout.part(Part::TextEncoder)?, context.device())?.encode(&[""])?;
+    let text = TextEncoder::load(layout.part(Part::TEXT_ENCODER)?, context.device())?.encode(&[""])?;
     let z_y = match args.karlo_guides() {
         true => text.z_y.clone().repeat_dim(0, 2),
         false => text.z_y.clone(),
     };
     let tensors = vec![("out.image_embeddings", z_x.clone()), ("out.prompt_embeds", z_y)];
     let mut out = computed(context, tensors, None);
-    out.extend(karlo_pictures(context, &layout, &args, z_x, text.clone(), text)?);
+    out.extend(karlo_images(context, &layout, &args, z_x, text.clone(), text)?);
     Ok(out)
 }
 
 fn kandinsky22_with(context: &Context, prior: Option<&Path>) -> Outcome {
     let args: Arguments = context.info_as("args")?;
-    let layout = Layout::open(context.root(), prior, None)?;
-    let (text_dir, prior_dir) = (layout.part(Part::TextEncoder)?, layout.part(Part::Prior)?);
+    let layout = PipelineLayout::open(context.root(), prior, None)?;
+    let (text_dir, prior_dir) = (layout.part(Part::TEXT_ENCODER)?, layout.part(Part::PRIOR)?);
     let predicted = predict(context, text_dir, prior_dir, &args)?;
     let n = args.prompt.len();
     let (z_x, negative) = match args.negative_prompt {
@@ -299,7 +301,7 @@ fn kandinsky22_with(context: &Context, prior: Option<&Path>) -> Outcome {
             predicted.z_x.narrow(0, n, n),
         ),
         None => {
-            let encoder = ImageEncoder::load(layout.part(Part::ImageEncoder)?, context.device())?;
+            let encoder = ImageEncoder::load(layout.part(Part::IMAGE_ENCODER)?, context.device())?;
             (predicted.z_x, encoder.zero_image().repeat_dim(0, n))
         }
     };
@@ -337,25 +339,25 @@ fn recorded_scheduler(context: &Context) -> Result<Scheduler, Failure> {
 fn recorded_embeddings(context: &Context) -> Result<(Tensor<2>, Tensor<2>), Failure> {
     let names = ["image_embeds", "negative_image_embeds"];
     if context.golden().contains_key("in.image_embeds") {
-        let [z_x, away] = names.map(|name| context.float::<2>(&format!("in.{name}")));
-        return Ok((z_x?, away?));
+        let [z_x, uncond] = names.map(|name| context.float::<2>(&format!("in.{name}")));
+        return Ok((z_x?, uncond?));
     }
     let other: String = context.info_as("embeds_from")?;
     let fixture = Fixture::open(context.root())??;
     let other = fixture.context(&other, context.device())?;
-    let [z_x, away] = names.map(|name| other.float::<2>(&format!("out.{name}")));
-    Ok((z_x?, away?))
+    let [z_x, uncond] = names.map(|name| other.float::<2>(&format!("out.{name}")));
+    Ok((z_x?, uncond?))
 }
 
 /// Kandinsky 2.2's decoder and MoVQ, from recorded embeddings.
 pub(super) fn kandinsky22_decoder(context: &Context) -> Outcome {
     let args: Arguments = context.info_as("args")?;
-    let layout = Layout::open(context.root(), None, None)?;
+    let layout = PipelineLayout::open(context.root(), None, None)?;
     let device = context.device();
-    let (z_x, away) = recorded_embeddings(context)?;
+    let (z_x, uncond) = recorded_embeddings(context)?;
     let scheduler = recorded_scheduler(context)?;
-    let (config, unet) = UNet::load(layout.part(Part::Decoder)?, device)?;
-    let (movq_config, movq) = Movq::load(layout.part(Part::Movq)?, device)?;
+    let (config, unet) = UNet::load(layout.part(Part::DECODER)?, device)?;
+    let (movq_config, movq) = Movq::load(layout.part(MOVQ)?, device)?;
     let eta: f64 = context.info_as("noise_scale_from_001").unwrap_or(1.0);
     let eta = match scheduler.config().kind {
         SchedulerKind::Ddim { .. } => 0.0,
@@ -363,9 +365,9 @@ pub(super) fn kandinsky22_decoder(context: &Context) -> Outcome {
     };
     let start = match context.info_as::<PathBuf>("image") {
         Ok(file) => {
-            let picture = read_picture(context.root().join(file))?;
-            Start::Picture {
-                latents: movq.encode(picture_tensor(&picture, args.width, args.height, device)),
+            let image = read_picture(context.root().join(file))?;
+            Start::Image {
+                latents: movq.encode(image_tensor(&image, args.width, args.height, device)),
                 strength: args.strength,
             }
         }
@@ -373,12 +375,12 @@ pub(super) fn kandinsky22_decoder(context: &Context) -> Outcome {
     };
     let mut noise = replay(context)?;
     let mut steps = Vec::new();
-    let latents = kandinsky::decode(
+    let latents = latent_unet::decode(
         &unet,
         config.in_channels,
         &scheduler,
         z_x,
-        Some(away),
+        Some(uncond),
         &start,
         args.decoder(eta)?,
         &mut noise,
@@ -404,14 +406,14 @@ pub(super) fn size_rounding(context: &Context) -> Outcome {
     Ok(vec![Computed::new("latent_hw", array, Tolerance::Exact)])
 }
 
-/// `k22_init_picture`: pictures as image-to-image encodes them.
+/// `k22_init_picture`: images as image-to-image encodes them.
 pub(super) fn init_picture(context: &Context) -> Outcome {
     let files: BTreeMap<String, PathBuf> = context.info_as("files")?;
     let (width, height) = (context.info_as("width")?, context.info_as("height")?);
     let mut out = Vec::new();
     for (name, file) in files {
-        let picture = read_picture(context.root().join(file))?;
-        let pixels = picture_tensor(&picture, width, height, context.device());
+        let image = read_picture(context.root().join(file))?;
+        let pixels = image_tensor(&image, width, height, context.device());
         let name = format!("out.pixels.{name}");
         out.push(Computed::tensor(name, pixels, Tolerance::Pixel));
     }
@@ -421,7 +423,7 @@ pub(super) fn init_picture(context: &Context) -> Outcome {
 /// `karlo_decode`: Karlo's decoder and super-resolution, from recorded embeddings; the unconditional half comes first where there is one.
 pub(super) fn karlo_decode(context: &Context) -> Outcome {
     let args: Arguments = context.info_as("args")?;
-    let layout = Layout::open(context.root(), None, None)?;
+    let layout = PipelineLayout::open(context.root(), None, None)?;
     let z_x = context.float::<2>("in.image_embeddings")?;
     let batch = z_x.dims()[0];
     let z_y = context.float::<2>("in.prompt_embeds")?;
@@ -434,7 +436,7 @@ pub(super) fn karlo_decode(context: &Context) -> Outcome {
     };
     // Without guidance there is one half, and the other is not read.
     let text = half(z_y.dims()[0] - batch);
-    karlo_pictures(context, &layout, &args, z_x, text, half(0))
+    karlo_images(context, &layout, &args, z_x, text, half(0))
 }
 
 /// `interpolation`: between image embeddings.

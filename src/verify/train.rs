@@ -10,10 +10,10 @@ use serde::Deserialize;
 use super::{Array, Computed, Context, Outcome, Tolerance};
 use crate::models::prior::{MAPPING, Prior, TextCondition};
 use crate::objective::contrastive::Negatives;
-use crate::objective::eclipse::{Direction, Reduction};
+use crate::train::objectives::eclipse::{Eclipse, EclipseBatch, EclipseTrainer};
 use crate::train::parts::Parts;
-use crate::train::prior::{AdamWOptions, EclipseOptions, LossForms, PriorBatch, PriorTrainer, UpdateOptions};
 use crate::train::schedule::{LrSchedule, SteppedLr};
+use crate::train::trainer::{AdamWOptions, Trainer, UpdateOptions};
 use crate::weights::{Parameter, parameters};
 
 /// The golden's hyper-parameters.
@@ -36,23 +36,21 @@ pub(super) fn run(context: &Context) -> Outcome {
     let hyper: Hyper = context.info_as("hyper")?;
     let device = context.device().clone().autodiff();
     let dir = context.folder_named("eclipse_prior")?;
-    let trainer = |lambda: f64, tau: f64| -> Result<PriorTrainer, crate::weights::WeightsError> {
-        let options = EclipseOptions {
+    let trainer = |lambda: f64, tau: f64| -> Result<EclipseTrainer, crate::weights::WeightsError> {
+        let eclipse = Eclipse {
             lambda,
-            tau,
-            direction: Direction::ImageToText,
-            reduction: Reduction::Mean,
-            forms: LossForms::default(),
+            ..Eclipse::default()
         };
         let (config, prior) = Prior::load(&dir, &device)?;
-        Ok(PriorTrainer::new(
+        let blank = || Prior::init(&config, &device);
+        Ok(Trainer::new(
             prior,
-            &config,
-            options,
+            eclipse.criterion(tau),
             UpdateOptions::default(),
+            blank,
         ))
     };
-    let batch = |k: usize| -> Result<PriorBatch, super::FixtureError> {
+    let batch = |k: usize| -> Result<EclipseBatch, super::FixtureError> {
         let float = |name: &str| -> Result<Tensor<2>, super::FixtureError> {
             Ok(Tensor::from_inner(context.float(&format!("batch{k}.{name}"))?).to_device(&device))
         };
@@ -62,7 +60,7 @@ pub(super) fn run(context: &Context) -> Outcome {
             tokens: Tensor::from_inner(context.float(&format!("batch{k}.text_hidden"))?).to_device(&device),
             mask: Some(Tensor::from_inner(mask).to_device(&device).into()),
         };
-        Ok(PriorBatch {
+        Ok(EclipseBatch {
             eps: float("noise")?,
             z_x: float("target")?,
             text,
@@ -103,14 +101,14 @@ pub(super) fn run(context: &Context) -> Outcome {
         }
         // Gradients as a training step makes them.
         let grads = trainer.step(Parts::one(1, batch(0)?)).grads;
-        out.extend(named(&trainer.prior, Some(&grads), &format!("tau{tau}.grad.")));
+        out.extend(named(&trainer.network, Some(&grads), &format!("tau{tau}.grad.")));
     }
     // Each term alone, so that a wrong sign or weight shows which.
     let head = "proj_to_clip_embeddings.weight";
     let projection = trainer(0.0, hyper.tau)?;
     let grads = projection.step(Parts::one(1, batch(0)?)).grads;
     out.extend(
-        named(&projection.prior, Some(&grads), "proj_only.grad.")
+        named(&projection.network, Some(&grads), "proj_only.grad.")
             .into_iter()
             .filter(|c| c.name.ends_with(head)),
     );
@@ -122,7 +120,7 @@ pub(super) fn run(context: &Context) -> Outcome {
         .ok_or("the contrastive term was not computed")?;
     let grads = GradientsParams::from_grads(contrastive.backward(), &both);
     out.extend(
-        named(&both.prior, Some(&grads), "cls_only.grad.")
+        named(&both.network, Some(&grads), "cls_only.grad.")
             .into_iter()
             .filter(|c| c.name.ends_with(head)),
     );
@@ -152,7 +150,7 @@ pub(super) fn run(context: &Context) -> Outcome {
     }
     // The softmax does not see key biases: their gradients are rounding noise, which Adam turns into whole steps of either sign.
     let reach = 2.0 * rates.iter().sum::<f64>();
-    out.extend(named(&trainer.prior, None, "after3.").into_iter().map(|mut c| {
+    out.extend(named(&trainer.network, None, "after3.").into_iter().map(|mut c| {
         if c.name.ends_with(".to_k.bias") {
             c.tolerance = Tolerance::Reach(reach);
         }

@@ -1,13 +1,14 @@
-//! Captions: what is said of a picture, and in which words.
+//! Captions: what they say of an image, and in which words.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::nouns::{Colour, Noun, Texture};
+use super::attributes::{Colour, Relation, Texture};
+use super::noun::Noun;
 use super::prompts::is_test_statement;
-use super::scene::{Relation, Scene, Sprite};
+use super::scene::{Scene, Sprite};
 use super::statement::{Object, Statement};
-use super::tables::World;
+use super::worlds::World;
 
 /// What captions may start with. The first is the bare caption.
 const OPENINGS: [&str; 3] = ["", "a picture of ", "there is "];

@@ -1,17 +1,24 @@
-//! Forced choice: a true picture of a statement, and pictures like it of which the statement is false.
+//! Forced choice: a true image of a statement, and similar images of which the statement is false.
+
+use std::fmt;
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 
-use super::nouns::{Colour, Noun, Texture};
-use super::pairs::{bystander_w, colour_w, company_w, relation, texture_w};
-use super::scene::{Plan, Relation, Scene, Sprite, free_corner};
-use super::split::usual_company;
+use super::attributes::{Colour, Relation, Texture};
+use super::biases::spurious_distractor;
+use super::chance::relation;
+use super::content::{colour_w, distractor_w, spurious_w, texture_w};
+use super::noun::Noun;
+use super::plan::{Plan, free_corner};
+use super::scene::{Scene, Sprite};
 use super::sprite::Look;
 use super::statement::{Object, Statement};
 
-/// In which way a picture differs from the true one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// In which way an image differs from the true one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum VariantKind {
     /// One object is another noun.
     Object,
@@ -23,8 +30,9 @@ pub enum VariantKind {
     Binding,
     /// The two objects stand otherwise.
     Relation,
-    /// The statement still holds, but a noun's [usual company](super::usual_company) stands by, which nobody asked for.
-    Bystander,
+    /// The statement still holds, but a noun's [spurious distractor](super::spurious_distractor) is there, which the statement does not name.
+    #[serde(rename = "bystander")]
+    Distractor,
 }
 
 impl VariantKind {
@@ -35,7 +43,7 @@ impl VariantKind {
         Self::Texture,
         Self::Binding,
         Self::Relation,
-        Self::Bystander,
+        Self::Distractor,
     ];
 
     /// Its name in tables and metrics.
@@ -44,16 +52,22 @@ impl VariantKind {
     }
 }
 
-/// A picture to be told from the true one.
+impl fmt::Display for VariantKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// An image to be told from the true one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Variant {
     /// What is wrong with it.
     pub kind: VariantKind,
-    /// The picture.
+    /// The image.
     pub scene: Scene,
 }
 
-/// A picture of W of which `statement` is true; what it leaves open (colours, textures, relation, ground, places, a bystander) is drawn as W
+/// An image of W of which `statement` is true; what it leaves open (colours, textures, relation, ground, places, a distractor) is drawn as W
 /// draws it. No objects are added.
 pub fn realise(statement: &Statement, rng: &mut ChaCha8Rng) -> Scene {
     let mut paint = |object: Object| Look {
@@ -64,18 +78,18 @@ pub fn realise(statement: &Statement, rng: &mut ChaCha8Rng) -> Scene {
     let first = paint(statement.first);
     let second = statement.second.map(paint);
     let second = second.map(|look| (look, statement.relation.unwrap_or_else(|| relation(rng))));
-    let bystander = bystander_w(first.noun, second.map(|(look, _)| look.noun), rng);
+    let distractor = distractor_w(first.noun, second.map(|(look, _)| look.noun), rng);
     Plan {
         first,
         second,
-        bystander,
+        distractor,
     }
     .scene(rng)
 }
 
-/// Pictures that differ from `scene` in one thing that `statement` names, and in nothing else: three other nouns for one object,
+/// Images that differ from `scene` in one thing that `statement` names, and in nothing else: three other nouns for one object,
 /// three other colours for one object, three other textures, the colours swapped, the textures swapped, the three other relations; only the
-/// kinds that the statement speaks of. Besides, for each noun with a usual company: that company as the bystander.
+/// kinds that the statement speaks of. Besides, for each noun with a spurious distractor: an image with that distractor.
 ///
 /// The statement must be true of `scene`, as [`realise`] makes it; parts of it that are not are passed over.
 pub fn variants(scene: &Scene, statement: &Statement, rng: &mut ChaCha8Rng) -> Vec<Variant> {
@@ -149,27 +163,27 @@ pub fn variants(scene: &Scene, statement: &Statement, rng: &mut ChaCha8Rng) -> V
             add(VariantKind::Relation, scene.with_relation(relation));
         }
     }
-    for company in statement
+    for noun in statement
         .objects()
-        .filter_map(|object| usual_company(object.noun))
+        .filter_map(|object| spurious_distractor(object.noun))
     {
-        if scene.sprites().all(|sprite| sprite.noun != company) {
-            let centre = match scene.bystander {
-                Some(bystander) => bystander.centre,
+        if scene.sprites().all(|sprite| sprite.noun != noun) {
+            let centre = match scene.distractor {
+                Some(distractor) => distractor.centre,
                 None => free_corner(scene, rng),
             };
-            let look = company_w(company, rng);
-            let bystander = Sprite {
+            let look = spurious_w(noun, rng);
+            let distractor = Sprite {
                 noun: look.noun,
                 colour: look.colour,
                 texture: look.texture,
-                size: scene.world().bystander_size(),
+                size: scene.world().distractor_size(),
                 centre,
             };
             add(
-                VariantKind::Bystander,
+                VariantKind::Distractor,
                 Scene {
-                    bystander: Some(bystander),
+                    distractor: Some(distractor),
                     ..*scene
                 },
             );
@@ -211,7 +225,7 @@ fn pick<'a, T>(from: &'a [T], rng: &mut ChaCha8Rng) -> Option<&'a T> {
     (!from.is_empty()).then(|| &from[rng.random_range(0..from.len())])
 }
 
-/// `n` of `from` by chance, or all if there are fewer.
+/// `n` random members of `from`, or all if there are fewer.
 fn some<T>(n: usize, mut from: Vec<T>, rng: &mut ChaCha8Rng) -> Vec<T> {
     let n = n.min(from.len());
     for i in 0..n {
@@ -230,7 +244,7 @@ mod tests {
     use crate::world::statement::{Truth, truth};
 
     #[test]
-    fn the_true_picture_is_true_and_its_variants_are_not() {
+    fn the_true_image_is_true_and_its_variants_are_not() {
         let mut noise = Noise::new(8);
         for prompt in World::ALL.into_iter().flat_map(World::test_prompts) {
             let said = &prompt.statement;
@@ -258,7 +272,7 @@ mod tests {
                 usize::from(colours.len() == 2) + usize::from(textures.len() == 2)
             );
             for variant in &variants {
-                let expected = if variant.kind == VariantKind::Bystander {
+                let expected = if variant.kind == VariantKind::Distractor {
                     Truth::True
                 } else {
                     Truth::False

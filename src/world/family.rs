@@ -1,18 +1,21 @@
-//! Families: pictures that differ in one thing, so that a batch's negatives are hard.
+//! Families: images that differ in one thing, so that a batch's negatives are hard.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::nouns::Noun;
-use super::pairs::{any_colour, any_texture, bystander_w, colour_w, noun_but, plan_w};
-use super::scene::{Plan, Relation, Scene};
+use super::attributes::Relation;
+use super::chance::{any_colour, any_texture, noun_but};
+use super::content::{colour_w, distractor_w, plan_w};
+use super::noun::Noun;
+use super::plan::Plan;
+use super::scene::Scene;
 use super::sprite::Look;
-use super::tables::World;
+use super::worlds::World;
 
 impl World {
-    /// Four pictures of W. Of two objects: as drawn, with colours swapped (or, as often, textures, where there are any), with the objects
+    /// Four images of W. Of two objects: as drawn, with colours swapped (or, as often, textures, where there are any), with the objects
     /// exchanged, with one chance edit (another noun, the other axis, one object less, another colour, another texture). Of one object: as
-    /// drawn, in another colour (or texture), another noun, both. Sizes, places, grounds and bystanders are drawn anew for each.
+    /// drawn, in another colour (or texture), another noun, both. Sizes, places, grounds and distractors are drawn anew for each.
     pub fn family(self, rng: &mut ChaCha8Rng) -> [Scene; 4] {
         let base = plan_w(self, rng);
         let by_texture = base.first.texture.is_some() && rng.random_bool(0.5);
@@ -55,8 +58,8 @@ impl World {
             }
         };
         plans.map(|plan| {
-            let bystander = bystander_w(plan.first.noun, plan.second.map(|(look, _)| look.noun), rng);
-            Plan { bystander, ..plan }.scene(rng)
+            let distractor = distractor_w(plan.first.noun, plan.second.map(|(look, _)| look.noun), rng);
+            Plan { distractor, ..plan }.scene(rng)
         })
     }
 }
@@ -129,7 +132,7 @@ mod tests {
 
     type Looks = Vec<(Noun, Option<Colour>, Option<Texture>)>;
 
-    /// What is in a picture, but for places within the relation; objects in the order of their nouns.
+    /// What is in an image, but for places within the relation; objects in the order of their nouns.
     fn content(scene: &Scene) -> (Looks, Option<Relation>) {
         let mut objects: Vec<_> = scene.main().map(|s| (s.noun, s.colour, s.texture)).collect();
         objects.sort();

@@ -6,74 +6,22 @@ use std::sync::OnceLock;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::nouns::{Colour, Texture};
-use super::pairs::{noun, noun_but, relation};
-use super::split::{
-    against_bias, held_out, held_out_colour, held_out_nouns, held_out_texture, usual_colour, usual_texture,
+use super::attributes::{Colour, Texture};
+use super::biases::{
+    held_out, held_out_colour, held_out_nouns, held_out_texture, is_counter_bias, usual_colour, usual_texture,
 };
+use super::categories::{Category, Split};
+use super::chance::{noun, noun_but, relation};
 use super::statement::{Object, Statement};
-use super::tables::World;
-use crate::noise::Noise;
-
-/// What a prompt tests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Category {
-    /// Two objects, each in a colour.
-    Colour,
-    /// Two objects that are alike in colour and texture, so that only their shapes tell them apart.
-    Shape,
-    /// Two objects, each in a texture.
-    Texture,
-    /// Two objects and how they stand.
-    Spatial,
-}
-
-/// How a prompt stands to P_XY.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Split {
-    /// All that it names occurs in P_XY, though never in one caption of these words.
-    Seen,
-    /// It falls into one of P_XY's [holes](held_out).
-    Unseen,
-    /// It asks for a noun in another colour than the [usual one](usual_colour), one that P_XY does have; or in another
-    /// [texture](usual_texture).
-    Against,
-}
-
-impl Split {
-    /// All three.
-    pub const ALL: [Self; 3] = [Self::Seen, Self::Unseen, Self::Against];
-
-    /// Its name in tables and metrics.
-    pub fn name(self) -> &'static str {
-        ["seen", "unseen", "against"][self as usize]
-    }
-
-    fn of(statement: &Statement) -> Self {
-        match held_out(statement) {
-            Some(_) => Self::Unseen,
-            None if against_bias(statement) => Self::Against,
-            None => Self::Seen,
-        }
-    }
-}
-
-impl Category {
-    /// All four, in T2I-CompBench's order.
-    pub const ALL: [Self; 4] = [Self::Colour, Self::Shape, Self::Texture, Self::Spatial];
-
-    /// Its name in tables and metrics.
-    pub fn name(self) -> &'static str {
-        ["colour", "shape", "texture", "spatial"][self as usize]
-    }
-}
+use super::worlds::World;
+use crate::noise::{Noise, Stream};
 
 /// Who wrote a prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Source {
     /// T2I-CompBench (Huang et al., 2023).
     CompBench,
-    /// We did, by chance, in the same grammar.
+    /// This project: drawn at random, in the same grammar.
     Own,
 }
 
@@ -106,6 +54,15 @@ pub fn is_test_statement(statement: &Statement) -> bool {
     statement.second.is_some() && collection(statement.world()).1.contains(&statement.canonical())
 }
 
+/// How a statement stands to P_XY.
+fn split_of(statement: &Statement) -> Split {
+    match held_out(statement) {
+        Some(_) => Split::Unseen,
+        None if is_counter_bias(statement) => Split::CounterBias,
+        None => Split::Seen,
+    }
+}
+
 fn collection(world: World) -> &'static (Vec<Prompt>, HashSet<Statement>) {
     static CACHE: [OnceLock<(Vec<Prompt>, HashSet<Statement>)>; World::ALL.len()] =
         [const { OnceLock::new() }; World::ALL.len()];
@@ -119,7 +76,7 @@ fn collection(world: World) -> &'static (Vec<Prompt>, HashSet<Statement>) {
                 };
                 if said.insert(statement.canonical()) {
                     let id = format!("compbench/{file}/{}", line + 1);
-                    let (split, text) = (Split::of(&statement), text.trim().to_owned());
+                    let (split, text) = (split_of(&statement), text.trim().to_owned());
                     prompts.push(Prompt {
                         id,
                         text,
@@ -131,7 +88,7 @@ fn collection(world: World) -> &'static (Vec<Prompt>, HashSet<Statement>) {
                 }
             }
         }
-        let mut noise = Noise::stream(0, 0x70_72_6f_6d);
+        let mut noise = Noise::of(0, Stream::TestPrompts);
         for category in Category::ALL {
             for split in Split::ALL {
                 let wanted = (world.tables().n_prompts)(category, split);
@@ -241,8 +198,8 @@ fn own(world: World, category: Category, split: Split, rng: &mut ChaCha8Rng) -> 
             }
         };
         let one_hole = n_holed + usize::from(apart) <= 1;
-        let one_bias = objects().filter(biased).count() == usize::from(split == Split::Against);
-        if fits && one_hole && one_bias && Split::of(&statement) == split {
+        let one_bias = objects().filter(biased).count() == usize::from(split == Split::CounterBias);
+        if fits && one_hole && one_bias && split_of(&statement) == split {
             return statement;
         }
     }

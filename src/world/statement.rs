@@ -1,10 +1,11 @@
-//! What a caption says, and whether it is so.
+//! What a caption says, and whether it holds in an image.
 
 use std::fmt;
 
-use super::nouns::{Colour, Noun, Texture};
-use super::scene::{Relation, Scene, Sprite};
-use super::tables::World;
+use super::attributes::{Colour, Relation, Texture};
+use super::noun::Noun;
+use super::scene::{Scene, Sprite};
+use super::worlds::World;
 
 /// A thing a caption names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,14 +30,14 @@ pub struct Statement {
     pub relation: Option<Relation>,
 }
 
-/// Whether a statement holds in a picture.
+/// Whether a statement holds in an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Truth {
     /// It does.
     True,
     /// It does not.
     False,
-    /// Nobody can say: a colour word against art in its own colours, or a noun that only the bystander has.
+    /// It cannot be decided: a colour word against art in its own colours, or a noun that only the distractor has.
     Unknown,
 }
 
@@ -87,7 +88,7 @@ fn object_truth(object: Object, scene: &Scene) -> Truth {
     if let Some(sprite) = scene.main().find(|sprite| sprite.noun == object.noun) {
         return parts(sprite);
     }
-    match scene.bystander.filter(|sprite| sprite.noun == object.noun) {
+    match scene.distractor.filter(|sprite| sprite.noun == object.noun) {
         Some(sprite) => Truth::Unknown.and(parts(&sprite)),
         None => Truth::False,
     }
@@ -105,7 +106,7 @@ impl Object {
 }
 
 impl Statement {
-    /// All that can be said of a picture's main sprites. Of the art's own colours nothing is said.
+    /// All that can be said of an image's main sprites. Of the art's own colours nothing is said.
     pub fn describing(scene: &Scene) -> Self {
         let object = |sprite: &Sprite| Object {
             noun: sprite.noun,
@@ -265,7 +266,7 @@ mod tests {
         let scene = Scene {
             first: sprite("train", Some(Colour::Red), [16, 30]),
             second: Some(sprite("cow", None, [48, 34])),
-            bystander: Some(Sprite {
+            distractor: Some(Sprite {
                 size: 18,
                 ..sprite("vase", Some(Colour::Pink), [9, 9])
             }),
@@ -362,7 +363,7 @@ mod tests {
         let scene = Scene {
             first: shape("circle", Colour::Red, Texture::Striped, [8, 16]),
             second: Some(shape("square", Colour::Blue, Texture::Dotted, [24, 16])),
-            bystander: Some(shape("star", Colour::Green, Texture::Solid, [4, 4])),
+            distractor: Some(shape("star", Colour::Green, Texture::Solid, [4, 4])),
             background: [200; 3],
         };
         for (text, expected) in [

@@ -1,4 +1,4 @@
-//! Pages in a real browser: nothing fails, every picture loads, nothing is wider than a phone.
+//! Pages in a real browser: nothing fails, every image loads, nothing is wider than a phone.
 //!
 //! Runs where `ECLIPSE_CHROMIUM` names a Chromium; `.ci/run` sets it.
 
@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use eclipse_t2i::experiment::report::write_index;
 use eclipse_t2i::files::read_text;
+use eclipse_t2i::report::write_index;
 use serde_json::Value;
 
 use crate::sweep::{Bench, Pretend};
@@ -24,7 +24,7 @@ addEventListener('load', () => setTimeout(() => parent.postMessage({
   page: location.pathname.split('/').pop(),
   width: innerWidth,
   overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
-  pictures: [...document.images].map(picture => picture.naturalWidth),
+  images: [...document.images].map(image => image.naturalWidth),
   tables: document.querySelectorAll('table').length,
   rows: document.querySelectorAll('#scores tbody tr').length,
   plots: document.querySelectorAll('figure svg').length,
@@ -141,7 +141,7 @@ fn pages_show_in_a_browser_and_on_a_phone() {
     put(root, "page.html", &probed(&page));
     put(root, "curves.html", &probed(&curves));
     put(root, "all.html", &probed(&read_text(&index).expect("written")));
-    // What the probe must find: a picture that is none, something wide, something from outside, an error.
+    // What the probe must find: an image that is none, something wide, something from outside, an error.
     let broken = probed(&page)
         .replacen("data:image/png;base64,", "data:image/png;base64,AAAA", 1)
         .replacen(
@@ -175,12 +175,12 @@ fn pages_show_in_a_browser_and_on_a_phone() {
             .find(|t| t["page"] == page && t["width"] == width)
             .unwrap_or_else(|| panic!("no answer of {page} at {width}: {told:#?}"))
     };
-    let pictures = |t: &Value| t["pictures"].as_array().map_or(0, Vec::len);
+    let images = |t: &Value| t["images"].as_array().map_or(0, Vec::len);
     for (page, width) in &frames[..5] {
         let t = find(page, *width);
         assert_eq!(t["said"], serde_json::json!([]), "{page} at {width}");
         assert_eq!(t["overflow"], 0, "{page} at {width} is too wide");
-        let loaded = t["pictures"].as_array().expect("a list");
+        let loaded = t["images"].as_array().expect("a list");
         assert!(
             loaded.iter().all(|w| w.as_u64() > Some(0)),
             "{page} at {width}: {loaded:?}"
@@ -188,15 +188,15 @@ fn pages_show_in_a_browser_and_on_a_phone() {
     }
     let phone = find("page.html", 390);
     assert_eq!(
-        (pictures(phone), &phone["rows"], &phone["plots"]),
+        (images(phone), &phone["rows"], &phone["plots"]),
         (6, &Value::from(3), &Value::from(2 + 4))
     );
     assert_eq!(find("curves.html", 390)["plots"], 2 + 2 + 2);
-    assert_eq!(pictures(find("all.html", 390)), 1);
+    assert_eq!(images(find("all.html", 390)), 1);
 
     let t = find("broken.html", 390);
     assert!(t["overflow"].as_i64() > Some(0), "{t:#?}");
-    let loaded = t["pictures"].as_array().expect("a list");
+    let loaded = t["images"].as_array().expect("a list");
     assert!(loaded.iter().filter(|w| **w == 0).count() >= 2, "{t:#?}");
     let said = t["said"].to_string();
     for part in [

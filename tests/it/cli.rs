@@ -262,7 +262,7 @@ fn reports_of_finished_runs() {
     let (code, said, _) = against("projection");
     assert_eq!(code, 0);
     assert!(
-        said.contains("- **forced_choice/all unseen**: projection below eclipse -0.167 [-0.300, -0.033]"),
+        said.contains("- **forced_choice/all unseen** (higher is better): projection below eclipse -0.167 [-0.300, -0.033]"),
         "{said}"
     );
     let (code, _, err) = against("magic");

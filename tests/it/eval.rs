@@ -74,7 +74,7 @@ fn stack() -> Result<Test, EvalError> {
     let z_y = stack.encode(&scenes, true)?;
     let truth = stack.encode(&scenes, false)?;
     let other_renders = stack.encode(&scenes, false)?;
-    // Wrong pictures: one coordinate of the scene (its "colour") or half of it (its "object") is another.
+    // Wrong images: one coordinate of the scene (its "colour") or half of it (its "object") is another.
     let (mut wrong, mut labels) = (Vec::new(), Vec::new());
     for (i, scene) in scenes.iter().enumerate() {
         for (kind, range) in [(Kind::Colour, 0..1), (Kind::Object, 0..D_SCENE / 2)] {
@@ -130,7 +130,7 @@ fn baselines_come_out_in_the_order_they_must() -> Result<(), Box<dyn std::error:
     let test = stack()?;
     let [text, shift, scaled, ridge, nearest, oracle, _] = BaselineKind::ALL.map(|kind| test.baseline(kind));
     let (text, shift, scaled, ridge, nearest, oracle) = (text?, shift?, scaled?, ridge?, nearest?, oracle?);
-    // The ceiling: best on everything about the picture.
+    // The ceiling: best on everything about the image.
     for other in [&text, &shift, &scaled, &nearest] {
         for name in ["forced_choice/all", "cos/z_x", "retrieval/image_r1"] {
             assert!(value(&oracle, name) > value(other, name), "{name}");
@@ -140,7 +140,7 @@ fn baselines_come_out_in_the_order_they_must() -> Result<(), Box<dyn std::error:
         assert!(value(&ridge, "nmse") < value(other, "nmse"), "the map is linear");
     }
     assert!(value(&oracle, "forced_choice/object") > 0.95);
-    // Text as prior: trivially right about the text, far from the pictures.
+    // Text as prior: trivially right about the text, far from the images.
     assert!((value(&text, "cos/z_y") - 1.0).abs() < 1e-6);
     assert_eq!(value(&text, "retrieval/caption_r1"), 1.0);
     assert!(value(&text, "frechet_relative") > 1.0 && value(&text, "nmse") > 1.0);
@@ -154,7 +154,7 @@ fn baselines_come_out_in_the_order_they_must() -> Result<(), Box<dyn std::error:
         "the texts of this stack are longer"
     );
     assert!(value(&scaled, "frechet") < value(&shift, "frechet"));
-    // What memory returns are real pictures: on the manifold, but of other scenes.
+    // What memory returns are real images: on the manifold, but of other scenes.
     assert!(value(&nearest, "frechet") < value(&text, "frechet"));
     assert!(value(&nearest, "retrieval/image_r1") < value(&ridge, "retrieval/image_r1"));
     Ok(())
@@ -269,7 +269,7 @@ fn runs_of_several_seeds_give_intervals_and_paired_comparisons() -> Result<(), B
 fn too_few_prompts_for_the_dimensions_is_said_beside_the_number() -> Result<(), Box<dyn std::error::Error>> {
     let mut test = stack()?;
     test.splits = (0..PROMPTS)
-        .map(|i| if i < 16 { Split::Against } else { Split::Seen })
+        .map(|i| if i < 16 { Split::CounterBias } else { Split::Seen })
         .collect();
     let file = test.evaluate(std::slice::from_ref(&test.other_renders))?;
     let note = |split: &str| file.get("frechet", split).and_then(|m| m.note.clone());
@@ -288,7 +288,7 @@ fn inputs_that_do_not_fit_are_named() -> Result<(), Box<dyn std::error::Error>> 
     let message = |r: Result<EvalFile, EvalError>| r.expect_err("refused").to_string();
     assert_eq!(
         message(test.evaluate(&[test.other_renders.clone(), short.clone()])),
-        "z_x_hat of noise seed 1: expected [120, 16] like the true pictures, found [3, 16]"
+        "z_x_hat of noise seed 1: expected [120, 16] like the true images, found [3, 16]"
     );
     assert_eq!(
         message(test.evaluate(&[])),
@@ -298,7 +298,7 @@ fn inputs_that_do_not_fit_are_named() -> Result<(), Box<dyn std::error::Error>> 
     let renders = [test.other_renders.clone()];
     assert_eq!(
         message(test.evaluate(&renders)),
-        "z_y: expected [120, 16] like the true pictures, found [3, 16]"
+        "z_y: expected [120, 16] like the true images, found [3, 16]"
     );
     test.z_y = test.other_renders.clone();
     test.splits.pop();

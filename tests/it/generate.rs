@@ -6,8 +6,8 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use burn::prelude::*;
-use eclipse_t2i::generate::draws::{RowNoise, Rows, Stage};
-use eclipse_t2i::generate::picture::read_png_texts;
+use eclipse_t2i::generate::images::read_png_texts;
+use eclipse_t2i::generate::noise_source::{BatchNoise, NoiseStage, RowNoise};
 use eclipse_t2i::generate::recipe::Recipe;
 use eclipse_t2i::models::clip::ImageEncoder;
 use eclipse_t2i::models::clip::preprocess::read_picture;
@@ -347,11 +347,11 @@ fn the_ends_of_an_interpolation_are_the_pictures_themselves() {
 }
 
 /// The draws of the picture with `seed` in one stage, as a file's tensor of one row.
-fn draws(seed: u64, stage: Stage, n: usize, shape: [usize; 4]) -> Vec<(Dtype, Vec<usize>, Vec<u8>)> {
+fn draws(seed: u64, stage: NoiseStage, n: usize, shape: [usize; 4]) -> Vec<(Dtype, Vec<usize>, Vec<u8>)> {
     let mut row = [RowNoise::seeded(seed, stage)];
     let mut draw = || -> Vec<u8> {
         use eclipse_t2i::diffusion::DrawNoise;
-        let tensor: Tensor<4> = Rows(&mut row).draw(shape, &device()).expect("drawn");
+        let tensor: Tensor<4> = BatchNoise(&mut row).draw(shape, &device()).expect("drawn");
         let values: Vec<f32> = tensor.into_data().try_to_vec().expect("f32");
         values.into_iter().flat_map(f32::to_le_bytes).collect()
     };
@@ -367,12 +367,12 @@ fn recorded_noise_and_embeddings_make_the_same_picture() {
     let original = picture(folder.join("pictures/000000-a-red-cat.png"));
 
     // Every draw: one of the prior, three of the decoder (none at t = 0), two of super-resolution.
-    let mut prior = draws(9, Stage::Prior, 1, [1, D_CLIP, 1, 1]);
+    let mut prior = draws(9, NoiseStage::Prior, 1, [1, D_CLIP, 1, 1]);
     prior[0].1 = vec![1, D_CLIP];
     let all = [
         prior,
-        draws(9, Stage::Decoder, 3, [1, 3, 8, 8]),
-        draws(9, Stage::SuperRes, 2, [1, 3, 12, 12]),
+        draws(9, NoiseStage::Decoder, 3, [1, 3, 8, 8]),
+        draws(9, NoiseStage::SuperRes, 2, [1, 3, 12, 12]),
     ]
     .concat();
     let named = |i: usize| format!("noise.{i:03}");

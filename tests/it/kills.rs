@@ -97,7 +97,7 @@ fn killed_ends_the_same(seed: u64, args: &str, again: &str) {
     let desk = desk();
     let call = |out: &str, more: &str| format!("{} {more}", args.replace("OUT", out));
     let time = run_whole(desk.path(), &call("whole", ""));
-    let mut noise = Noise::stream(seed, 0);
+    let mut noise = Noise::new(seed);
     let (mut n_cut, mut i) = (0, 0);
     // On a machine that is less busy than when the whole one was timed, a run may be over before its moment.
     while i < KILLS || (n_cut == 0 && i < 4 * KILLS) {

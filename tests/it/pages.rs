@@ -1,11 +1,12 @@
 //! Pages that people read say what is so: the README's table is the committed result, the ledger's tests exist.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use eclipse_t2i::experiment::report::index;
-use eclipse_t2i::files::read_text;
+use eclipse_t2i::eval::metrics::info;
+use eclipse_t2i::files::{list_folders, read_text};
+use eclipse_t2i::report::index;
 
 fn page(path: &str) -> String {
     read_text(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("the page is there")
@@ -61,6 +62,25 @@ fn the_readme_shows_the_committed_result() {
         readme.contains(&table),
         "README.md should have this table:\n{table}"
     );
+}
+
+/// Tables, tooltips and claims follow from the row of a metric, so every committed number needs one.
+#[test]
+fn committed_scores_are_of_metrics_that_have_rows() {
+    let experiments = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments");
+    let mut names = BTreeSet::new();
+    for folder in list_folders(experiments).expect("folders are readable") {
+        let Ok(text) = read_text(folder.join("results/scores.csv")) else {
+            continue;
+        };
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        for record in reader.records() {
+            names.insert(record.expect("a row")[1].to_owned());
+        }
+    }
+    assert!(names.len() > 40, "{names:?}");
+    let unknown: Vec<&String> = names.iter().filter(|name| info(name).is_none()).collect();
+    assert!(unknown.is_empty(), "no row in src/eval/metrics: {unknown:?}");
 }
 
 #[test]

@@ -12,9 +12,9 @@ use eclipse_t2i::models::prior::{Conditioning, FastPaths, Prior, PriorConfig, Te
 use eclipse_t2i::nn::TokenMask;
 use eclipse_t2i::noise::Noise;
 use eclipse_t2i::objective::contrastive::Negatives;
-use eclipse_t2i::objective::eclipse::{Direction, Reduction};
+use eclipse_t2i::train::objectives::eclipse::{Eclipse, EclipseBatch, EclipseTrainer};
 use eclipse_t2i::train::parts::Parts;
-use eclipse_t2i::train::prior::{EclipseOptions, LossForms, PriorBatch, PriorTrainer, UpdateOptions};
+use eclipse_t2i::train::trainer::{Trainer, UpdateOptions};
 use eclipse_t2i::weights::Checkpoint;
 use rand::RngExt;
 
@@ -113,7 +113,7 @@ fn padding_that_all_captions_have_may_be_left_out() {
 }
 
 /// Gradients of every parameter, by its path.
-fn gradients(trainer: &PriorTrainer, batch: PriorBatch) -> BTreeMap<String, Vec<f32>> {
+fn gradients(trainer: &EclipseTrainer, batch: EclipseBatch) -> BTreeMap<String, Vec<f32>> {
     struct Visitor(GradientsParams, Vec<String>, BTreeMap<String, Vec<f32>>);
     impl ModuleVisitor for Visitor {
         fn enter_module(&mut self, name: &str, _container: &str) {
@@ -146,13 +146,6 @@ fn fast_paths_give_the_same_numbers() {
     let device = device().autodiff();
     let dir = golden("karlo-tiny-s0/eclipse_prior");
     let weights = Checkpoint::open(&dir).expect("weights");
-    let options = EclipseOptions {
-        lambda: 0.2,
-        tau: 0.1,
-        direction: Direction::ImageToText,
-        reduction: Reduction::Mean,
-        forms: LossForms::default(),
-    };
     let one = |set: fn(&mut FastPaths)| {
         let mut fast_paths = FastPaths::NONE;
         set(&mut fast_paths);
@@ -178,13 +171,13 @@ fn fast_paths_give_the_same_numbers() {
             tokens: noise.normal([BATCH, N_TEXT, D_CLIP], &device),
             mask: Some(TokenMask::new(mask, [BATCH, N_TEXT], &device)),
         };
-        let batch = PriorBatch {
+        let batch = EclipseBatch {
             eps: noise.normal([BATCH, D_CLIP], &device),
             z_x: noise.normal([BATCH, D_CLIP], &device),
             text: text.clone().without_padding(),
             negatives: Negatives::default(),
         };
-        let whole = PriorBatch {
+        let whole = EclipseBatch {
             text,
             ..batch.clone()
         };
@@ -195,7 +188,12 @@ fn fast_paths_give_the_same_numbers() {
         let prior = Prior::from_checkpoint(&config, &weights, &device).expect("loads");
         let trainer = |fast_paths| {
             let prior = prior.clone().with_fast_paths(fast_paths);
-            PriorTrainer::new(prior, &config, options, UpdateOptions::default())
+            Trainer::new(
+                prior.clone(),
+                Eclipse::default().criterion(0.1),
+                UpdateOptions::default(),
+                || prior,
+            )
         };
         let (fast, plain) = (trainer(fast_paths), trainer(FastPaths::NONE));
         let ((ours, our_loss), (theirs, their_loss)) = (fast.loss(batch.clone()), plain.loss(whole.clone()));
@@ -219,7 +217,7 @@ fn fast_paths_give_the_same_numbers() {
                 );
             }
         }
-        seen.push(ours["prior.trunk.positions"].clone());
+        seen.push(ours["network.trunk.positions"].clone());
     }
     assert!(
         seen.windows(2).all(|pair| pair[0] != pair[1]),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use eclipse_t2i::experiment::spec::ObjectiveSpec;
+use eclipse_t2i::experiment::spec::Objective;
 use eclipse_t2i::experiment::{Planned, RunSpec, Setting, SpecError, SweepSpec, sweep};
 use proptest::prelude::*;
 
@@ -45,7 +45,7 @@ fn labels(runs: &[Planned]) -> Vec<String> {
 
 fn lambda(run: &Planned) -> Option<f64> {
     match run.run().objective() {
-        ObjectiveSpec::Eclipse(o) => Some(o.lambda),
+        Objective::Eclipse(o) => Some(o.lambda),
         _ => None,
     }
 }
@@ -88,7 +88,7 @@ fn later_layers_win() {
 fn a_table_of_another_kind_is_replaced() {
     let base = "[objective]\nkind = 'diffusion'\ncond_drop = 0.3\nsampler.steps = 2\n";
     let same = planned(&format!("{base}[axes]\n'objective.sampler.eta' = [0, 1]"), &[]).expect("valid");
-    let ObjectiveSpec::Diffusion(d) = same[0].run().objective() else {
+    let Objective::Diffusion(d) = same[0].run().objective() else {
         panic!("still diffusion")
     };
     assert_eq!((d.cond_drop, d.sampler.steps, d.sampler.eta), (0.3, 2, 0.0));
@@ -218,6 +218,33 @@ fn every_committed_experiment_resolves_also_under_smoke() {
         }
     }
     assert!(found >= 15);
+}
+
+/// Committed results are found by the hash of their run's configuration, which is part of the run's name: no change of the code may move one. Smoke
+/// runs have no results.
+#[test]
+fn committed_runs_keep_their_hashes() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments");
+    let mut folders: Vec<_> = std::fs::read_dir(root)
+        .expect("there are experiments")
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.join("sweep.toml").is_file())
+        .collect();
+    folders.sort();
+    let mut names = String::new();
+    for folder in folders {
+        let experiment = folder.file_name().expect("a name").to_string_lossy().into_owned();
+        for run in expand(&folder, &[], false).expect("valid") {
+            names += &format!("{experiment}/{}\n", run.name());
+        }
+    }
+    let moved = names.lines().zip(include_str!("run_names.txt").lines());
+    let moved: Vec<_> = moved.filter(|(now, then)| now != then).take(5).collect();
+    assert!(
+        moved.is_empty() && names == include_str!("run_names.txt"),
+        "(now, committed): {moved:#?}; a new experiment's runs are added to tests/it/run_names.txt"
+    );
 }
 
 #[test]
@@ -457,7 +484,7 @@ proptest! {
         let text = format!(
             "seed = {seed}\n[data]\nbias = {bias}\n[train]\nlr = {lr:?}\nsteps = {steps}\nbetas = [{beta:?}, 0.5]\n\
              schedule.t_0 = {t_0}\n[objective]\nkind = '{}'\n{}",
-            ObjectiveSpec::KINDS[kind],
+            Objective::KINDS[kind],
             if kind == 0 { format!("lambda = {lambda:?}\ntau = {tau:?}") } else { String::new() },
         );
         let run = toml::from_str::<RunSpec>(&with_schedule_kind(&text)).expect("valid").resolve().expect("in range");

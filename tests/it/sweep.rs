@@ -7,16 +7,17 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use eclipse_t2i::eval::pictures::{PictureIndex, ShownPicture};
+use eclipse_t2i::eval::kept_images::{KeptImage, KeptImages};
 use eclipse_t2i::eval::{EvalFile, Metric};
 use eclipse_t2i::experiment::execute::{SweepOptions, run_path, sweep};
-use eclipse_t2i::experiment::report::{About, Order, Report, ReportSpec};
-use eclipse_t2i::experiment::spec::ObjectiveSpec;
+use eclipse_t2i::experiment::report_spec::ReportSpec;
+use eclipse_t2i::experiment::spec::Objective;
 use eclipse_t2i::experiment::{
     Execute, Failure, MetricRow, MetricsLog, Outcome, Planned, Run, RunDir, SweepSpec,
 };
 use eclipse_t2i::files;
-use eclipse_t2i::noise::Noise;
+use eclipse_t2i::noise::{Noise, Stream};
+use eclipse_t2i::report::{About, Order, Report};
 use eclipse_t2i::train::stop::Stop;
 use rand_chacha::rand_core::Rng;
 
@@ -101,11 +102,11 @@ impl Execute for Pretend {
             }
         }
         let skill = match run.objective() {
-            ObjectiveSpec::Eclipse(_) => 0.8,
-            ObjectiveSpec::Projection(_) => 0.6,
+            Objective::Eclipse(_) => 0.8,
+            Objective::Projection(_) => 0.6,
             _ => 0.5,
         };
-        let mut noise = Noise::stream(run.seed(), weight.to_bits());
+        let mut noise = Noise::of(run.seed(), Stream::Test(weight.to_bits()));
         let mut scores = Vec::new();
         for (split, n) in [("seen", 40), ("unseen", 30)] {
             let draw = |p| {
@@ -134,14 +135,14 @@ fn keep_pictures(seed: u64, dir: &RunDir) -> Result<(), Failure> {
         let file = format!("{split}.png");
         let shade = image::Rgb([40 * seed as u8, 90, if colour { 200 } else { 20 }]);
         image::RgbImage::from_pixel(16, 16, shade).save(dir.pictures_dir().join(&file))?;
-        shown.push(ShownPicture {
+        shown.push(KeptImage {
             prompt: format!("{PROMPT}, {split}"),
             split: split.into(),
             file,
             verdict: vec![("object".into(), true), ("colour".into(), colour)],
         });
     }
-    Ok(PictureIndex::new(shown).write(&dir.pictures_dir())?)
+    Ok(KeptImages::new(shown).write(&dir.pictures_dir())?)
 }
 
 /// The sweep above, in a folder of its own.

@@ -14,8 +14,8 @@ use eclipse_t2i::models::movq::{self, Movq, MovqConfig};
 use eclipse_t2i::models::prior::{DiffusionPrior, MAPPING, Prior, PriorConfig};
 use eclipse_t2i::models::text_proj::{self, TextProj, TextProjConfig};
 use eclipse_t2i::models::unet::{self, BlockType, Conditioning, TimeShift, UNet, UNetConfig};
-use eclipse_t2i::noise::Noise;
-use eclipse_t2i::train::clip::write_word_tokenizer;
+use eclipse_t2i::noise::{Noise, Stream};
+use eclipse_t2i::testbed::clip::write_word_tokenizer;
 use eclipse_t2i::weights::{Mapping, Parameter, parameters};
 use eclipse_t2i::world::World;
 use safetensors::{Dtype, tensor::TensorView};
@@ -54,7 +54,7 @@ pub fn tensors(parameters: &[Parameter], seed: u64) -> Tensors {
             ([_] | [], _) => (0.0, 0.1),
             (shape, _) => (0.0, 1.0 / (shape[1..].iter().product::<usize>() as f32).sqrt()),
         };
-        let values = Noise::stream(seed, i as u64).normal_vec(n);
+        let values = Noise::of(seed, Stream::Test(i as u64)).normal_vec(n);
         let bytes = values
             .iter()
             .flat_map(|v| (offset + scale * v).to_le_bytes())

@@ -18,19 +18,21 @@ use eclipse_t2i::generate::prior::{AnyPrior, PriorSettings};
 use eclipse_t2i::models::prior::{DiffusionPrior, Prior};
 use eclipse_t2i::models::text::{EncodedText, EncodedTexts, TextCondition};
 use eclipse_t2i::noise::Noise;
-use eclipse_t2i::objective::eclipse::{Direction, Reduction};
 use eclipse_t2i::train::checkpoint::{Best, last_complete};
 use eclipse_t2i::train::negatives::NegativeOptions;
-use eclipse_t2i::train::parts::Share;
-use eclipse_t2i::train::prior::{
-    AdamWOptions, Cut, DiffusionTrainer, EclipseOptions, GradientSum, LossForms, NoisePath, NoisingOptions,
-    PriorTrainer, UpdateOptions, eclipse_batches, noised_batches,
+use eclipse_t2i::train::objectives::eclipse::{Eclipse, EclipseCriterion, EclipseTrainer, eclipse_batches};
+use eclipse_t2i::train::objectives::{
+    NoisePath, NoisingOptions, TargetPrediction, TimeConditionedTrainer, noised_batches,
 };
+use eclipse_t2i::train::parts::Share;
+use eclipse_t2i::train::prior::Cut;
 use eclipse_t2i::train::schedule::{LrSchedule, SteppedLr};
 use eclipse_t2i::train::session::{
-    Phase, Session, SessionOptions, Sink, TrainError, Validation, Workers, checkpoints, fit, resumable_step,
+    MetricSink, Phase, Session, SessionOptions, TrainError, Validation, Workers, checkpoints, fit,
+    resumable_step,
 };
 use eclipse_t2i::train::stop::Stop;
+use eclipse_t2i::train::trainer::{AdamWOptions, GradientSum, Trainer, UpdateOptions};
 
 use crate::program;
 use crate::tiny::{self, D_CLIP, device, golden, kill_when};
@@ -377,14 +379,26 @@ fn pairs(n: usize) -> Arc<Pairs> {
     Arc::new(Pairs::new(noise.normal_vec(n * D_CLIP), texts, empty, 0..n, 0..n))
 }
 
-fn options(lambda: f64) -> EclipseOptions {
-    EclipseOptions {
+fn criterion(lambda: f64) -> EclipseCriterion {
+    let eclipse = Eclipse {
         lambda,
-        tau: 0.07,
-        direction: Direction::ImageToText,
-        reduction: Reduction::Mean,
-        forms: LossForms::default(),
-    }
+        ..Eclipse::default()
+    };
+    eclipse.criterion(0.07)
+}
+
+fn blank_prior() -> Prior {
+    Prior::init(&tiny::prior_config(), &device().autodiff())
+}
+
+fn time_conditioned(dir: &Path) -> TimeConditionedTrainer {
+    let config = tiny::prior_config().time_conditioned();
+    tiny::write_prior(&dir.join("time"), &config);
+    let device = device().autodiff();
+    let (_, prior) = DiffusionPrior::load(&dir.join("time"), &device).expect("loads");
+    Trainer::new(prior, TargetPrediction, clipped(), || {
+        DiffusionPrior::init(&config, &device)
+    })
 }
 
 fn clipped() -> UpdateOptions {
@@ -413,10 +427,10 @@ fn one_cycle(steps: usize) -> SteppedLr {
     SteppedLr::new(cycle.check().expect("a schedule"))
 }
 
-fn trainer(dir: &Path, lambda: f64) -> PriorTrainer {
+fn trainer(dir: &Path, lambda: f64) -> EclipseTrainer {
     tiny::write_prior(&dir.join("start"), &tiny::prior_config());
-    let (config, prior) = Prior::load(&dir.join("start"), &device().autodiff()).expect("loads");
-    PriorTrainer::new(prior, &config, options(lambda), clipped())
+    let (_, prior) = Prior::load(&dir.join("start"), &device().autodiff()).expect("loads");
+    Trainer::new(prior, criterion(lambda), clipped(), blank_prior)
 }
 
 const N_STEPS: usize = 40;
@@ -445,7 +459,7 @@ fn train_until(
         }
         batch
     };
-    let sink: Sink = Box::new(move |_, step, _| {
+    let sink: MetricSink = Box::new(move |_, step, _| {
         if Some(step) == last {
             asked.request();
         }
@@ -469,7 +483,7 @@ fn train_until(
     )?;
     std::fs::create_dir_all(dir.join("end")).expect("a folder");
     trained
-        .prior
+        .network
         .save(&tiny::prior_config(), &dir.join("end"))
         .expect("saved");
     Ok(tiny::read(&dir.join("end/diffusion_pytorch_model.safetensors")))
@@ -542,7 +556,7 @@ fn a_run_that_is_asked_to_stop_saves_the_step_that_it_is_at_and_goes_on_from_the
 #[test]
 fn a_sink_that_cannot_write_stops_the_run() {
     let dir = tempfile::tempdir().expect("a folder");
-    let sink: Sink = Box::new(|_, step, _| match step {
+    let sink: MetricSink = Box::new(|_, step, _| match step {
         7 => Err(eclipse_t2i::files::FileError::Missing("metrics".into())),
         _ => Ok(()),
     });
@@ -575,7 +589,7 @@ fn one_batch_is_learned_by_heart() {
     for lambda in [0.0, 0.2] {
         let mut trainer = trainer(dir.path(), lambda);
         let (mut optimizer, mut schedule) = (adamw().init(), one_cycle(150));
-        let loss = |trainer: &PriorTrainer| {
+        let loss = |trainer: &EclipseTrainer| {
             let (_, loss) = trainer.loss(batches(1, Share::WHOLE, &device().autodiff()).parts.remove(0));
             loss.total.into_scalar::<f32>()
         };
@@ -663,10 +677,7 @@ fn a_step_is_the_same_in_parts_and_on_several_devices() {
     let own = eclipse(cut(4, 3, 0), NegativeOptions::default());
     assert!(own.1[2] < whole.1[2], "fewer texts stand against an image");
 
-    let config = tiny::prior_config().time_conditioned();
-    tiny::write_prior(&dir.path().join("time"), &config);
-    let (_, prior) = DiffusionPrior::load(&dir.path().join("time"), &home).expect("loads");
-    let trainer = DiffusionTrainer::new(prior, &config, clipped());
+    let trainer = time_conditioned(dir.path());
     let noising = NoisingOptions {
         path: baseline_path(),
         cond_drop: 0.3,
@@ -692,9 +703,9 @@ struct Validated {
 }
 
 /// Trains for these steps with a moving average and a validation; the losses that the sink got, and the trained.
-fn train_validated(dir: &Path, n_steps: usize, how: Validated) -> (Vec<(Phase, usize, f32)>, PriorTrainer) {
+fn train_validated(dir: &Path, n_steps: usize, how: Validated) -> (Vec<(Phase, usize, f32)>, EclipseTrainer) {
     let found = Arc::new(Mutex::new(Vec::new()));
-    let sink: Sink = Box::new({
+    let sink: MetricSink = Box::new({
         let found = found.clone();
         move |phase, step, values| {
             assert_eq!(values[0].0, "loss");
@@ -708,10 +719,9 @@ fn train_validated(dir: &Path, n_steps: usize, how: Validated) -> (Vec<(Phase, u
         batch: Arc::new(move |i, device: &Device| held_out(i + 1, Share::WHOLE, device).parts.remove(0)),
     };
     let mut start = trainer(dir, 0.2);
-    start = PriorTrainer::new(
-        start.prior,
-        &tiny::prior_config(),
-        options(0.2),
+    start = Trainer::new(
+        start.network,
+        criterion(0.2),
         UpdateOptions {
             ema_decay: Some(0.9),
             grad_clip: how.grad_clip,
@@ -720,6 +730,7 @@ fn train_validated(dir: &Path, n_steps: usize, how: Validated) -> (Vec<(Phase, u
                 _ => GradientSum::Backward,
             },
         },
+        blank_prior,
     );
     let gather = NegativeOptions {
         gather: true,
@@ -780,7 +791,7 @@ fn validation_says_which_checkpoint_was_best_and_that_one_is_kept() {
 
     // What is kept is what was measured: the average, as it was then.
     let held_out = eclipse_batches(pairs(8), Cut::whole(4), 5, NegativeOptions::default());
-    let loss = |trainer: &PriorTrainer| {
+    let loss = |trainer: &EclipseTrainer| {
         let one = |i| {
             let part = held_out(i, Share::WHOLE, &device()).parts.remove(0);
             burn::train::InferenceStep::step(trainer, part)
@@ -800,10 +811,10 @@ fn validation_says_which_checkpoint_was_best_and_that_one_is_kept() {
     let (first, _) = one(halves.path(), 40);
     let (second, end) = one(halves.path(), 60);
     assert_eq!([first, second].concat(), found);
-    assert_eq!(weights(end.published()), weights(trained.published()));
+    assert_eq!(weights(end.result()), weights(trained.result()));
     assert_ne!(
-        weights(&trained.prior),
-        weights(trained.published()),
+        weights(&trained.network),
+        weights(trained.result()),
         "an average is something else"
     );
     let again = Best::load(&checkpoints(halves.path()), end)
@@ -850,18 +861,18 @@ fn burn_trains_workers_train_to_the_same() {
     // Bounds: f32 sums in another order, of which 5e-6 of the way and 2e-7 of a loss were seen, twenty and fifty times over.
     let folder = || tempfile::tempdir().expect("a folder");
     let devices = |n| Workers::MultiDevice(vec![device().autodiff(); n]);
-    let start = weights(trainer(folder().path(), 0.2).published());
+    let start = weights(trainer(folder().path(), 0.2).result());
     for grad_clip in [None, Some(0.05)] {
         let (losses, alone) = train(&folder(), 12, Workers::One, grad_clip);
-        let check = |(found, trained): (Vec<(Phase, usize, f32)>, PriorTrainer)| {
+        let check = |(found, trained): (Vec<(Phase, usize, f32)>, EclipseTrainer)| {
             let places = |all: &[(Phase, usize, f32)]| all.iter().map(|f| (f.0, f.1)).collect::<Vec<_>>();
             assert_eq!(places(&found), places(&losses), "one report a step");
             for (found, loss) in found.iter().zip(&losses) {
                 assert!((found.2 - loss.2).abs() <= 1e-5 * loss.2, "{found:?}, {loss:?}");
             }
             for (a, b) in [
-                (weights(&trained.prior), weights(&alone.prior)),
-                (weights(trained.published()), weights(alone.published())),
+                (weights(&trained.network), weights(&alone.network)),
+                (weights(trained.result()), weights(alone.result())),
             ] {
                 let largest = |a: &[f32]| a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
                 let (far, way) = (largest(&a), largest(&start));
@@ -889,7 +900,7 @@ where
 {
     let dir = tempfile::tempdir().expect("a folder");
     let seen = Arc::new(Mutex::new(Vec::new()));
-    let sink: Sink = Box::new({
+    let sink: MetricSink = Box::new({
         let seen = seen.clone();
         move |_, step, values| {
             assert_eq!(values[0].0, "loss");
@@ -925,9 +936,6 @@ const CURVE_TOLERANCE: f64 = 1e-4;
 #[test]
 fn loss_curves_are_the_committed_ones() {
     let dir = tempfile::tempdir().expect("a folder");
-    let config = tiny::prior_config().time_conditioned();
-    tiny::write_prior(&dir.path().join("time"), &config);
-    let (_, prior) = DiffusionPrior::load(&dir.path().join("time"), &device().autodiff()).expect("loads");
     let noising = NoisingOptions {
         path: baseline_path(),
         cond_drop: 0.1,
@@ -936,7 +944,7 @@ fn loss_curves_are_the_committed_ones() {
     let computed = serde_json::json!({
         "eclipse": curve(trainer(dir.path(), 0.2), eclipse_batches(pairs(24), Cut::whole(8), 3, NegativeOptions::default())),
         "projection": curve(trainer(dir.path(), 0.0), eclipse_batches(pairs(24), Cut::whole(8), 3, NegativeOptions::default())),
-        "diffusion": curve(DiffusionTrainer::new(prior, &config, clipped()), noised_batches(pairs(24), noising, Cut::whole(8), 3)),
+        "diffusion": curve(time_conditioned(dir.path()), noised_batches(pairs(24), noising, Cut::whole(8), 3)),
     });
     let path = golden("loss_curves.json");
     let text = std::fs::read_to_string(&path).unwrap_or_default();

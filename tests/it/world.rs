@@ -6,7 +6,7 @@ use eclipse_t2i::files::sha256;
 use eclipse_t2i::noise::Noise;
 use eclipse_t2i::world::{
     CaptionMix, Category, Colour, Noun, Object, PairOptions, Relation, Source, Split, Statement, Texture,
-    Truth, World, caption, held_out_colour, held_out_texture, truth, usual_colour, usual_company,
+    Truth, World, caption, held_out_colour, held_out_texture, spurious_distractor, truth, usual_colour,
     usual_texture, variants,
 };
 use proptest::prelude::*;
@@ -186,7 +186,7 @@ fn nouns_table(world: World) -> String {
     if has_textures {
         titles.extend(["held-out texture", "usual texture"]);
     }
-    titles.push("usual company");
+    titles.push("spurious distractor");
     let mut table = format!("| {} |\n{}|\n", titles.join(" | "), "|---".repeat(titles.len()));
     for noun in world.nouns() {
         let colours = Colour::ALL.into_iter().filter(|c| held_out_colour(noun, *c));
@@ -201,7 +201,7 @@ fn nouns_table(world: World) -> String {
             cells.push(join(textures.map(Texture::word).collect()));
             cells.push(usual_texture(noun).map_or("", Texture::word).to_owned());
         }
-        cells.push(usual_company(noun).map_or("", Noun::word).to_owned());
+        cells.push(spurious_distractor(noun).map_or("", Noun::word).to_owned());
         let _ = writeln!(table, "| {} |", cells.join(" | "));
     }
     table

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::eval::checker::{Accuracy, Damage, Share, WRONG, accuracy};
+use crate::eval::checker::{Accuracy, Damage, HitRate, WRONG, accuracy};
 use crate::limits;
 use crate::world::checker::Checker;
 use crate::world::{VariantKind, World};
@@ -18,10 +18,10 @@ pub struct CheckerArgs {
     /// The world.
     #[arg(long, value_name = "NAME", default_value = "emoji", value_parser = crate::cli::world_named)]
     world: World,
-    /// Pictures for each kind of damage.
+    /// Images for each kind of damage.
     #[arg(long, value_name = "N", default_value_t = 400)]
     n: usize,
-    /// Which pictures.
+    /// Which images.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 }
@@ -53,7 +53,7 @@ pub fn run(args: &CheckerArgs, as_json: bool) -> anyhow::Result<()> {
 
 /// In Markdown, so that it can be put into the world's README. What the world does not have has no column.
 fn table(world: World, rows: &[(String, Accuracy)]) -> String {
-    type Column = (&'static str, fn(&Accuracy) -> Share);
+    type Column = (&'static str, fn(&Accuracy) -> HitRate);
     const COLUMNS: [Column; 7] = [
         ("object", |found| found.object),
         ("colour", |found| found.colour),
@@ -91,7 +91,7 @@ fn table(world: World, rows: &[(String, Accuracy)]) -> String {
         text.push_str(&line(cells));
     }
     if let Some((_, found)) = rows.first() {
-        let n = |share: Share| share.n;
+        let n = |share: HitRate| share.n;
         let wrong: Vec<String> = wrong.iter().map(|&i| found.wrong[i].n.to_string()).collect();
         let _ = writeln!(
             text,

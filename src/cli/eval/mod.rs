@@ -4,7 +4,9 @@ mod checker;
 mod images;
 
 use crate::device::DeviceSpec;
-use clap::{Args, ValueEnum};
+use crate::eval::metrics;
+use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use super::Usage;
 
@@ -20,8 +22,8 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct EvalArgs {
     /// What to measure; several at once.
-    #[arg(required = true, value_enum, value_name = "METRIC")]
-    metrics: Vec<MetricName>,
+    #[arg(required = true, value_name = "METRIC", value_parser = measures())]
+    metrics: Vec<Measure>,
     #[command(flatten)]
     images: images::ImageArgs,
     #[command(flatten)]
@@ -31,32 +33,93 @@ pub struct EvalArgs {
     json: bool,
 }
 
-/// A metric.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum MetricName {
-    /// Frechet inception distance to a reference; lower is better.
-    Fid,
-    /// Kernel inception distance to a reference; lower is better.
-    Kid,
-    /// Frechet distance of CLIP's image embeddings to a reference (clean-fid's); lower is better.
-    ClipFid,
-    /// Cosine of image and prompt by CLIP (T2I-CompBench's CLIPScore); higher is better.
-    ClipScore,
-    /// PickScore: what people would choose; higher is better. With --against also how often.
-    PickScore,
-    /// How well a built-in world's checker reads pictures: true renders, damaged ones, wrong ones.
+/// What is measured.
+#[derive(Clone)]
+enum Measure {
+    /// A metric on a folder of images.
+    Images(images::Entry),
+    /// The checker of a built-in world.
     Checker,
+}
+
+impl std::fmt::Debug for Measure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Images((info, _)) => info.name,
+            Self::Checker => CHECKER,
+        })
+    }
+}
+
+const CHECKER: &str = "checker";
+
+/// The names of all measures, with what they mean and which direction is better.
+fn measures() -> impl TypedValueParser<Value = Measure> {
+    let of_images =
+        metrics::of_image_folders().map(|(info, _)| PossibleValue::new(info.name).help(info.sentence()));
+    let checker = PossibleValue::new(CHECKER)
+        .help("How well a built-in world's checker reads images: true renders, damaged ones, wrong ones");
+    PossibleValuesParser::new(of_images.chain([checker])).map(|name| {
+        let found = metrics::of_image_folders().find(|(info, _)| info.name == name);
+        found.map_or(Measure::Checker, Measure::Images)
+    })
 }
 
 /// Measures, prints and keeps.
 pub fn run(args: &EvalArgs, device: DeviceSpec) -> anyhow::Result<()> {
-    if !args.metrics.contains(&MetricName::Checker) {
-        return images::run(&args.images, &args.metrics, args.json, device);
-    }
-    match args.metrics.len() {
-        1 => checker::run(&args.checker, args.json),
+    let of_images = args.metrics.iter().filter_map(|measure| match measure {
+        Measure::Images(entry) => Some(*entry),
+        Measure::Checker => None,
+    });
+    let of_images: Vec<images::Entry> = of_images.collect();
+    match (of_images.len(), args.metrics.len()) {
+        (n, all) if n == all => images::run(&args.images, &of_images, args.json, device),
+        (0, 1) => checker::run(&args.checker, args.json),
         _ => Err(
             Usage("checker: expected no other metric beside it, it scores no images of yours".into()).into(),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::{Cli, command};
+    use clap::FromArgMatches;
+
+    #[test]
+    fn a_metric_of_the_table_is_a_metric_of_the_command() -> anyhow::Result<()> {
+        let mut command = command();
+        let help = command
+            .find_subcommand_mut("eval")
+            .expect("the command")
+            .render_long_help()
+            .to_string();
+        let row = "Mean brightness of the images (share of white; higher is better)";
+        let said = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains(&format!("- toy-brightness: {row}")), "{help}");
+        assert!(
+            said.contains("(fid, kid)") && said.contains("(fid, kid, clip-fid)"),
+            "{help}"
+        );
+
+        let folder = tempfile::tempdir()?;
+        for (name, value) in [("black.png", 0), ("white.png", 255)] {
+            image::RgbImage::from_pixel(2, 3, image::Rgb([value; 3])).save(folder.path().join(name))?;
+        }
+        let path = folder.path().display().to_string();
+        let args = [
+            "eclipse",
+            "eval",
+            "toy-brightness",
+            "--no-cache",
+            "--images",
+            &path,
+        ];
+        Cli::from_arg_matches(&crate::cli::command().try_get_matches_from(args)?)?.run()?;
+        let score: serde_json::Value =
+            crate::weights::read_json(&folder.path().join("eval/toy-brightness.json"))?;
+        assert_eq!((&score["value"], &score["n"]), (&0.5.into(), &2.into()));
+        assert_eq!(score["lower_is_better"], false);
+        Ok(())
     }
 }

@@ -1,18 +1,18 @@
-//! The model card: what a stranger has to know about exported weights. Every word of it is read from the run.
+//! The model card: what a user has to know about exported weights, read from the run.
 
 use burn::tensor::DType;
 
-use super::super::own_words::example;
-use super::super::run::Run;
-use super::super::spec::ObjectiveSpec;
-use super::pipeline::{Decoder, Pipeline};
-use super::{DIFFUSERS_VERSION, ExportError, PRIOR, SCHEDULER, Source, WEIGHTS, warnings};
+use super::decoder::Place;
+use super::error::ExportError;
+use super::layout::{DECODER, DIFFUSERS_VERSION, PRIOR, SCHEDULER, WEIGHTS};
+use super::pipeline::Pipeline;
+use super::source::Source;
+use crate::experiment::own_words::example;
+use crate::experiment::run::Run;
 use crate::files;
-use crate::generate::layout::Stack;
 use crate::generate::prior::{AnyPrior, PriorSettings};
 use crate::models::prior::PriorConfig;
 use crate::weights::Checkpoint;
-use crate::world::World;
 
 /// `README.md` of an export.
 pub(super) fn write(
@@ -61,7 +61,7 @@ pub(super) fn write(
             let train = run.train();
             let last = provenance.sessions.last();
             rows.extend([
-                ("objective", label(run)),
+                ("objective", run.objective().label()),
                 ("data", data(run)),
                 (
                     "training",
@@ -144,19 +144,6 @@ pub(super) fn write(
     Ok(text)
 }
 
-/// The objective with what sets it apart.
-pub(super) fn label(run: &Run) -> String {
-    match run.objective() {
-        ObjectiveSpec::Eclipse(eclipse) => format!("eclipse (Eq. 5, lambda {})", eclipse.lambda),
-        ObjectiveSpec::Projection(_) => "projection (Eq. 3)".into(),
-        ObjectiveSpec::Diffusion(diffusion) => {
-            format!("diffusion (Eq. 1, {} timesteps)", diffusion.train_steps)
-        }
-        ObjectiveSpec::Flow(_) => "flow matching".into(),
-        ObjectiveSpec::Baseline(baseline) => baseline.method.name().into(),
-    }
-}
-
 fn data(run: &Run) -> String {
     let data = run.data();
     if let Some(store) = &data.store {
@@ -191,8 +178,7 @@ const PROMPT: &str = "black apples in the basket";
 
 /// From a prompt to an image in Python, and with this program.
 fn lines(source: &Source, around: &Pipeline) -> String {
-    let world = source.run.as_ref().filter(|(run, _)| run.data().store.is_none());
-    let prompt = world.map_or(PROMPT, |(run, _)| example(run.world()));
+    let prompt = source.world().map_or(PROMPT, example);
     let (trust, call) = match around.is_stock {
         true => ("", call(around.settings)),
         false => (", trust_remote_code=True", String::new()),
@@ -203,16 +189,18 @@ fn lines(source: &Source, around: &Pipeline) -> String {
     let embeddings = format!("embeddings = prior(\"{prompt}\"{call})\n");
     let load =
         |name: &str, trust: &str| format!("decoder = DiffusionPipeline.from_pretrained(\"{name}\"{trust})\n");
-    let draw = |given: &str| format!("decoder({given}).images[0].save(\"image.png\")\n");
     python += &match &around.decoder {
-        Decoder::Small(_) => {
-            load("./decoder", ", trust_remote_code=True") + &embeddings + &draw("**embeddings")
+        Some(decoder) => {
+            let (name, trust) = match &decoder.place {
+                Place::Bundled(_) => (format!("./{DECODER}"), ", trust_remote_code=True"),
+                Place::Named(name) => (name.clone(), ""),
+            };
+            let arguments = decoder.stack.about().python.arguments;
+            load(&name, trust)
+                + &embeddings
+                + &format!("decoder({arguments}).images[0].save(\"image.png\")\n")
         }
-        Decoder::Named(name, Stack::Kandinsky22) => load(name, "") + &embeddings + &draw("**embeddings"),
-        Decoder::Named(name, Stack::Karlo) => {
-            load(name, "") + &embeddings + &draw("image_embeddings=embeddings.image_embeds")
-        }
-        Decoder::None => embeddings + "print(embeddings.image_embeds.shape)\n",
+        None => embeddings + "print(embeddings.image_embeds.shape)\n",
     };
     let mut text = format!(
         "With diffusers {DIFFUSERS_VERSION}, transformers and PyTorch, in this folder (elsewhere, give its path in the place of `.`):\n\n```python\n{python}```\n"
@@ -220,17 +208,23 @@ fn lines(source: &Source, around: &Pipeline) -> String {
     if !around.is_stock {
         text += "\n`trust_remote_code` lets diffusers load this folder's own short Python modules: its stock classes do not sample such a prior.\n";
     }
-    if let Decoder::Named(_, Stack::Karlo) = around.decoder {
-        text += "\nThe pipeline of image variations draws from the embedding alone; `eclipse generate --pipeline KARLO --prior THIS` also shows Karlo's decoder the prompt, as Karlo's own pipeline does.\n";
-    }
-    let decoder = match &around.decoder {
-        Decoder::Small(_) => "THIS".to_owned(),
-        _ => "DECODER --prior THIS".to_owned(),
+    let (note, pipeline) = match &around.decoder {
+        Some(decoder) => (
+            decoder.stack.about().python.note,
+            match decoder.place {
+                Place::Bundled(_) => "THIS",
+                Place::Named(_) => "DECODER --prior THIS",
+            },
+        ),
+        None => ("", "DECODER --prior THIS"),
     };
-    text + &format!("\nWith this program: `eclipse generate --pipeline {decoder} --prompt \"{prompt}\"`.\n")
+    if !note.is_empty() {
+        text += &format!("\n{note}\n");
+    }
+    text + &format!("\nWith this program: `eclipse generate --pipeline {pipeline} --prompt \"{prompt}\"`.\n")
 }
 
-/// How the stock pipeline has to be called to sample as the run does, where its own defaults differ.
+/// The arguments with which diffusers' own pipeline samples as the run does, where its defaults differ.
 fn call(settings: PriorSettings) -> String {
     let own = PriorSettings::default();
     let mut text = String::new();
@@ -243,7 +237,7 @@ fn call(settings: PriorSettings) -> String {
     text
 }
 
-/// What a network alone is good for.
+/// How to use a network alone.
 fn usage(config: &PriorConfig, prior: &AnyPrior) -> String {
     let ours = format!("`eclipse prior --prior THIS/{PRIOR} --text CLIP --prompts FILE --out FILE`");
     match (config.has_time(), prior) {
@@ -261,22 +255,34 @@ fn usage(config: &PriorConfig, prior: &AnyPrior) -> String {
 }
 
 fn licence(source: &Source) -> String {
-    let world = match source
-        .run
-        .as_ref()
-        .filter(|(run, _)| run.data().store.is_none())
-        .map(|(run, _)| run.world())
-    {
-        Some(World::Emoji) => {
-            " The pictures of the world `emoji` are made of Twemoji, copyright Twitter, Inc and other contributors, CC-BY 4.0."
-        }
-        Some(World::Shapes) => " The pictures of the world `shapes` are drawn by the program.",
-        None if source.run.is_some() => "",
+    let world = match source.world() {
+        Some(world) => format!(" The images of the world `{world}` are {}.", world.credits()),
+        None if source.run.is_some() => String::new(),
         None => {
             " Published priors carry their own licence (those of Karlo and ECLIPSE are OpenRAIL, with restrictions of use that pass on to copies)."
+                .into()
         }
     };
     format!(
         "Weights are bound by the terms of the encoder and the data that they were trained on; look at both before you pass them on.{world}\n"
     )
+}
+
+/// What other software does differently with a network alone.
+pub(super) fn warnings(config: &PriorConfig, prior: &AnyPrior) -> Vec<String> {
+    let mut found = Vec::new();
+    if !config.conditioning.is_both() {
+        let kept = serde_json::to_value(config.conditioning).unwrap_or_default();
+        found.push(format!(
+            "prior/config.json says `conditioning`: {kept}, which other software does not know and ignores: it would show this prior both the text \
+             embedding and the text's hidden states, and it was trained on one of them"
+        ));
+    }
+    if let AnyPrior::Flow(..) = prior {
+        found.push(
+            "this prior was trained by flow matching: other software loads its network, but no pipeline of diffusers samples such a prior"
+                .into(),
+        );
+    }
+    found
 }

@@ -1,25 +1,23 @@
-//! What stands around an exported prior, so that diffusers goes from a prompt to an image: text tower, tokenizer, vision tower, scheduler, decoder,
-//! `model_index.json`, and Python modules where diffusers has no class that fits.
+//! The pipeline around an exported prior, with which diffusers goes from a prompt to an image: text tower, tokenizer, vision tower, scheduler,
+//! decoder, `model_index.json`, and Python modules where diffusers has no class that fits.
 
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::TensorView;
 use serde_json::{Map, Value, json};
 
-use super::{DIFFUSERS_VERSION, ExportError, PRIOR, SCHEDULER};
-use crate::files::{self, FileError};
-use crate::generate::latents::LatentSpace;
-use crate::generate::layout::{Layout, Part, Stack};
+use super::decoder::{Decoder, Place, write_bundle};
+use super::error::ExportError;
+use super::layout::{CONFIG, DECODER, DIFFUSERS_VERSION, INDEX, PRIOR, SCHEDULER, SCHEDULER_CONFIG};
+use super::modules::{PRIOR_MODULE, PRIOR_PIPELINE, write_module};
+use crate::files;
 use crate::generate::prior::{AnyPrior, PriorSettings, check_text};
+use crate::generate::stacks::PythonModule;
 use crate::models::clip::folders::{self, PROCESSORS, TOKENIZERS};
 use crate::models::clip::{ClipTextConfig, ClipVisionConfig};
 use crate::models::prior::PriorConfig;
 use crate::weights::{Checkpoint, WeightsError, read_json, write_json};
 
-/// Folder of a small decoder in an export.
-pub(super) const DECODER: &str = "decoder";
-const INDEX: &str = "model_index.json";
-const CONFIG: &str = "config.json";
 const TOWER_WEIGHTS: &str = "model.safetensors";
 const PROCESSOR: &str = "preprocessor_config.json";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
@@ -31,45 +29,8 @@ const TOKENIZER_FILES: [&str; 5] = [
     "special_tokens_map.json",
     "added_tokens.json",
 ];
-/// Our Python: module (and file) name, class, text.
-const PRIOR_MODULE: (&str, &str, &str) = (
-    "eclipse_prior",
-    "EclipsePrior",
-    include_str!("python/eclipse_prior.py"),
-);
-const PRIOR_PIPELINE: (&str, &str, &str) = (
-    "eclipse_prior_pipeline",
-    "EclipsePriorPipeline",
-    include_str!("python/eclipse_prior_pipeline.py"),
-);
-const DECODER_PIPELINE: (&str, &str, &str) = (
-    "eclipse_decoder_pipeline",
-    "EclipseDecoderPipeline",
-    include_str!("python/eclipse_decoder_pipeline.py"),
-);
-const PIXEL_SPACE: (&str, &str, &str) = ("pixel_space", "PixelSpace", include_str!("python/pixel_space.py"));
-/// Published decoders: width of the embeddings that they read, name, stack.
-const PUBLISHED: [(usize, &str, Stack); 2] = [
-    (
-        1280,
-        "kandinsky-community/kandinsky-2-2-decoder",
-        Stack::Kandinsky22,
-    ),
-    (768, "kakaobrain/karlo-v1-alpha-image-variations", Stack::Karlo),
-];
 
-/// What draws from the prior's embeddings.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Decoder {
-    /// A small decoder of a built-in world, which is copied.
-    Small(PathBuf),
-    /// A pipeline of diffusers' own, by its folder or its name on the Hugging Face Hub.
-    Named(String, Stack),
-    /// None that is known.
-    None,
-}
-
-/// Where the parts of a CLIP stand.
+/// The folders of a CLIP's parts.
 #[derive(Debug)]
 pub(super) struct Clip {
     text: PathBuf,
@@ -78,11 +39,11 @@ pub(super) struct Clip {
     processor: Option<PathBuf>,
 }
 
-/// What is written beside the prior.
+/// What is written beside the prior's network.
 #[derive(Debug)]
 pub(super) struct Pipeline {
     clip: Clip,
-    pub(super) decoder: Decoder,
+    pub(super) decoder: Option<Decoder>,
     /// How the prior is sampled.
     pub(super) settings: PriorSettings,
     n_text: usize,
@@ -134,52 +95,11 @@ fn text_dir(dir: &Path) -> PathBuf {
     if inner.is_dir() { inner } else { dir.to_path_buf() }
 }
 
-impl Decoder {
-    /// The decoder that was asked for: a pipeline's folder, else a name.
-    pub(super) fn asked(name: &str, d_clip: usize) -> Result<Self, ExportError> {
-        let dir = Path::new(name);
-        if !dir.is_dir() {
-            let published = PUBLISHED.iter().find(|(d, _, _)| *d == d_clip);
-            let looks_like_a_name = name.split('/').count() == 2 && !name.starts_with(['.', '/']);
-            return match published {
-                Some((_, _, stack)) if looks_like_a_name => Ok(Self::Named(name.into(), *stack)),
-                _ => Err(ExportError::Decoder {
-                    name: name.into(),
-                    reason: "expected a decoder's folder (with model_index.json)".into(),
-                }),
-            };
-        }
-        let layout = Layout::open(dir, None, None).map_err(|e| ExportError::Decoder {
-            name: name.into(),
-            reason: e.to_string(),
-        })?;
-        if !dir.join(INDEX).is_file() {
-            return Err(ExportError::Decoder {
-                name: name.into(),
-                reason: "holds several pipelines: name the decoder's own folder".into(),
-            });
-        }
-        if LatentSpace::part(&layout) == Part::PixelSpace {
-            return Ok(Self::Small(dir.to_path_buf()));
-        }
-        let path = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
-        Ok(Self::Named(path.display().to_string(), layout.stack()))
-    }
-
-    /// The published decoder that reads embeddings of this width.
-    pub(super) fn published(d_clip: usize) -> Self {
-        match PUBLISHED.iter().find(|(d, _, _)| *d == d_clip) {
-            Some((_, name, stack)) => Self::Named((*name).into(), *stack),
-            None => Self::None,
-        }
-    }
-}
-
 impl Pipeline {
     /// Checks that the parts belong together. `scheduler`: the class in the prior's `scheduler_config.json`.
     pub(super) fn new(
         clip: Clip,
-        decoder: Decoder,
+        decoder: Option<Decoder>,
         settings: PriorSettings,
         (config, prior): (&PriorConfig, &AnyPrior),
         scheduler: Option<String>,
@@ -205,8 +125,9 @@ impl Pipeline {
             && config.conditioning.is_both()
             && settings.eta == 1.0
             && has_towers
-            // Our module makes diffusers load Karlo's decoder, which its own releases no longer do.
-            && !matches!(decoder, Decoder::Named(_, Stack::Karlo));
+            && decoder
+                .as_ref()
+                .is_none_or(|decoder| decoder.stack.about().python.works_with_stock_prior);
         Ok(Self {
             clip,
             decoder,
@@ -226,7 +147,7 @@ impl Pipeline {
                 self.clip.text.display()
             ));
         }
-        if self.decoder == Decoder::None {
+        if self.decoder.is_none() {
             found.push(
                 "no decoder is known that reads these embeddings: the card's lines end with them; name one with --decoder".into(),
             );
@@ -238,10 +159,10 @@ impl Pipeline {
     pub(super) fn write(&self, dir: &Path) -> Result<(), ExportError> {
         let mut index = Map::new();
         let none = || json!([null, null]);
-        let own = |(module, class, _): (&str, &str, &str)| json!([module, class]);
+        let own = |module: &PythonModule| json!([module.name, module.class]);
         let class = match self.is_stock {
             true => json!("KandinskyV22PriorPipeline"),
-            false => own(PRIOR_PIPELINE),
+            false => own(&PRIOR_PIPELINE),
         };
         index.insert("_class_name".into(), class);
         index.insert("_diffusers_version".into(), json!(DIFFUSERS_VERSION));
@@ -254,12 +175,12 @@ impl Pipeline {
             index.insert("num_inference_steps".into(), json!(n_steps));
             index.insert("guidance_scale".into(), json!(guidance));
             index.insert("eta".into(), json!(eta));
-            write_python(dir, PRIOR_PIPELINE)?;
-            write_python(&dir.join(PRIOR), PRIOR_MODULE)?;
+            write_module(dir, &PRIOR_PIPELINE)?;
+            write_module(&dir.join(PRIOR), &PRIOR_MODULE)?;
         }
         let prior = match self.is_stock {
             true => json!(["diffusers", "PriorTransformer"]),
-            false => own(PRIOR_MODULE),
+            false => own(&PRIOR_MODULE),
         };
         index.insert(PRIOR.into(), prior);
         let scheduler = self.scheduler.as_ref();
@@ -301,15 +222,11 @@ impl Pipeline {
             None => drop(index.insert("image_processor".into(), none())),
         }
         write_json(&dir.join(INDEX), &index)?;
-        match &self.decoder {
-            Decoder::Small(from) => write_decoder(from, &dir.join(DECODER)),
-            Decoder::Named(..) | Decoder::None => Ok(()),
+        match self.decoder.as_ref().map(|decoder| &decoder.place) {
+            Some(Place::Bundled(bundle)) => write_bundle(bundle, &dir.join(DECODER)),
+            Some(Place::Named(_)) | None => Ok(()),
         }
     }
-}
-
-fn write_python(dir: &Path, (module, _, text): (&str, &str, &str)) -> Result<(), FileError> {
-    files::write_atomic(dir.join(format!("{module}.py")), text.as_bytes())
 }
 
 /// One tower of the CLIP in `from`, which may hold both, as transformers loads it. Numbers keep the bytes that they have; they are computed with in
@@ -399,43 +316,9 @@ fn write_tokenizer(from: &Path, to: &Path, n_text: usize) -> Result<&'static str
     Ok(class)
 }
 
-/// A small decoder as a pipeline of its own, with the modules that draw with it.
-fn write_decoder(from: &Path, to: &Path) -> Result<(), ExportError> {
-    let layout = Layout::open(from, None, None)?;
-    let space = LatentSpace::read(&layout)?;
-    let (n_steps, guidance) = space.own_sampling();
-    let unet = layout.part(Part::Decoder)?;
-    let scheduler = layout.part(Part::DecoderScheduler)?;
-    let folders = [
-        (unet.to_path_buf(), "unet"),
-        (scheduler.to_path_buf(), SCHEDULER),
-        (layout.part(Part::PixelSpace)?.to_path_buf(), "pixel_space"),
-        (from.join("image_normalizer"), "image_normalizer"),
-        (from.join("image_noising_scheduler"), "image_noising_scheduler"),
-    ];
-    for (from, name) in folders.iter().filter(|(from, _)| from.is_dir()) {
-        files::create_dir(to.join(name))?;
-        for file in files::list(from)? {
-            files::copy(&file, to.join(name).join(file.file_name().unwrap_or_default()))?;
-        }
-    }
-    write_python(&to.join("pixel_space"), PIXEL_SPACE)?;
-    write_python(to, DECODER_PIPELINE)?;
-    let index = json!({
-        "_class_name": [DECODER_PIPELINE.0, DECODER_PIPELINE.1],
-        "_diffusers_version": DIFFUSERS_VERSION,
-        "guidance_scale": guidance,
-        "num_inference_steps": n_steps,
-        "pixel_space": [PIXEL_SPACE.0, PIXEL_SPACE.1],
-        "scheduler": ["diffusers", scheduler_class(scheduler)?],
-        "unet": ["diffusers", "UNet2DConditionModel"],
-    });
-    Ok(write_json(&to.join(INDEX), &index)?)
-}
-
 /// `_class_name` of the `scheduler_config.json` in `dir`.
 pub(super) fn scheduler_class(dir: &Path) -> Result<String, ExportError> {
-    let path = dir.join(super::SCHEDULER_CONFIG);
+    let path = dir.join(SCHEDULER_CONFIG);
     let config: Map<String, Value> = read_json(&path)?;
     let class = config.get("_class_name").and_then(Value::as_str);
     class.map(str::to_owned).ok_or_else(|| {

@@ -1,32 +1,34 @@
-//! The first half of a wave: captions, prior and vision tower give every picture its z_x.
+//! The first half of a chunk: text tower, prior and vision tower give every image its z_x.
 
 use std::path::Path;
 
 use burn::prelude::*;
 use image::RgbImage;
 
+use super::chunk::Chunk;
+use super::event::RenderEvent;
 use super::trajectory::{Trajectory, keep};
-use super::{Event, Wave};
-use crate::generate::draws::{RowNoise, Rows, Stage};
+use crate::generate::captions::Captions;
 use crate::generate::embeddings::embedding;
 use crate::generate::error::RenderError;
-use crate::generate::kandinsky::{self, cached_zero_image};
-use crate::generate::layout::{Part, Stack};
-use crate::generate::plan::Planned;
+use crate::generate::noise_source::{BatchNoise, NoiseStage, RowNoise};
+use crate::generate::parts::Part;
+use crate::generate::plan::PlannedImage;
 use crate::generate::prior::AnyPrior;
 use crate::generate::recipe::Origin;
 use crate::generate::slerp::{mix, slerp};
+use crate::generate::zero_image::{cached_zero_image, zero_image};
 use crate::limits::finite;
 use crate::models::clip::preprocess::read_picture;
 use crate::models::clip::{ClipError, ImageEncoder, TextEncoder};
 use crate::models::prior::TextCondition;
 
-/// Captions, embeddings or pictures that a tower or a prior takes at once.
+/// Captions, embeddings or images that a tower or a prior takes at once.
 const BATCH: usize = 32;
 
-/// An image embedding that a picture needs: one for a prompt or an image, two for an interpolation.
+/// An image embedding that a image needs: one for a prompt or an image, two for an interpolation.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Leaf<'a> {
+pub(super) struct EmbeddingJob<'a> {
     origin: &'a Origin,
     seed: u64,
     row: usize,
@@ -34,61 +36,70 @@ pub(super) struct Leaf<'a> {
     alone: bool,
 }
 
-/// Captions, encoded.
-pub(super) struct Captions<'a> {
-    texts: Vec<&'a str>,
-    encoded: TextCondition,
-}
+/// What [`Chunk::embed`] gives: z_x of each image, what guidance pushes away from for each image, captions.
+type Embedded<'a> = (Vec<Vec<f32>>, Option<Vec<Vec<f32>>>, Option<Captions<'a>>);
 
-impl Captions<'_> {
-    /// One row for each of `texts`, which must be among those encoded.
-    pub(super) fn rows(&self, texts: &[&str]) -> TextCondition {
-        let at = |text: &&str| self.texts.iter().position(|t| t == text).expect("encoded");
-        let rows: Vec<usize> = texts.iter().map(at).collect();
-        self.encoded.select(&rows)
+impl<'a> Chunk<'a> {
+    /// Runs text tower, prior and vision tower, each if it is needed.
+    pub(super) fn embed(
+        &mut self,
+        on_event: &mut dyn FnMut(RenderEvent),
+    ) -> Result<Embedded<'a>, RenderError> {
+        let plan = self.plan;
+        let uncond = plan.decoder.inputs.uncond;
+        let negated = plan.negative.as_deref().filter(|_| uncond);
+        let jobs = self.jobs();
+        let captions = self.captions(&jobs, negated.is_some(), on_event)?;
+        let mut z_x: Vec<Option<Vec<f32>>> = vec![None; jobs.len()];
+        let negatives = self.predict(&jobs, negated, captions.as_ref(), &mut z_x, on_event)?;
+        let zero = self.look(&jobs, uncond && negated.is_none(), &mut z_x, on_event)?;
+        let z_x = self.embeddings(&jobs, &z_x)?;
+        let uncond = match zero {
+            Some(zero) => Some(vec![zero; self.images.len()]),
+            None => negatives,
+        };
+        Ok((z_x, uncond, captions))
     }
-}
 
-impl<'a> Wave<'a> {
-    /// The embeddings of the wave, each once.
-    pub(super) fn leaves(&self) -> Vec<Leaf<'a>> {
-        let mut leaves: Vec<Leaf> = Vec::new();
-        for picture in &self.pictures {
-            let ends = picture.subject.origin.ends();
+    /// The embeddings of the chunk, each once.
+    fn jobs(&self) -> Vec<EmbeddingJob<'a>> {
+        let mut jobs: Vec<EmbeddingJob> = Vec::new();
+        for image in &self.images {
+            let ends = image.subject.origin.ends();
             for origin in &ends {
-                let leaf = Leaf {
+                let job = EmbeddingJob {
                     origin,
-                    seed: picture.subject.seed,
-                    row: picture.subject.row,
-                    alone: std::ptr::eq(*origin, &picture.subject.origin),
+                    seed: image.subject.seed,
+                    row: image.subject.row,
+                    alone: std::ptr::eq(*origin, &image.subject.origin),
                 };
-                if !leaves.iter().any(|l| l.same(&leaf)) {
-                    leaves.push(leaf);
+                if !jobs.iter().any(|l| l.same(&job)) {
+                    jobs.push(job);
                 }
             }
         }
-        leaves
+        jobs
     }
 
-    /// Encodes every caption that the prior or Karlo's decoder reads; `None` if there is none to read.
-    pub(super) fn captions(
+    /// Encodes every caption that the prior or the decoder reads; `None` if there is none.
+    fn captions(
         &self,
-        leaves: &[Leaf<'a>],
-        on_event: &mut dyn FnMut(Event),
+        jobs: &[EmbeddingJob<'a>],
+        negated: bool,
+        on_event: &mut dyn FnMut(RenderEvent),
     ) -> Result<Option<Captions<'a>>, RenderError> {
         let plan = self.plan;
-        let karlo = self.stack() == Stack::Karlo;
-        let negated = plan.negative.is_some() && plan.decoder.settings.guided();
+        let decoder_reads = plan.decoder.inputs.captions;
         let mut wanted: Vec<&str> = Vec::new();
-        for leaf in leaves {
-            if let Origin::Prompt(prompt) = leaf.origin {
+        for job in jobs {
+            if let Origin::Prompt(prompt) = job.origin {
                 wanted.push(prompt);
             }
         }
-        if karlo {
-            wanted.extend(self.pictures.iter().map(|p| p.subject.origin.caption()));
+        if decoder_reads {
+            wanted.extend(self.images.iter().map(|p| p.subject.origin.caption()));
         }
-        if !karlo && !negated && wanted.is_empty() {
+        if !decoder_reads && !negated && wanted.is_empty() {
             return Ok(None);
         }
         wanted.push(plan.negative.as_deref().unwrap_or_default());
@@ -98,11 +109,11 @@ impl<'a> Wave<'a> {
                 texts.push(text);
             }
         }
-        on_event(Event::Stage {
+        on_event(RenderEvent::Stage {
             name: "text",
             n_steps: texts.len().div_ceil(BATCH),
         });
-        let encoder = TextEncoder::load(self.part(Part::TextEncoder)?, self.device)?;
+        let encoder = TextEncoder::load(self.part(Part::TEXT_ENCODER)?, self.device)?;
         let mut batches = Vec::new();
         for texts in texts.chunks(BATCH) {
             let tokens = encoder.tokenizer().encode_batch(texts).map_err(ClipError::from)?;
@@ -112,51 +123,51 @@ impl<'a> Wave<'a> {
                 }
             }
             batches.push(encoder.encode_tokens(&tokens));
-            on_event(Event::Step);
+            on_event(RenderEvent::Step);
         }
         let encoded = TextCondition::cat(batches);
         Ok(Some(Captions { texts, encoded }))
     }
 
-    /// Runs the prior: on the leaves that are prompts, into `z_x`, and on the negative prompt for each picture, which it returns.
-    pub(super) fn predict(
+    /// Runs the prior: on the jobs that are prompts, into `z_x`, and on the negative prompt for each image, which it returns.
+    fn predict(
         &mut self,
-        leaves: &[Leaf],
+        jobs: &[EmbeddingJob],
         negated: Option<&str>,
         captions: Option<&Captions>,
         z_x: &mut [Option<Vec<f32>>],
-        on_event: &mut dyn FnMut(Event),
+        on_event: &mut dyn FnMut(RenderEvent),
     ) -> Result<Option<Vec<Vec<f32>>>, RenderError> {
         let plan = self.plan;
         let recorded = plan.recorded.as_ref();
         let mut rows: Vec<(&str, RowNoise)> = Vec::new();
-        let mut of_leaf = Vec::new();
-        for (i, leaf) in leaves.iter().enumerate() {
-            if let Origin::Prompt(prompt) = leaf.origin {
-                let noise = RowNoise::seeded(leaf.seed, Stage::Prior);
-                let noise = noise.recorded(recorded.filter(|_| leaf.alone), leaf.row);
+        let mut of_job = Vec::new();
+        for (i, job) in jobs.iter().enumerate() {
+            if let Origin::Prompt(prompt) = job.origin {
+                let noise = RowNoise::seeded(job.seed, NoiseStage::Prior);
+                let noise = noise.recorded(recorded.filter(|_| job.alone), job.row);
                 rows.push((prompt, noise));
-                of_leaf.push(i);
+                of_job.push(i);
             }
         }
         if let Some(negative) = negated {
-            for picture in &self.pictures {
-                let noise = RowNoise::seeded(picture.subject.seed, Stage::Negative);
-                let own = recorded.filter(|_| matches!(picture.subject.origin, Origin::Prompt(_)));
-                rows.push((negative, noise.recorded(own, picture.subject.row)));
+            for image in &self.images {
+                let noise = RowNoise::seeded(image.subject.seed, NoiseStage::Negative);
+                let own = recorded.filter(|_| matches!(image.subject.origin, Origin::Prompt(_)));
+                rows.push((negative, noise.recorded(own, image.subject.row)));
             }
         }
         let (Some(captions), false) = (captions, rows.is_empty()) else {
             return Ok(None);
         };
-        let (_, prior) = AnyPrior::load(self.part(Part::Prior)?, self.device)?;
+        let (_, prior) = AnyPrior::load(self.part(Part::PRIOR)?, self.device)?;
         let one_pass = matches!(prior, AnyPrior::OnePass(_));
         let per_batch = if one_pass { 1 } else { plan.prior.n_steps };
-        on_event(Event::Stage {
+        on_event(RenderEvent::Stage {
             name: "prior",
             n_steps: rows.len().div_ceil(BATCH) * per_batch,
         });
-        let away = plan.negative.as_deref().unwrap_or_default();
+        let uncond = plan.negative.as_deref().unwrap_or_default();
         let mut predicted = Vec::new();
         let mut trajectories: Vec<Trajectory> = vec![Trajectory::default(); rows.len()];
         let save = self.options.save_steps;
@@ -164,26 +175,32 @@ impl<'a> Wave<'a> {
             let texts: Vec<&str> = rows.iter().map(|(text, _)| *text).collect();
             let mut noise: Vec<RowNoise> = rows.iter().map(|(_, noise)| noise.clone()).collect();
             let text = captions.rows(&texts);
-            let unconditional = captions.rows(&vec![away; texts.len()]);
-            let z = prior.sample(text, unconditional, plan.prior, &mut Rows(&mut noise), |x| {
-                if save {
-                    keep(trajectories, &x);
-                }
-                on_event(Event::Step);
-            })?;
+            let unconditional = captions.rows(&vec![uncond; texts.len()]);
+            let z = prior.sample(
+                text,
+                unconditional,
+                plan.prior,
+                &mut BatchNoise(&mut noise),
+                |x| {
+                    if save {
+                        keep(trajectories, &x);
+                    }
+                    on_event(RenderEvent::Step);
+                },
+            )?;
             if one_pass {
-                on_event(Event::Step);
+                on_event(RenderEvent::Step);
             }
             predicted.extend(rows_of(z));
         }
-        let negatives = predicted.split_off(of_leaf.len());
-        for ((&leaf, z), trajectory) in of_leaf.iter().zip(predicted).zip(trajectories) {
-            z_x[leaf] = Some(z);
-            if trajectory.steps.is_empty() || !leaves[leaf].alone {
+        let negatives = predicted.split_off(of_job.len());
+        for ((&job, z), trajectory) in of_job.iter().zip(predicted).zip(trajectories) {
+            z_x[job] = Some(z);
+            if trajectory.steps.is_empty() || !jobs[job].alone {
                 continue;
             }
-            for (picture, kept) in self.pictures.iter().zip(&mut self.trajectories) {
-                if leaves[leaf].of(picture) {
+            for (image, kept) in self.images.iter().zip(&mut self.trajectories) {
+                if jobs[job].of(image) {
                     kept.insert("prior_steps", trajectory.clone());
                 }
             }
@@ -191,86 +208,84 @@ impl<'a> Wave<'a> {
         Ok((!negatives.is_empty()).then_some(negatives))
     }
 
-    /// Runs the vision tower on the leaves that are images, into `z_x`; and gives the zero picture's embedding where the decoder needs it, from the file
-    /// beside the tower if there is one.
-    pub(super) fn look(
+    /// Runs the vision tower on the jobs that are images, into `z_x`; and gives the zero image's embedding where the decoder needs it, from a file if
+    /// there is one.
+    fn look(
         &self,
-        leaves: &[Leaf],
-        against_zero: bool,
+        jobs: &[EmbeddingJob],
+        needs_zero: bool,
         z_x: &mut [Option<Vec<f32>>],
-        on_event: &mut dyn FnMut(Event),
+        on_event: &mut dyn FnMut(RenderEvent),
     ) -> Result<Option<Vec<f32>>, RenderError> {
         let plan = self.plan;
-        let images: Vec<(usize, &Path)> = leaves
+        let images: Vec<(usize, &Path)> = jobs
             .iter()
             .enumerate()
-            .filter_map(|(i, leaf)| match leaf.origin {
+            .filter_map(|(i, job)| match job.origin {
                 Origin::Image(file) => Some((i, file.path.as_path())),
                 _ => None,
             })
             .collect();
-        let against_zero =
-            against_zero && self.stack() == Stack::Kandinsky22 && plan.decoder.settings.guided();
-        if images.is_empty() && !against_zero {
+        if images.is_empty() && !needs_zero {
             return Ok(None);
         }
-        let dir = self.part(Part::ImageEncoder)?;
-        let cached = match against_zero {
-            true => cached_zero_image(dir, plan.d_clip, &plan.dtype).map(|(values, _)| values),
+        let dir = self.part(Part::IMAGE_ENCODER)?;
+        let cached = match needs_zero {
+            true => cached_zero_image(dir, plan.decoder.d_clip, &plan.dtype).map(|(values, _)| values),
             false => None,
         };
         if images.is_empty() && cached.is_some() {
             return Ok(cached);
         }
-        on_event(Event::Stage {
+        on_event(RenderEvent::Stage {
             name: "vision",
             n_steps: images.len().div_ceil(BATCH),
         });
         let encoder = ImageEncoder::load(dir, self.device)?;
         for images in images.chunks(BATCH) {
-            let pictures: Result<Vec<RgbImage>, ClipError> = images
+            let pixels: Result<Vec<RgbImage>, ClipError> = images
                 .iter()
                 .map(|(_, path)| read_picture(path).map_err(ClipError::from))
                 .collect();
-            let encoded = rows_of(encoder.encode(&pictures?)?);
-            for ((leaf, _), z) in images.iter().zip(encoded) {
-                z_x[*leaf] = Some(z);
+            let encoded = rows_of(encoder.encode(&pixels?)?);
+            for ((job, _), z) in images.iter().zip(encoded) {
+                z_x[*job] = Some(z);
             }
-            on_event(Event::Step);
+            on_event(RenderEvent::Step);
         }
-        Ok(match (against_zero, cached) {
-            (true, None) => Some(kandinsky::zero_image(&encoder, dir, &plan.dtype)?),
+        Ok(match (needs_zero, cached) {
+            (true, None) => Some(zero_image(&encoder, dir, &plan.dtype)?),
             (_, cached) => cached,
         })
     }
 
-    /// One embedding for each picture.
-    pub(super) fn embeddings(
+    /// One embedding for each image.
+    fn embeddings(
         &self,
-        leaves: &[Leaf],
+        jobs: &[EmbeddingJob],
         z_x: &[Option<Vec<f32>>],
     ) -> Result<Vec<Vec<f32>>, RenderError> {
-        let d_clip = self.plan.d_clip;
-        let of = |origin: &Origin, picture: &Planned| -> Result<Vec<f32>, RenderError> {
+        let d_clip = self.plan.decoder.d_clip;
+        let of = |origin: &Origin, image: &PlannedImage| -> Result<Vec<f32>, RenderError> {
             if let Origin::Embedding { file, row, .. } = origin {
                 return embedding(&file.path, *row, d_clip);
             }
-            let at = leaves.iter().position(|l| l.origin == origin && l.of(picture));
+            let at = jobs.iter().position(|l| l.origin == origin && l.of(image));
             let z = at.and_then(|i| z_x[i].clone());
             Ok(z.expect("every prompt was predicted, every image encoded"))
         };
-        self.pictures
+        self.images
             .iter()
-            .map(|picture| {
-                let z = match &picture.subject.origin {
-                    Origin::Between { from, to, at } => slerp(&of(from, picture)?, &of(to, picture)?, *at),
-                    Origin::Mix(shares) => {
-                        let parts = shares.iter().map(|s| Ok((of(&s.of, picture)?, s.weight)));
+            .map(|image| {
+                let z = match &image.subject.origin {
+                    Origin::Between { from, to, at } => slerp(&of(from, image)?, &of(to, image)?, *at),
+                    Origin::Mix(terms) => {
+                        let parts = terms.iter().map(|s| Ok((of(&s.of, image)?, s.weight)));
                         mix(&parts.collect::<Result<Vec<_>, RenderError>>()?)
                     }
-                    origin => of(origin, picture)?,
+                    origin => of(origin, image)?,
                 };
-                let title = || format!("the image embedding of {:?}", picture.subject.origin.title());
+                let title = || format!("the image embedding of {:?}", image.subject.origin.title());
                 finite(title, &z)?;
                 Ok(z)
             })
@@ -278,7 +293,7 @@ impl<'a> Wave<'a> {
     }
 }
 
-impl Leaf<'_> {
+impl EmbeddingJob<'_> {
     fn same(&self, other: &Self) -> bool {
         let noise =
             self.seed == other.seed && self.alone == other.alone && (self.row == other.row || !self.alone);
@@ -286,14 +301,14 @@ impl Leaf<'_> {
         self.origin == other.origin && (noise || !matches!(self.origin, Origin::Prompt(_)))
     }
 
-    /// Whether it is an embedding of `picture`.
-    fn of(&self, picture: &Planned) -> bool {
-        let whole = &picture.subject.origin;
+    /// Whether it is an embedding of `image`.
+    fn of(&self, image: &PlannedImage) -> bool {
+        let whole = &image.subject.origin;
         whole.ends().into_iter().any(|origin| {
-            self.same(&Leaf {
+            self.same(&EmbeddingJob {
                 origin,
-                seed: picture.subject.seed,
-                row: picture.subject.row,
+                seed: image.subject.seed,
+                row: image.subject.row,
                 alone: std::ptr::eq(origin, whole),
             })
         })

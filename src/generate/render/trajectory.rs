@@ -1,72 +1,58 @@
-//! What is kept of every step, where somebody wants to see it.
+//! The samples of every step, kept where the caller wants to see them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
 use burn::tensor::DType;
 
-use super::{Event, Wave};
 use crate::generate::error::RenderError;
-use crate::generate::picture::{to_pictures, write_png};
+use crate::generate::images::{to_images, write_png};
 use crate::weights::TensorFile;
 
-/// A trajectory on the host: one array of a picture's size for each step.
+/// A trajectory on the host: the shape of a sample, and its values in each step.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Trajectory {
     shape: Vec<usize>,
     pub(super) steps: Vec<Vec<f32>>,
 }
 
-/// The trajectories of one picture, by stage.
+/// The trajectories of one image by name.
 pub(super) type Trajectories = BTreeMap<&'static str, Trajectory>;
 
-impl Wave<'_> {
-    /// Writes the trajectories, and each step of the decoder as a picture; `pixels` makes one of a step.
-    pub(super) fn write_steps(&self, pixels: impl Fn(Tensor<4>) -> Tensor<4>) -> Result<(), RenderError> {
-        for (planned, trajectories) in self.pictures.iter().zip(&self.trajectories) {
-            if !self.options.save_steps {
-                continue;
-            }
-            write_trajectories(&self.plan.file(planned, "steps.safetensors"), trajectories)?;
-            let Some(decoder) = trajectories.get("decoder_steps") else {
-                continue;
-            };
-            let Ok(shape) = <[usize; 3]>::try_from(decoder.shape.as_slice()) else {
-                continue;
-            };
-            let [channels, h, w] = shape;
-            for (i, values) in decoder.steps.iter().enumerate() {
-                let data = TensorData::new(values.clone(), [1, channels, h, w]);
-                for picture in to_pictures(pixels(Tensor::from_data(data, (self.device, DType::F32))))? {
-                    let name = format!("step{i:03}.png");
-                    write_png(&self.plan.file(planned, &name), &picture, &[])?;
-                }
-            }
+/// Writes the trajectories of an image, and each step of the decoder as an image. `file`: the file with this extension.
+pub(super) fn write_steps(
+    trajectories: &Trajectories,
+    file: impl Fn(&str) -> PathBuf,
+    to_pixels: &dyn Fn(Tensor<4>) -> Tensor<4>,
+    device: &Device,
+) -> Result<(), RenderError> {
+    write_trajectories(&file("steps.safetensors"), trajectories)?;
+    let Some(decoder) = trajectories.get("decoder_steps") else {
+        return Ok(());
+    };
+    let Ok([channels, h, w]) = <[usize; 3]>::try_from(decoder.shape.as_slice()) else {
+        return Ok(());
+    };
+    for (i, values) in decoder.steps.iter().enumerate() {
+        let data = TensorData::new(values.clone(), [1, channels, h, w]);
+        for image in to_images(to_pixels(Tensor::from_data(data, (device, DType::F32))))? {
+            write_png(&file(&format!("step{i:03}.png")), &image, &[])?;
         }
-        Ok(())
     }
+    Ok(())
 }
 
-/// One step of a UNet: keeps it where it is wanted, and says so.
-pub(super) fn step(
-    kept: &mut [Trajectories],
-    name: &'static str,
-    x: &Tensor<4>,
-    save: bool,
-    on_event: &mut dyn FnMut(Event),
-) {
-    if save {
-        let mut taken: Vec<Trajectory> = kept
-            .iter_mut()
-            .map(|k| k.remove(name).unwrap_or_default())
-            .collect();
-        keep(&mut taken, x);
-        for (kept, trajectory) in kept.iter_mut().zip(taken) {
-            kept.insert(name, trajectory);
-        }
+/// Appends row i of `x` to the trajectory `name` of image i.
+pub(super) fn keep_step(images: &mut [Trajectories], name: &'static str, x: &Tensor<4>) {
+    let mut taken: Vec<Trajectory> = images
+        .iter_mut()
+        .map(|trajectories| trajectories.remove(name).unwrap_or_default())
+        .collect();
+    keep(&mut taken, x);
+    for (trajectories, trajectory) in images.iter_mut().zip(taken) {
+        trajectories.insert(name, trajectory);
     }
-    on_event(Event::Step);
 }
 
 /// Appends row i of `x` to trajectory i.

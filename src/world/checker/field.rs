@@ -1,19 +1,19 @@
-//! A picture without its ground, and how well a template explains it.
+//! An image without its ground, and how well a template explains it.
 
-use super::super::tables::World;
+use super::super::worlds::World;
 use super::template::{Coarse, Rgba, Scale, Template, WINDOW, blur};
 
-/// Cells along a side of the picture, of every world.
+/// Cells along a side of the image, of every world.
 const N_CELLS: usize = 16;
-/// Cells around the picture, so that windows may reach out of it.
+/// Cells around the image, so that windows may reach out of it.
 const BORDER: usize = WINDOW / 2;
 const STRIDE: usize = N_CELLS + 2 * BORDER;
 /// Windows lie between cells; those nearest to the border are centred two cells inside.
 const INSET: usize = 2;
-/// Windows along a side of the picture.
+/// Windows along a side of the image.
 const N_WINDOWS: usize = N_CELLS + 1 - 2 * INSET;
 
-/// A picture minus its ground.
+/// An image minus its ground.
 #[derive(Debug, Clone)]
 pub(super) struct Field {
     scale: Scale,
@@ -52,16 +52,16 @@ impl Match {
 }
 
 impl Field {
-    /// The picture minus the median of each channel.
+    /// The image minus the median of each channel.
     ///
     /// # Panics
-    /// If `picture` has not [`World::picture_bytes`] bytes.
-    pub(super) fn new(world: World, picture: &[u8]) -> Self {
-        assert_eq!(picture.len(), world.picture_bytes(), "a picture's bytes");
+    /// If `image` has not [`World::image_bytes`] bytes.
+    pub(super) fn new(world: World, image: &[u8]) -> Self {
+        assert_eq!(image.len(), world.image_bytes(), "an image's bytes");
         let scale = Scale::of(world);
-        let picture = picture.as_chunks::<3>().0;
+        let image = image.as_chunks::<3>().0;
         let [r, g, b] = std::array::from_fn(|channel| {
-            let mut values: Vec<u8> = picture.iter().map(|pixel| pixel[channel]).collect();
+            let mut values: Vec<u8> = image.iter().map(|pixel| pixel[channel]).collect();
             let n = values.len() / 2;
             f32::from(*values.select_nth_unstable(n).1) / 255.0
         });
@@ -69,7 +69,7 @@ impl Field {
             let [red, green, blue] = [red, green, blue].map(|v| f32::from(*v) / 255.0);
             [red - r, green - g, blue - b, 1.0]
         };
-        let mut pixels: Vec<Rgba> = picture.iter().map(difference).collect();
+        let mut pixels: Vec<Rgba> = image.iter().map(difference).collect();
         blur(&mut pixels, scale.side, scale.blur);
         for pixel in &mut pixels {
             pixel[3] = 1.0;
@@ -264,7 +264,7 @@ impl Field {
     }
 }
 
-/// Calls `visit` with the index in the template and in the picture (of this side) of every `step`th pixel of the template that is in the picture.
+/// Calls `visit` with the index in the template and in the image (of this side) of every `step`th pixel of the template that is in the image.
 fn each(
     side: usize,
     template: &Template,
@@ -388,7 +388,7 @@ impl Cells {
     }
 }
 
-/// Where a window starts. As the border is half a window wide, this is also the picture's cell at its centre.
+/// Where a window starts. As the border is half a window wide, this is also the image's cell at its centre.
 fn first_cell(window: usize) -> usize {
     (window / N_WINDOWS + INSET) * STRIDE + window % N_WINDOWS + INSET
 }

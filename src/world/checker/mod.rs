@@ -1,12 +1,12 @@
-//! The exact checker: what is in a picture of the world, from its pixels alone.
+//! The exact checker: what is in an image of the world, from its pixels alone.
 //!
-//! Analysis by synthesis. The ground is the picture's median colour, and what differs from it is explained by sprites, one after the other. A
+//! Analysis by synthesis. The ground is the image's median colour, and what differs from it is explained by sprites, one after the other. A
 //! sprite's *gain* is by how much the squared norm of that difference falls when the sprite is taken away.
 //!
-//! 1. A coarse sweep (cells of a 16th of the picture's side) over all nouns, paints and places names candidates.
+//! 1. A coarse sweep (cells of a 16th of the image's side) over all nouns, paints and places names candidates.
 //! 2. A fine search over places and sizes decides between them, on pixels that are blurred as the templates are. The best one is covered up, and
 //!    the next sprite looked for in what is left.
-//! 3. Every sprite is decided anew with all others known. Here templates are elastic: their blocks may move by a 32nd of the picture's side, so that a
+//! 3. Every sprite is decided anew with all others known. Here templates are elastic: their blocks may move by a 32nd of the image's side, so that a
 //!    slightly deformed sprite is still taken for what it is.
 //!
 //! What no template resembles is not read. A [`Reading`] compares with a caption's [`Statement`](super::Statement) by [`verdict`].
@@ -21,9 +21,10 @@ use std::sync::OnceLock;
 
 use self::field::Field;
 use self::template::{Bank, Template};
-use super::nouns::{Colour, Noun, Texture};
+use super::attributes::{Colour, Texture};
+use super::noun::Noun;
 use super::sprite::{Look, stamp};
-use super::tables::World;
+use super::worlds::World;
 
 /// Score below which a sprite is not seen.
 const MIN_SCORE: f32 = 0.6;
@@ -33,7 +34,7 @@ const GOOD_SCORE: f32 = 0.9;
 const MIN_VISIBLE: f32 = 0.7;
 /// Signal to noise ratio below which a sprite is not seen. The best of all templates and places reaches four and a half in noise alone.
 const MIN_SIGNAL: f32 = 6.0;
-/// Sprites that a picture is searched for.
+/// Sprites that an image is searched for.
 const MAX_SPRITES: usize = 4;
 /// Candidates that the coarse sweep hands on.
 const N_COARSE: usize = 24;
@@ -59,7 +60,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Whether it may be called so: it is painted in `colour`, or the art's own colours are much like it, as those of a sheep are white.
+    /// Whether `colour` describes it: it is painted in `colour`, or the art's own colours resemble it, as those of a sheep are white.
     pub fn looks(&self, colour: Colour) -> bool {
         match self.colour {
             Some(painted) => painted == colour,
@@ -68,18 +69,18 @@ impl Seen {
     }
 }
 
-/// What the checker sees in a picture. Both lists are in the order in which the sprites stand out, and empty if nothing is found.
+/// What the checker sees in an image. Both lists are in the order in which the sprites stand out, and empty if nothing is found.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Reading {
     /// Main objects, of which captions speak.
     pub objects: Vec<Seen>,
     /// Small ones, of which captions do not speak.
-    pub bystanders: Vec<Seen>,
+    pub distractors: Vec<Seen>,
 }
 
 impl Reading {
     fn sprites(&self) -> impl Iterator<Item = &Seen> {
-        self.objects.iter().chain(&self.bystanders)
+        self.objects.iter().chain(&self.distractors)
     }
 
     /// The sprite of the lowest score.
@@ -88,7 +89,7 @@ impl Reading {
     }
 }
 
-/// Reads pictures of one world.
+/// Reads images of one world.
 #[derive(Debug)]
 pub struct Checker {
     bank: Bank,
@@ -111,19 +112,19 @@ impl Checker {
         }
     }
 
-    /// The world whose pictures it reads.
+    /// The world whose images it reads.
     pub fn world(&self) -> World {
         self.bank.world()
     }
 
-    /// What is in a picture of [`World::picture_bytes`] bytes, RGB, row by row.
+    /// What is in an image of [`World::image_bytes`] bytes, RGB, row by row.
     ///
     /// # Panics
-    /// If `picture` has another size.
-    pub fn read(&self, picture: &[u8]) -> Reading {
-        let whole = Field::new(self.world(), picture);
+    /// If `image` has another size.
+    pub fn read(&self, image: &[u8]) -> Reading {
+        let whole = Field::new(self.world(), image);
         let reading = self.explain(whole.clone(), None);
-        // A sprite may have been put between two that are much alike, and explains a part of both.
+        // A sprite may have been put between two similar ones, and explains a part of both.
         let Some(weakest) = reading.weakest().filter(|seen| seen.score < GOOD_SCORE) else {
             return reading;
         };
@@ -136,7 +137,7 @@ impl Checker {
         }
     }
 
-    /// Explains a picture by sprites, none of which is looked for near to `avoid`.
+    /// Explains an image by sprites, none of which is looked for near to `avoid`.
     fn explain(&self, mut whole: Field, avoid: Option<[isize; 2]>) -> Reading {
         let mut rest = whole.clone();
         let mut found = Vec::new();
@@ -187,10 +188,10 @@ impl Checker {
                 centre: best.centre.map(|v| v as u8),
                 score: score.min(1.0),
             };
-            if best.size != self.world().bystander_size() {
+            if best.size != self.world().distractor_size() {
                 reading.objects.push(seen);
             } else {
-                reading.bystanders.push(seen);
+                reading.distractors.push(seen);
             }
         }
         reading
@@ -201,7 +202,7 @@ impl Checker {
     }
 
     /// What the sprite that explains most of the field may be, the best first; empty if there is none. Not nearer to `avoid` than an eighth of
-    /// the picture's side.
+    /// the image's side.
     fn strongest(&self, field: &Field, avoid: Option<[isize; 2]>) -> Vec<Candidate> {
         /// Of the faintest sprite's squared norm, what a window must have: it may be pale, and is wider than its window.
         const PALE: f32 = 0.25;
@@ -290,9 +291,9 @@ fn around(step: isize) -> [[isize; 2]; 9] {
     std::array::from_fn(|i| [i as isize % 3 - 1, i as isize / 3 - 1].map(|v| v * step))
 }
 
-/// The sizes that a sprite of `size` may have: a bystander's, or every `step`th of the main sprites'.
+/// The sizes that a sprite of `size` may have: a distractor's, or every `step`th of the main sprites'.
 fn sizes(world: World, size: u8, step: usize) -> impl Iterator<Item = u8> {
-    let range = if size == world.bystander_size() {
+    let range = if size == world.distractor_size() {
         size..=size
     } else {
         world.main_sizes()
@@ -306,7 +307,7 @@ fn keep(candidates: &mut Vec<Candidate>, n: usize) {
     candidates.truncate(n);
 }
 
-/// The colour that the art's own colours are much like, if there is one: pixel by pixel they are near to the art painted so.
+/// The colour that the art's own colours resemble, if there is one: pixel by pixel they are close to the art painted in it.
 fn own_colour(noun: Noun) -> Option<Colour> {
     static CACHE: [OnceLock<Vec<Option<Colour>>>; World::ALL.len()] =
         [const { OnceLock::new() }; World::ALL.len()];
@@ -350,7 +351,7 @@ mod tests {
     use crate::noise::Noise;
     use crate::world::scene::Sprite;
 
-    /// All of them in the emoji world. In a few pictures of shapes a neighbour of the same colour hides what a sprite is.
+    /// All of them in the emoji world. In a few images of shapes a neighbour of the same colour hides what a sprite is.
     #[test]
     fn true_renders_are_read_to_the_pixel() {
         let mut noise = Noise::new(21);
@@ -360,8 +361,8 @@ mod tests {
             for _ in 0..120 {
                 let scene = world.scene_w(noise.rng());
                 let reading = checker.read(&scene.render());
-                let counts = [reading.objects.len(), reading.bystanders.len()];
-                let expected = [scene.main().count(), scene.bystander.iter().count()];
+                let counts = [reading.objects.len(), reading.distractors.len()];
+                let expected = [scene.main().count(), scene.distractor.iter().count()];
                 let near = |a: u8, b: u8| a.abs_diff(b) <= 1;
                 let found = |sprite: &Sprite| {
                     reading.sprites().any(|seen| {
@@ -387,14 +388,14 @@ mod tests {
     fn nothing_is_found_where_nothing_is() {
         let mut noise = Noise::new(22);
         for world in World::ALL {
-            let (checker, n) = (Checker::new(world), world.picture_bytes());
+            let (checker, n) = (Checker::new(world), world.image_bytes());
             for level in [0, 40, 190, 255] {
                 assert_eq!(checker.read(&vec![level; n]), Reading::default(), "{level}");
             }
             for sigma in [5.0, 25.0, 50.0] {
                 let values = noise.normal_vec(n);
-                let picture: Vec<u8> = values.iter().map(|v| (192.0 + sigma * v) as u8).collect();
-                assert_eq!(checker.read(&picture), Reading::default(), "{sigma}");
+                let image: Vec<u8> = values.iter().map(|v| (192.0 + sigma * v) as u8).collect();
+                assert_eq!(checker.read(&image), Reading::default(), "{sigma}");
             }
         }
     }

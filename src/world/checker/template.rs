@@ -1,14 +1,14 @@
 //! What every sprite looks like to the checker: slightly blurred, and once more in coarse cells.
 
 use super::super::sprite::{Look, sizes, stamp};
-use super::super::tables::World;
+use super::super::worlds::World;
 
-/// Lengths, in pixels, that go with a world's picture.
+/// Lengths, in pixels, that go with a world's image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Scale {
-    /// The picture's side.
+    /// The image's side.
     pub side: usize,
-    /// Rounds of blur: one in a picture of 32 pixels, two in one of 64.
+    /// Rounds of blur: one in an image of 32 pixels, two in one of 64.
     pub blur: usize,
     /// Around a sprite: pixels that belong to its template. A round of blur reaches one.
     pub margin: usize,
@@ -24,7 +24,7 @@ impl Scale {
     pub(super) fn of(world: World) -> Self {
         let unit = world.unit();
         Self {
-            side: world.picture_size(),
+            side: world.image_size(),
             blur: unit,
             margin: unit + 1,
             cell: 2 * unit,
@@ -164,7 +164,7 @@ impl Bank {
             .collect();
         let cell = Scale::of(world).cell;
         let middle_size = (*world.main_sizes().start() + *world.main_sizes().end()) / 2;
-        let coarse = [world.bystander_size(), middle_size].map(|size| {
+        let coarse = [world.distractor_size(), middle_size].map(|size| {
             let looks: Vec<_> = templates
                 .iter()
                 .filter(|t| t.size == size)

@@ -1,6 +1,6 @@
 //! A caption against what the checker saw.
 
-use super::super::scene::Relation;
+use super::super::attributes::Relation;
 use super::super::statement::{Object, Statement};
 use super::{Reading, Seen};
 
@@ -30,7 +30,7 @@ impl ObjectVerdict {
     }
 }
 
-/// What of a caption holds in a picture. What the caption does not say is `None`; what is not there is wrong.
+/// What of a caption holds in an image. What the caption does not say is `None`; what is not there is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// The objects, in the caption's order.
@@ -49,7 +49,7 @@ impl Verdict {
     }
 }
 
-/// What of `statement` holds in a picture with this reading. Where several objects are of one noun, the one that stands out most in the colour and texture
+/// What of `statement` holds in an image with this reading. Where several objects are of one noun, the one that stands out most in the colour and texture
 /// said (else in any) counts.
 pub fn verdict(statement: &Statement, reading: &Reading) -> Verdict {
     let has_colour = |object: Object, seen: &Seen| object.colour.is_none_or(|said| seen.looks(said));
@@ -101,8 +101,7 @@ pub fn verdict(statement: &Statement, reading: &Reading) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::world::nouns::Colour;
-    use crate::world::tables::World;
+    use crate::world::{Colour, World};
 
     fn seen(word: &str, colour: Colour, centre: [u8; 2]) -> Seen {
         Seen {
@@ -122,7 +121,7 @@ mod tests {
                 seen("car", Colour::Red, [16, 30]),
                 seen("dog", Colour::Blue, [48, 34]),
             ],
-            bystanders: vec![seen("cup", Colour::Pink, [9, 9])],
+            distractors: vec![seen("cup", Colour::Pink, [9, 9])],
         };
         let judge = |text: &str| {
             let statement = World::Emoji
@@ -199,7 +198,7 @@ mod tests {
                 seen("car", Colour::Red, [16, 30]),
                 seen("car", Colour::Blue, [48, 34]),
             ],
-            bystanders: Vec::new(),
+            distractors: Vec::new(),
         };
         for text in ["a red car", "a blue car"] {
             let statement = World::Emoji.parse(text).expect("a caption");

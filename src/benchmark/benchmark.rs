@@ -1,0 +1,108 @@
+//! What a benchmark is: training data, test captions, and the scores of predicted image embeddings.
+
+use std::ops::Range;
+use std::path::Path;
+
+use burn::prelude::*;
+
+use super::spec::{DataSpec, EvalSpec};
+use crate::eval::{Embeddings, EvalFile};
+use crate::generate::prior::{AnyPrior, PriorSettings};
+use crate::models::prior::TextCondition;
+use crate::noise::{Noise, Stream};
+use crate::train::objectives::baseline::Baseline;
+use crate::train::prior::TrainingData;
+use crate::train::session::Failure;
+use crate::world::World;
+
+/// The parts of a run that decide its benchmark.
+#[derive(Debug, Clone, Copy)]
+pub struct BenchmarkSpec<'a> {
+    /// The world, where `data` names no store.
+    pub world: World,
+    /// Directory of the frozen CLIP; empty for a store that needs none.
+    pub clip: &'a Path,
+    /// Directory of the frozen decoder.
+    pub decoder: &'a Path,
+    /// `[data]`.
+    pub data: &'a DataSpec,
+    /// `[eval]`.
+    pub eval: &'a EvalSpec,
+    /// Examples of an optimiser step.
+    pub step_size: usize,
+}
+
+/// Where the images of a run are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct ImageFolder<'a>(pub &'a Path);
+
+/// Training data, test captions, and scores.
+pub trait Benchmark {
+    /// What priors are trained on.
+    fn training_data(&self) -> &TrainingData;
+
+    /// Number of test captions; 0 where nothing is held out, and nothing can be scored.
+    fn n_tests(&self) -> usize;
+
+    /// Test captions of a forward pass, at most. Predictions depend on it: noise is drawn pass by pass.
+    fn batch_size(&self) -> usize;
+
+    /// Some of the test captions, and as many empty ones for guidance.
+    fn captions(&self, range: Range<usize>) -> (TextCondition, TextCondition);
+
+    /// The predictions of a baseline, `[n_tests, d_clip]`.
+    ///
+    /// # Errors
+    /// Where the benchmark has no baselines, or one cannot be fitted.
+    fn baseline(&self, baseline: &Baseline) -> Result<Embeddings, Failure>;
+
+    /// Scores of predictions, `[n_tests, d_clip]` for each draw of noise.
+    ///
+    /// # Errors
+    /// Where the test set does not encode, or values are not finite.
+    fn score(&self, z_x_hat: &[Embeddings]) -> Result<EvalFile, Failure>;
+
+    /// Decodes some of the predictions `[n_tests, d_clip]` and scores the images; keeps a few of them in `folder`.
+    ///
+    /// # Errors
+    /// Where nobody knows what the images should show, or the decoder fails.
+    fn score_images(&self, z_x_hat: &Embeddings, folder: ImageFolder<'_>) -> Result<EvalFile, Failure>;
+}
+
+/// z_x_hat `[n_tests, d_clip]` for every test caption, once for each of `n_noise` draws of noise.
+///
+/// # Errors
+/// [`crate::generate::prior::PriorError`].
+pub fn predict(
+    benchmark: &dyn Benchmark,
+    prior: &AnyPrior,
+    settings: PriorSettings,
+    n_noise: usize,
+    seed: u64,
+) -> Result<Vec<Embeddings>, Failure> {
+    let n = benchmark.n_tests();
+    (0..n_noise.max(1) as u64)
+        .map(|k| {
+            let mut noise = Noise::of(seed, Stream::PriorSampling(k));
+            in_batches(n, benchmark.batch_size(), |range| {
+                let (text, uncond) = benchmark.captions(range);
+                Ok(prior.sample(text, uncond, settings, &mut noise, |_| {})?)
+            })
+        })
+        .collect()
+}
+
+/// The rows `[n, d]` of `0..n`, made in parts of at most `size`.
+pub(super) fn in_batches(
+    n: usize,
+    size: usize,
+    mut part: impl FnMut(Range<usize>) -> Result<Tensor<2>, Failure>,
+) -> Result<Embeddings, Failure> {
+    let (mut values, mut d) = (Vec::new(), 0);
+    for start in (0..n).step_by(size) {
+        let rows = part(start..n.min(start.saturating_add(size)))?;
+        d = rows.dims()[1];
+        values.extend(rows.into_data().iter::<f32>());
+    }
+    Ok(Embeddings::new(n, d, values)?)
+}

@@ -1,0 +1,100 @@
+//! Arguments that several commands have.
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use burn::tensor::Device;
+use clap::Args;
+
+use crate::data::prompts;
+use crate::device::{DeviceError, DeviceSpec, Precision};
+use crate::experiment::spec::Objective;
+use crate::experiment::{PriorRunner, Progress, Setting};
+use crate::world::World;
+
+use super::{place, progress};
+
+/// Options of commands that read a specification.
+#[derive(Debug, Args)]
+pub(super) struct SpecArgs {
+    #[arg(long = "set", value_name = "KEY=VALUE", help = set_help())]
+    pub(super) settings: Vec<Setting>,
+    /// Short for --set seed=N.
+    #[arg(long, value_name = "N")]
+    pub(super) seed: Option<u32>,
+}
+
+pub(super) fn set_help() -> String {
+    format!(
+        "Set a key over everything else; may be repeated. One that names an axis replaces it: seed=3, seed=[0,1]. `objective.kind` is one of {}",
+        Objective::KINDS.join(", ")
+    )
+}
+
+impl SpecArgs {
+    pub(super) fn settings(&self) -> Vec<Setting> {
+        let seed = self.seed.map(|n| Setting {
+            key: "seed".into(),
+            value: i64::from(n).into(),
+        });
+        // Keys that are paths are relative to the caller's folder, as all that is typed.
+        const PATHS: [&str; 4] = ["clip", "decoder", "data.store", "data.validation"];
+        let given = self.settings.iter().cloned().map(|mut setting| {
+            if let (true, Some(path)) = (PATHS.contains(&setting.key.as_str()), setting.value.as_str()) {
+                setting.value = place::resolved(path).display().to_string().into();
+            }
+            setting
+        });
+        given.chain(seed).collect()
+    }
+}
+
+/// Options of commands that only run networks.
+#[derive(Debug, Args)]
+pub(super) struct PrecisionArgs {
+    /// What networks compute in, whatever their files hold: f32, f16 or bf16. Half precision halves the memory; between networks everything
+    /// stays f32.
+    #[arg(long, value_name = "DTYPE", default_value_t)]
+    pub(super) dtype: Precision,
+}
+
+impl PrecisionArgs {
+    pub(super) fn device(&self, device: DeviceSpec) -> Result<Device, DeviceError> {
+        device.device_in(self.dtype)
+    }
+}
+
+/// An experiment's name, or its path where that exists, seen from the caller's folder.
+pub(super) fn experiment(given: &str) -> String {
+    let path = place::resolved(given);
+    match path.exists() {
+        true => path.display().to_string(),
+        false => given.to_owned(),
+    }
+}
+
+/// The world of this name, as an argument's value.
+pub(super) fn world_named(name: &str) -> Result<World, String> {
+    World::named(name).ok_or_else(|| format!("expected one of {}", World::ALL.map(World::name).join(", ")))
+}
+
+/// The runner of priors; it shows how far they are in `runs`.
+pub(super) fn prior_runner(device: DeviceSpec, runs: &Arc<progress::Runs>) -> anyhow::Result<PriorRunner> {
+    let runs = runs.clone();
+    let on_step = move |run: &std::path::Path, progress: Progress<'_>| runs.show(run, progress);
+    Ok(PriorRunner::new(device.device()?, Arc::new(on_step)))
+}
+
+/// The prompts of a file, or of standard input for `-`.
+pub(super) fn read_prompts(path: &Path) -> anyhow::Result<Vec<String>> {
+    if !place::is_stdio(path) {
+        return Ok(prompts::read_prompts(path)?);
+    }
+    let mut text = String::new();
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .context("cannot read prompts from standard input")?;
+    Ok(prompts::prompts_of(&text, path)?)
+}

@@ -1,0 +1,464 @@
+//! A folder of images for metrics, with what metrics share: options, networks, and features that are known already.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use burn::prelude::*;
+use burn::tensor::TensorData;
+use image::RgbImage;
+use serde_json::{Value, json};
+
+use super::info::{Direction, MetricInfo};
+use crate::eval::embedding::cosines;
+use crate::eval::features::{FeatureError, Features, features};
+use crate::eval::fid::{Resize, Statistics, StatisticsError, npz_features};
+use crate::eval::image_folder::{self, ImageFile, ImageFolderError};
+use crate::eval::image_score::ImageScore;
+use crate::eval::kid::KidOptions;
+use crate::eval::{Bootstrap, Embeddings, EvalError};
+use crate::files::{self, FileError};
+use crate::models::clip::preprocess::Cut;
+use crate::models::clip::{ClipError, ImageEncoder, TextEncoder};
+use crate::models::inception::{Inception, SIDE};
+use crate::weights::{Checkpoint, WeightsError};
+
+/// A metric on a folder of images.
+pub trait ImageMetric: Sync {
+    /// The options that it reads. It cannot be computed without those that are [required](ImageOption::required).
+    fn options(&self) -> &'static [ImageOption];
+
+    /// Computes it.
+    ///
+    /// # Errors
+    /// [`ImageMetricError`], naming the file at fault.
+    fn measure(&self, images: &ImageSet<'_>) -> Result<Measured, ImageMetricError>;
+}
+
+/// What a metric says of a folder of images.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Measured {
+    /// The value.
+    pub value: f64,
+    /// The ends of its 95 % interval over images, for metrics that are means over them.
+    pub interval: Option<[f64; 2]>,
+    /// More of the same computation, by name.
+    pub also: BTreeMap<String, f64>,
+    /// What another number must share to be compared, beside images and precision: weights, preprocessing, reference.
+    pub protocol: BTreeMap<String, Value>,
+    /// Files that it wrote.
+    pub written: Vec<PathBuf>,
+}
+
+/// An option of `eclipse eval` that some metrics read and others do not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageOption {
+    /// [`ImageOptions::reference`].
+    Reference,
+    /// [`ImageOptions::inception`].
+    Inception,
+    /// [`ImageOptions::clip`].
+    Clip,
+    /// [`ImageOptions::other`].
+    Other,
+    /// [`ImageOptions::resize`].
+    Resize,
+    /// [`ImageOptions::infinity`].
+    Infinity,
+    /// [`ImageOptions::kid`].
+    Subsets,
+    /// [`ImageOptions::tie`].
+    Tie,
+    /// [`ImageOptions::save_statistics`].
+    SaveStatistics,
+}
+
+impl ImageOption {
+    /// How an error asks for the option, for those that have no default.
+    pub fn required(self) -> Option<&'static str> {
+        match self {
+            Self::Reference => Some("--reference, a folder of images or an .npz"),
+            Self::Inception => Some("--inception FILE, the network's weights"),
+            Self::Clip => Some("--clip DIR, a CLIP with both towers"),
+            Self::Other
+            | Self::Resize
+            | Self::Infinity
+            | Self::Subsets
+            | Self::Tie
+            | Self::SaveStatistics => None,
+        }
+    }
+}
+
+/// Options of metrics on images.
+#[derive(Debug, Clone)]
+pub struct ImageOptions {
+    /// What the images are compared with: a folder of images, or an `.npz` of statistics or features.
+    pub reference: Option<PathBuf>,
+    /// Weights of the FID's network.
+    pub inception: Option<PathBuf>,
+    /// A folder with both towers of a CLIP.
+    pub clip: Option<PathBuf>,
+    /// A folder with another system's images for the same prompts.
+    pub other: Option<PathBuf>,
+    /// Prompts of the images, where names and side files do not tell them.
+    pub prompts: Option<PathBuf>,
+    /// How images become the FID network's input.
+    pub resize: Resize,
+    /// Subsets from which the FID is extrapolated to infinitely many images.
+    pub infinity: Option<usize>,
+    /// Subsets of the KID.
+    pub kid: KidOptions,
+    /// Probabilities no further apart than this are ties.
+    pub tie: f64,
+    /// Where to keep the statistics of the images.
+    pub save_statistics: Option<PathBuf>,
+    /// Images in memory at once.
+    pub batch: usize,
+    /// Folder of features that are known from other calls.
+    pub cache: Option<PathBuf>,
+}
+
+impl ImageOptions {
+    /// Fails unless the options that `metric` requires are there, with how to ask for the first that is not.
+    ///
+    /// # Errors
+    /// [`ImageOption::required`] of that option.
+    pub fn check(&self, metric: &dyn ImageMetric) -> Result<(), &'static str> {
+        let is_there = |option: ImageOption| match option {
+            ImageOption::Reference => self.reference.is_some(),
+            ImageOption::Inception => self.inception.is_some(),
+            ImageOption::Clip => self.clip.is_some(),
+            _ => true,
+        };
+        let lacking = metric.options().iter().filter(|option| !is_there(**option));
+        lacking
+            .filter_map(|option| option.required())
+            .next()
+            .map_or(Ok(()), Err)
+    }
+}
+
+/// A metric cannot be computed on a folder of images.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageMetricError {
+    /// The folder.
+    #[error(transparent)]
+    Folder(#[from] ImageFolderError),
+    /// A file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// An image, or what a network makes of it.
+    #[error(transparent)]
+    Features(#[from] FeatureError),
+    /// Weights of a network.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// A CLIP.
+    #[error(transparent)]
+    Clip(#[from] ClipError),
+    /// Statistics or features of the reference.
+    #[error(transparent)]
+    Statistics(#[from] StatisticsError),
+    /// Sizes and counts.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    /// A CLIP without the scale of its logits.
+    #[error("{}: no logit_scale among its weights: PickScore needs the whole model, not a tower", .0.display())]
+    NoLogitScale(PathBuf),
+}
+
+/// A folder of images with options and networks.
+pub struct ImageSet<'a> {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Its images, with their prompts where they are known.
+    pub images: Vec<ImageFile>,
+    /// The options.
+    pub options: ImageOptions,
+    /// What computes.
+    pub device: Device,
+    /// Device and type of numbers, for protocols and the cache.
+    pub precision: String,
+    /// Called after each image with the number of images of a folder whose features are known, and the number of all.
+    progress: &'a dyn Fn(usize, usize),
+    /// Features that a metric of this call has computed, by network and folder.
+    known: RefCell<HashMap<(String, PathBuf), Rc<Embeddings>>>,
+}
+
+impl<'a> ImageSet<'a> {
+    /// Lists the images of `folder`.
+    ///
+    /// # Errors
+    /// [`ImageFolderError`].
+    pub fn open(
+        folder: &Path,
+        options: ImageOptions,
+        device: Device,
+        precision: String,
+        progress: &'a dyn Fn(usize, usize),
+    ) -> Result<Self, ImageFolderError> {
+        Ok(Self {
+            folder: folder.to_path_buf(),
+            images: image_folder::read(folder, options.prompts.as_deref())?,
+            options,
+            device,
+            precision,
+            progress,
+            known: RefCell::default(),
+        })
+    }
+
+    /// Computes `metric`, whose row is `info`: the result, and the files that were written on the way.
+    ///
+    /// # Errors
+    /// [`ImageMetricError`], naming the file at fault.
+    pub fn score(
+        &self,
+        info: &MetricInfo,
+        metric: &dyn ImageMetric,
+    ) -> Result<(ImageScore, Vec<PathBuf>), ImageMetricError> {
+        let mut measured = metric.measure(self)?;
+        measured
+            .protocol
+            .insert("precision".into(), json!(self.precision));
+        measured.protocol.insert("images_path".into(), json!(self.folder));
+        let score = ImageScore {
+            metric: info.name.to_owned(),
+            lower_is_better: info.better == Direction::Lower,
+            value: measured.value,
+            interval: measured.interval,
+            n: self.images.len(),
+            also: measured.also,
+            protocol: measured.protocol,
+            program: format!("eclipse {}", env!("CARGO_PKG_VERSION")),
+        };
+        Ok((score, measured.written))
+    }
+
+    /// The FID's network.
+    pub(super) fn inception(&self) -> Result<InceptionFeatures, ImageMetricError> {
+        let path = self.options.inception.as_deref().unwrap_or(Path::new(""));
+        let checkpoint = Checkpoint::open(path)?;
+        Ok(InceptionFeatures {
+            network: Inception::from_checkpoint(&checkpoint, &self.device)?,
+            resize: self.options.resize,
+            sha256: checkpoint.sha256()?,
+            precision: self.precision.clone(),
+            device: self.device.clone(),
+        })
+    }
+
+    /// The vision tower of the CLIP.
+    pub(super) fn clip(&self, cut: Cut) -> Result<ClipFeatures, ImageMetricError> {
+        let dir = self.clip_dir();
+        Ok(ClipFeatures {
+            encoder: ImageEncoder::load(dir, &self.device)?,
+            cut,
+            sha256: Checkpoint::open(dir)?.sha256()?,
+            precision: self.precision.clone(),
+        })
+    }
+
+    /// The folder of the CLIP.
+    pub(super) fn clip_dir(&self) -> &Path {
+        self.options.clip.as_deref().unwrap_or(Path::new(""))
+    }
+
+    /// The features of the images, a row each.
+    ///
+    /// # Errors
+    /// [`FeatureError`], naming the image.
+    pub fn features(&self, network: &(dyn Features + Sync)) -> Result<Rc<Embeddings>, FeatureError> {
+        self.features_of(network, &self.folder, &self.images)
+    }
+
+    /// The features of `images`, those of `folder`.
+    fn features_of(
+        &self,
+        network: &(dyn Features + Sync),
+        folder: &Path,
+        images: &[ImageFile],
+    ) -> Result<Rc<Embeddings>, FeatureError> {
+        let key = (network.identity(), folder.to_path_buf());
+        if let Some(known) = self.known.borrow().get(&key) {
+            return Ok(known.clone());
+        }
+        let paths: Vec<PathBuf> = images.iter().map(|image| image.path.clone()).collect();
+        let (mut done, of) = (0, paths.len());
+        (self.progress)(done, of);
+        let cache = self.options.cache.as_deref();
+        let found = features(network, &paths, self.options.batch, cache, &mut |_| {
+            done += 1;
+            (self.progress)(done, of);
+        })?;
+        let found = Rc::new(found);
+        self.known.borrow_mut().insert(key, found.clone());
+        Ok(found)
+    }
+
+    /// Features of the reference, where it has them, else its statistics.
+    pub(super) fn reference(&self, network: &(dyn Features + Sync)) -> Result<Reference, ImageMetricError> {
+        let place = self.reference_path();
+        match place.is_dir() {
+            true => Ok(Reference::Rows(self.features_of_reference(network)?)),
+            false => Ok(Reference::Statistics(Statistics::read(place)?)),
+        }
+    }
+
+    /// Features of the reference.
+    pub(super) fn features_of_reference(
+        &self,
+        network: &(dyn Features + Sync),
+    ) -> Result<Rc<Embeddings>, ImageMetricError> {
+        let place = self.reference_path();
+        match place.is_dir() {
+            true => Ok(self.features_of(network, place, &image_folder::read(place, None)?)?),
+            false => Ok(Rc::new(npz_features(place)?)),
+        }
+    }
+
+    /// SHA-256 of the reference's file, or over its images.
+    pub(super) fn reference_sha256(&self) -> Result<String, ImageMetricError> {
+        let place = self.reference_path();
+        if !place.is_dir() {
+            return Ok(files::sha256_known(place)?);
+        }
+        let images = image_folder::read(place, None)?;
+        let hashes = images.iter().map(|image| files::sha256_known(&image.path));
+        Ok(files::sha256(
+            hashes.collect::<Result<Vec<_>, _>>()?.concat().as_bytes(),
+        ))
+    }
+
+    fn reference_path(&self) -> &Path {
+        self.options.reference.as_deref().unwrap_or(Path::new(""))
+    }
+
+    /// Cosines by the CLIP of `images`, those of `folder`, and their prompts; and the protocol.
+    pub(super) fn prompt_cosines(
+        &self,
+        folder: &Path,
+        images: &[ImageFile],
+        cut: Cut,
+    ) -> Result<(Vec<f64>, BTreeMap<String, Value>), ImageMetricError> {
+        let network = self.clip(cut)?;
+        let prompts = image_folder::prompts(images)?;
+        let rows = self.features_of(&network, folder, images)?;
+        let texts = TextEncoder::load(self.clip_dir(), &self.device)?;
+        let mut z_y = Vec::with_capacity(prompts.len() * network.d());
+        for part in prompts.chunks(self.options.batch) {
+            z_y.extend(texts.encode(part)?.z_y.into_data().iter::<f32>());
+        }
+        let z_y = Embeddings::new(prompts.len(), network.d(), z_y)?;
+        let protocol = BTreeMap::from([
+            ("weights_sha256".to_owned(), json!(network.sha256)),
+            (
+                "prompts_sha256".to_owned(),
+                json!(files::sha256(prompts.join("\n").as_bytes())),
+            ),
+        ]);
+        Ok((cosines(&rows, &z_y)?, protocol))
+    }
+}
+
+impl Measured {
+    /// The mean of a value for each image, with its interval.
+    ///
+    /// # Errors
+    /// Like [`Bootstrap::mean`].
+    pub fn mean(each: Vec<f64>, protocol: BTreeMap<String, Value>) -> Result<Self, EvalError> {
+        let interval = Bootstrap::default().mean(&[each])?;
+        Ok(Self {
+            value: interval.value,
+            interval: Some([interval.low, interval.high]),
+            protocol,
+            ..Self::default()
+        })
+    }
+}
+
+/// What images are compared with.
+pub(super) enum Reference {
+    Rows(Rc<Embeddings>),
+    Statistics(Statistics),
+}
+
+impl Reference {
+    /// Its mean and covariance.
+    pub(super) fn statistics(&self) -> Result<Statistics, EvalError> {
+        match self {
+            Self::Rows(rows) => Statistics::of(rows),
+            Self::Statistics(statistics) => Ok(statistics.clone()),
+        }
+    }
+}
+
+/// The FID's network.
+pub(super) struct InceptionFeatures {
+    network: Inception,
+    resize: Resize,
+    pub(super) sha256: String,
+    precision: String,
+    device: Device,
+}
+
+impl Features for InceptionFeatures {
+    fn identity(&self) -> String {
+        format!("inception {} {} {}", self.sha256, self.resize, self.precision)
+    }
+
+    fn d(&self) -> usize {
+        self.network.d()
+    }
+
+    fn prepare(&self, image: &RgbImage) -> Result<Vec<f32>, String> {
+        Ok(self.resize.apply(image))
+    }
+
+    fn forward(&self, prepared: Vec<f32>, n: usize) -> Vec<f32> {
+        let x = Tensor::from_data(TensorData::new(prepared, [n, 3, SIDE, SIDE]), &self.device);
+        self.network
+            .forward(x)
+            .features
+            .into_data()
+            .iter::<f32>()
+            .collect()
+    }
+}
+
+/// A CLIP's vision tower.
+pub(super) struct ClipFeatures {
+    encoder: ImageEncoder,
+    cut: Cut,
+    pub(super) sha256: String,
+    precision: String,
+}
+
+impl Features for ClipFeatures {
+    fn identity(&self) -> String {
+        let preprocess = self.encoder.preprocess().to_json();
+        format!(
+            "clip {} {:?} {preprocess} {}",
+            self.sha256, self.cut, self.precision
+        )
+    }
+
+    fn d(&self) -> usize {
+        self.encoder.config().projection_dim
+    }
+
+    fn prepare(&self, image: &RgbImage) -> Result<Vec<f32>, String> {
+        let pixels = self.encoder.preprocess().apply_cut(image, self.cut);
+        pixels.map_err(|e| e.to_string())
+    }
+
+    fn forward(&self, prepared: Vec<f32>, _: usize) -> Vec<f32> {
+        self.encoder
+            .encode_pixels(prepared)
+            .into_data()
+            .iter::<f32>()
+            .collect()
+    }
+}

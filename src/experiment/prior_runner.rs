@@ -1,0 +1,126 @@
+//! The runner of priors: open the benchmark, train the prior, predict the tests, score.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use burn::prelude::*;
+
+use super::execute::Execute;
+use super::prior_cache::{PriorCache, TrainingKey, is_whole};
+use super::run::Run;
+use super::run_dir::RunDir;
+use super::train_prior::{Hardware, OnStep, train_prior};
+use crate::benchmark::{Benchmarks, ImageFolder, predict};
+use crate::files;
+use crate::generate::prior::AnyPrior;
+use crate::train::prior::TrainingData;
+use crate::train::session::{Failure, Strategy};
+use crate::train::stop::Stop;
+
+/// Trains and evaluates on one device, or on several.
+pub struct PriorRunner {
+    hardware: Hardware,
+    on_step: OnStep,
+    stop: Stop,
+    cache: Option<PriorCache>,
+    benchmarks: Benchmarks,
+}
+
+impl PriorRunner {
+    /// A runner on `device` (without autodiff).
+    pub fn new(device: Device, on_step: OnStep) -> Self {
+        Self {
+            benchmarks: Benchmarks::new(device.clone()),
+            hardware: Hardware::one(device),
+            on_step,
+            stop: Stop::default(),
+            cache: None,
+        }
+    }
+
+    /// Lets `stop` end a training between two steps; the run then fails with [`TrainError::Interrupted`] and can be continued.
+    ///
+    /// [`TrainError::Interrupted`]: crate::train::session::TrainError::Interrupted
+    #[must_use]
+    pub fn stopped_by(self, stop: Stop) -> Self {
+        Self { stop, ..self }
+    }
+
+    /// Lets `others` (without autodiff) train too, in this way. Each device needs a part of every step.
+    #[must_use]
+    pub fn beside(mut self, others: Vec<Device>, strategy: Strategy) -> Self {
+        (self.hardware.others, self.hardware.strategy) = (others, strategy);
+        self
+    }
+
+    /// Keeps every trained prior in `folder` too, and takes it from there when a run trains like an earlier one: runs that differ in their
+    /// evaluation or in the sampling of a diffusion prior train once.
+    #[must_use]
+    pub fn sharing_priors(self, folder: PathBuf) -> Self {
+        Self {
+            cache: Some(PriorCache::new(folder)),
+            ..self
+        }
+    }
+
+    /// The trained prior of a run, trained now as far as it is not yet.
+    fn prior(&self, run: &Run, dir: &RunDir, data: &TrainingData) -> Result<AnyPrior, Failure> {
+        let train = || train_prior(run, dir, data, &self.hardware, &self.on_step, &self.stop);
+        match &self.cache {
+            _ if is_whole(&dir.prior_dir()) => (),
+            None => train()?,
+            Some(cache) => cache.get(&training_key(run)?, dir, train)?,
+        }
+        let scored = dir.scored_prior_dir(run.eval().checkpoint);
+        Ok(AnyPrior::load(&scored, &self.hardware.device)?.1)
+    }
+}
+
+/// What decides a trained prior: the configuration and the embeddings.
+fn training_key(run: &Run) -> Result<TrainingKey, Failure> {
+    let mut text = run.training_hash();
+    for (name, hash) in Benchmarks::embedding_inputs(&run.benchmark())? {
+        text.push_str(&format!("\n{name} {hash}"));
+    }
+    Ok(TrainingKey {
+        prefix: files::sha256(text.as_bytes()),
+        steps: run.train().steps,
+        checkpoint_every: run.train().checkpoint_every,
+    })
+}
+
+impl Execute for PriorRunner {
+    fn inputs(&self, run: &Run) -> Result<BTreeMap<String, String>, Failure> {
+        Benchmarks::inputs(&run.benchmark())
+    }
+
+    fn check(&self, run: &Run) -> Result<(), Failure> {
+        self.benchmarks.check(&run.benchmark(), run.objective())
+    }
+
+    fn execute(&self, run: &Run, dir: &RunDir) -> Result<(), Failure> {
+        let (objective, eval) = (run.objective(), run.eval());
+        let benchmark = self.benchmarks.open(&run.benchmark())?;
+        let z_x_hat = match objective.baseline() {
+            Some(baseline) => vec![benchmark.baseline(baseline)?],
+            None => {
+                let prior = self.prior(run, dir, benchmark.training_data())?;
+                predict(
+                    benchmark.as_ref(),
+                    &prior,
+                    objective.sampler(),
+                    eval.n_noise,
+                    eval.seed,
+                )?
+            }
+        };
+        if benchmark.n_tests() > 0 {
+            benchmark.score(&z_x_hat)?.write(dir.eval_path("embedding"))?;
+        }
+        if eval.n_pictures > 0 {
+            let scores = benchmark.score_images(&z_x_hat[0], ImageFolder(&dir.pictures_dir()))?;
+            scores.write(dir.eval_path("pictures"))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,234 @@
+//! The `README.md` of an experiment, as HTML.
+
+use std::path::{Component, Path};
+
+use maud::{Markup, PreEscaped};
+use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
+
+use crate::files::{self, FileError};
+
+/// The `README.md` of an experiment: title, claim, and the rest.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct About {
+    /// Its heading, empty without one.
+    pub title: String,
+    /// Its first paragraph, as Markdown.
+    claim: String,
+    /// What follows, as Markdown.
+    rest: String,
+    /// The way from the report to the folder of the experiment, as in `../`, if links can be followed.
+    base: Option<String>,
+}
+
+impl About {
+    /// Reads `README.md` in `folder`; a report about it will lie in `out`. Without that file there is nothing to say.
+    ///
+    /// # Errors
+    /// [`FileError`] when it is there and cannot be read.
+    pub fn read(folder: &Path, out: &Path) -> Result<Self, FileError> {
+        let path = folder.join("README.md");
+        if !path.is_file() {
+            return Ok(Self::default());
+        }
+        Ok(Self {
+            base: way_up(folder, out),
+            ..Self::of(&files::read_text(path)?)
+        })
+    }
+
+    /// The parts of a page.
+    fn of(markdown: &str) -> Self {
+        let text = markdown.trim_start();
+        let (title, text) = match text.strip_prefix("# ") {
+            Some(rest) => rest.split_once('\n').unwrap_or((rest, "")),
+            None => ("", text),
+        };
+        let (claim, rest) = text.trim_start().split_once("\n\n").unwrap_or((text, ""));
+        Self {
+            title: title.trim().to_owned(),
+            claim: claim.trim().to_owned(),
+            rest: rest.trim().to_owned(),
+            base: None,
+        }
+    }
+
+    /// The same for a page that reaches the folder by `base`.
+    pub(super) fn with_base(self, base: String) -> Self {
+        Self {
+            base: Some(base),
+            ..self
+        }
+    }
+
+    /// The first paragraph as HTML.
+    pub(super) fn claim(&self) -> Markup {
+        self.render(&self.claim)
+    }
+
+    /// The rest as HTML, `None` if there is none.
+    pub(super) fn rest(&self) -> Option<Markup> {
+        (!self.rest.is_empty()).then(|| self.render(&self.rest))
+    }
+
+    /// Markdown as HTML that asks for nothing outside: images and raw HTML are left out, links lead from `base`, wide tables have a box of
+    /// their own.
+    fn render(&self, markdown: &str) -> Markup {
+        let (mut events, mut is_linked) = (Vec::new(), false);
+        for event in Parser::new_ext(markdown, Options::ENABLE_TABLES) {
+            match event {
+                Event::Start(Tag::Image { .. }) | Event::End(TagEnd::Image) => (),
+                Event::Html(_) | Event::InlineHtml(_) => (),
+                Event::Start(Tag::Link {
+                    link_type,
+                    dest_url,
+                    title,
+                    id,
+                }) => {
+                    // Links do not lie in links.
+                    is_linked = false;
+                    if let Some(dest_url) = self.link(&dest_url) {
+                        is_linked = true;
+                        events.push(Event::Start(Tag::Link {
+                            link_type,
+                            dest_url,
+                            title,
+                            id,
+                        }));
+                    }
+                }
+                Event::End(TagEnd::Link) if !is_linked => (),
+                Event::Start(Tag::Heading {
+                    level,
+                    id,
+                    classes,
+                    attrs,
+                }) => {
+                    let level = lower(level);
+                    events.push(Event::Start(Tag::Heading {
+                        level,
+                        id,
+                        classes,
+                        attrs,
+                    }));
+                }
+                Event::End(TagEnd::Heading(level)) => events.push(Event::End(TagEnd::Heading(lower(level)))),
+                Event::Start(Tag::Table(columns)) => {
+                    events.push(Event::Html("<div class=\"scroll\">".into()));
+                    events.push(Event::Start(Tag::Table(columns)));
+                }
+                Event::End(TagEnd::Table) => {
+                    events.push(Event::End(TagEnd::Table));
+                    events.push(Event::Html("</div>".into()));
+                }
+                other => events.push(other),
+            }
+        }
+        let mut text = String::new();
+        html::push_html(&mut text, events.into_iter());
+        PreEscaped(text)
+    }
+
+    /// Where a link leads from the page; `None` where it cannot be followed, or would run something instead of leading somewhere.
+    fn link<'a>(&self, to: &CowStr<'a>) -> Option<CowStr<'a>> {
+        let base = self.base.as_ref()?;
+        // Browsers take these out of an address before they look for its scheme.
+        let address: String = to.chars().filter(|c| !c.is_control()).collect();
+        let address = address.trim();
+        let before = address.split(['/', '?', '#']).next().unwrap_or_default();
+        match before.split_once(':') {
+            Some((scheme, _)) => ["https", "http", "mailto"]
+                .iter()
+                .any(|known| scheme.eq_ignore_ascii_case(known))
+                .then(|| address.to_owned().into()),
+            None if address.starts_with(['#', '/']) => Some(address.to_owned().into()),
+            None => Some(format!("{base}{address}").into()),
+        }
+    }
+}
+
+/// One level down: the page has a heading of its own.
+fn lower(level: HeadingLevel) -> HeadingLevel {
+    HeadingLevel::try_from(level as usize + 1).unwrap_or(level)
+}
+
+/// `../` for each folder that `out` lies below `folder`; `None` if it lies elsewhere.
+fn way_up(folder: &Path, out: &Path) -> Option<String> {
+    let below = out.strip_prefix(folder).ok()?;
+    let plain = |c: Component<'_>| matches!(c, Component::Normal(_));
+    below
+        .components()
+        .all(plain)
+        .then(|| "../".repeat(below.components().count()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = "# toy: does it?\n\n**OrderClaim** ([paper](https://arxiv.org), [log](../LOG.md)):\n`a` < b.\n\n## Design\n\n\
+        | a |\n|---|\n| 1 |\n\n![plot](results/scores.svg) <script>alert(1)</script>\n";
+
+    #[test]
+    fn parts_of_a_page() {
+        let about = About::of(PAGE);
+        assert_eq!(about.title, "toy: does it?");
+        // Nowhere to follow links from: their words stay.
+        assert_eq!(
+            about.claim().0,
+            "<p><strong>OrderClaim</strong> (paper, log):\n<code>a</code> &lt; b.</p>\n"
+        );
+        let about = about.with_base("../".into());
+        let claim = about.claim().0;
+        assert!(
+            claim.contains("<a href=\"https://arxiv.org\">paper</a>"),
+            "{claim}"
+        );
+        assert!(claim.contains("<a href=\"../../LOG.md\">log</a>"), "{claim}");
+        let rest = about.rest().expect("there is more").0;
+        assert!(
+            rest.starts_with("<h3>Design</h3>\n<div class=\"scroll\"><table>"),
+            "{rest}"
+        );
+        assert!(!rest.contains("<img") && !rest.contains("<script"), "{rest}");
+        assert_eq!(About::of("only words").claim().0, "<p>only words</p>\n");
+    }
+
+    #[test]
+    fn links_lead_somewhere_and_run_nothing() {
+        let linked = |to: &str| {
+            let about = About::of(&format!("# t\n\na [b]({to}) c")).with_base("../".into());
+            about.claim().0
+        };
+        for (to, expected) in [
+            ("HTTPS://arxiv.org/a:b", "HTTPS://arxiv.org/a:b"),
+            ("mailto:a@b.c", "mailto:a@b.c"),
+            ("#here", "#here"),
+            ("a/b:c.md", "../a/b:c.md"),
+        ] {
+            assert!(
+                linked(to).contains(&format!("<a href=\"{expected}\">b</a>")),
+                "{}",
+                linked(to)
+            );
+        }
+        for to in [
+            "javascript:alert(1)",
+            "JavaScript://%0aalert(1)",
+            "java&#x9;script:alert(1)",
+            "data:text/html,x",
+            "file:///etc/passwd",
+        ] {
+            assert_eq!(linked(to), "<p>a b c</p>\n", "{to}");
+        }
+    }
+
+    #[test]
+    fn the_way_from_a_report_to_its_experiment() {
+        let way = |folder: &str, out: &str| way_up(Path::new(folder), Path::new(out));
+        assert_eq!(
+            way("experiments/a", "experiments/a/results").as_deref(),
+            Some("../")
+        );
+        assert_eq!(way("experiments/a", "runs/a/results"), None);
+    }
+}

@@ -1,0 +1,204 @@
+//! The dot plot of a report: one panel a metric, one row a system, one mark a split, with intervals.
+
+use plotters::prelude::*;
+
+use super::error::ReportError;
+use super::metric_key::MetricKey;
+use super::plot_style::{Area, FONT, ends, failed, hex, padding, style_axes, svg, text, tick};
+use super::results::Report;
+
+/// Splits in the order of the marks, with colours that colour-blind readers can tell apart (Okabe and Ito).
+const SPLITS: &[(&str, RGBColor)] = &[
+    ("all", RGBColor(60, 60, 60)),
+    ("seen", RGBColor(0, 114, 178)),
+    ("unseen", RGBColor(213, 94, 0)),
+    ("against", RGBColor(0, 158, 115)),
+];
+
+/// Sizes in pixels.
+const PANEL_WIDTH: u32 = 270;
+const ROW_HEIGHT: u32 = 34;
+const HEAD: u32 = 34;
+const FOOT: u32 = 34;
+/// The scores `keys` of `report` as SVG. Splits of one metric share a panel; at most 8 panels are drawn.
+///
+/// # Errors
+/// [`ReportError::Draw`] when the drawing library refuses.
+pub(super) fn scores(report: &Report, keys: &[MetricKey]) -> Result<String, ReportError> {
+    let panels = panels_of(keys);
+    let gutter = gutter(report);
+    let columns = match panels.len() {
+        n @ 0..=4 => n.max(1),
+        n => n.div_ceil(2),
+    };
+    let bands = panels.len().div_ceil(columns).max(1);
+    let band = HEAD + FOOT + ROW_HEIGHT * report.systems.len() as u32;
+    let size = (gutter + PANEL_WIDTH * columns as u32, HEAD + band * bands as u32);
+    svg(size, |root| {
+        root.fill(&WHITE).map_err(failed)?;
+        text(root, &report.experiment, (gutter as i32 - 12, 18), 14, true)?;
+        legend(root, gutter, &panels)?;
+        for (i, panel) in panels.iter().enumerate() {
+            let (row, column) = ((i / columns) as u32, (i % columns) as u32);
+            let top = HEAD + row * band;
+            let left = gutter + column * PANEL_WIDTH;
+            let area = root.clone().shrink((left, top), (PANEL_WIDTH, band));
+            let rows = draw_panel(&area, report, panel)?;
+            if column == 0 {
+                for (system, y) in report.systems.iter().zip(rows) {
+                    text(root, &system.label, (gutter as i32 - 12, y), 13, true)?;
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Each panel of [`scores`] as SVG of its own, without a legend: `(metric, SVG)`.
+///
+/// # Errors
+/// Like [`scores`].
+pub(super) fn score_panels(
+    report: &Report,
+    keys: &[MetricKey],
+) -> Result<Vec<(String, String)>, ReportError> {
+    let gutter = gutter(report);
+    let size = (
+        gutter + PANEL_WIDTH,
+        HEAD + FOOT + ROW_HEIGHT * report.systems.len() as u32,
+    );
+    let draw = |root: &Area<'_>, panel: &(&str, Vec<&MetricKey>)| {
+        let area = root.clone().shrink((gutter, 0), (PANEL_WIDTH, size.1));
+        let rows = draw_panel(&area, report, panel)?;
+        for (system, y) in report.systems.iter().zip(rows) {
+            text(root, &system.label, (gutter as i32 - 12, y), 13, true)?;
+        }
+        Ok(())
+    };
+    panels_of(keys)
+        .iter()
+        .map(|panel| Ok((panel.0.to_owned(), svg(size, |root| draw(root, panel))?)))
+        .collect()
+}
+
+/// The splits that the panels of `keys` show: name and colour.
+pub(super) fn splits_of(keys: &[MetricKey]) -> impl Iterator<Item = (&'static str, String)> {
+    let shown = |(i, _): &(usize, &(&str, RGBColor))| keys.iter().any(|k| split_of(k) == *i);
+    let entries = SPLITS.iter().enumerate().filter(shown);
+    entries.map(|(_, (name, colour))| (*name, hex(*colour)))
+}
+
+/// Metrics in the order of `keys`, each with its splits; at most 8.
+fn panels_of(keys: &[MetricKey]) -> Vec<(&str, Vec<&MetricKey>)> {
+    let mut panels: Vec<(&str, Vec<&MetricKey>)> = Vec::new();
+    for key in keys {
+        match panels.iter_mut().find(|(name, _)| *name == key.name) {
+            Some((_, splits)) => splits.push(key),
+            None => panels.push((&key.name, vec![key])),
+        }
+    }
+    panels.truncate(8);
+    panels
+}
+
+/// Room for the names of systems, in pixels.
+fn gutter(report: &Report) -> u32 {
+    let longest = report.systems.iter().map(|s| s.label.chars().count()).max();
+    longest.unwrap_or(0) as u32 * 7 + 24
+}
+
+fn split_of(key: &MetricKey) -> usize {
+    SPLITS
+        .iter()
+        .position(|(name, _)| *name == key.split)
+        .unwrap_or(0)
+}
+
+/// Names the splits that some panel shows.
+fn legend(root: &Area<'_>, gutter: u32, panels: &[(&str, Vec<&MetricKey>)]) -> Result<(), ReportError> {
+    let mut x = gutter as i32 + 12;
+    for (i, (name, colour)) in SPLITS.iter().enumerate() {
+        if panels
+            .iter()
+            .any(|(_, keys)| keys.iter().any(|k| split_of(k) == i))
+        {
+            root.draw(&Circle::new((x, 18), 4, colour.filled()))
+                .map_err(failed)?;
+            let label = if *name == "all" { "all prompts" } else { name };
+            text(root, label, (x + 9, 18), 13, false)?;
+            x += 40 + 7 * label.len() as i32;
+        }
+    }
+    text(
+        root,
+        "95 % intervals over seeds and prompts",
+        (x + 8, 18),
+        12,
+        false,
+    )
+}
+
+/// Draws one panel and returns the height of each system's row in the whole plot.
+fn draw_panel(
+    area: &Area<'_>,
+    report: &Report,
+    (name, keys): &(&str, Vec<&MetricKey>),
+) -> Result<Vec<i32>, ReportError> {
+    let cells = || {
+        report
+            .systems
+            .iter()
+            .flat_map(|s| keys.iter().filter_map(|k| s.cells.get(*k)))
+    };
+    let values = cells().flat_map(|c| [c.interval.low, c.interval.value, c.interval.high]);
+    let (low, high) = match ends(values) {
+        (low, high) if low.is_finite() && high.is_finite() => (low, high),
+        _ => (0.0, 1.0),
+    };
+    let pad = padding(low, high);
+    let n = report.systems.len() as f64;
+    let mut chart = ChartBuilder::on(area)
+        .caption(*name, (FONT, 14))
+        .margin_right(16)
+        .margin_left(4)
+        .x_label_area_size(FOOT - 10)
+        .build_cartesian_2d(low - pad..high + pad, n..0.0)
+        .map_err(failed)?;
+    let mut mesh = chart.configure_mesh();
+    style_axes(&mut mesh);
+    mesh.disable_y_mesh()
+        .y_labels(0)
+        .x_labels(5)
+        .x_label_formatter(&|v| tick(*v, high - low + 2.0 * pad))
+        .draw()
+        .map_err(failed)?;
+    let mut shown: Vec<usize> = keys.iter().map(|k| split_of(k)).collect();
+    shown.sort_unstable();
+    shown.dedup();
+    let mut heights = Vec::new();
+    for (row, system) in report.systems.iter().enumerate() {
+        if row > 0 {
+            let rule = [(low - pad, row as f64), (high + pad, row as f64)];
+            let rule = PathElement::new(rule, RGBColor(235, 235, 235).stroke_width(1));
+            chart.draw_series([rule]).map_err(failed)?;
+        }
+        heights.push(chart.backend_coord(&(low, row as f64 + 0.5)).1);
+        for key in keys {
+            let Some(cell) = system.cells.get(*key) else {
+                continue;
+            };
+            let split = split_of(key);
+            let place = shown.iter().position(|s| *s == split).unwrap_or(0);
+            let y = row as f64 + (place as f64 + 1.0) / (shown.len() as f64 + 1.0);
+            let colour = SPLITS[split].1;
+            if cell.has_interval {
+                let ends = [(cell.interval.low, y), (cell.interval.high, y)];
+                let line = PathElement::new(ends, colour.stroke_width(2));
+                chart.draw_series([line]).map_err(failed)?;
+            }
+            let mark = Circle::new((cell.interval.value, y), 4, colour.filled());
+            chart.draw_series([mark]).map_err(failed)?;
+        }
+    }
+    Ok(heights)
+}

@@ -1,0 +1,84 @@
+//! A metric on a split, and how a specification names one.
+
+use crate::config::nearest;
+use crate::eval::Metric;
+use crate::eval::metrics::{self, Direction, MetricInfo};
+
+/// Digits of a metric that the table of metrics does not know.
+const DECIMALS: usize = 3;
+
+/// A metric on a split.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MetricKey {
+    /// As in `forced_choice/object`.
+    pub name: String,
+    /// `all`, `seen`, `unseen`, or `against` for counter-bias prompts.
+    pub split: String,
+}
+
+impl MetricKey {
+    pub(super) fn of(metric: &Metric) -> Self {
+        Self {
+            name: metric.name.clone(),
+            split: metric.split.clone(),
+        }
+    }
+
+    /// What is known about the metric.
+    pub fn info(&self) -> Option<&'static MetricInfo> {
+        metrics::info(&self.name)
+    }
+
+    /// Which of two values is better; neither for a metric that the table of metrics does not know.
+    pub fn better(&self) -> Direction {
+        self.info().map_or(Direction::Neither, |info| info.better)
+    }
+
+    /// Digits behind the point.
+    pub(super) fn decimals(&self) -> usize {
+        self.info().map_or(DECIMALS, |info| info.decimals)
+    }
+
+    /// [`MetricKey::title`] with the arrow of its direction: the heading of a column.
+    pub fn heading(&self) -> String {
+        format!("{}{}", self.title(), self.better().arrow())
+    }
+
+    /// How tables call it.
+    pub fn title(&self) -> String {
+        if self.split == "all" {
+            self.name.clone()
+        } else {
+            format!("{} {}", self.name, self.split)
+        }
+    }
+}
+
+/// The keys among `metrics` that `wanted` names (`name` for every split, `name@split` for one); without any, those of all prompts. A name that nothing
+/// has is left out with a warning.
+pub(super) fn select(metrics: &[MetricKey], wanted: &[String]) -> Vec<MetricKey> {
+    if wanted.is_empty() {
+        return metrics.iter().filter(|k| k.split == "all").cloned().collect();
+    }
+    let mut keys: Vec<MetricKey> = Vec::new();
+    for want in wanted {
+        let matches = |k: &&MetricKey| *want == k.name || *want == format!("{}@{}", k.name, k.split);
+        let found: Vec<_> = metrics.iter().filter(matches).cloned().collect();
+        if found.is_empty() {
+            let known: Vec<String> = metrics.iter().map(|k| k.name.clone()).collect();
+            let name = want.split('@').next().unwrap_or(want);
+            let hint = match nearest(name, &known) {
+                Some(other) if other != name => format!("; did you mean {other}?"),
+                _ => String::new(),
+            };
+            tracing::warn!("no run has the metric {want}, which [report] asks for{hint}");
+        }
+        keys.extend(
+            found
+                .into_iter()
+                .filter(|k| !keys.contains(k))
+                .collect::<Vec<_>>(),
+        );
+    }
+    keys
+}

@@ -1,0 +1,437 @@
+//! A report as one HTML page that needs nothing else: style, plots and images are inside.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use toml::Table;
+
+use super::about::About;
+use super::claims::{self, Order, OrderClaim, OrderClaims};
+use super::curves::curves_of;
+use super::error::ReportError;
+use super::gallery::{Gallery, GalleryImage};
+use super::group::Cell;
+use super::metric_key::MetricKey;
+use super::preference::{self, Preference};
+use super::results::Report;
+use super::text::{DIRECTIONS, interval_text, share_text};
+use super::{dot_plot, training};
+use crate::eval::metrics::MetricInfo;
+use crate::experiment::convergence;
+use crate::experiment::report_spec::{ReportSpec, flatten};
+
+/// Of every page.
+const STYLE: &str = include_str!("style.css");
+/// The content security policy: a page loads nothing but itself.
+const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
+
+/// A whole page; `policy` is its content security policy.
+pub(super) fn document(title: &str, policy: &str, body: &Markup) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta http-equiv="Content-Security-Policy" content=(policy);
+                // Without it a browser asks the server for one.
+                link rel="icon" href="data:,";
+                title { (title) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body { main { (body) } }
+        }
+    };
+    page.into_string() + "\n"
+}
+
+/// A relative address of `parts`, which are names of files and folders: none of them is taken for a scheme, a query or an anchor.
+pub(super) fn href(parts: &[&str]) -> String {
+    const KEPT: &AsciiSet = &NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'_')
+        .remove(b'.')
+        .remove(b'~');
+    let parts = parts.iter().flat_map(|part| part.split('/'));
+    parts
+        .map(|part| utf8_percent_encode(part, KEPT).to_string())
+        .collect::<Vec<_>>()
+        .join("/")
+}
+
+impl Report {
+    /// The page; `files` lie beside it.
+    pub(super) fn page(
+        &self,
+        spec: &ReportSpec,
+        about: &About,
+        files: &[String],
+        gallery: &Gallery,
+    ) -> Result<String, ReportError> {
+        let keys = self.select(&spec.columns);
+        let title = match about.title.as_str() {
+            "" => &self.experiment,
+            title => title,
+        };
+        let body = html! {
+            h1 { (title) }
+            (about.claim())
+            p.links { @for file in files { a href=(href(&[file])) { (file) } } }
+            @if !self.missing.is_empty() { p { strong { (self.missing_text()) } } }
+            h2 { "Scores" }
+            p.soft { "Mean and 95 % bootstrap interval over seeds and prompts. " (DIRECTIONS) " " (convergence::RULE) }
+            @if let Some(text) = self.unconverged_text() { p { strong { (text) } } }
+            (self.scores(&keys))
+            (glossary(&keys))
+            (self.plots(spec)?)
+            (images(gallery))
+            (self.training()?)
+            (self.claims_of_order(&keys))
+            @for one in &self.preferences { (preference(one)) }
+            @if let Some(rest) = about.rest() {
+                details { summary { "About this experiment" } (rest) }
+            }
+            h2 { "Configuration" }
+            (self.configuration())
+            h2 { "Provenance" }
+            dl {
+                @for (what, values) in &self.provenance {
+                    dt { (what) }
+                    dd { @for value in values { div { (value) } } @if values.is_empty() { "not recorded" } }
+                }
+            }
+            p.soft { "Made by " code { "eclipse report" } " from run directories." }
+        };
+        Ok(document(title, POLICY, &body))
+    }
+
+    fn scores(&self, keys: &[MetricKey]) -> Markup {
+        let head = html! {
+            th { "system" } th { "runs" } th { "converged" }
+            @for key in keys { (heading(key)) }
+        };
+        html! {
+            div.scroll { table id="scores" {
+                thead { tr { (head) } }
+                tbody {
+                    @for system in &self.systems {
+                        tr {
+                            th scope="row" { (breakable(&system.label)) } td { (system.n_runs) } td { (system.converged()) }
+                            @for key in keys { (self.score(key, system.cells.get(key))) }
+                        }
+                    }
+                }
+            } }
+        }
+    }
+
+    fn score(&self, key: &MetricKey, cell: Option<&Cell>) -> Markup {
+        let digits = key.decimals();
+        html! {
+            @match cell {
+                None => td { "-" },
+                Some(cell) => td.far[self.is_best(key, cell.interval.value)] {
+                    (format!("{:.digits$}", cell.interval.value))
+                    @if cell.has_interval {
+                        small { (format!("[{:.digits$}, {:.digits$}]", cell.interval.low, cell.interval.high)) }
+                    }
+                },
+            }
+        }
+    }
+
+    fn plots(&self, spec: &ReportSpec) -> Result<Markup, ReportError> {
+        let keys = self.plotted(spec);
+        let dots = dot_plot::score_panels(self, &keys)?;
+        let mut curves = Vec::new();
+        for curve in curves_of(self, spec) {
+            curves.push((
+                curve.x().to_owned(),
+                curve.only(),
+                curve.legend()?,
+                curve.panels()?,
+            ));
+        }
+        Ok(html! {
+            @for (x, only, legend, drawn) in &curves {
+                h2 { "Over " code { (x) } @if !only.is_empty() { " at " code { (only) } } }
+                ul.legend {
+                    @for (name, mark) in legend { li { (PreEscaped(mark)) (name) } }
+                }
+                p.soft { "Bands are 95 % intervals. Dashed grey lines are systems without this key." }
+                (panels(drawn))
+            }
+            @if !dots.is_empty() {
+                h2 { "System by system" }
+                ul.legend {
+                    @for (split, colour) in dot_plot::splits_of(&keys) {
+                        li {
+                            svg width="12" height="12" { circle cx="6" cy="6" r="4" fill=(colour) {} }
+                            @if split == "all" { "all prompts" } @else { (split) }
+                        }
+                    }
+                }
+                p.soft { "Bars are 95 % intervals; within a row the splits stand in this order." }
+                (panels(&dots))
+            }
+        })
+    }
+
+    fn training(&self) -> Result<Markup, ReportError> {
+        let kinds = training::kinds(self)?;
+        Ok(html! {
+            @if !kinds.is_empty() {
+                h2 { "Training curves" }
+                p.soft { "A line is a run. Training losses are smoothed, the raw ones are pale; losses of different objectives are not comparable." }
+                @for kind in &kinds {
+                    details open[kinds.len() == 1] {
+                        summary { (kind.name) }
+                        ul.legend {
+                            @for (system, colour) in &kind.legend {
+                                li { svg width="12" height="12" { circle cx="6" cy="6" r="4" fill=(colour) {} } (system) }
+                            }
+                        }
+                        (panels(&kind.panels))
+                    }
+                }
+            }
+        })
+    }
+
+    fn claims_of_order(&self, keys: &[MetricKey]) -> Markup {
+        let all = self.claims(keys);
+        html! {
+            @if !all.is_empty() {
+                h2 { "Claims of order" }
+                p.soft { (claims::HOW) }
+                @for claims in &all { (self.claims_about(claims)) }
+            }
+        }
+    }
+
+    fn claims_about(&self, OrderClaims { reference, metrics }: &OrderClaims) -> Markup {
+        let others = self
+            .systems
+            .iter()
+            .filter(|s| s.compared_with.as_ref() == Some(reference));
+        let claim = |key: &MetricKey, claims: &[OrderClaim], other: &str| {
+            html! {
+                @match claims.iter().find(|c| c.other == other) {
+                    None => td { "-" },
+                    Some(claim) => td.open[!matches!(claim.order, Order::Above | Order::Below)] {
+                        (short_words(claim.order))
+                        small { (interval_text(&claim.difference, true, true, key.decimals())) }
+                    },
+                }
+            }
+        };
+        html! {
+            div.scroll { table.claims {
+                thead { tr { th { (breakable(reference)) " against" } @for (key, _) in metrics { (heading(key)) } } }
+                tbody {
+                    @for system in others {
+                        tr {
+                            th scope="row" { (breakable(&system.label)) }
+                            @for (key, claims) in metrics { (claim(key, claims, &system.label)) }
+                        }
+                    }
+                }
+            } }
+        }
+    }
+
+    /// The keys that all trained systems share, and those of each alone.
+    fn configuration(&self) -> Markup {
+        let flat: Vec<Vec<(String, String)>> = self.systems.iter().map(|s| own_keys(&s.config)).collect();
+        let is_trained = |pairs: &&Vec<(String, String)>| !pairs.contains(&baseline());
+        let mut trained: Vec<_> = flat.iter().filter(is_trained).collect();
+        if trained.is_empty() {
+            trained = flat.iter().collect();
+        }
+        let shared = |pair: &&(String, String)| trained.iter().all(|other| other.contains(pair));
+        let common: Vec<_> = trained
+            .first()
+            .map_or(&[][..], |p| p.as_slice())
+            .iter()
+            .filter(shared)
+            .collect();
+        html! {
+            details { summary { "What the systems share" } (lines(common.iter().copied())) }
+            @if self.systems.len() > 1 {
+                details {
+                    summary { "What each system has to itself" }
+                    @for (system, pairs) in self.systems.iter().zip(&flat) {
+                        h3 { (system.label) }
+                        (lines(pairs.iter().filter(|pair| !common.contains(pair))))
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// An order in a cell of a table.
+fn short_words(order: Order) -> &'static str {
+    match order {
+        Order::Above => "above",
+        Order::Below => "below",
+        Order::NotToldApart => "not told apart",
+        Order::NotClaimed => "not claimed",
+    }
+}
+
+/// The key and value that mark a system without a network.
+fn baseline() -> (String, String) {
+    ("objective.kind".into(), "\"baseline\"".into())
+}
+
+/// The keys of a configuration that matter to it: a baseline has no size and no training.
+fn own_keys(config: &Table) -> Vec<(String, String)> {
+    let values = flatten(config).into_iter();
+    let mut pairs: Vec<(String, String)> = values.map(|(key, value)| (key, value.to_string())).collect();
+    if pairs.contains(&baseline()) {
+        pairs.retain(|(key, _)| !key.starts_with("model.") && !key.starts_with("train."));
+    }
+    pairs
+}
+
+/// A name whose long words may be broken after an underscore.
+fn breakable(name: &str) -> Markup {
+    html! {
+        @for word in name.split_inclusive(' ') {
+            @if word.len() > 13 {
+                @for part in word.split_inclusive('_') { (part) wbr; }
+            } @else { (word) }
+        }
+    }
+}
+
+fn heading(key: &MetricKey) -> Markup {
+    html! {
+        th title=[key.info().map(MetricInfo::sentence)] {
+            (key.name) (key.better().arrow()) @if key.split != "all" { br; (key.split) }
+        }
+    }
+}
+
+/// The meaning of each metric.
+fn glossary(keys: &[MetricKey]) -> Markup {
+    let mut rows: Vec<(&str, &MetricInfo)> = Vec::new();
+    for key in keys {
+        if let Some(info) = key
+            .info()
+            .filter(|_| rows.iter().all(|(name, _)| *name != key.name))
+        {
+            rows.push((&key.name, info));
+        }
+    }
+    html! {
+        @if !rows.is_empty() {
+            details {
+                summary { "What the metrics mean" }
+                dl { @for (name, info) in rows { dt { (name) } dd { (info.sentence()) "." } } }
+            }
+        }
+    }
+}
+
+/// Plots, each with a description for screen readers.
+fn panels(drawn: &[(String, String)]) -> Markup {
+    html! {
+        div.panels {
+            @for (name, svg) in drawn {
+                figure {
+                    (PreEscaped(svg.replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{}\" ", plain(name)), 1)))
+                }
+            }
+        }
+    }
+}
+
+/// `text` for an attribute.
+fn plain(text: &str) -> String {
+    html! { (text) }.into_string()
+}
+
+fn images(gallery: &Gallery) -> Markup {
+    html! {
+        @if !gallery.prompts.is_empty() {
+            h2 { "Images" }
+            p.soft {
+                "One image a prompt and system, of the system's first seed, drawn from the same noise. Below each: what the checker looked for. "
+                span.yes { "✓ there" } ", " span.no { "✗ not there" } "; a solid frame means that all of it is there, a dashed one that something is missing."
+                @if !gallery.without.is_empty() { " Without images: " (gallery.without.join(", ")) "." }
+            }
+            @for asked in &gallery.prompts {
+                div.prompt {
+                    h3 { span.split { (asked.split) } (asked.prompt) }
+                    div.row { @for shown in &asked.images { (image(shown, &asked.prompt)) } }
+                }
+            }
+        }
+    }
+}
+
+fn image(shown: &GalleryImage, prompt: &str) -> Markup {
+    html! {
+        figure.is-wrong[!shown.is_right()] {
+            img src=(shown.data()) width="64" height="64" alt=(format!("{}: {prompt}", shown.system));
+            figcaption {
+                b { (breakable(&shown.system)) }
+                @for (what, right) in &shown.verdict {
+                    @if *right { span.yes { "✓ " (what) } " " } @else { span.no { "✗ " (what) } " " }
+                }
+            }
+        }
+    }
+}
+
+fn preference(one: &Preference) -> Markup {
+    html! {
+        h2 { "Preferences by " (one.key.title()) }
+        p.soft {
+            (preference::HOW)
+            @if one.tolerance > 0.0 { " Differences up to " (one.tolerance) " are ties." }
+        }
+        @if !one.of_reference().is_empty() {
+            div.scroll { table {
+                thead { tr {
+                    th {} th { "wins" } th { "ties" } th { "loses" } th { "wins and half the ties" }
+                } }
+                tbody {
+                    @for met in one.of_reference() {
+                        tr {
+                            th scope="row" { (breakable(&met.system)) " against " (breakable(&met.against)) }
+                            @for share in [met.wins.win, met.wins.tie, met.wins.loss, met.wins.rate] { td { (share_text(&share)) } }
+                        }
+                    }
+                }
+            } }
+        }
+        @if one.round_robin {
+            p.soft { "Round robin: wins and half the ties of the row against the column; bold where the interval excludes 50 %." }
+            div.scroll { table {
+                thead { tr { th {} @for against in &one.systems { th { (against) } } } }
+                tbody {
+                    @for system in &one.systems {
+                        tr {
+                            th scope="row" { (breakable(system)) }
+                            @for against in &one.systems {
+                                @match one.between(system, against) {
+                                    None => td { "-" },
+                                    Some(met) => td.far[!met.wins.rate.contains(0.5)] { (share_text(&met.wins.rate)) },
+                                }
+                            }
+                        }
+                    }
+                }
+            } }
+        }
+    }
+}
+
+fn lines<'a>(pairs: impl Iterator<Item = &'a (String, String)>) -> Markup {
+    let text = pairs
+        .map(|(key, value)| format!("{key} = {value}\n"))
+        .collect::<String>();
+    html! { pre { (text) } }
+}

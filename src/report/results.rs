@@ -1,0 +1,191 @@
+//! The content of a report: systems and their scores, read from run directories.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use toml::Table;
+
+use super::error::ReportError;
+use super::finished::Finished;
+use super::group::{Cell, Group};
+use super::losses::Losses;
+use super::metric_key::{self, MetricKey};
+use super::preference::Preference;
+use super::provenance;
+use crate::experiment::RunDir;
+use crate::experiment::convergence::Convergence;
+use crate::experiment::report_spec::ReportSpec;
+use crate::files::FileError;
+
+/// Runs that differ only in their seed.
+#[derive(Debug, Clone)]
+pub struct System {
+    /// Its axis labels.
+    pub label: String,
+    /// Number of finished runs.
+    pub n_runs: usize,
+    /// Its scores.
+    pub cells: BTreeMap<MetricKey, Cell>,
+    /// The system that its differences are to.
+    pub compared_with: Option<String>,
+    /// Whether its training had converged, by the least converged of its runs; `None` for a baseline, which needs no training.
+    pub convergence: Option<Convergence>,
+    /// `(axis, label)` without the seed.
+    pub(super) axes: Vec<(String, String)>,
+    /// Its complete configuration without the seed.
+    pub(super) config: Table,
+    /// Losses of its runs; none for a baseline.
+    pub(super) losses: Vec<Losses>,
+    /// The run of its first seed.
+    pub(super) first: RunDir,
+}
+
+/// Everything a report shows.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Title.
+    pub experiment: String,
+    /// The systems, in the order of the runs.
+    pub systems: Vec<System>,
+    /// All metrics, in the order of the evaluation.
+    pub metrics: Vec<MetricKey>,
+    /// Runs that were asked for and are not finished.
+    pub missing: Vec<PathBuf>,
+    /// How the runs were made: commits, devices, time.
+    pub made: String,
+    /// Who wins how often, as the specification asks.
+    pub preferences: Vec<Preference>,
+    /// The reference that the specification names.
+    pub(super) reference: String,
+    /// What is known about how the runs were made, and its values.
+    pub(super) provenance: Vec<(&'static str, Vec<String>)>,
+}
+
+impl Report {
+    /// Reads the runs in `dirs`, in that order. Unfinished ones are listed as missing. `folder` is named when none is
+    /// finished.
+    ///
+    /// # Errors
+    /// [`ReportError`], naming the directory.
+    pub fn read(
+        experiment: &str,
+        folder: &Path,
+        dirs: &[PathBuf],
+        spec: &ReportSpec,
+    ) -> Result<Self, ReportError> {
+        let (done, missing): (Vec<_>, Vec<_>) =
+            dirs.iter().cloned().partition(|d| RunDir::new(d).is_reportable());
+        if done.is_empty() {
+            return Err(ReportError::Empty {
+                folder: folder.to_path_buf(),
+            });
+        }
+        let runs = done.iter().map(Finished::read).collect::<Result<Vec<_>, _>>()?;
+        let mut metrics = Vec::new();
+        for metric in runs.iter().flat_map(|r| &r.scores) {
+            let key = MetricKey::of(metric);
+            if !metrics.contains(&key) {
+                metrics.push(key);
+            }
+        }
+        let groups = Group::all(&runs);
+        let mut systems = Vec::new();
+        for group in &groups {
+            let reference = group.counterpart(&groups, &spec.reference);
+            let mut cells = BTreeMap::new();
+            for key in &metrics {
+                let cell = group
+                    .cell(key, reference)
+                    .map_err(|source| ReportError::Combine {
+                        system: group.label.clone(),
+                        source,
+                    })?;
+                cells.extend(cell.map(|c| (key.clone(), c)));
+            }
+            let first = group.runs[0];
+            systems.push(System {
+                label: group.label.clone(),
+                n_runs: group.runs.len(),
+                cells,
+                compared_with: reference.map(|g| g.label.clone()),
+                convergence: group.runs.iter().filter_map(|run| run.convergence).max(),
+                axes: first.axes().cloned().collect(),
+                config: first.config.clone(),
+                losses: group.runs.iter().filter_map(|run| run.losses.clone()).collect(),
+                first: first.dir.clone(),
+            });
+        }
+        if !spec.reference.is_empty() && systems.iter().all(|s| s.compared_with.is_none()) {
+            tracing::warn!("no system to compare with: [report] asks for {}", spec.reference);
+        }
+        Ok(Self {
+            experiment: experiment.to_owned(),
+            preferences: Preference::of(spec, &groups, &metrics)?,
+            systems,
+            metrics,
+            missing,
+            made: provenance::made(&runs),
+            reference: spec.reference.clone(),
+            provenance: provenance::of(&runs),
+        })
+    }
+
+    /// The finished and unfinished run directories in `folder`, by name.
+    ///
+    /// # Errors
+    /// [`ReportError::Write`] when the folder cannot be read.
+    pub fn dirs_in(folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
+        let fail = |source| FileError::Io {
+            action: "read",
+            path: folder.to_path_buf(),
+            source,
+        };
+        let mut dirs = Vec::new();
+        for entry in std::fs::read_dir(folder).map_err(fail)? {
+            let path = entry.map_err(fail)?.path();
+            if RunDir::new(&path).config_path().is_file() {
+                dirs.push(path);
+            }
+        }
+        dirs.sort();
+        Ok(dirs)
+    }
+
+    /// The metrics that `wanted` names (`name` for every split, `name@split` for one); without any, those of all prompts.
+    /// A name that nothing has is left out with a warning.
+    pub fn select(&self, wanted: &[String]) -> Vec<MetricKey> {
+        metric_key::select(&self.metrics, wanted)
+    }
+
+    /// Whether `value` is the best mean of the systems by the metric's direction. With one system nothing is best.
+    pub(super) fn is_best(&self, key: &MetricKey, value: f64) -> bool {
+        let values = || {
+            self.systems
+                .iter()
+                .filter_map(|s| s.cells.get(key))
+                .map(|c| c.interval.value)
+        };
+        values().count() > 1 && key.better().best(values()) == Some(value)
+    }
+
+    /// The metrics of the dot plot.
+    pub(super) fn plotted(&self, spec: &ReportSpec) -> Vec<MetricKey> {
+        self.select(if spec.plot.is_empty() {
+            &spec.columns
+        } else {
+            &spec.plot
+        })
+    }
+}
+
+impl System {
+    /// Whether an order may be claimed that rests on this system.
+    pub fn may_be_compared(&self) -> bool {
+        matches!(self.convergence, None | Some(Convergence::Converged))
+    }
+
+    /// The column `converged` of tables.
+    pub fn converged(&self) -> &'static str {
+        self.convergence.map_or("-", Convergence::words)
+    }
+}

@@ -1,0 +1,203 @@
+//! What burn-train loads: the stream of a run's steps, an epoch at a time, and the batches of its validation.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::thread::{self, JoinHandle};
+
+use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
+use burn::data::dataset::DatasetError;
+use burn::prelude::*;
+
+use super::super::parts::Share;
+use super::super::stop::{Stop, StoppedAt};
+use super::options::{SessionOptions, Validation};
+use crate::data::store::Damage;
+
+/// Makes what a worker gets of a step.
+pub(super) type MakeShare<B> = Arc<dyn Fn(usize, Share, &Device) -> B + Send + Sync>;
+
+/// Batches that wait for their step beside the one that is being made.
+const AHEAD: usize = 1;
+
+/// The stream of steps as burn-train's data loader: each pass is the next `checkpoint_every` steps. Of several workers each has a slice.
+pub(super) struct Steps<B> {
+    pub(super) batch: MakeShare<B>,
+    /// Epochs that have begun.
+    pub(super) next_epoch: Arc<AtomicUsize>,
+    /// Steps of the run that are made already.
+    pub(super) done: usize,
+    pub(super) options: SessionOptions,
+    pub(super) share: Share,
+    pub(super) device: Device,
+    pub(super) stop: Stop,
+    pub(super) stopped_at: StoppedAt,
+}
+
+impl<B> Steps<B> {
+    fn with(&self, share: Share, next_epoch: Arc<AtomicUsize>, device: &Device) -> Arc<Self> {
+        Arc::new(Self {
+            batch: self.batch.clone(),
+            next_epoch,
+            done: self.done,
+            options: self.options,
+            share,
+            device: device.clone(),
+            stop: self.stop.clone(),
+            stopped_at: self.stopped_at.clone(),
+        })
+    }
+}
+
+/// A batch, or the error of a damaged shard that it would have been made of.
+fn made<B>(make: impl FnOnce() -> B) -> Result<B, DatasetError> {
+    Damage::catch(make).map_err(DatasetError::new)
+}
+
+/// Batches, made on a thread of their own.
+struct StepsOfEpoch<B> {
+    batches: Receiver<Result<B, DatasetError>>,
+    maker: Option<JoinHandle<()>>,
+    first: usize,
+    next: usize,
+    end: usize,
+    /// Of one worker; several would stop at different steps, and go on to the end of the epoch.
+    stop: Option<(Stop, StoppedAt)>,
+}
+
+impl<B> Iterator for StepsOfEpoch<B> {
+    type Item = Result<B, DatasetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.next == self.end {
+            return None;
+        }
+        if let Some((_, stopped_at)) = self.stop.as_ref().filter(|(stop, _)| stop.is_requested()) {
+            stopped_at.set(self.next);
+            return None;
+        }
+        self.next += 1;
+        match (self.batches.recv(), &mut self.maker) {
+            (Ok(batch), _) => Some(batch),
+            (Err(_), maker) => match maker.take().map(JoinHandle::join) {
+                Some(Err(panic)) => std::panic::resume_unwind(panic),
+                _ => None,
+            },
+        }
+    }
+}
+
+impl<B> DataLoaderIterator<B> for StepsOfEpoch<B> {
+    fn progress(&self) -> Progress {
+        Progress::new(
+            self.next - self.first,
+            self.end - self.first,
+            Some("steps".into()),
+        )
+    }
+}
+
+impl<B: Send + 'static> DataLoader<B> for Steps<B> {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<B> + 'a> {
+        let begin = self.next_epoch.fetch_add(1, Ordering::Relaxed) * self.options.checkpoint_every;
+        let end = (begin + self.options.checkpoint_every).min(self.options.n_steps);
+        // The first epoch may have been begun before the run was stopped.
+        let first = begin.max(self.done);
+        let (sender, batches) = mpsc::sync_channel(AHEAD);
+        let (batch, share, device) = (self.batch.clone(), self.share, self.device.clone());
+        let maker = thread::spawn(move || {
+            for step in first + 1..=end {
+                // Nobody is there any more when the run was stopped.
+                let made = made(|| batch(step, share, &device));
+                let is_over = made.is_err();
+                if sender.send(made).is_err() || is_over {
+                    break;
+                }
+            }
+        });
+        Box::new(StepsOfEpoch {
+            batches,
+            maker: Some(maker),
+            first,
+            next: first,
+            end,
+            stop: (self.share.n == 1).then(|| (self.stop.clone(), self.stopped_at.clone())),
+        })
+    }
+
+    /// Counted by workers, so that their slices have a pass each.
+    fn num_items(&self) -> usize {
+        self.options.checkpoint_every * self.share.n
+    }
+
+    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<B>> {
+        self.with(self.share, self.next_epoch.clone(), device)
+    }
+
+    fn slice(&self, start: usize, _end: usize) -> Arc<dyn DataLoader<B>> {
+        let share = Share {
+            index: start / self.options.checkpoint_every,
+            n: self.share.n,
+        };
+        let next_epoch = self.next_epoch.load(Ordering::Relaxed);
+        self.with(share, Arc::new(AtomicUsize::new(next_epoch)), &self.device)
+    }
+}
+
+/// The batches of a validation, if there is one, as burn-train's data loader: all of them in each epoch.
+pub(super) struct HeldOut<V> {
+    pub(super) validation: Option<Validation<V>>,
+    pub(super) device: Device,
+    pub(super) stopped_at: StoppedAt,
+}
+
+struct Batches<'a, V> {
+    held_out: &'a HeldOut<V>,
+    next: usize,
+}
+
+impl<V> Iterator for Batches<'_, V> {
+    type Item = Result<V, DatasetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let validation = self.held_out.validation.as_ref()?;
+        // An epoch that was not finished is not validated.
+        if self.held_out.stopped_at.get().is_some() {
+            return None;
+        }
+        let i = self.next;
+        self.next += 1;
+        (i < validation.n_batches).then(|| made(|| (validation.batch)(i, &self.held_out.device)))
+    }
+}
+
+impl<V: Send + 'static> DataLoaderIterator<V> for Batches<'_, V> {
+    fn progress(&self) -> Progress {
+        Progress::new(self.next, self.held_out.num_items(), None)
+    }
+}
+
+impl<V: Send + 'static> DataLoader<V> for HeldOut<V> {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<V> + 'a> {
+        Box::new(Batches {
+            held_out: self,
+            next: 0,
+        })
+    }
+
+    fn num_items(&self) -> usize {
+        self.validation.as_ref().map_or(0, |v| v.n_batches)
+    }
+
+    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<V>> {
+        Arc::new(Self {
+            validation: self.validation.clone(),
+            device: device.clone(),
+            stopped_at: self.stopped_at.clone(),
+        })
+    }
+
+    fn slice(&self, _start: usize, _end: usize) -> Arc<dyn DataLoader<V>> {
+        self.to_device(&self.device)
+    }
+}

@@ -1,0 +1,175 @@
+//! A network in training: one trainer for every criterion. It has the step, the clipping of gradients and the exponential moving average (EMA).
+
+use burn::module::{Module, ModuleDisplay, ParamGroup};
+use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
+use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
+use burn::prelude::*;
+use burn::train::{InferenceStep, TrainOutput, TrainStep};
+
+use super::average::{Follow, copy_of, follow_at};
+use super::gradients::clip_global_norm;
+use super::parts::{Losses, Parts, Values, mean_gradients};
+use super::session::StepReport;
+
+/// Any network that a [`Trainer`] can train.
+pub trait Network: Module + ModuleDisplay + Sync {}
+
+impl<N: Module + ModuleDisplay + Sync> Network for N {}
+
+/// A loss on a batch: what PyTorch calls a criterion, with the forward pass in it.
+pub trait Criterion<N>: std::fmt::Debug + Clone + Send + Sync + 'static {
+    /// What a forward pass reads.
+    type Batch: Send + 'static;
+
+    /// The device that the batch is on.
+    fn device(batch: &Self::Batch) -> Device;
+
+    /// How many examples it has.
+    fn n_examples(batch: &Self::Batch) -> usize;
+
+    /// Named scalars `[1]`. The first is the loss; the others are reported.
+    fn values(&self, network: &N, batch: Self::Batch) -> Values;
+}
+
+/// What happens to gradients after the backward pass.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct UpdateOptions {
+    /// Largest global norm; `None` does not clip.
+    pub grad_clip: Option<f64>,
+    /// Decay of the EMA of the parameters, lower in the first steps; `None` keeps no EMA.
+    pub ema_decay: Option<f64>,
+    /// Where the gradients of all parts of a step are summed.
+    pub sum: GradientSum,
+}
+
+/// Where the gradients of all parts of a step are summed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum GradientSum {
+    /// In the backward pass: one worker has all parts, or the backward passes of all workers exchange them.
+    #[default]
+    Backward,
+    /// After it, by burn-train, as the sum over workers.
+    Optimizer,
+}
+
+/// A network, its criterion, and the EMA of its parameters if there is one.
+#[derive(Module, Debug)]
+pub struct Trainer<N: Network, C: Criterion<N>> {
+    /// The network that is trained.
+    pub network: N,
+    ema: Option<N>,
+    #[module(skip)]
+    criterion: C,
+    #[module(skip)]
+    update: UpdateOptions,
+}
+
+impl<N: Network, C: Criterion<N>> Trainer<N, C> {
+    /// A trainer of `network`. `same_shape` makes a network of the same configuration, for the EMA's values.
+    pub fn new(network: N, criterion: C, update: UpdateOptions, same_shape: impl FnOnce() -> N) -> Self {
+        Self {
+            ema: update.ema_decay.map(|_| copy_of(&network, same_shape())),
+            network,
+            criterion,
+            update,
+        }
+    }
+
+    /// The result of the training: the EMA if there is one, else the network.
+    pub fn result(&self) -> &N {
+        self.ema.as_ref().unwrap_or(&self.network)
+    }
+
+    /// The criterion.
+    pub fn criterion(&self) -> &C {
+        &self.criterion
+    }
+}
+
+impl<N: Network, C: Criterion<N>> Losses for Trainer<N, C> {
+    type Part = C::Batch;
+
+    fn device_of(part: &C::Batch) -> Device {
+        C::device(part)
+    }
+
+    fn losses(&self, part: C::Batch) -> Values {
+        self.criterion.values(&self.network, part)
+    }
+}
+
+impl<N: Network, C: Criterion<N>> TrainStep for Trainer<N, C> {
+    type Input = Parts<C::Batch>;
+    type Output = StepReport;
+
+    fn step(&self, batch: Parts<C::Batch>) -> TrainOutput<StepReport> {
+        let (step, share) = (batch.step, batch.share);
+        let (mut grads, mut values) = mean_gradients(self, batch);
+        let mut moves_ema = true;
+        match self.update.sum {
+            GradientSum::Backward => values.push((
+                "grad_norm",
+                clip_global_norm(&self.network, &mut grads, self.update.grad_clip),
+            )),
+            // One worker's gradients carry the EMA's update: the sum over workers has it once.
+            GradientSum::Optimizer => moves_ema = share.index == 0,
+        }
+        if let (Some(ema), Some(decay), true) = (&self.ema, self.update.ema_decay, moves_ema) {
+            follow_at(step, ema, &self.network, decay, &mut grads);
+        }
+        TrainOutput {
+            grads,
+            item: StepReport::new(step, values),
+        }
+    }
+
+    fn optimize(
+        self,
+        optimizer: &mut ModuleOptimizer,
+        lr: ModuleLearningRate,
+        mut grads: GradientsParams,
+    ) -> Self {
+        if self.update.sum == GradientSum::Optimizer {
+            clip_global_norm(&self.network, &mut grads, self.update.grad_clip);
+        }
+        optimizer.step(lr, self, grads)
+    }
+}
+
+impl<N: Network, C: Criterion<N>> InferenceStep for Trainer<N, C> {
+    type Input = C::Batch;
+    type Output = StepReport;
+
+    fn step(&self, batch: C::Batch) -> StepReport {
+        let n = C::n_examples(&batch);
+        StepReport::of_validation(self.criterion.values(self.result(), batch), n)
+    }
+}
+
+/// AdamW with PyTorch's meaning of every number (Burn's own defaults differ: eps 1e-5, weight decay 1e-4).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamWOptions {
+    /// Decay of the first and second moment: 0.9, 0.999.
+    pub betas: (f64, f64),
+    /// 1e-8.
+    pub eps: f64,
+    /// Decoupled; 0 in the authors' and diffusers' prior scripts.
+    pub weight_decay: f64,
+}
+
+impl AdamWOptions {
+    /// The optimiser of a [`Trainer`]; the EMA has an update rule of its own.
+    pub fn init(&self) -> ModuleOptimizer {
+        AdamWConfig::new()
+            .with_beta_1(self.betas.0 as f32)
+            .with_beta_2(self.betas.1 as f32)
+            .with_epsilon(self.eps as f32)
+            .with_weight_decay(self.weight_decay as f32)
+            .init()
+            .with_group(
+                ParamGroup::from_regex(r"^ema\.").expect("a valid regular expression"),
+                Follow,
+                None,
+            )
+    }
+}

@@ -13,6 +13,7 @@ use super::modules::{PRIOR_MODULE, PRIOR_PIPELINE, write_module};
 use crate::files;
 use crate::generate::prior::{AnyPrior, PriorSettings, check_text};
 use crate::generate::stacks::PythonModule;
+use crate::models::clip::folders::{self, PROCESSORS, TOKENIZERS};
 use crate::models::clip::{ClipTextConfig, ClipVisionConfig};
 use crate::models::prior::PriorConfig;
 use crate::weights::{Checkpoint, WeightsError, read_json, write_json};
@@ -72,26 +73,16 @@ impl ClipFolders {
             })
         };
         let vision = inner("image_encoder").or_else(|| Some(text.clone()).filter(|dir| is_whole(dir)));
-        let beside = |name: &'static str| {
-            move |places: &[&str]| {
-                let mut found = places.iter().map(|place| text_dir(dir).join(place));
-                found.find(|place| place.join(name).is_file())
-            }
+        let beside = |places: &[&str], name: &str| {
+            folders::find(&text_dir(dir), places, |place| place.join(name).is_file()).ok()
         };
-        let tokenizers = [".", "../tokenizer", "../prior_tokenizer"];
-        let tokenizer = beside("tokenizer.json")(&tokenizers).or_else(|| beside("vocab.json")(&tokenizers));
-        let processors = [
-            ".",
-            "../image_processor",
-            "../feature_extractor",
-            "../prior_image_processor",
-        ];
+        let tokenizer = beside(&TOKENIZERS, "tokenizer.json").or_else(|| beside(&TOKENIZERS, "vocab.json"));
         Ok(Self {
             tokenizer: tokenizer.ok_or_else(|| ExportError::Clip {
                 dir: dir.to_path_buf(),
                 reason: "expected a tokenizer (tokenizer.json, or vocab.json and merges.txt) in it or in its tokenizer/".into(),
             })?,
-            processor: beside(PROCESSOR)(&processors),
+            processor: beside(&PROCESSORS, PROCESSOR),
             text,
             vision,
         })

@@ -11,48 +11,70 @@
 //! Burn chooses its backend at run time: modules take a `&Device` and know nothing else about it. [`device::DeviceSpec`] is the one place
 //! that knows what a build holds.
 //!
-//! # The house
-//! A room knows only rooms below it; a test reads the `use crate::` lines and fails on an arrow that points up.
+//! # Map
+//! A module uses modules of lower layers only, and the files of a module have no dependency cycles; a test reads the sources and fails otherwise.
 //!
 //! ```text
-//! cli          the program
-//! report       tables, plots, pages of run directories      verify      reference numbers through the rooms below
-//! experiment   specs, run directories, sweeps
-//! testbed      the small CLIP and decoder of a built-in world
-//! eval         scores on embeddings, intervals, checker       train       burn-train sessions, optimisers, schedules
-//! data         sources, stores, pairs, prompt files           generate    prompt -> z_x_hat -> picture
-//! models       clip, prior, unet, movq, text_proj             objective   Eq. 1, 3, 4, 5, other forms; CLIP's own loss
-//! weights   nn   world   diffusion   image_file   device   noise   files   limits
+//! cli          the program: one file per command
+//! report       tables, plots, pages of run directories        verify      reference numbers, recomputed by the modules below
+//! experiment   specifications, sweeps, run directories, the runner of priors, exports
+//! benchmark    what priors are trained and tested on          testbed     how the built-in worlds' CLIP and decoder are made
+//! train        sessions, checkpoints, EMA, schedules, negatives; objectives/, one file each
+//! eval         metrics/, one table; intervals, baselines, the checker
+//! data         sources/, stores, pairs, prompt files          generate    prompt -> z_x_hat -> image; stacks/, one file each
+//! models       clip, prior, unet, movq, text_proj, inception  objective   Eq. 1, 3, 4, 5, other forms; CLIP's own loss
+//! weights   nn   world   diffusion   image_file   config   device   noise   files   limits
 //! ```
 //!
-//! A caption walks tokenizer -> `models::clip` -> `data` -> `train` -> `objective` and back; a prompt walks `models::clip` -> `generate`
-//! (prior, then decoder) -> `eval`, or a picture on disk.
+//! | to add | one file in | and one line in |
+//! |---|---|---|
+//! | a training objective | `train/objectives/` | [`train::objectives`] |
+//! | a decoder stack | `generate/stacks/` | [`generate::stacks`] |
+//! | an evaluation metric | `eval/metrics/` | [`eval::metrics`] |
+//! | a data source | `data/source/` | [`data::source`] |
+//! | a built-in world | `world/worlds/` | [`world`] |
 //!
-//! # Example
-//! A prior without time is one forward pass over noise. Here is a small one with fresh weights:
+//! CONTRIBUTING.md has a worked example of each of the first four.
 //!
+//! # Three walks
+//! **A caption, in training.** `models::clip` tokenises and encodes it to [`models::text::EncodedTexts`] on the host; [`data`] keeps it, in memory
+//! ([`data::pairs`]) or in a store on disk ([`data::store`]). [`data::examples::Examples`] says which pairs a step has; an objective in
+//! [`train::objectives`] turns them into a batch with a [`models::text::TextCondition`] on the device, and its [`train::trainer::Criterion`] into a loss
+//! of [`objective`]. [`train::session::fit`] runs the steps.
+//!
+//! **A prompt, in generation.** [`generate::plan::Plan`] reads the request and the pipeline's folder and finds its decoder stack. Rendering encodes the
+//! prompt (z_y, tokens), samples a prior ([`generate::prior::AnyPrior`]) to z_x_hat, and lets the stack of [`generate::stacks`] decode it to an image.
+//!
+//! **A run, in an experiment.** [`experiment::SweepSpec`] expands axes to runs; [`experiment::RunSpec`] is checked and gets its hash;
+//! [`experiment::PriorRunner`] opens the [`benchmark::Benchmark`], lets the objective train, predicts the test captions and scores them with
+//! [`eval::metrics`]; [`report`] reads the run directories and nothing else.
+//!
+//! # Examples
+//! These are the programs of `examples/`: `cargo run --release --example NAME`.
+//!
+//! `train_prior`:
+//!
+//! ```no_run
+#![doc = include_str!("../examples/train_prior.rs")]
 //! ```
-//! use burn::prelude::*;
-//! use eclipse_t2i::device::DeviceSpec;
-//! use eclipse_t2i::models::prior::{Prior, PriorConfig, TextCondition};
-//! use eclipse_t2i::nn::{TokenMask, torch_default};
-//! use eclipse_t2i::noise::Noise;
 //!
-//! let device = DeviceSpec::default().device()?;
-//! let config = PriorConfig { n_heads: 2, d_head: 8, n_layers: 1, d_clip: 16, n_text: 4, ..PriorConfig::eclipse_karlo() };
-//! let mut noise = Noise::new(0);
-//! let prior = torch_default(Prior::init(&config, &device), &mut noise);
-//! let text = TextCondition {
-//!     z_y: noise.normal([1, 16], &device),
-//!     tokens: noise.normal([1, 4, 16], &device),
-//!     mask: Some(TokenMask::of_lengths(&[4], 4, &device)),
-//! };
-//! let z_x_hat = prior.forward(noise.normal([1, 16], &device), text);
-//! assert_eq!(z_x_hat.dims(), [1, 16]);
-//! # Ok::<(), eclipse_t2i::device::DeviceError>(())
+//! `sample_prior`:
+//!
+//! ```no_run
+#![doc = include_str!("../examples/sample_prior.rs")]
 //! ```
 //!
-//! With published weights, [`generate::prior_pipeline::PriorPipeline`] goes from prompts to embeddings, and a [`generate::plan::Plan`] to images.
+//! `score_embeddings`:
+//!
+//! ```no_run
+#![doc = include_str!("../examples/score_embeddings.rs")]
+//! ```
+//!
+//! `add_objective`:
+//!
+//! ```no_run
+#![doc = include_str!("../examples/add_objective.rs")]
+//! ```
 #![warn(missing_docs, unreachable_pub)]
 #![deny(unsafe_code)]
 #![deny(clippy::print_stderr, clippy::print_stdout)] // what is told goes through `tracing`, or back to the caller

@@ -97,9 +97,9 @@ impl ClaimedRun {
             dir: self.folder.path(),
             options,
             workers: Workers::One,
-            sink: self.folder.sink(&options, log, move |_, step, values, _| {
-                progress(step, values[0].1)
-            })?,
+            sink: self
+                .folder
+                .sink(&options, log, move |at| progress(at.step, at.values[0].1))?,
             stop: stop.clone(),
         })
     }

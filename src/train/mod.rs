@@ -3,6 +3,7 @@
 pub mod checkpoint;
 pub mod ema;
 pub mod gradients;
+pub mod hardware;
 pub mod metrics;
 pub mod micro_batches;
 pub mod muon;

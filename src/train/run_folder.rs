@@ -26,6 +26,21 @@ pub struct RunFolder {
     path: PathBuf,
 }
 
+/// How far a run is.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress<'a> {
+    /// Whether `values` are of a step or of what is held out, after it.
+    pub phase: Phase,
+    /// The step, from 1.
+    pub step: usize,
+    /// Steps of the run.
+    pub n_steps: usize,
+    /// Names and values: the loss first.
+    pub values: &'a [(&'a str, f32)],
+    /// Whether they are recorded in `metrics.jsonl` too.
+    pub is_logged: bool,
+}
+
 /// What of a run is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogOptions {
@@ -58,13 +73,23 @@ impl RunFolder {
         checkpoints(&self.path)
     }
 
+    /// The trained prior, in the published layout.
+    pub fn prior_dir(&self) -> PathBuf {
+        self.path.join("prior")
+    }
+
+    /// The trained prior at its lowest validation loss, in the same layout; only of a run that was validated.
+    pub fn best_prior_dir(&self) -> PathBuf {
+        self.path.join("prior_best")
+    }
+
     /// `LOCK`, which the process that works on the run holds.
     pub fn lock_path(&self) -> PathBuf {
         self.path.join(LOCK)
     }
 
     /// The metric sink of a session in this folder. What is logged goes to `metrics.jsonl`, from which lines after the last checkpoint are cut
-    /// off, and to an event file for TensorBoard. `on_step` gets every step and every validation, and whether it is logged.
+    /// off, and to an event file for TensorBoard. `on_step` gets every step and every validation.
     ///
     /// # Errors
     /// [`FileError`] when the files cannot be written.
@@ -72,7 +97,7 @@ impl RunFolder {
         &self,
         options: &SessionOptions,
         log: LogOptions,
-        mut on_step: impl FnMut(Phase, usize, &[(&str, f32)], bool) + Send + 'static,
+        mut on_step: impl FnMut(Progress<'_>) + Send + 'static,
     ) -> Result<MetricSink, FileError> {
         let (n_steps, every) = (options.n_steps, log.every.max(1));
         let resumed_after = resumable_step(&self.path, options);
@@ -81,7 +106,13 @@ impl RunFolder {
         let mut last = Instant::now();
         Ok(Box::new(move |phase, step, values| {
             let is_logged = phase == Phase::Valid || step % every == 0 || step == 1 || step == n_steps;
-            on_step(phase, step, values, is_logged);
+            on_step(Progress {
+                phase,
+                step,
+                n_steps,
+                values,
+                is_logged,
+            });
             if !is_logged {
                 return Ok(());
             }

@@ -7,10 +7,14 @@ use burn::module::Module;
 use burn::prelude::*;
 
 use super::super::checkpoint::Best;
+use super::super::hardware::Hardware;
 use super::super::micro_batches::{MicroBatches, WorkerShard};
+use super::super::run_folder::{LogOptions, Progress, RunFolder};
 use super::super::schedule::SteppedLr;
-use super::super::session::{Failure, Session, Validation, checkpoints, fit};
-use super::super::trainer::{AdamWOptions, Criterion, Network, Trainer, UpdateOptions};
+use super::super::session::{Failure, Session, Validation, Workers, checkpoints, fit};
+use super::super::spec::{ModelSpec, TrainSpec};
+use super::super::stop::Stop;
+use super::super::trainer::{AdamWOptions, Criterion, GradientSum, Network, Trainer, UpdateOptions};
 use super::step_layout::StepLayout;
 use crate::data::examples::Examples;
 use crate::models::prior::PriorConfig;
@@ -82,7 +86,62 @@ pub struct PriorTraining<'a> {
     pub best_prior_dir: PathBuf,
 }
 
-impl PriorTraining<'_> {
+impl<'a> PriorTraining<'a> {
+    /// A training in the run folder `dir`, as `model` and `train` describe it; `on_step` gets every step and every validation.
+    ///
+    /// # Errors
+    /// A learning-rate schedule out of range, or a log that cannot be written.
+    pub fn in_folder(
+        dir: &'a Path,
+        data: &'a TrainingData,
+        model: &ModelSpec,
+        train: &TrainSpec,
+        seed: u64,
+        hardware: &Hardware,
+        on_step: impl FnMut(Progress<'_>) + Send + 'static,
+    ) -> Result<Self, Failure> {
+        let (folder, options) = (RunFolder::new(dir), train.session_options());
+        let layout = StepLayout {
+            batch_size: train.batch_size,
+            n_batches: train.accumulate,
+            devices: hardware.micro_batch_devices(),
+        };
+        let workers = hardware.workers();
+        let update = UpdateOptions {
+            grad_clip: Some(train.grad_clip).filter(|&norm| norm > 0.0),
+            ema_decay: Some(train.ema_decay).filter(|&decay| decay > 0.0),
+            sum: match workers {
+                Workers::MultiDevice(_) => GradientSum::Optimizer,
+                Workers::One | Workers::Ddp(_) => GradientSum::Backward,
+            },
+        };
+        let log = LogOptions {
+            every: train.log_every,
+            steps_per_pass: Some(data.train.order().n_examples() / layout.n()),
+            timed: false,
+        };
+        Ok(Self {
+            data,
+            config: model.config(data.train.d_clip(), data.n_text),
+            seed,
+            validation_seed: seed,
+            layout,
+            update,
+            optimizer: train.adamw(),
+            schedule: train.lr_schedule()?,
+            device: hardware.device.clone(),
+            session: Session {
+                dir,
+                options,
+                workers,
+                sink: folder.sink(&options, log, on_step)?,
+                stop: Stop::default(),
+            },
+            prior_dir: folder.prior_dir(),
+            best_prior_dir: folder.best_prior_dir(),
+        })
+    }
+
     /// The device of the network in training.
     pub fn autodiff_device(&self) -> Device {
         self.device.clone().autodiff()

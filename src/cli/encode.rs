@@ -22,8 +22,7 @@ pub struct SourceArgs {
     /// Folder of the pictures, where the source only names them (COCO captions, TSV).
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
-    /// The source's format, where it is not what it looks like: webdataset, coco, tsv, folder, parquet, clip-retrieval or world.
-    #[arg(long)]
+    #[arg(long, help = format!("The source's format, where it is not what it looks like: {}", Format::names()))]
     format: Option<Format>,
     /// Pictures of more pixels are rejected before they are decoded.
     #[arg(long, value_name = "N", default_value_t = PictureLimits::default().max_pixels, value_parser = clap::value_parser!(u64).range(1..=limits::MAX_PIXELS))]
@@ -393,4 +392,51 @@ pub fn merge(args: &MergeArgs) -> anyhow::Result<()> {
         manifest.n_captions
     ))?;
     told_unreadable(manifest, &manifest.settings.source, &args.store)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::Cli;
+    use crate::data::source::Item;
+
+    /// The example of CONTRIBUTING.md: one file, and one line in a list.
+    #[test]
+    fn a_new_source_is_read_and_told_of_everywhere() {
+        let mut command = crate::cli::command();
+        let encode = command.find_subcommand_mut("encode").expect("a command");
+        let help = encode.render_long_help().to_string();
+        assert!(help.contains("world or plain"), "{help}");
+        let error = "none".parse::<Format>().expect_err("no format");
+        assert!(error.ends_with("world, plain"), "{error}");
+
+        let source = Source::open("plain:red,blue", &SourceOptions::default()).expect("opens");
+        let captions = |item: Item| match item {
+            Item::Record(record) => record.captions[0].text.clone(),
+            other => panic!("{other:?}"),
+        };
+        let read: Vec<String> = source.unit(0).expect("read").map(captions).collect();
+        assert_eq!(read, ["a red image", "a blue image"]);
+        let inspect = ["eclipse", "inspect", "plain:red,blue", "--json"];
+        Cli::try_parse_from(inspect)
+            .expect("a command")
+            .run()
+            .expect("inspects");
+        let inspect = ["eclipse", "inspect", "plain:green"];
+        let error = Cli::try_parse_from(inspect).expect("a command").run();
+        assert_eq!(
+            error.expect_err("no such colour").to_string(),
+            "plain:green: expected red or blue"
+        );
+    }
+
+    #[test]
+    fn contributing_has_the_example() {
+        let text = include_str!("../../CONTRIBUTING.md");
+        assert!(text.contains(include_str!("../data/source/toy.rs")));
+        let line = "    #[cfg(test)] toy,\n";
+        assert!(text.contains(line) && include_str!("../data/source/mod.rs").contains(line));
+    }
 }

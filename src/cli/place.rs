@@ -234,7 +234,7 @@ pub fn place(given: &str) -> Result<String, String> {
 /// `given`, relative to the caller's folder; a built-in world has none.
 pub fn resolved(given: &str) -> PathBuf {
     match CALLED_FROM.get() {
-        _ if given.starts_with("world:") || given == STDIO => given.into(),
+        _ if crate::data::source::with_scheme(given).is_some() || given == STDIO => given.into(),
         Some(folder) => folder.join(given),
         None => given.into(),
     }

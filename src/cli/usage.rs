@@ -37,7 +37,7 @@ fn is_usage(error: &anyhow::Error) -> bool {
 /// Whether the query of a built-in world makes no sense: it is all argument.
 fn is_wrong_world(error: &(dyn std::error::Error + 'static)) -> bool {
     let place = error.downcast_ref::<SourceError>();
-    matches!(place, Some(SourceError::Place { place, .. }) if place.starts_with("world:"))
+    matches!(place, Some(SourceError::Place { place, .. }) if crate::data::source::with_scheme(place).is_some())
 }
 
 /// Refuses a file that could not be written later: before the work, not after it.

@@ -9,6 +9,7 @@ use image::RgbImage;
 use super::pairs::Pairs;
 use super::store::ClipHash;
 use crate::files::{self, FileError};
+use crate::models::clip::folders::{PROCESSOR, PROCESSORS, TOKENIZERS, TOWERS};
 use crate::models::clip::{ClipError, ImageEncoder, TextEncoder, logit_scale};
 use crate::models::text::EncodedTexts;
 use crate::weights::{Checkpoint, WeightsError};
@@ -192,8 +193,9 @@ pub fn clip_files(dir: &Path) -> Result<BTreeMap<String, String>, WeightsError> 
         }
         let mut found = BTreeSet::from([config]);
         found.extend(Checkpoint::open(&folder)?.files());
-        let beside = BESIDE
+        let beside = TOKENIZERS
             .iter()
+            .chain(&PROCESSORS)
             .flat_map(|place| BESIDE_FILES.map(|name| folder.join(place).join(name)));
         found.extend(beside.filter(|file| file.is_file()));
         for file in found {
@@ -208,24 +210,13 @@ pub fn clip_files(dir: &Path) -> Result<BTreeMap<String, String>, WeightsError> 
     Ok(hashes)
 }
 
-/// Folders of the towers in a pipeline.
-const TOWERS: [&str; 2] = ["text_encoder", "image_encoder"];
-/// Where tokenizer and preprocessing may be, from a tower's folder.
-const BESIDE: [&str; 6] = [
-    ".",
-    "../tokenizer",
-    "../feature_extractor",
-    "../image_processor",
-    "../prior_tokenizer",
-    "../prior_image_processor",
-];
-/// Their files.
+/// Files of tokenizer and preprocessing.
 const BESIDE_FILES: [&str; 7] = [
     "tokenizer.json",
     "vocab.json",
     "merges.txt",
     "added_tokens.json",
-    "preprocessor_config.json",
+    PROCESSOR,
     TOKENIZER_FILES[0],
     TOKENIZER_FILES[1],
 ];

@@ -14,6 +14,9 @@ use super::Tolerance;
 use crate::files::{self, FileError};
 use crate::weights::TensorFile;
 
+/// What a family returns: the tensors it computed, or why it could not.
+pub type Outcome = Result<Vec<Computed>, Box<dyn std::error::Error + Send + Sync>>;
+
 /// A fixture or golden could not be read, or lacks something.
 #[derive(Debug, thiserror::Error)]
 pub enum FixtureError {
@@ -588,7 +591,7 @@ impl Context<'_> {
     /// # Errors
     /// [`FixtureError::Part`] where there is none.
     pub fn folders_with(&self, part: &str, files: &[&str]) -> Result<Vec<PathBuf>, FixtureError> {
-        let found = super::find_folders(self.root, &|folder| {
+        let found = find_folders(self.root, &|folder| {
             files.iter().all(|f| folder.join(f).is_file())
         });
         if found.is_empty() {
@@ -599,6 +602,21 @@ impl Context<'_> {
         }
         Ok(found)
     }
+}
+
+/// Folders at or below `root` for which `holds`, in order of their paths.
+fn find_folders(root: &Path, holds: &dyn Fn(&Path) -> bool) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut left = vec![root.to_path_buf()];
+    while let Some(folder) = left.pop() {
+        if holds(&folder) {
+            found.push(folder.clone());
+        }
+        let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        left.extend(entries.map(|e| e.path()).filter(|p| p.is_dir()));
+    }
+    found.sort();
+    found
 }
 
 /// Writes `computed` to `folder/<golden>.safetensors`.

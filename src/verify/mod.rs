@@ -29,18 +29,15 @@ mod unet;
 mod upscale;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use burn::prelude::*;
 use serde::Serialize;
 
 use crate::device::Products;
 
-pub use fixture::{Array, Computed, Context, Fixture, FixtureError, Values};
+pub use fixture::{Array, Computed, Context, Fixture, FixtureError, Outcome, Values};
 pub use tolerance::Tolerance;
-
-/// What a family returns: the tensors it computed, or why it could not.
-pub type Outcome = Result<Vec<Computed>, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Runs one golden.
 type Family = fn(&Context) -> Outcome;
@@ -349,21 +346,6 @@ fn matches(pattern: &str, name: &str) -> bool {
         }
     }
     glob(pattern.as_bytes(), name.as_bytes())
-}
-
-/// Folders at or below `root` for which `holds`, in order of their paths.
-fn find_folders(root: &Path, holds: &dyn Fn(&Path) -> bool) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut left = vec![root.to_path_buf()];
-    while let Some(folder) = left.pop() {
-        if holds(&folder) {
-            found.push(folder.clone());
-        }
-        let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
-        left.extend(entries.map(|e| e.path()).filter(|p| p.is_dir()));
-    }
-    found.sort();
-    found
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::data::source::with_scheme;
 use crate::data::store::{self, MANIFEST, SETTINGS, Store};
 use crate::eval::EvalFile;
 use crate::experiment::provenance::Session;
@@ -56,9 +57,9 @@ fn found(args: &InspectArgs) -> anyhow::Result<(Value, Option<anyhow::Error>)> {
     let whole = |found: anyhow::Result<Value>| Ok((found?, None));
     let path: &Path = &args.path;
     let place = path.to_string_lossy();
-    let is_world = place.starts_with("world:");
+    let is_drawn = with_scheme(&place).is_some();
     let is_pattern = place.contains(['*', '{', '?', '[']);
-    if !path.exists() && !is_world && !is_pattern {
+    if !path.exists() && !is_drawn && !is_pattern {
         return Err(Usage(format!("no such file or folder: {}", path.display())).into());
     }
     let run = RunDir::new(path);

@@ -8,8 +8,10 @@ use rayon::ThreadPool;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::Pipeline;
-use crate::data::source::{Fault, Item, Picture, Record, Reject, RejectReason};
+use super::files::ReadFiles;
+use crate::data::budget::Budget;
+use crate::data::encode::FrozenClip;
+use crate::data::source::{Fault, Item, Picture, PictureLimits, Record, Reject, RejectReason, Source};
 use crate::data::store::{ImageHash, Rejected, SourceFile};
 use crate::image_file;
 use crate::limits::MAX_IN_FLIGHT;
@@ -59,7 +61,22 @@ pub(super) enum Image {
     Embedding(Vec<f32>),
 }
 
-impl Pipeline<'_> {
+/// What the decoding half needs.
+pub(super) struct Decoder<'a> {
+    pub(super) clip: &'a FrozenClip,
+    pub(super) source: &'a Source,
+    pub(super) files: &'a ReadFiles,
+    /// Bytes of images that are being decoded.
+    pub(super) budget: &'a Budget,
+    /// What an image may be.
+    pub(super) limits: &'a PictureLimits,
+    /// Records of a shard at most.
+    pub(super) chunk: usize,
+    /// Images of a forward pass.
+    pub(super) batch: usize,
+}
+
+impl Decoder<'_> {
     /// Decodes the items of a unit and hands them on, batch by batch, chunk by chunk, without those of the chunks in `good`. Ends early where nobody
     /// listens any more.
     pub(super) fn decode(
@@ -71,7 +88,7 @@ impl Pipeline<'_> {
     ) {
         let mut items = items.peekable();
         for chunk in 0.. {
-            let mut left = self.options.chunk;
+            let mut left = self.chunk;
             if good.contains(&chunk) {
                 let n = items.by_ref().take(left).count();
                 if send.send(Message::There(n)).is_err() || items.peek().is_none() {
@@ -81,7 +98,7 @@ impl Pipeline<'_> {
             }
             while left > 0 && items.peek().is_some() {
                 let (mut group, mut bytes) = (Vec::new(), 0);
-                while group.len() < left.min(self.options.batch) && bytes < MAX_GROUP {
+                while group.len() < left.min(self.batch) && bytes < MAX_GROUP {
                     let Some(item) = items.next() else { break };
                     bytes += item.bytes();
                     group.push(item);
@@ -123,7 +140,7 @@ impl Pipeline<'_> {
                 detail,
             })
         };
-        let limits = &self.options.limits;
+        let limits = self.limits;
         let (image, hash) = match record.picture {
             Picture::Embedding(values) => {
                 let hash = content_hash(&[], values.iter().flat_map(|v| v.to_le_bytes()).collect());

@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use rayon::ThreadPool;
 
-use self::decode::{Image, Lost, Message, Read};
+use self::decode::{Decoder, Image, Lost, Message, Read};
 use self::files::ReadFiles;
 use super::budget::Budget;
 use super::encode::{EncodeError, FrozenClip, clip_hash};
@@ -328,9 +328,18 @@ impl<'a> Pipeline<'a> {
         }
         let read_whole = self.files.of_unit(self.source, unit);
         let items = self.source.unit(unit)?;
+        let decoder = Decoder {
+            clip: self.clip,
+            source: self.source,
+            files: &self.files,
+            budget: &self.budget,
+            limits: &self.options.limits,
+            chunk: self.options.chunk,
+            batch: self.options.batch,
+        };
         std::thread::scope(|scope| {
             let (send, receive) = sync_channel(AHEAD);
-            scope.spawn(move || self.decode(items, &good, pool, &send));
+            scope.spawn(move || decoder.decode(items, &good, pool, &send));
             self.encode(unit, &read_whole, &receive, writer, tell)
         })
     }

@@ -1,6 +1,6 @@
 //! Captions as they come, made fit for a tokenizer.
 
-use super::{Caption, RejectReason};
+use super::item::{Caption, RejectReason};
 
 /// Bytes of a caption at most.
 const LONGEST: usize = 64 * 1024;

@@ -163,17 +163,17 @@ fn columns_are_found_or_named() {
             image: Some(image.into()),
             caption: Some(caption.into()),
         },
-        format: Some(Format::Folder),
+        format: Some(Format(&folder::FORMAT)),
         ..SourceOptions::default()
     };
     // Without a header, by number.
     let numbers = |image: &str, caption: &str| SourceOptions {
-        format: Some(Format::Tsv),
+        format: Some(Format(&table::FORMAT)),
         images: Some(desk.path().to_path_buf()),
         ..named(image, caption)
     };
     let plain = SourceOptions {
-        format: Some(Format::Folder),
+        format: Some(Format(&folder::FORMAT)),
         ..SourceOptions::default()
     };
     let read = |name: &str, options: &SourceOptions| read(&desk.path().join(name), options);

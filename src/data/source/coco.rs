@@ -8,10 +8,21 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::folder::entries_of_values;
+use super::item::{RejectReason, SourceError};
 use super::listed::{Entry, Listed, Texts};
-use super::{RejectReason, SourceError, SourceOptions, without_mark};
+use super::place::{check_text, start, without_mark};
+use super::reader::{Files, Kind, Reader, SourceOptions};
 use crate::files;
 use crate::limits::MAX_INDEX;
+
+/// The format.
+pub(super) const FORMAT: Kind = Kind {
+    name: "coco",
+    scheme: None,
+    extensions: &["json"],
+    files: Files::Index,
+    open,
+};
 
 #[derive(Deserialize)]
 struct Captions {
@@ -28,9 +39,23 @@ fn id_of(value: &Value, key: &str) -> Option<String> {
     }
 }
 
+fn open(place: &str, options: &SourceOptions) -> Result<Box<dyn Reader>, SourceError> {
+    let path = Path::new(place);
+    check_text(path)?;
+    let images = options.images_of(place, FORMAT.name);
+    // An array may have its images beside it.
+    let beside = path.parent().map(Path::to_path_buf);
+    let is_array = start(path)?.trim_ascii_start().starts_with(b"[");
+    let images = match is_array {
+        true => images.or_else(|e| beside.ok_or(e)),
+        false => images,
+    };
+    Ok(Box::new(listed(path, &images?, options)?))
+}
+
 /// A record is an image with all its captions, in the order of the file; captions of no image come last, as rejects. A JSON array of objects with
 /// an image and a caption each is read too.
-pub(super) fn open(path: &Path, images: &Path, options: &SourceOptions) -> Result<Listed, SourceError> {
+fn listed(path: &Path, images: &Path, options: &SourceOptions) -> Result<Listed, SourceError> {
     let bytes = files::read_at_most(path, MAX_INDEX, "an index in JSON (split it)")?;
     let text = without_mark(&bytes);
     let identity = files::sha256(&bytes);

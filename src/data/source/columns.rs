@@ -136,7 +136,9 @@ fn is_numbered(name: &str) -> bool {
 pub(super) fn names_an_image(value: &str) -> bool {
     let value = value.trim();
     let bare = value.split(['?', '#']).next().unwrap_or(value).to_lowercase();
-    let named = super::EXTENSIONS.iter().any(|e| bare.ends_with(&format!(".{e}")));
+    let named = super::item::EXTENSIONS
+        .iter()
+        .any(|e| bare.ends_with(&format!(".{e}")));
     value.contains("://") && !value.contains(' ') || (named && !value.contains(' '))
 }
 

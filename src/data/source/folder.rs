@@ -1,22 +1,33 @@
 //! A folder of images: captions in `metadata.jsonl`, in a table, or in a `.txt` beside each image; also in folders below it.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use super::columns::{self, Columns};
+use super::item::{EXTENSIONS, RejectReason, SourceError};
 use super::joined::Joined;
 use super::listed::{Entry, Listed, Texts};
-use super::place::{self, Splits};
+use super::place::{self, Splits, check_text, without_mark};
+use super::reader::{Files, Kind, Reader, SourceOptions};
 use super::table::{Table, TableOptions};
-use super::{EXTENSIONS, Reader, RejectReason, SourceError, SourceOptions, without_mark};
 use crate::files;
 use crate::limits::MAX_INDEX;
 
-/// `path`: a folder, or the index in it.
-pub(super) fn open(path: &Path, options: &SourceOptions) -> Result<Box<dyn Reader>, SourceError> {
+/// The format.
+pub(super) const FORMAT: Kind = Kind {
+    name: "folder",
+    scheme: None,
+    extensions: &["jsonl", "ndjson", "csv", "tab"],
+    files: Files::Index,
+    open,
+};
+
+/// `place`: a folder, or the index in it.
+fn open(place: &str, options: &SourceOptions) -> Result<Box<dyn Reader>, SourceError> {
+    let path = Path::new(place);
     if !path.is_dir() {
+        check_text(path)?;
         return index(path, options);
     }
     let images = options.images.as_deref();
@@ -314,17 +325,5 @@ pub(super) fn texts_of(value: &Value) -> Vec<String> {
             .map(texts_of)
             .unwrap_or_default(),
         _ => vec![],
-    }
-}
-
-/// Folders that were seen, so that links cannot lead in circles.
-#[derive(Default)]
-pub(super) struct Visited(HashSet<PathBuf>);
-
-impl Visited {
-    /// Whether `folder` is new, whatever path leads to it.
-    pub(super) fn is_new(&mut self, folder: &Path) -> bool {
-        let real = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
-        self.0.insert(real)
     }
 }

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{Items, Reader, SourceError};
+use super::item::SourceError;
+use super::reader::{Items, Reader};
 
 pub(super) struct Joined {
     readers: Vec<Box<dyn Reader>>,

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::caption::{Cleaned, usable};
-use super::{Item, Items, Picture, Reader, Record, Reject, RejectReason, SourceError, UNIT, inside};
+use super::item::{Item, Picture, Record, Reject, RejectReason, SourceError};
+use super::reader::{Items, Reader, UNIT, inside};
 use crate::files;
 
 /// Where an image's captions are.
@@ -129,12 +130,12 @@ fn from_file(path: &Path) -> Result<Cleaned, (RejectReason, String)> {
                 format!("{}: not a regular file", path.display()),
             ));
         }
-        Ok(m) if m.len() > super::TEXT => {
+        Ok(m) if m.len() > super::item::TEXT => {
             let detail = format!(
                 "{} of {} bytes, at most {} are read",
                 path.display(),
                 m.len(),
-                super::TEXT
+                super::item::TEXT
             );
             return Err((RejectReason::CaptionTooLong, detail));
         }

@@ -10,13 +10,21 @@ use half::f16;
 use npyz::{DType, NpyFile};
 
 use super::caption::usable;
+use super::item::{Fault, Item, Picture, Record, Reject, RejectReason, SourceError};
 use super::parquet::{captions as texts, rows};
 use super::place::files_at;
-use super::{
-    Fault, Item, Items, Picture, Reader, Record, Reject, RejectReason, SourceError, names_and_sizes, threaded,
-};
+use super::reader::{Files, Items, Kind, Reader, names_and_sizes, threaded};
 use crate::files::FileError;
 use crate::limits;
+
+/// The format.
+pub(super) const FORMAT: Kind = Kind {
+    name: "clip-retrieval",
+    scheme: None,
+    extensions: &[],
+    files: Files::Own,
+    open: |place, _| Ok(Box::new(Embedded::open(Path::new(place))?)),
+};
 
 /// Bytes in which the header of an array of numbers ends, many times over.
 const HEADER: u64 = 64 * 1024;

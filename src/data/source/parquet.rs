@@ -10,14 +10,21 @@ use parquet::record::{Field, Row};
 
 use super::caption::usable;
 use super::columns::{self, Columns, Found};
+use super::item::{Fault, Item, Picture, Record, Reject, RejectReason, SourceError};
 use super::pages;
-use super::place::{Splits, files_at, not_a};
-use super::{
-    Fault, Format, Item, Items, Picture, Reader, Record, Reject, RejectReason, SourceError, SourceOptions,
-    inside, names_and_sizes, threaded,
-};
+use super::place::{PARQUET, Splits, files_at, not_a};
+use super::reader::{Files, Items, Kind, Reader, SourceOptions, inside, names_and_sizes, threaded};
 use crate::files::FileError;
 use crate::files::guarded as quiet;
+
+/// The format.
+pub(super) const FORMAT: Kind = Kind {
+    name: PARQUET,
+    scheme: None,
+    extensions: &["parquet"],
+    files: Files::Many,
+    open: |place, options| Ok(Box::new(Parquet::open(place, options)?)),
+};
 
 /// What ids are called.
 const IDS: [&str; 4] = ["id", "key", "image_id", "__key__"];
@@ -78,7 +85,7 @@ impl Parquet {
 
 /// The rows of a file whose columns can be read.
 fn checked(file: &Path, columns: &Columns) -> Result<usize, SourceError> {
-    if let Some(wrong) = not_a(Format::Parquet, file) {
+    if let Some(wrong) = not_a(PARQUET, file) {
         return Err(SourceError::content(file, wrong));
     }
     let reader = open(file)?;

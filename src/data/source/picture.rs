@@ -4,7 +4,7 @@ use std::path::Path;
 
 use image::RgbImage;
 
-use super::{Picture, RejectReason};
+use super::item::{Picture, RejectReason};
 use crate::image_file::{self, ImageFileError, PictureLimits};
 
 impl Picture {

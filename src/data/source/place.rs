@@ -1,17 +1,32 @@
-//! What stands at a place: formats by the first bytes of a file, then by its extension; files of a folder or a pattern; splits by name.
+//! Files at a place: those of a folder or of a pattern, their first bytes, and splits by name.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::folder::Visited;
-use super::{EXTENSIONS, Format, SourceError, without_mark};
+use super::item::{EXTENSIONS, SourceError};
 use crate::files::{self, FileError};
 
+/// Formats that the first bytes of a file tell.
+pub(super) const WEBDATASET: &str = "webdataset";
+pub(super) const PARQUET: &str = "parquet";
 /// Names that a pattern may stand for.
 const NAMES: usize = 1_000_000;
 /// Folders below a folder that are looked into, one in another.
 const DEPTH: usize = 16;
+
+/// Without the byte-order mark that some editors put before UTF-8.
+pub(super) fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes)
+}
+
+/// Refuses a file that is plainly no text.
+pub(super) fn check_text(path: &Path) -> Result<(), SourceError> {
+    match alien(&start(path)?) {
+        Some(alien) => Err(SourceError::content(path, alien)),
+        None => Ok(()),
+    }
+}
 
 /// The first 512 bytes of a file, less where it is shorter.
 ///
@@ -58,8 +73,8 @@ pub(super) fn alien(start: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// Why `path` is no `wanted` file; nothing where it may be one.
-pub(super) fn not_a(wanted: Format, path: &Path) -> Option<String> {
+/// Why `path` is no file of the format `wanted`; nothing where it may be one.
+pub(super) fn not_a(wanted: &str, path: &Path) -> Option<String> {
     let bytes = match start(path) {
         Ok(bytes) => bytes,
         Err(SourceError::File(FileError::Missing(_))) => return Some("no such file".into()),
@@ -69,115 +84,25 @@ pub(super) fn not_a(wanted: Format, path: &Path) -> Option<String> {
         return Some(alien.into());
     }
     match (wanted, by_bytes(&bytes)) {
-        (Format::Webdataset, Some(Format::Parquet)) => Some("is parquet, not a tar: --format parquet".into()),
-        (Format::Parquet, Some(Format::Webdataset)) => {
-            Some("is a tar, not parquet: --format webdataset".into())
-        }
-        (Format::Parquet, None) => Some("is no parquet file: it does not begin with PAR1".into()),
+        (WEBDATASET, Some(PARQUET)) => Some("is parquet, not a tar: --format parquet".into()),
+        (PARQUET, Some(WEBDATASET)) => Some("is a tar, not parquet: --format webdataset".into()),
+        (PARQUET, None) => Some("is no parquet file: it does not begin with PAR1".into()),
         _ => None,
     }
 }
 
-/// The format by the first bytes, where they tell.
-fn by_bytes(start: &[u8]) -> Option<Format> {
+/// The name of the format by the first bytes, where they tell.
+pub(super) fn by_bytes(start: &[u8]) -> Option<&'static str> {
     match start {
-        [b'P', b'A', b'R', b'1', ..] => Some(Format::Parquet),
-        _ if start.get(257..262) == Some(b"ustar") => Some(Format::Webdataset),
+        [b'P', b'A', b'R', b'1', ..] => Some(PARQUET),
+        _ if start.get(257..262) == Some(b"ustar") => Some(WEBDATASET),
         _ => None,
     }
-}
-
-/// The format by the extension.
-fn by_extension(path: &Path) -> Option<Format> {
-    let extension = path.extension()?.to_string_lossy().to_lowercase();
-    Some(match extension.as_str() {
-        "tar" => Format::Webdataset,
-        "json" => Format::Coco,
-        "tsv" => Format::Tsv,
-        "jsonl" | "ndjson" | "csv" | "tab" => Format::Folder,
-        "parquet" => Format::Parquet,
-        _ => return None,
-    })
 }
 
 /// Whether the place is a pattern and not a file's own name.
 pub(super) fn is_pattern(place: &str) -> bool {
     place.contains(['*', '?', '{', '[']) && !Path::new(place).exists()
-}
-
-/// What the place looks like.
-///
-/// # Errors
-/// [`SourceError`] where nothing is there, or nothing that can be read.
-pub(super) fn detect(place: &str) -> Result<Format, SourceError> {
-    if place.starts_with("world:") {
-        return Ok(Format::World);
-    }
-    if is_pattern(place) {
-        let files = expand(place)?;
-        let formats: BTreeMap<String, usize> = files.iter().fold(BTreeMap::new(), |mut all, file| {
-            let name = by_extension(file).map_or_else(|| "no known extension".into(), |f| f.to_string());
-            *all.entry(name).or_default() += 1;
-            all
-        });
-        return match (formats.len(), files.first().and_then(|f| by_extension(f))) {
-            (1, Some(format)) => Ok(format),
-            _ => {
-                let found: Vec<String> = formats.iter().map(|(name, n)| format!("{n} {name}")).collect();
-                let reason = format!(
-                    "the pattern stands for {}: expected files of one format, or --format",
-                    found.join(", ")
-                );
-                Err(SourceError::place(place, reason))
-            }
-        };
-    }
-    let path = Path::new(place);
-    if path.is_dir() {
-        return folder(path);
-    }
-    let bytes = start(path)?;
-    if let Some(alien) = alien(&bytes) {
-        return Err(SourceError::content(path, alien));
-    }
-    by_bytes(&bytes).or_else(|| by_extension(path)).ok_or_else(|| {
-        SourceError::place(
-            place,
-            "expected .tar, .json (COCO captions), .tsv, .csv, .jsonl, .parquet, a folder, or --format",
-        )
-    })
-}
-
-/// What a folder holds: tars and parquet go before images, wherever below they are; an image downloader's own log in parquet is none.
-fn folder(path: &Path) -> Result<Format, SourceError> {
-    let has = |file: &Path, wanted: &str| file.extension().is_some_and(|e| e.eq_ignore_ascii_case(wanted));
-    if path.join("img_emb").is_dir() {
-        return Ok(Format::ClipRetrieval);
-    }
-    let here = files::list(path)?;
-    if here.iter().any(|f| has(f, "tar")) {
-        return Ok(Format::Webdataset);
-    }
-    if here.iter().any(|f| super::folder::is_index(f)) {
-        return Ok(Format::Folder);
-    }
-    let all = walk(path)?;
-    if all.iter().any(|f| has(f, "tar")) {
-        return Ok(Format::Webdataset);
-    }
-    let parquet = all.iter().filter(|f| has(f, "parquet"));
-    if parquet.clone().next().is_some() {
-        let has_images = all.iter().any(|f| EXTENSIONS.iter().any(|e| has(f, e)));
-        let is_log = has_images && parquet.clone().all(|f| super::parquet::is_log(f));
-        return Ok(if is_log { Format::Folder } else { Format::Parquet });
-    }
-    let is_usable = |f: &PathBuf| EXTENSIONS.iter().any(|e| has(f, e)) || super::folder::is_index(f);
-    if !all.iter().any(is_usable)
-        && let Some((file, alien)) = all.iter().find_map(|f| Some((f, alien(&start(f).ok()?)?)))
-    {
-        return Err(SourceError::content(file, alien));
-    }
-    Ok(Format::Folder)
 }
 
 /// The files of `format` at a place: a file, those of a folder and of folders below it, or those of a pattern, by name. Files that a pattern names one by
@@ -244,7 +169,7 @@ pub(super) fn walk(folder: &Path) -> Result<Vec<PathBuf>, SourceError> {
 }
 
 /// The files of a pattern with `*` and `?`, and ranges such as `{00000..00012}`.
-fn expand(place: &str) -> Result<Vec<PathBuf>, SourceError> {
+pub(super) fn expand(place: &str) -> Result<Vec<PathBuf>, SourceError> {
     let mut found = Vec::new();
     for pattern in braces(place).map_err(|reason| SourceError::place(place, reason))? {
         if !pattern.contains(['*', '?', '[']) {
@@ -386,6 +311,18 @@ fn split_of(root: &Path, file: &Path) -> Option<String> {
     stem.split(|c: char| !c.is_alphanumeric())
         .find_map(canonical)
         .map(str::to_owned)
+}
+
+/// Folders that were seen, so that links cannot lead in circles.
+#[derive(Default)]
+struct Visited(HashSet<PathBuf>);
+
+impl Visited {
+    /// Whether `folder` is new, whatever path leads to it.
+    fn is_new(&mut self, folder: &Path) -> bool {
+        let real = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
+        self.0.insert(real)
+    }
 }
 
 #[cfg(test)]

@@ -13,11 +13,32 @@ use std::path::{Path, PathBuf};
 use super::caption::usable;
 use super::columns::{self, Columns, Found};
 use super::delimited::{Damage, RawRecord, Records, split};
-use super::{
-    EXTENSIONS, Fault, Item, Items, Picture, Reader, Record, Reject, RejectReason, SourceError, UNIT, inside,
-    names_and_sizes,
-};
+use super::item::{EXTENSIONS, Fault, Item, Picture, Record, Reject, RejectReason, SourceError};
+use super::place::check_text;
+use super::reader::{Files, Items, Kind, Reader, SourceOptions, UNIT, inside, names_and_sizes};
 use crate::files::{self, FileError};
+
+/// The format.
+pub(super) const FORMAT: Kind = Kind {
+    name: "tsv",
+    scheme: None,
+    extensions: &["tsv"],
+    files: Files::Index,
+    open: open_tsv,
+};
+
+fn open_tsv(place: &str, options: &SourceOptions) -> Result<Box<dyn Reader>, SourceError> {
+    let path = Path::new(place);
+    check_text(path)?;
+    let table = TableOptions {
+        columns: &options.columns,
+        separator: options.separator,
+        by_position: options.by_position,
+        named_ids: false,
+    };
+    let images = options.images_of(place, FORMAT.name)?;
+    Ok(Box::new(Table::open(path, images, &table)?))
+}
 
 /// Rows by which header, separator and columns are told.
 const SAMPLE: usize = 100;

@@ -14,14 +14,22 @@ use sha2::{Digest, Sha256};
 
 use super::caption::{Cleaned, usable};
 use super::folder::texts_of;
+use super::item::{EXTENSIONS, Fault, Item, Picture, Record, Reject, RejectReason, SourceError, TEXT};
 use super::picture::too_many_bytes;
-use super::place::{Splits, files_at, is_hidden, not_a};
-use super::{
-    EXTENSIONS, Fault, Format, Item, Items, Picture, PictureLimits, Reader, Record, Reject, RejectReason,
-    SourceError, SourceOptions, TEXT, names_and_sizes, threaded, without_mark,
-};
+use super::place::{Splits, WEBDATASET, files_at, is_hidden, not_a, without_mark};
+use super::reader::{Files, Items, Kind, Reader, SourceOptions, names_and_sizes, threaded};
 use crate::files::{self, FileError};
+use crate::image_file::PictureLimits;
 use crate::limits::MAX_NAME;
+
+/// The format.
+pub(super) const FORMAT: Kind = Kind {
+    name: WEBDATASET,
+    scheme: None,
+    extensions: &["tar"],
+    files: Files::Many,
+    open: |place, options| Ok(Box::new(Tars::open(place, options)?)),
+};
 
 /// What a tar is made of.
 const BLOCK: u64 = 512;
@@ -124,7 +132,7 @@ impl Tars {
         }
         let mut faults = Vec::new();
         for (unit, file) in files.iter().enumerate() {
-            if let Some(reason) = not_a(Format::Webdataset, file) {
+            if let Some(reason) = not_a(WEBDATASET, file) {
                 faults.push((unit, Fault::new(file, reason)));
             }
         }

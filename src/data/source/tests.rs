@@ -1,3 +1,5 @@
+use super::reader::threaded;
+use image::RgbImage;
 use std::io::Cursor;
 use std::sync::Arc;
 
@@ -520,7 +522,7 @@ fn worlds_have_queries() {
     let source = open("world:shapes?n=1200&seed=4&holes=false&captions=rich").expect("a world");
     assert_eq!(
         (source.n_units(), source.n_records(), source.format()),
-        (2, Some(1200), Format::World)
+        (2, Some(1200), Format(&world::FORMAT))
     );
     assert_eq!(source.unit(1).expect("a unit").count(), 200);
     for (place, wanted) in [

@@ -1,8 +1,18 @@
 //! A built-in world as a source: `world:emoji?n=1000&seed=0&holes=true&bias=true&captions=sparse`.
 
-use super::{Caption, Item, Items, Picture, Reader, Record, SourceError};
+use super::item::{Caption, Item, Picture, Record, SourceError};
+use super::reader::{Files, Items, Kind, Reader};
 use crate::data::encode::picture;
 use crate::world::{CaptionMix, Pair, PairOptions, World};
+
+/// The format.
+pub(super) const FORMAT: Kind = Kind {
+    name: "world",
+    scheme: Some("world:"),
+    extensions: &[],
+    files: Files::Own,
+    open: |place, _| Ok(Box::new(WorldSource::open(place)?)),
+};
 
 /// Records of a unit: pictures are rendered as they are read.
 const UNIT: usize = 1000;

@@ -22,6 +22,7 @@
 mod lock;
 mod manifest;
 mod merge;
+mod parts;
 mod read;
 mod shard;
 mod write;
@@ -32,7 +33,8 @@ pub use lock::Lock;
 pub use manifest::{
     ClipHash, Encoder, FileInfo, Hidden, Manifest, Rejected, Settings, ShardInfo, StoreDtype, Target,
 };
-pub use merge::{Merged, merge, part_dir, parts};
+pub use merge::{Merged, merge};
+pub use parts::{part_dir, parts};
 pub use read::{Caption, Damage, Store};
 pub use shard::{Chunk, ImageHash, ShardHeader, SourceFile};
 pub use write::{Writer, bytes_there};

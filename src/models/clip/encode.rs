@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::prelude::*;
 use image::RgbImage;
 
+use super::folders::{self, PROCESSOR, PROCESSORS, TOKENIZERS, TOWERS};
 use super::preprocess::{Preprocess, PreprocessError};
 use super::tokenizer::{Tokenizer, TokenizerError, Tokens};
 use super::{ClipText, ClipTextConfig, ClipVision, ClipVisionConfig};
@@ -72,26 +73,19 @@ impl TextEncoder {
     /// # Errors
     /// [`ClipError`], naming the file, the key or the tensors.
     pub fn load(dir: &Path, device: &Device) -> Result<Self, ClipError> {
-        let inner = dir.join("text_encoder");
+        let inner = dir.join(TOWERS[0]);
         let tower_dir = if inner.is_dir() { inner } else { dir.to_path_buf() };
         let (config, tower) = ClipText::load(&tower_dir, device)?;
-        let looked = vec![
-            tower_dir.clone(),
-            tower_dir.join("../tokenizer"),
-            tower_dir.join("../prior_tokenizer"),
-        ];
-        let holds = |d: &&PathBuf| d.join("tokenizer.json").is_file() || d.join("vocab.json").is_file();
-        let Some(found) = looked.iter().find(holds) else {
-            return Err(ClipError::Absent {
-                dir: dir.to_path_buf(),
-                what: "tokenizer.json or vocab.json",
-                looked,
-            });
-        };
-        let tokenizer = Tokenizer::load(found, config.max_position_embeddings)?;
+        let holds = |d: &Path| d.join("tokenizer.json").is_file() || d.join("vocab.json").is_file();
+        let found = folders::find(&tower_dir, &TOKENIZERS, holds).map_err(|looked| ClipError::Absent {
+            dir: dir.to_path_buf(),
+            what: "tokenizer.json or vocab.json",
+            looked,
+        })?;
+        let tokenizer = Tokenizer::load(&found, config.max_position_embeddings)?;
         if tokenizer.n_vocab() > config.vocab_size {
             return Err(ClipError::Vocabulary {
-                dir: found.clone(),
+                dir: found,
                 tokenizer: tokenizer.n_vocab(),
                 tower: config.vocab_size,
             });
@@ -169,28 +163,20 @@ impl ImageEncoder {
     /// # Errors
     /// [`ClipError`], naming the file, the key or the tensors.
     pub fn load(dir: &Path, device: &Device) -> Result<Self, ClipError> {
-        let inner = dir.join("image_encoder");
+        let inner = dir.join(TOWERS[1]);
         let tower_dir = if inner.is_dir() { inner } else { dir.to_path_buf() };
         let (config, tower) = ClipVision::load(&tower_dir, device)?;
-        let looked = vec![
-            tower_dir.clone(),
-            tower_dir.join("../feature_extractor"),
-            tower_dir.join("../image_processor"),
-            tower_dir.join("../prior_image_processor"),
-        ];
-        let what = "preprocessor_config.json";
-        let Some(found) = looked.iter().find(|d| d.join(what).is_file()) else {
-            return Err(ClipError::Absent {
-                dir: dir.to_path_buf(),
-                what,
-                looked,
-            });
-        };
-        let preprocess = Preprocess::read(found)?;
+        let holds = |d: &Path| d.join(PROCESSOR).is_file();
+        let found = folders::find(&tower_dir, &PROCESSORS, holds).map_err(|looked| ClipError::Absent {
+            dir: dir.to_path_buf(),
+            what: PROCESSOR,
+            looked,
+        })?;
+        let preprocess = Preprocess::read(&found)?;
         if preprocess.crop != Some((config.image_size as u32, config.image_size as u32)) {
             let crop = preprocess.crop;
             return Err(ClipError::ImageSize {
-                dir: found.clone(),
+                dir: found,
                 crop,
                 tower: config.image_size,
             });

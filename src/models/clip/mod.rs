@@ -8,6 +8,7 @@ mod config;
 mod encode;
 mod encoder;
 mod error;
+pub mod folders;
 mod joint;
 pub mod preprocess;
 mod text;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::super::micro_batches::{MicroBatches, Values, WorkerShard};
 use super::super::negatives::{FalseNegatives, NegativeOptions, Place};
-use super::super::micro_batches::{MicroBatches, WorkerShard, Values};
 use super::super::prior::step_layout::{StepLayout, rows};
 use super::super::prior::{ClipTemperature, PriorTraining, mean_cosine};
 use super::super::session::Failure;
@@ -232,8 +232,8 @@ impl PriorObjective for Eclipse {
             seed,
             self.negatives(),
         );
-        let validation =
-            training.validation(|data, layout, seed| eclipse_batches(data, layout, seed, NegativeOptions::default()));
+        let validation = training
+            .validation(|data, layout, seed| eclipse_batches(data, layout, seed, NegativeOptions::default()));
         let trainer = Trainer::new(prior, self.clone().criterion(tau), training.update, || {
             Prior::init(&config, &device)
         });
@@ -295,9 +295,7 @@ impl EclipseCriterion {
         };
         let x = z_x_hat.clone();
         let loss = eclipse(first, lambda, || match self.eclipse.contrastive {
-            ContrastiveForm::InfoNce => {
-                info_nce(x, z_y, self.tau, self.eclipse.direction, &batch.negatives)
-            }
+            ContrastiveForm::InfoNce => info_nce(x, z_y, self.tau, self.eclipse.direction, &batch.negatives),
             ContrastiveForm::Siglip => siglip(x, z_y, self.tau, self.eclipse.siglip_bias, &batch.negatives),
         });
         (z_x_hat, loss)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::device::{DeviceSpec, Products};
 use crate::files;
-use crate::verify::{Options, Record, Report, Status, verify};
+use crate::verify::{Options, Record, Status, VerifyReport, verify};
 use anyhow::Context;
 use clap::Args;
 
@@ -59,7 +59,7 @@ pub fn run(args: &VerifyArgs, device: DeviceSpec) -> anyhow::Result<()> {
 }
 
 /// One row for each golden, a line beneath it where there is something to say, and the sums.
-fn table(report: &Report) -> String {
+fn table(report: &VerifyReport) -> String {
     let records = &report.records;
     let width = |f: fn(&Record) -> &str, head: &str| {
         records

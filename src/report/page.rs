@@ -400,7 +400,7 @@ fn preference(one: &Preference) -> Markup {
                 tbody {
                     @for met in one.of_reference() {
                         tr {
-                            th scope="row" { (breakable(&met.system)) " against " (breakable(&met.against)) }
+                            th scope="row" { (breakable(&met.system)) " against " (breakable(&met.opponent)) }
                             @for share in [met.wins.win, met.wins.tie, met.wins.loss, met.wins.rate] { td { (share_text(&share)) } }
                         }
                     }
@@ -410,13 +410,13 @@ fn preference(one: &Preference) -> Markup {
         @if one.round_robin {
             p.soft { "Round robin: wins and half the ties of the row against the column; bold where the interval excludes 50 %." }
             div.scroll { table {
-                thead { tr { th {} @for against in &one.systems { th { (against) } } } }
+                thead { tr { th {} @for opponent in &one.systems { th { (opponent) } } } }
                 tbody {
                     @for system in &one.systems {
                         tr {
                             th scope="row" { (breakable(system)) }
-                            @for against in &one.systems {
-                                @match one.between(system, against) {
+                            @for opponent in &one.systems {
+                                @match one.between(system, opponent) {
                                     None => td { "-" },
                                     Some(met) => td.far[!met.wins.rate.contains(0.5)] { (share_text(&met.wins.rate)) },
                                 }

@@ -28,10 +28,10 @@ pub struct Meeting {
     /// The one whose wins are counted.
     pub system: String,
     /// The other.
-    pub against: String,
+    pub opponent: String,
     /// How often it wins.
     pub wins: WinRate,
-    /// Whether `system` is what `against` is compared with.
+    /// Whether `system` is what `opponent` is compared with.
     pub is_reference: bool,
 }
 
@@ -79,10 +79,10 @@ impl Preference {
         let reference = spec.reference.as_deref().unwrap_or(reference);
         let mut meetings = Vec::new();
         for (system, scores) in &players {
-            for (against, others) in &players {
-                let counterpart = against.counterpart(groups, reference);
+            for (opponent, others) in &players {
+                let counterpart = opponent.counterpart(groups, reference);
                 let is_reference = counterpart.is_some_and(|c| c.label == system.label);
-                let meet = (spec.round_robin || is_reference) && system.label != against.label;
+                let meet = (spec.round_robin || is_reference) && system.label != opponent.label;
                 if !meet || !scores.is_comparable(others) {
                     continue;
                 }
@@ -95,7 +95,7 @@ impl Preference {
                     })?;
                 meetings.push(Meeting {
                     system: system.label.clone(),
-                    against: against.label.clone(),
+                    opponent: opponent.label.clone(),
                     wins,
                     is_reference,
                 });
@@ -115,11 +115,11 @@ impl Preference {
         self.meetings.iter().filter(|m| m.is_reference).collect()
     }
 
-    /// How `system` fared against `against`.
-    pub fn between(&self, system: &str, against: &str) -> Option<&Meeting> {
+    /// The meeting of `system` with `opponent`.
+    pub fn between(&self, system: &str, opponent: &str) -> Option<&Meeting> {
         self.meetings
             .iter()
-            .find(|m| m.system == system && m.against == against)
+            .find(|m| m.system == system && m.opponent == opponent)
     }
 }
 

@@ -203,7 +203,7 @@ impl Report {
             for meeting in &preference.meetings {
                 let WinRate { win, tie, loss, rate } = meeting.wins;
                 let MetricKey { name, split } = preference.key.clone();
-                let mut row = vec![name, split, meeting.system.clone(), meeting.against.clone()];
+                let mut row = vec![name, split, meeting.system.clone(), meeting.opponent.clone()];
                 let numbers = [win, tie, loss, rate].map(|i| [i.value, i.low, i.high]);
                 row.extend(numbers.as_flattened().iter().map(|v| format!("{v:.6}")));
                 rows.push(row);
@@ -278,27 +278,27 @@ fn markdown_preference(preference: &Preference) -> String {
         text.push_str("\n\n| | wins | ties | loses | wins and half the ties |\n|---|---|---|---|---|\n");
         for Meeting {
             system,
-            against,
+            opponent,
             wins,
             ..
         } in meetings
         {
             let [win, tie, loss, rate] = [wins.win, wins.tie, wins.loss, wins.rate].map(|i| share_text(&i));
             text.push_str(&format!(
-                "| {system} against {against} | {win} | {tie} | {loss} | {rate} |\n"
+                "| {system} against {opponent} | {win} | {tie} | {loss} | {rate} |\n"
             ));
         }
     }
     if preference.round_robin {
         text.push_str("\nRound robin: wins and half the ties of the row against the column.\n\n| |");
-        for against in &preference.systems {
-            text.push_str(&format!(" {against} |"));
+        for opponent in &preference.systems {
+            text.push_str(&format!(" {opponent} |"));
         }
         text.push_str(&format!("\n|{}\n", "---|".repeat(preference.systems.len() + 1)));
         for system in &preference.systems {
             text.push_str(&format!("| {system} |"));
-            for against in &preference.systems {
-                let met = preference.between(system, against);
+            for opponent in &preference.systems {
+                let met = preference.between(system, opponent);
                 let rate = met.map_or_else(|| "-".into(), |m| share_text(&m.wins.rate));
                 text.push_str(&format!(" {rate} |"));
             }

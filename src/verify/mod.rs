@@ -129,7 +129,7 @@ pub struct Record {
 
 /// What [`verify()`] found.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Report {
+pub struct VerifyReport {
     /// One record for each golden, in the order of the folders and names.
     pub records: Vec<Record>,
     /// Paths that are no fixtures, with the reason.
@@ -152,8 +152,8 @@ pub struct Options {
 /// # Errors
 /// [`FixtureError`] where there is nothing to run (no such folder, no fixture among them, no golden that matches) or the dump cannot be written. A
 /// golden that cannot be computed is a record, not an error.
-pub fn verify(dirs: &[PathBuf], options: &Options, device: &Device) -> Result<Report, FixtureError> {
-    let mut report = Report::default();
+pub fn verify(dirs: &[PathBuf], options: &Options, device: &Device) -> Result<VerifyReport, FixtureError> {
+    let mut report = VerifyReport::default();
     let mut fixtures = Vec::new();
     for dir in dirs {
         match Fixture::open(dir)? {

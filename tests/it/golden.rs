@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use burn::prelude::Device;
 use eclipse_t2i::device::DeviceSpec;
 use eclipse_t2i::models::clip::tokenizer::Tokenizer;
-use eclipse_t2i::verify::{Options, Record, Report, Status, verify};
+use eclipse_t2i::verify::{Options, Record, Status, VerifyReport, verify};
 use safetensors::{Dtype, SafeTensors, serialize, tensor::TensorView};
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ fn device() -> Device {
         .expect("the default device is built in")
 }
 
-fn run(dir: &Path, only: Option<&str>) -> Report {
+fn run(dir: &Path, only: Option<&str>) -> VerifyReport {
     let options = Options {
         only: only.map(Into::into),
         ..Options::default()

@@ -14,8 +14,8 @@ use eclipse_t2i::models::prior::{Prior, PriorConfig, TextCondition};
 use eclipse_t2i::nn::{TokenMask, torch_default};
 use eclipse_t2i::noise::Noise;
 use eclipse_t2i::objective::contrastive::Negatives;
+use eclipse_t2i::train::micro_batches::MicroBatches;
 use eclipse_t2i::train::objectives::eclipse::{Eclipse, EclipseBatch};
-use eclipse_t2i::train::parts::Parts;
 use eclipse_t2i::train::trainer::{Trainer, UpdateOptions};
 
 struct Size {
@@ -103,7 +103,7 @@ fn prior(c: &mut Criterion) {
             group.bench_function(BenchmarkId::new("train_step", spec), |b| {
                 b.iter(|| {
                     trainer
-                        .step(Parts::one(1, inputs.clone()))
+                        .step(MicroBatches::one(1, inputs.clone()))
                         .item
                         .values
                         .into_data()

@@ -15,8 +15,8 @@ use eclipse_t2i::models::prior::{FastPaths, Prior, PriorConfig, TextCondition};
 use eclipse_t2i::nn::{TokenMask, torch_default};
 use eclipse_t2i::noise::Noise;
 use eclipse_t2i::objective::contrastive::Negatives;
+use eclipse_t2i::train::micro_batches::MicroBatches;
 use eclipse_t2i::train::objectives::eclipse::{Eclipse, EclipseBatch};
-use eclipse_t2i::train::parts::Parts;
 use eclipse_t2i::train::trainer::{AdamWOptions, Trainer, UpdateOptions};
 
 /// Captions of a step: the paper's 256 on a GPU, an eighth of them elsewhere.
@@ -109,7 +109,7 @@ fn training_step(c: &mut Criterion) {
                 );
                 group.bench_function(BenchmarkId::new(variant, spec), |b| {
                     b.iter(|| {
-                        let grads = trainer.step(Parts::one(1, inputs.clone())).grads;
+                        let grads = trainer.step(MicroBatches::one(1, inputs.clone())).grads;
                         trainer = optimizer.step(5e-5, trainer.clone(), grads);
                         device.sync().expect("the device works");
                     })

@@ -52,7 +52,7 @@
 //! # Ok::<(), eclipse_t2i::device::DeviceError>(())
 //! ```
 //!
-//! With published weights, [`generate::prior_pipeline::PriorPipeline`] goes from prompts to embeddings, and a [`generate::plan::Plan`] to pictures.
+//! With published weights, [`generate::prior_pipeline::PriorPipeline`] goes from prompts to embeddings, and a [`generate::plan::Plan`] to images.
 #![warn(missing_docs, unreachable_pub)]
 #![deny(unsafe_code)]
 #![deny(clippy::print_stderr, clippy::print_stdout)] // what is told goes through `tracing`, or back to the caller

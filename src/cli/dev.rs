@@ -46,7 +46,7 @@ struct ForwardArgs {
 
 #[derive(Debug, Args)]
 struct RandomArgs {
-    /// A stack (karlo, kandinsky22) or a network (kandinsky22_unet, clip_bigg_text, ..).
+    #[arg(help = name_help())]
     name: String,
     /// Where it goes.
     #[arg(long, value_name = "DIR")]
@@ -63,6 +63,15 @@ struct RandomArgs {
     /// Seed of the values.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+}
+
+fn name_help() -> String {
+    let (stacks, networks) = (random_stack::stacks(), random_stack::components());
+    format!(
+        "A stack ({}) or a network ({})",
+        stacks.join(", "),
+        networks.join(", ")
+    )
 }
 
 /// Runs the command.

@@ -64,8 +64,20 @@ fn pipeline_help() -> String {
 }
 
 fn negative_help() -> String {
-    let uncond = stacks::each(|about| Some(format!("{} ({})", about.uncond?, about.name)));
-    format!("What guidance pushes away from, in place of {uncond}")
+    let mut uncond: Vec<&str> = stacks::ALL
+        .iter()
+        .filter_map(|stack| stack.about().uncond)
+        .collect();
+    uncond.dedup();
+    let of = |what: &&str| {
+        let names = stacks::each(|about| (about.uncond == Some(what)).then(|| about.name.into()));
+        format!("{what} ({names})")
+    };
+    let uncond: Vec<String> = uncond.iter().map(of).collect();
+    format!(
+        "What guidance pushes away from, in place of {}",
+        uncond.join(" or ")
+    )
 }
 
 fn steps_help() -> String {

@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(
             said,
             Err(
-                "init: flat colours has no image-to-image; Kandinsky 2.2 and small decoders of pixels have"
+                "init: image-to-image is not possible with flat colours, only with Kandinsky 2.2, small decoders of pixels"
                     .into()
             )
         );

@@ -8,7 +8,7 @@ use burn::prelude::*;
 use super::run::Run;
 use super::run_dir::RunDir;
 use crate::train::checkpoint::set_damaged_aside;
-use crate::train::prior::{Cut, PriorTraining, TrainingData};
+use crate::train::prior::{PriorTraining, StepLayout, TrainingData};
 use crate::train::run_folder::{LogOptions, RunFolder};
 use crate::train::session::{Failure, Phase, Session, Strategy, Workers, checkpoints};
 use crate::train::stop::Stop;
@@ -81,9 +81,9 @@ pub(super) fn train_prior(
     let dealt_out = hardware
         .autodiff_devices()
         .filter(|_| hardware.strategy == Strategy::Parts);
-    let cut = Cut {
-        part: train.batch_size,
-        n_parts: train.accumulate,
+    let layout = StepLayout {
+        batch_size: train.batch_size,
+        n_batches: train.accumulate,
         devices: dealt_out.unwrap_or_default(),
     };
     let workers = hardware.workers();
@@ -98,7 +98,7 @@ pub(super) fn train_prior(
     set_damaged_aside(&checkpoints(dir.path()))?;
     let log = LogOptions {
         every: train.log_every,
-        steps_per_pass: Some(data.train.order().n_examples() / cut.n()),
+        steps_per_pass: Some(data.train.order().n_examples() / layout.n()),
         timed: false,
     };
     let (path, n_steps, on_step) = (dir.path().to_path_buf(), options.n_steps, on_step.clone());
@@ -124,7 +124,7 @@ pub(super) fn train_prior(
         config: run.model().config(data.train.d_clip(), data.n_text),
         seed: run.seed(),
         validation_seed: run.eval().seed,
-        cut,
+        layout,
         update,
         optimizer: train.adamw(),
         schedule: train.lr_schedule()?,

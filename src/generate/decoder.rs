@@ -1,4 +1,4 @@
-//! What both decoders share: settings, and a guided UNet as a denoiser.
+//! What decoders share: settings, and a guided UNet as a denoiser.
 
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use crate::diffusion::guide_halves;
 use crate::models::noise_augmentation::N_LEVELS;
 use crate::models::unet::{Condition, UNet};
 
-/// How to sample a decoder.
+/// Settings of a decoder's sampling.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct DecoderSettings {
     /// Visited timesteps.
@@ -27,7 +27,7 @@ fn is_zero(value: &usize) -> bool {
 }
 
 impl DecoderSettings {
-    /// Refuses numbers that mean nothing.
+    /// Checks the ranges.
     ///
     /// # Errors
     /// [`PriorError::Setting`] naming the setting and its range.
@@ -53,7 +53,7 @@ impl DecoderSettings {
         .check()
     }
 
-    /// Whether there is an unconditional half.
+    /// Whether guidance is on: the batch then has an unconditional half.
     pub fn guided(&self) -> bool {
         self.guidance > 1.0
     }

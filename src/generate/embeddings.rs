@@ -10,7 +10,7 @@ use crate::weights::Checkpoint;
 /// Row `row` of the image embeddings in `path` (`z_x_hat`, as `eclipse prior` writes them).
 ///
 /// # Errors
-/// [`RenderError::Embeddings`] for another width or a row that is not there; [`RenderError::Weights`] where the file does not load.
+/// [`RenderError::Embeddings`] for another width or a row that does not exist; [`RenderError::Weights`] where the file does not load.
 pub(super) fn embedding(path: &Path, row: usize, d_clip: usize) -> Result<Vec<f32>, RenderError> {
     let (rows, d, values) = embeddings(path)?;
     let wrong = |reason| RenderError::Embeddings {

@@ -16,7 +16,7 @@ use crate::weights::WeightsError;
 /// A call that cannot be planned or rendered.
 #[derive(Debug, thiserror::Error)]
 pub enum RenderError {
-    /// Folders.
+    /// The folders of the pipeline.
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// Config or weights.
@@ -31,7 +31,7 @@ pub enum RenderError {
     /// A scheduler.
     #[error(transparent)]
     Diffusion(#[from] DiffusionError),
-    /// RecordedNoise noise.
+    /// Recorded noise.
     #[error(transparent)]
     Latents(#[from] LatentsError),
     /// A file.
@@ -45,13 +45,13 @@ pub enum RenderError {
     Width {
         /// A folder.
         a: PathBuf,
-        /// Another.
+        /// The other folder.
         b: PathBuf,
         /// What should be equal.
         what: &'static str,
-        /// There.
+        /// The value in the first.
         in_a: String,
-        /// And there.
+        /// The value in the second.
         in_b: String,
     },
     /// An option that the stack does not have.
@@ -59,7 +59,7 @@ pub enum RenderError {
     Stack {
         /// The option.
         name: &'static str,
-        /// Why not.
+        /// Why it cannot be used.
         reason: String,
     },
     /// An image of another call has the name.
@@ -94,7 +94,7 @@ pub enum RenderError {
         key: String,
         /// In the side file.
         then: String,
-        /// Now.
+        /// The value now.
         now: String,
     },
     /// An image embedding that is not finite.
@@ -111,7 +111,7 @@ pub enum RenderError {
 }
 
 impl RenderError {
-    /// Whether an argument makes no sense, rather than a file.
+    /// Whether an argument is wrong, rather than a file.
     pub fn is_usage(&self) -> bool {
         matches!(
             self,
@@ -122,7 +122,7 @@ impl RenderError {
     }
 }
 
-/// [`RenderError::Width`] unless both folders say the same.
+/// [`RenderError::Width`] unless both folders have the same value.
 pub(super) fn width<T: PartialEq + ToString>(
     what: &'static str,
     (a, in_a): (&Path, T),
@@ -148,7 +148,7 @@ pub(super) fn no_such(name: &'static str, reason: impl Into<String>) -> RenderEr
     }
 }
 
-/// The same error under the option's name, where a setting of another part has it too.
+/// Renames the setting in `error` to its option on the command line. `names`: pairs of setting and option.
 pub(super) fn option(error: impl Into<RenderError>, names: &[(&'static str, &'static str)]) -> RenderError {
     match error.into() {
         RenderError::Prior(PriorError::Setting {

@@ -1,4 +1,4 @@
-//! A decoder without text, loaded once and used for many images: what evaluations draw with.
+//! A decoder that reads image embeddings alone, loaded once and used for many images: evaluations draw with it.
 
 use std::path::{Path, PathBuf};
 
@@ -18,11 +18,11 @@ use crate::diffusion::{DrawNoise, Scheduler};
 use crate::models::noise_augmentation::NoiseAugmentation;
 use crate::models::unet::{Conditioning, UNet, UNetConfig};
 
-/// Images drawn at once: bounds memory, not results.
+/// Images that are drawn at once. Limits memory; results do not depend on it.
 const BATCH: usize = 32;
 
 /// A decoder that draws from z_x alone, as `eclipse pretrain` makes them: the UNet, its scheduler, the maps between latents and pixels and the zero
-/// image's embedding, which stands for the CLIP that is not there.
+/// image's embedding, so that no CLIP is needed.
 #[derive(Debug)]
 pub struct FrozenDecoder {
     config: UNetConfig,
@@ -39,7 +39,7 @@ impl FrozenDecoder {
     /// Loads the pipeline in `dir`.
     ///
     /// # Errors
-    /// [`RenderError`], naming the part, the file, the key or the tensors: also for Karlo's decoder, which needs text, and when the zero image's
+    /// [`RenderError`], naming the part, the file, the key or the tensors: also for a decoder that reads text, and when the zero image's
     /// embedding is missing.
     pub fn load(dir: &Path, device: &Device) -> Result<Self, RenderError> {
         let layout = PipelineLayout::open(dir, None, None)?;
@@ -105,15 +105,15 @@ impl FrozenDecoder {
         &self.clip
     }
 
-    /// How it draws when nobody says otherwise; eta 0, so that an image has one draw of noise.
+    /// The settings that the stack has for itself, with eta 0: an image then takes one draw of noise.
     pub fn own_settings(&self) -> DecoderSettings {
         self.own
     }
 
-    /// Draws an image for each row of `z_x` `[n, d_clip]`. Row `i` has the noise of `seeds[i]`, whatever else is drawn beside it.
+    /// Draws an image for each row of `z_x` `[n, d_clip]`. Row `i` has the noise of `seeds[i]`, and does not depend on the other rows.
     ///
     /// # Errors
-    /// [`RenderError`] for settings out of range, or values that are no pixels (a UNet that diverged).
+    /// [`RenderError`] for settings out of range, or pixels that are not finite.
     pub fn draw(
         &self,
         z_x: &Tensor<2>,

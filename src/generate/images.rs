@@ -9,9 +9,9 @@ use image::{Rgb, RgbImage};
 use crate::files::{self, FileError};
 use crate::limits;
 
-/// Between and around the images of a [`grid`], in pixels.
+/// Width of the gaps between and around the images of a [`grid`], in pixels.
 const GAP: u32 = 4;
-/// What shows in the gaps.
+/// Colour of the gaps.
 const PAPER: Rgb<u8> = Rgb([255; 3]);
 /// PNG's keyword for the program that wrote a file.
 const SOFTWARE: &str = "Software";
@@ -19,7 +19,7 @@ const SOFTWARE: &str = "Software";
 /// An image that cannot be made, written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    /// The network gave no numbers.
+    /// The network gave values that are not finite.
     #[error("image {row} of its batch has {n} values that are not finite: another dtype or device may help")]
     NotFinite {
         /// Its row in the batch.
@@ -39,7 +39,7 @@ pub enum ImageError {
         #[source]
         source: png::EncodingError,
     },
-    /// Something else than a PNG, or a part of one.
+    /// A file that is not a whole PNG.
     #[error("{path} is no whole PNG")]
     Decode {
         /// The file.
@@ -87,7 +87,7 @@ pub fn write_png(path: &Path, image: &RgbImage, texts: &[(String, String)]) -> R
     Ok(files::write_atomic(path, &bytes)?)
 }
 
-/// What [`write_png`] writes.
+/// The bytes that [`write_png`] writes.
 ///
 /// # Errors
 /// When PNG does not allow a keyword.
@@ -116,7 +116,7 @@ pub fn encode_png(image: &RgbImage, texts: &[(String, String)]) -> Result<Vec<u8
 /// The texts of a PNG file that stand before its pixels, sorted by keyword.
 ///
 /// # Errors
-/// [`ImageError::File`], or [`ImageError::Decode`] for a file that is no PNG, or cut short.
+/// [`ImageError::File`], or [`ImageError::Decode`] for a file that is not a whole PNG.
 pub fn read_png_texts(path: &Path) -> Result<Vec<(String, String)>, ImageError> {
     let bytes = files::read(path)?;
     let fail = |source| ImageError::Decode {
@@ -141,7 +141,7 @@ pub fn read_png_texts(path: &Path) -> Result<Vec<(String, String)>, ImageError> 
     Ok(texts)
 }
 
-/// A contact sheet: `images` row by row, so many `columns`, in cells as large as the largest.
+/// A contact sheet: `images` row by row in so many `columns`, in cells of the largest image's size.
 ///
 /// # Panics
 /// If there are no images or no columns.

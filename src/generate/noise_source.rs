@@ -1,7 +1,7 @@
 //! Noise of many images at once: each has its own seed and its own generators, so that it does not depend on its batch.
 //!
 //! Every stage of an image draws from its own stream: a prior that is skipped, a negative prompt or more prior steps leave the decoder's noise
-//! as it was. RecordedNoise noise takes the place of the generators.
+//! as it was. Recorded noise takes the place of the generators.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::diffusion::{DiffusionError, DrawNoise};
 use crate::noise::{Noise, Stream};
 use crate::weights::{Checkpoint, WeightsError};
 
-/// A stage that draws noise.
+/// A stage of an image that draws noise; each has its own random stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NoiseStage {
     /// The prior.
@@ -30,7 +30,7 @@ pub enum NoiseStage {
 }
 
 impl NoiseStage {
-    /// What recorded initial latents are called.
+    /// The name of its recorded initial latents.
     fn name(self) -> &'static str {
         match self {
             Self::Prior | Self::Negative => "prior",
@@ -41,24 +41,24 @@ impl NoiseStage {
     }
 }
 
-/// The draws of one stage: how many, and the shape of one image's part.
+/// The noise that one stage of one image takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoiseNeed {
     /// The stage.
     pub stage: NoiseStage,
-    /// Draws, the initial latent included.
+    /// The number of draws, the initial latent included.
     pub n_draws: usize,
-    /// Shape of one row.
+    /// The shape of a draw.
     pub row: Vec<usize>,
 }
 
-/// RecordedNoise noise that does not fit.
+/// Recorded noise that does not fit.
 #[derive(Debug, thiserror::Error)]
 pub enum LatentsError {
     /// The file does not load.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// It holds other tensors.
+    /// The file holds a tensor of another name.
     #[error(
         "{path}: unknown tensor `{name}`: expected noise.000, noise.001, .. (every draw) or initial latents called {known}"
     )]
@@ -75,11 +75,11 @@ pub enum LatentsError {
     Count {
         /// The file.
         path: PathBuf,
-        /// How many it holds.
+        /// The number of draws in the file.
         found: usize,
-        /// How many are made.
+        /// The number of draws that the call makes.
         expected: usize,
-        /// By stage.
+        /// The same by stage.
         each: String,
     },
     /// A tensor of another shape.
@@ -91,9 +91,9 @@ pub enum LatentsError {
         name: String,
         /// The stage that would use it.
         stage: &'static str,
-        /// What the call draws.
+        /// The shape that the call draws.
         expected: Vec<usize>,
-        /// What the file holds.
+        /// The shape in the file.
         found: Vec<usize>,
     },
 }
@@ -101,10 +101,10 @@ pub enum LatentsError {
 /// Noise from a file, one row an image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RecordedNoise {
-    /// By stage (never [`NoiseStage::Negative`]: its rows follow the prior's), the draws that are known.
+    /// The draws of each stage; those of [`NoiseStage::Negative`] follow the rows of [`NoiseStage::Prior`].
     draws: BTreeMap<NoiseStage, Vec<Vec<f32>>>,
     n_images: usize,
-    /// Every draw is there; else initial latents only, and the seeds give the rest.
+    /// Whether the file holds every draw; else it holds initial latents, and the seeds give the rest.
     complete: bool,
 }
 
@@ -220,7 +220,7 @@ impl RowNoise {
         }
     }
 
-    /// The same, with row `row` of `recorded` first.
+    /// Takes the draws in row `row` of `recorded` before those of the generator.
     pub fn recorded(self, recorded: Option<&Arc<RecordedNoise>>, row: usize) -> Self {
         Self {
             recorded: recorded.map(|r| (r.clone(), row)),
@@ -231,7 +231,7 @@ impl RowNoise {
     fn next(&mut self, len: usize) -> Result<Vec<f32>, DiffusionError> {
         let k = self.n_drawn;
         self.n_drawn += 1;
-        // Drawn even where it is recorded: an initial latent from a file leaves the later draws as they were.
+        // The generator advances for recorded draws too: an initial latent from a file does not change the later draws.
         let seeded = self.seeded.normal_vec(len);
         let Some((recorded, row)) = &self.recorded else {
             return Ok(seeded);
@@ -244,7 +244,7 @@ impl RowNoise {
     }
 }
 
-/// The rows of a batch, one image each.
+/// The noise of a batch, one row for each image.
 #[derive(Debug)]
 pub struct BatchNoise<'a>(pub &'a mut [RowNoise]);
 

@@ -59,8 +59,11 @@ impl Plan {
         request.prior.check().map_err(|e| option(e, &names))?;
         let about = layout.stack().about();
         if request.init.is_some() && !about.starts_from_image {
-            let others = stacks::names_of(|about| about.starts_from_image);
-            let reason = format!("{} has no image-to-image; {others} have", about.name);
+            let those = stacks::each(|about| about.starts_from_image.then(|| about.name.into()));
+            let reason = format!(
+                "image-to-image is not possible with {}, only with {those}",
+                about.name
+            );
             return Err(no_such("init", reason));
         }
         let decoder = layout.stack().plan(layout.folders(), request)?;

@@ -1,7 +1,8 @@
-//! Captions to predicted image embeddings, with any prior.
+//! Predicts image embeddings for captions, with any prior.
 //!
-//! A prior without time is one forward pass over Gaussian noise. A diffusion prior is sampled: its own scheduler (or its flow, in Euler steps), guidance on the clean
-//! prediction (`u + s (c - u)`, the unconditional half first), eta on the added noise, then un-whitening by the statistics it carries.
+//! A prior without time is one forward pass over Gaussian noise. A diffusion prior is sampled: by its own scheduler (or its flow, in Euler steps), with
+//! guidance on the clean prediction (`u + s (c - u)`, the unconditional half first) and eta as the weight of the added noise. Its samples are then
+//! un-whitened by the statistics in its weights.
 //! Reference: diffusers `UnCLIPPipeline` and `KandinskyV22PriorPipeline`; eclipse-inference `src/pipelines`.
 
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ pub enum PriorError {
     /// Its folder does not load.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// Its scheduler does not load, or cannot sample so.
+    /// Its scheduler does not load, or does not have the settings.
     #[error(transparent)]
     Diffusion(#[from] DiffusionError),
     /// A diffusion prior without a scheduler.
@@ -45,7 +46,7 @@ pub enum PriorError {
         /// What it reads.
         prior: String,
     },
-    /// A network gave no numbers.
+    /// A network gave values that are not finite.
     #[error(transparent)]
     NotFinite(#[from] NotFinite),
     /// A number out of range.
@@ -71,7 +72,7 @@ pub enum AnyPrior {
     Flow(Box<DiffusionPrior>, FlowConfig),
 }
 
-/// How to sample a diffusion prior; priors without time ignore it.
+/// Settings of a diffusion prior's sampling; priors without time ignore them.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PriorSettings {
     /// Visited timesteps: 25 in the paper and in the published pipelines.
@@ -93,7 +94,7 @@ impl Default for PriorSettings {
 }
 
 impl PriorSettings {
-    /// Refuses numbers that mean nothing.
+    /// Checks the ranges.
     ///
     /// # Errors
     /// [`PriorError::Setting`] naming the setting and its range.
@@ -122,8 +123,8 @@ impl PriorSettings {
 }
 
 impl AnyPrior {
-    /// Loads a prior's folder, published or made here, and for a prior with time the `scheduler_config.json` in it, in the pipeline's
-    /// `prior_scheduler/` (Karlo) or in its `scheduler/` (Kandinsky 2.2).
+    /// Loads a prior's folder, published or trained here, and for a prior with time the `scheduler_config.json` in it, in the pipeline's
+    /// `prior_scheduler/` or in its `scheduler/`.
     ///
     /// # Errors
     /// [`PriorError`], naming the file, the key or the tensors.
@@ -143,7 +144,7 @@ impl AnyPrior {
 
     /// Predicts z_x_hat `[batch, d_clip]` in CLIP's own space for `text`.
     ///
-    /// `unconditional` is what guidance pushes away from, one row a caption: the empty caption, or a negative one. `noise` gives the
+    /// `uncond` is what guidance pushes away from, one row a caption: the empty caption, or a negative one. `noise` gives the
     /// initial latent first, then the noise of each step. `on_step(x)` sees the sample after each step of a diffusion prior.
     ///
     /// # Errors
@@ -151,13 +152,13 @@ impl AnyPrior {
     pub fn sample(
         &self,
         text: TextCondition,
-        unconditional: TextCondition,
+        uncond: TextCondition,
         settings: PriorSettings,
         noise: &mut impl DrawNoise<2>,
         mut on_step: impl FnMut(Tensor<2>),
     ) -> Result<Tensor<2>, PriorError> {
         settings.check()?;
-        let (text, unconditional) = (text.without_padding(), unconditional.without_padding());
+        let (text, uncond) = (text.without_padding(), uncond.without_padding());
         let [batch, _] = text.z_y.dims();
         let [_, _, d_clip] = text.tokens.dims();
         let device = text.z_y.device();
@@ -165,7 +166,7 @@ impl AnyPrior {
         match self {
             Self::OnePass(prior) => Ok(prior.forward(first, text)),
             Self::Diffusion(prior, scheduler) => {
-                let denoise = guided(prior, text, unconditional, settings.guidance);
+                let denoise = guided(prior, text, uncond, settings.guidance);
                 let options = SampleOptions {
                     n_steps: settings.n_steps,
                     eta: settings.eta,
@@ -181,7 +182,7 @@ impl AnyPrior {
                 Ok(prior.unwhiten(x_0))
             }
             Self::Flow(prior, flow) => {
-                let predict = guided(prior, text, unconditional, settings.guidance);
+                let predict = guided(prior, text, uncond, settings.guidance);
                 let x_0 = sample_flow(flow, first, settings.n_steps, predict, |x| on_step(x.clone()))?;
                 Ok(prior.unwhiten(x_0))
             }
@@ -196,7 +197,7 @@ impl AnyPrior {
         &self,
         n: usize,
         text: &TextCondition,
-        unconditional: &TextCondition,
+        uncond: &TextCondition,
         settings: PriorSettings,
         noise: &mut impl DrawNoise<2>,
     ) -> Result<Tensor<2>, PriorError> {
@@ -210,7 +211,7 @@ impl AnyPrior {
         let z_y = normalize(text.z_y.clone());
         let mut best: Option<(Tensor<2>, Tensor<2>)> = None;
         for _ in 0..n {
-            let z_x_hat = self.sample(text.clone(), unconditional.clone(), settings, noise, |_| {})?;
+            let z_x_hat = self.sample(text.clone(), uncond.clone(), settings, noise, |_| {})?;
             let score = (normalize(z_x_hat.clone()) * z_y.clone()).sum_dim(1); // [batch, 1]
             best = Some(match best {
                 None => (z_x_hat, score),
@@ -236,12 +237,12 @@ impl AnyPrior {
 fn guided(
     prior: &DiffusionPrior,
     text: TextCondition,
-    unconditional: TextCondition,
+    uncond: TextCondition,
     guidance: f64,
 ) -> impl Fn(Tensor<2>, f64) -> Tensor<2> {
     let is_guided = guidance > 1.0;
     let text = prior.encode_prefix(if is_guided {
-        TextCondition::cat(vec![unconditional, text])
+        TextCondition::cat(vec![uncond, text])
     } else {
         text
     });
@@ -275,7 +276,7 @@ pub fn scheduler_of(dir: &Path) -> Result<PathBuf, PriorError> {
     }
 }
 
-/// Refuses a text tower that does not give what the prior in `dir` reads.
+/// Checks that a text tower gives what the prior in `dir` reads.
 ///
 /// # Errors
 /// [`PriorError::Width`].

@@ -1,4 +1,4 @@
-//! Prompts to image embeddings: tokenizer, text tower and prior as one thing.
+//! From prompts to image embeddings: tokenizer, text tower and prior in one struct.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::limits::finite;
 use crate::models::clip::{ClipError, TextEncoder};
 use crate::models::prior::TextCondition;
 
-/// Prompts a forward pass: bounds memory.
+/// Prompts in a forward pass. Limits memory.
 const BATCH: usize = 32;
 
 /// A text tower and a prior that belong together.
@@ -20,7 +20,7 @@ pub struct PriorPipeline {
     prior: AnyPrior,
 }
 
-/// Prompts that could not be turned into embeddings.
+/// An error of [`PriorPipeline`].
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
     /// The text side.
@@ -31,7 +31,7 @@ pub enum PipelineError {
     Prior(#[from] PriorError),
 }
 
-/// What a call asks for.
+/// What a call of [`PriorPipeline::predict`] asks for.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PriorRequest {
     /// Captions.
@@ -40,14 +40,14 @@ pub struct PriorRequest {
     pub negative: Option<String>,
     /// Steps, guidance, eta.
     pub settings: PriorSettings,
-    /// Candidates a prompt, of which the one nearest to the text is kept; 0 counts as 1.
+    /// Candidates for each prompt, of which the one nearest to the text is kept; 0 counts as 1.
     pub best_of: usize,
 }
 
 /// Embeddings of prompts, row by row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Predictions {
-    /// d_clip.
+    /// The width of the embeddings.
     pub d_clip: usize,
     /// Predicted image embeddings, `[n, d_clip]`.
     pub z_x_hat: Vec<f32>,
@@ -74,7 +74,7 @@ impl PriorPipeline {
         self.text.tokenizer().unknown_words(prompt)
     }
 
-    /// Predicts an image embedding for each prompt. The noise is drawn batch by batch, so a prompt's result depends on its place.
+    /// Predicts an image embedding for each prompt. The noise is drawn batch by batch, so that a prompt's result depends on its row.
     ///
     /// # Errors
     /// [`PipelineError`] for settings out of range, a prompt that cannot be tokenized or an embedding that is not finite.

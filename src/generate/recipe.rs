@@ -13,10 +13,10 @@ use crate::diffusion::Sampler;
 use crate::files::{self, FileError};
 use crate::weights::{WeightsError, read_json, write_json};
 
-/// Layout of the side file.
+/// Version of the side file's format.
 pub const VERSION: u32 = 1;
 
-/// `path` from the root, links unresolved: neighbours stay neighbours.
+/// `path` from the root. Links are not resolved, so that files beside a link are still beside it.
 pub(super) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.into())
 }
@@ -167,7 +167,7 @@ pub struct SamplerRecord {
     pub settings: DecoderSettings,
     /// The `scheduler_config.json` of the pipeline.
     pub scheduler: Value,
-    /// The sampler in place of that of the file, on the same schedule.
+    /// The sampler that replaces the file's, on the same noise schedule.
     pub sampler: Option<Sampler>,
 }
 
@@ -235,7 +235,7 @@ impl Serialize for WeightsByPart {
 pub struct Size {
     /// Columns.
     pub width: usize,
-    /// BatchNoise.
+    /// Rows.
     pub height: usize,
 }
 
@@ -245,11 +245,11 @@ impl std::fmt::Display for Size {
     }
 }
 
-/// Everything that an image depends on.
+/// Everything that an image depends on: the content of its side file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// Layout of this file.
+    /// Version of the format.
     pub version: u32,
     /// Name and version of the program.
     pub program: String,
@@ -259,7 +259,7 @@ pub struct Recipe {
     pub origin: Origin,
     /// Seed of the image's noise.
     pub seed: u64,
-    /// What guidance pushes away from.
+    /// The negative prompt: what guidance pushes away from.
     pub negative: Option<String>,
     /// An image to start from.
     pub init: Option<Init>,

@@ -19,16 +19,16 @@ pub struct Subject {
     pub row: usize,
 }
 
-/// The decoder's settings; what is absent is the stack's own.
+/// The decoder's settings; where one is absent, the stack's own holds.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct DecoderChoice {
     /// Steps.
     pub n_steps: Option<usize>,
     /// Guidance scale; up to 1 is none.
     pub guidance: Option<f64>,
-    /// Weight of added noise: 1, or 0 for DDIM.
+    /// Weight of the added noise; else 1, or 0 for DDIM.
     pub eta: Option<f64>,
-    /// Sampler: the pipeline's.
+    /// The sampler; else the pipeline's.
     pub sampler: Option<Sampler>,
 }
 

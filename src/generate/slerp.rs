@@ -1,7 +1,6 @@
-//! Between image embeddings: interpolation on the sphere (Shoemake 1985), as unCLIP does it (Ramesh et al. 2022, section 3.2), and Kandinsky's weighted
-//! sum.
+//! Interpolation of image embeddings: on the sphere (Shoemake 1985), as in unCLIP (Ramesh et al. 2022, section 3.2), and by a weighted sum.
 
-/// Two directions closer than this (in the cosine) are interpolated in a straight line: the angle says nothing any more.
+/// Two directions closer than this (in the cosine) are interpolated in a straight line, because their angle is too small to divide by.
 const PARALLEL: f64 = 0.9995;
 
 /// The embedding a fraction `at` of the way from `a` (0) to `b` (1): along the great circle, with the weights applied to the embeddings themselves, so

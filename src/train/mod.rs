@@ -1,13 +1,13 @@
 //! Training with burn-train's learner: steps as batches of a stream, checkpoints, resume, metrics.
 
-pub mod average;
 pub mod checkpoint;
+pub mod ema;
 pub mod gradients;
 pub mod metrics;
+pub mod micro_batches;
 pub mod muon;
 pub mod negatives;
 pub mod objectives;
-pub mod parts;
 pub mod prior;
 pub mod run_folder;
 pub mod schedule;

@@ -45,7 +45,7 @@ pub enum LrSchedule {
         lr: f64,
         /// All steps.
         total: usize,
-        /// Share of the steps spent rising; torch's default is 0.3.
+        /// WorkerShard of the steps spent rising; torch's default is 0.3.
         pct_start: f64,
         /// Ratio of the highest to the first rate; torch's default is 25.
         div: f64,

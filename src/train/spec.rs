@@ -324,7 +324,7 @@ impl Default for SgdrSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OneCycleSpec {
-    /// Share of the steps in which the learning rate rises.
+    /// WorkerShard of the steps in which the learning rate rises.
     pub pct_start: f64,
     /// `lr` over the first learning rate.
     pub div_factor: f64,

@@ -6,9 +6,9 @@ use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 
-use super::average::{Follow, copy_of, follow_at};
+use super::ema::{EmaUpdate, copy_of, register_ema_update_at};
 use super::gradients::clip_global_norm;
-use super::parts::{Losses, Parts, Values, mean_gradients};
+use super::micro_batches::{Losses, MicroBatches, Values, mean_gradients};
 use super::session::StepReport;
 
 /// Any network that a [`Trainer`] can train.
@@ -87,7 +87,7 @@ impl<N: Network, C: Criterion<N>> Trainer<N, C> {
 }
 
 impl<N: Network, C: Criterion<N>> Losses for Trainer<N, C> {
-    type Part = C::Batch;
+    type Batch = C::Batch;
 
     fn device_of(part: &C::Batch) -> Device {
         C::device(part)
@@ -99,11 +99,11 @@ impl<N: Network, C: Criterion<N>> Losses for Trainer<N, C> {
 }
 
 impl<N: Network, C: Criterion<N>> TrainStep for Trainer<N, C> {
-    type Input = Parts<C::Batch>;
+    type Input = MicroBatches<C::Batch>;
     type Output = StepReport;
 
-    fn step(&self, batch: Parts<C::Batch>) -> TrainOutput<StepReport> {
-        let (step, share) = (batch.step, batch.share);
+    fn step(&self, batch: MicroBatches<C::Batch>) -> TrainOutput<StepReport> {
+        let (step, shard) = (batch.step, batch.shard);
         let (mut grads, mut values) = mean_gradients(self, batch);
         let mut moves_ema = true;
         match self.update.sum {
@@ -112,10 +112,10 @@ impl<N: Network, C: Criterion<N>> TrainStep for Trainer<N, C> {
                 clip_global_norm(&self.network, &mut grads, self.update.grad_clip),
             )),
             // One worker's gradients carry the EMA's update: the sum over workers has it once.
-            GradientSum::Optimizer => moves_ema = share.index == 0,
+            GradientSum::Optimizer => moves_ema = shard.index == 0,
         }
         if let (Some(ema), Some(decay), true) = (&self.ema, self.update.ema_decay, moves_ema) {
-            follow_at(step, ema, &self.network, decay, &mut grads);
+            register_ema_update_at(step, ema, &self.network, decay, &mut grads);
         }
         TrainOutput {
             grads,
@@ -168,7 +168,7 @@ impl AdamWOptions {
             .init()
             .with_group(
                 ParamGroup::from_regex(r"^ema\.").expect("a valid regular expression"),
-                Follow,
+                EmaUpdate,
                 None,
             )
     }

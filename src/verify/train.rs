@@ -10,8 +10,8 @@ use serde::Deserialize;
 use super::{Array, Computed, Context, Outcome, Tolerance};
 use crate::models::prior::{MAPPING, Prior, TextCondition};
 use crate::objective::contrastive::Negatives;
+use crate::train::micro_batches::MicroBatches;
 use crate::train::objectives::eclipse::{Eclipse, EclipseBatch, EclipseTrainer};
-use crate::train::parts::Parts;
 use crate::train::schedule::{LrSchedule, SteppedLr};
 use crate::train::trainer::{AdamWOptions, Trainer, UpdateOptions};
 use crate::weights::{Parameter, parameters};
@@ -100,13 +100,13 @@ pub(super) fn run(context: &Context) -> Outcome {
             ));
         }
         // Gradients as a training step makes them.
-        let grads = trainer.step(Parts::one(1, batch(0)?)).grads;
+        let grads = trainer.step(MicroBatches::one(1, batch(0)?)).grads;
         out.extend(named(&trainer.network, Some(&grads), &format!("tau{tau}.grad.")));
     }
     // Each term alone, so that a wrong sign or weight shows which.
     let head = "proj_to_clip_embeddings.weight";
     let projection = trainer(0.0, hyper.tau)?;
-    let grads = projection.step(Parts::one(1, batch(0)?)).grads;
+    let grads = projection.step(MicroBatches::one(1, batch(0)?)).grads;
     out.extend(
         named(&projection.network, Some(&grads), "proj_only.grad.")
             .into_iter()
@@ -144,7 +144,7 @@ pub(super) fn run(context: &Context) -> Outcome {
     for k in 0..3 {
         let lr = schedule.step();
         losses.push(trainer.loss(batch(k)?).1.total.inner().into_scalar::<f32>());
-        let grads = trainer.step(Parts::one(k + 1, batch(k)?)).grads;
+        let grads = trainer.step(MicroBatches::one(k + 1, batch(k)?)).grads;
         trainer = trainer.optimize(&mut optimizer, lr.into(), grads);
         rates.push(lr);
     }

@@ -1,7 +1,7 @@
 //! The attributes that captions can name: colours, textures and relations.
 
 /// A colour that captions can name. Purple and orange are left out: T2I-CompBench hardly uses them (14 and 6 times, against 322 for
-/// red), and they are near to pink and brown.
+/// red), and they are close to pink and brown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Colour {
@@ -90,7 +90,7 @@ impl Texture {
     }
 }
 
-/// Where the first main sprite stands, seen from the second.
+/// Where the first main sprite is, relative to the second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Relation {
@@ -104,7 +104,7 @@ impl Relation {
     /// All four.
     pub const ALL: [Self; 4] = [Self::Left, Self::Right, Self::Top, Self::Bottom];
 
-    /// Where `first` lies, seen from `second`: along the axis on which they are further apart.
+    /// Where `first` is, relative to `second`: along the axis on which they are further apart.
     pub fn between(first: [u8; 2], second: [u8; 2]) -> Self {
         let [x1, y1] = first.map(i16::from);
         let [x2, y2] = second.map(i16::from);
@@ -117,7 +117,7 @@ impl Relation {
         }
     }
 
-    /// The same fact seen from the other object.
+    /// The same fact, relative to the other object.
     pub fn inverse(self) -> Self {
         match self {
             Self::Left => Self::Right,
@@ -127,7 +127,7 @@ impl Relation {
         }
     }
 
-    /// Whether it speaks of left and right.
+    /// Whether it is left or right.
     pub fn is_horizontal(self) -> bool {
         matches!(self, Self::Left | Self::Right)
     }

@@ -11,7 +11,7 @@ pub enum Hole {
     Colour,
     /// A noun in a texture that it never has.
     Texture,
-    /// Two nouns that never stand in one image.
+    /// Two nouns that are never in one image.
     Nouns,
 }
 

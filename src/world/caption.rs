@@ -22,7 +22,7 @@ pub struct CaptionMix {
     pub drop_colour: f64,
     /// A texture is not mentioned; for each texture.
     pub drop_texture: f64,
-    /// Where sprites have textures: the caption speaks of colours alone, or, as often, of textures alone.
+    /// Where sprites have textures: the caption names colours only, or, as often, textures only.
     pub one_aspect: f64,
     /// Where two objects are mentioned: their relation is said.
     pub relation: f64,
@@ -30,7 +30,7 @@ pub struct CaptionMix {
     pub plain_relation: f64,
     /// The caption starts with `a picture of` or `there is`, if it stays within [`World::max_words`].
     pub opening: f64,
-    /// Relations are only ever `left` and `top`, never `right` and `bottom`. Text towers learn word order much sooner so.
+    /// Relations are only ever `left` and `top`, never `right` and `bottom`. Text towers then learn word order much sooner.
     pub canonical: bool,
 }
 
@@ -91,7 +91,7 @@ pub(super) fn caption_unsaid(
     let statement = (0..TRIES)
         .map(|_| state(scene, mix, rng, &unsaid))
         .find(|statement| !is_test_statement(statement))
-        // Only a mix with little choice comes here, in a scene that a test prompt describes: speak of one object.
+        // Only a mix with little choice reaches this, in a scene that a test prompt describes: name one object.
         .unwrap_or(Statement {
             first: Object {
                 noun: scene.first.noun,

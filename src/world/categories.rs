@@ -1,4 +1,4 @@
-//! What test prompts test, and how they stand to the training pairs.
+//! What test prompts test, and how they relate to the training pairs.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 pub enum Category {
     /// Two objects, each in a colour.
     Colour,
-    /// Two objects that are alike in colour and texture, so that only their shapes tell them apart.
+    /// Two objects of the same colour and texture: only their shapes differ.
     Shape,
     /// Two objects, each in a texture.
     Texture,
-    /// Two objects and how they stand.
+    /// Two objects and their relation.
     Spatial,
 }
 
-/// How a prompt stands to P_XY.
+/// How a prompt relates to P_XY.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Split {
@@ -23,7 +23,7 @@ pub enum Split {
     Seen,
     /// It falls into one of P_XY's [holes](super::held_out).
     Unseen,
-    /// It asks for a noun in another colour than the [usual one](super::usual_colour), one that P_XY does have; or in another
+    /// Counter-bias: it asks for a noun in another colour than the [usual one](super::usual_colour), one that P_XY does have; or in another
     /// [texture](super::usual_texture).
     #[serde(rename = "against")]
     CounterBias,

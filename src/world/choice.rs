@@ -26,9 +26,9 @@ pub enum VariantKind {
     Colour,
     /// One object has another texture.
     Texture,
-    /// The two colours have changed places, or the two textures.
+    /// The two colours are swapped, or the two textures.
     Binding,
-    /// The two objects stand otherwise.
+    /// The two objects have another relation.
     Relation,
     /// The statement still holds, but a noun's [spurious distractor](super::spurious_distractor) is there, which the statement does not name.
     #[serde(rename = "bystander")]
@@ -58,7 +58,7 @@ impl fmt::Display for VariantKind {
     }
 }
 
-/// An image to be told from the true one.
+/// An image that differs from the true one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Variant {
     /// What is wrong with it.
@@ -91,7 +91,7 @@ pub fn realise(statement: &Statement, rng: &mut ChaCha8Rng) -> Scene {
 /// three other colours for one object, three other textures, the colours swapped, the textures swapped, the three other relations; only the
 /// kinds that the statement speaks of. Besides, for each noun with a spurious distractor: an image with that distractor.
 ///
-/// The statement must be true of `scene`, as [`realise`] makes it; parts of it that are not are passed over.
+/// The statement must be true of `scene`, as [`realise`] makes it; parts of it that are not are skipped.
 pub fn variants(scene: &Scene, statement: &Statement, rng: &mut ChaCha8Rng) -> Vec<Variant> {
     let mut found = Vec::new();
     let slots: Vec<(Slot, Object)> = statement

@@ -16,9 +16,9 @@ use super::plan::Plan;
 use super::sprite::Look;
 use super::worlds::World;
 
-/// How many images have two main sprites.
+/// Share of the images with two main sprites.
 const TWO: f64 = 0.75;
-/// How many images have a distractor.
+/// Share of the images with a distractor.
 const DISTRACTOR: f64 = 0.2;
 
 /// Which images of P_XY there are at all.
@@ -43,7 +43,7 @@ impl Slice {
 /// Which P_XY.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PairOptions {
-    /// Leave out what [`held_out_colour`](super::held_out_colour), [`held_out_texture`](super::held_out_texture) and [`held_out_nouns`](super::held_out_nouns) hold out, in images (distractors too) and so in
+    /// Leave out what [`held_out_colour`], [`held_out_texture`] and [`held_out_nouns`] hold out, in images (distractors too) and so in
     /// captions.
     pub holes: bool,
     /// Give some nouns a [usual colour](super::usual_colour) or [texture](super::usual_texture) and some a [spurious distractor](super::spurious_distractor).
@@ -115,7 +115,7 @@ pub(super) fn plan(world: World, options: &PairOptions, rng: &mut ChaCha8Rng) ->
     }
 }
 
-/// A distractor to these main sprites, or, mostly, none: as W has it.
+/// A distractor for these main sprites, or, mostly, none, distributed as in W.
 pub(super) fn distractor_w(first: Noun, second: Option<Noun>, rng: &mut ChaCha8Rng) -> Option<Look> {
     distractor(&PairOptions::W, first, second, rng)
 }
@@ -171,7 +171,7 @@ fn look(options: &PairOptions, noun: Noun, rng: &mut ChaCha8Rng) -> Look {
     }
 }
 
-/// A main sprite's colour, as W has it.
+/// A main sprite's colour, distributed as in W.
 pub(super) fn colour_w(noun: Noun, rng: &mut ChaCha8Rng) -> Option<Colour> {
     colour(&PairOptions::W, noun, rng)
 }
@@ -189,7 +189,7 @@ fn colour(options: &PairOptions, noun: Noun, rng: &mut ChaCha8Rng) -> Option<Col
     }))
 }
 
-/// A main sprite's texture, as W has it; none in worlds without textures.
+/// A main sprite's texture, distributed as in W; none in worlds without textures.
 pub(super) fn texture_w(noun: Noun, rng: &mut ChaCha8Rng) -> Option<Texture> {
     texture(&PairOptions::W, noun, rng)
 }

@@ -14,7 +14,7 @@ use super::worlds::World;
 
 impl World {
     /// Four images of W. Of two objects: as drawn, with colours swapped (or, as often, textures, where there are any), with the objects
-    /// exchanged, with one chance edit (another noun, the other axis, one object less, another colour, another texture). Of one object: as
+    /// exchanged, with one random edit (another noun, the other axis, one object less, another colour, another texture). Of one object: as
     /// drawn, in another colour (or texture), another noun, both. Sizes, places, grounds and distractors are drawn anew for each.
     pub fn family(self, rng: &mut ChaCha8Rng) -> [Scene; 4] {
         let base = plan_w(self, rng);
@@ -79,7 +79,7 @@ fn swap(mut first: Look, mut second: Look, exchange: fn(&mut Look, &mut Look)) -
     (first, second)
 }
 
-/// One chance edit of a plan with two objects.
+/// One random edit of a plan with two objects.
 fn edited(plan: Plan, rng: &mut ChaCha8Rng) -> Plan {
     let Some((second, relation)) = plan.second else {
         return plan;
@@ -132,7 +132,7 @@ mod tests {
 
     type Looks = Vec<(Noun, Option<Colour>, Option<Texture>)>;
 
-    /// What is in an image, but for places within the relation; objects in the order of their nouns.
+    /// What is in an image, without exact positions; objects in the order of their nouns.
     fn content(scene: &Scene) -> (Looks, Option<Relation>) {
         let mut objects: Vec<_> = scene.main().map(|s| (s.noun, s.colour, s.texture)).collect();
         objects.sort();

@@ -36,25 +36,25 @@ pub struct Prompt {
     pub statement: Statement,
     /// What it tests.
     pub category: Category,
-    /// How it stands to P_XY.
+    /// How it relates to P_XY.
     pub split: Split,
     /// Who wrote it.
     pub source: Source,
 }
 
 impl World {
-    /// All test prompts: T2I-CompBench's drawable ones first, then ours. No two say the same, and no training caption says what one says.
+    /// All test prompts: T2I-CompBench's drawable ones first, then ours. No two have the same meaning, and no training caption has the meaning of one.
     pub fn test_prompts(self) -> &'static [Prompt] {
         &collection(self).0
     }
 }
 
-/// Whether a test prompt says the same as `statement`.
+/// Whether a test prompt has the meaning of `statement`.
 pub fn is_test_statement(statement: &Statement) -> bool {
     statement.second.is_some() && collection(statement.world()).1.contains(&statement.canonical())
 }
 
-/// How a statement stands to P_XY.
+/// How a statement relates to P_XY.
 fn split_of(statement: &Statement) -> Split {
     match held_out(statement) {
         Some(_) => Split::Unseen,
@@ -132,7 +132,7 @@ fn drawable(world: World, text: &str, category: Category) -> Option<Statement> {
 }
 
 /// A prompt of our own: two objects, with what its category tests and exactly what its split asks for: unseen prompts fall into one hole,
-/// and not into one for two nouns if they are about colours or textures; prompts against the bias name one noun that has one, all others
+/// and not into one for two nouns if they are about colours or textures; counter-bias prompts name one noun that has a bias, all others
 /// none whose bias they would touch.
 fn own(world: World, category: Category, split: Split, rng: &mut ChaCha8Rng) -> Statement {
     loop {

@@ -1,4 +1,4 @@
-//! An image's contents, how they are laid out, and the image itself.
+//! An image's contents, and the image itself.
 
 use super::attributes::{Colour, Relation, Texture};
 use super::noun::Noun;
@@ -90,7 +90,7 @@ impl Scene {
         self.distractor.iter().chain(self.main())
     }
 
-    /// Where the first main sprite stands, seen from the second, if there is one.
+    /// Where the first main sprite is, relative to the second, if there is one.
     pub fn relation(&self) -> Option<Relation> {
         Some(Relation::between(self.first.centre, self.second?.centre))
     }
@@ -116,7 +116,7 @@ impl Scene {
         }
     }
 
-    /// Whose each pixel is, row by row: the number of the topmost of [`Scene::sprites`] that covers at least half of it, or `None` for
+    /// Which sprite covers each pixel, row by row: the number of the topmost of [`Scene::sprites`] that covers at least half of it, or `None` for
     /// the ground.
     pub fn cover(&self) -> Vec<Option<usize>> {
         let side = self.world().image_size();

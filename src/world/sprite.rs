@@ -1,4 +1,4 @@
-//! Sprites: drawn once, then kept.
+//! Sprites, drawn once and cached.
 
 use std::sync::OnceLock;
 
@@ -7,7 +7,7 @@ use super::layer::{Layer, Stamp};
 use super::noun::Noun;
 use super::worlds::World;
 
-/// A noun as it is painted.
+/// A noun with its colour and texture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Look {
     pub noun: Noun,

@@ -18,7 +18,7 @@ pub struct Object {
     pub texture: Option<Texture>,
 }
 
-/// A caption's meaning, in the caption's order: one or two objects, and where the first stands to the second, if that is said.
+/// A caption's meaning, in the caption's order: one or two objects, and where the first is relative to the second, if that is said.
 /// The two nouns are of one world, and differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Statement {
@@ -26,23 +26,23 @@ pub struct Statement {
     pub first: Object,
     /// The object named second, if there are two.
     pub second: Option<Object>,
-    /// Where the first stands, seen from the second. `None` if there is no second.
+    /// Where the first is, relative to the second. `None` if there is no second.
     pub relation: Option<Relation>,
 }
 
 /// Whether a statement holds in an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Truth {
-    /// It does.
+    /// It holds.
     True,
-    /// It does not.
+    /// It does not hold.
     False,
     /// It cannot be decided: a colour word against art in its own colours, or a noun that only the distractor has.
     Unknown,
 }
 
 impl Truth {
-    /// Both: false if one is, else unknown if one is.
+    /// The conjunction: false if one is, else unknown if one is.
     pub fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::False, _) | (_, Self::False) => Self::False,
@@ -120,7 +120,7 @@ impl Statement {
         }
     }
 
-    /// The world it speaks of.
+    /// The world of its nouns.
     pub fn world(&self) -> World {
         self.first.noun.world()
     }
@@ -130,7 +130,7 @@ impl Statement {
         std::iter::once(self.first).chain(self.second)
     }
 
-    /// Its objects named in the other order, which says the same. One object stays as it is.
+    /// Its objects named in the other order, with the same meaning. One object stays as it is.
     pub fn reversed(&self) -> Self {
         match self.second {
             None => *self,
@@ -142,7 +142,7 @@ impl Statement {
         }
     }
 
-    /// The one way of saying it that all statements of the same meaning share: relations are `Left` or `Top`; without a relation
+    /// The form that all statements of the same meaning share: relations are `Left` or `Top`; without a relation
     /// the lower noun comes first.
     pub fn canonical(&self) -> Self {
         let turn = match (self.relation, self.second) {

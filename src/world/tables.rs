@@ -6,7 +6,7 @@ use super::attributes::{Colour, Texture};
 use super::categories::{Category, Split};
 use super::layer::Layer;
 
-/// What makes a world this world.
+/// Everything in which worlds differ.
 pub(in crate::world) struct Tables {
     /// Its name in specs and paths.
     pub name: &'static str,
@@ -16,15 +16,15 @@ pub(in crate::world) struct Tables {
     pub main_sizes: RangeInclusive<u8>,
     /// Longer side of a distractor, in pixels.
     pub distractor_size: u8,
-    /// Where sprites stand.
+    /// Where sprites are placed.
     pub layout: Layout,
     /// The words of the nouns.
     pub nouns: &'static [&'static str],
     /// The textures; empty if sprites have none.
     pub textures: &'static [Texture],
-    /// How many main sprites keep the art's own colours; 0 if there are none to keep.
+    /// Share of the main sprites that keep the art's own colours; 0 if there are none to keep.
     pub natural: f64,
-    /// How many distractors keep the art's own colours.
+    /// Share of the distractors that keep the art's own colours.
     pub natural_distractor: f64,
     /// Nouns that in P_XY mostly have one colour, which captions then mostly leave out.
     pub usual_colours: &'static [(&'static str, Colour)],
@@ -36,7 +36,7 @@ pub(in crate::world) struct Tables {
     pub max_words: usize,
     /// T2I-CompBench's prompts: the file's name, its text, what it tests.
     pub compbench: &'static [(&'static str, &'static str, Category)],
-    /// To how many each category and split of test prompts is filled up with our own.
+    /// Test prompts of each category and split: T2I-CompBench's are filled up to this number with our own.
     pub n_prompts: fn(Category, Split) -> usize,
     /// Whether our own spatial prompts name colours.
     pub coloured_relations: bool,
@@ -52,11 +52,11 @@ pub(in crate::world) struct Tables {
 
 /// Where the middles of main sprites lie, in pixels.
 pub(in crate::world) struct Layout {
-    /// Both coordinates of one that is alone.
+    /// Both coordinates of a single sprite.
     pub alone: RangeInclusive<u8>,
-    /// Of two, along the relation's axis: the one further left or up.
+    /// Of two sprites, along the relation's axis: the one further left or up.
     pub near: RangeInclusive<u8>,
-    /// The other one.
+    /// The other sprite along that axis.
     pub far: RangeInclusive<u8>,
     /// Of both, across that axis.
     pub across: RangeInclusive<u8>,

@@ -1,4 +1,4 @@
-//! From prompts to pictures through the real program, on tiny pipelines of both stacks.
+//! From prompts to images through the real program, on tiny pipelines of the published stacks.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use crate::tiny::{
     write_clip, write_kandinsky, write_karlo, write_prior,
 };
 
-/// Both stacks, a CLIP, a prior without time and one with it, a picture.
+/// Both stacks, a CLIP, a prior without time and one with it, an image.
 fn desk() -> tempfile::TempDir {
     let desk = tempfile::tempdir().expect("a folder");
     let at = |name: &str| desk.path().join(name);
@@ -59,11 +59,11 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     entries.map(file).collect()
 }
 
-fn picture(path: PathBuf) -> RgbImage {
+fn image(path: PathBuf) -> RgbImage {
     read_picture(&path).unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// The largest difference between two pictures, in grey levels.
+/// The largest difference between two images, in grey levels.
 fn apart(a: &RgbImage, b: &RgbImage) -> u8 {
     assert_eq!(a.dimensions(), b.dimensions());
     let differences = a.as_raw().iter().zip(b.as_raw()).map(|(a, b)| a.abs_diff(*b));
@@ -75,7 +75,7 @@ const K22: &str = "generate --pipeline k22 --clip clip --prior prior --steps 3 -
 const CATS: [&str; 4] = ["--prompt", "a red cat", "--prompt", "a blue dog"];
 
 #[test]
-fn finished_pictures_are_kept_and_repeated() {
+fn finished_images_are_kept_and_repeated() {
     let desk = desk();
     let folder = desk.path();
     let (out, err) = good(folder, KARLO, &CATS);
@@ -92,9 +92,9 @@ fn finished_pictures_are_kept_and_repeated() {
         "000001-a-blue-dog.png",
     ];
     assert_eq!(names, expected);
-    let cat = picture(folder.join("pictures/000000-a-red-cat.png"));
+    let cat = image(folder.join("pictures/000000-a-red-cat.png"));
     assert_eq!(cat.dimensions(), (12, 12));
-    assert!(apart(&cat, &picture(folder.join("pictures/000001-a-blue-dog.png"))) > 0);
+    assert!(apart(&cat, &image(folder.join("pictures/000001-a-blue-dog.png"))) > 0);
 
     // What is there is left alone; what is lost is made again, bit for bit.
     std::fs::remove_file(folder.join("pictures/000001-a-blue-dog.png")).expect("removed");
@@ -102,21 +102,21 @@ fn finished_pictures_are_kept_and_repeated() {
     assert_eq!(out, "drew 1 pictures in pictures, 1 were there already\n");
     assert_eq!(files(&folder.join("pictures")), drawn);
 
-    // A side file repeats its picture.
+    // A side file repeats its image.
     let side = "pictures/000001-a-blue-dog.json";
     good(folder, "generate --out again --repeat", &[side]);
     let again = files(&folder.join("again"));
     assert_eq!(again["000001-a-blue-dog.png"], drawn["000001-a-blue-dog.png"]);
     assert_eq!(again["000001-a-blue-dog.json"], drawn["000001-a-blue-dog.json"]);
 
-    // A picture is the same in any batch, but for rounding.
+    // An image is the same in any batch, but for rounding.
     good(folder, &format!("{KARLO} --batch 2 --out batched"), &CATS);
     for name in [&expected[1], &expected[3]] {
         let (one, two) = (
             folder.join("pictures").join(name),
             folder.join("batched").join(name),
         );
-        assert!(apart(&picture(one), &picture(two)) <= 1);
+        assert!(apart(&image(one), &image(two)) <= 1);
     }
 
     // Another call does not overwrite it unasked.
@@ -152,9 +152,9 @@ fn finished_pictures_are_kept_and_repeated() {
     assert!(!folder.join("third").exists());
 }
 
-/// A call that is killed leaves whole pictures, each with its side file, and the next call draws only the others.
+/// A call that is killed leaves whole images, each with its side file, and the next call draws only the others.
 #[test]
-fn a_killed_call_leaves_whole_pictures_and_goes_on() {
+fn a_killed_call_leaves_whole_images_and_goes_on() {
     let desk = desk();
     let folder = desk.path();
     let prompts: String = (0..40).map(|i| format!("a dog and {i} cats\n")).collect();
@@ -183,7 +183,7 @@ fn a_killed_call_leaves_whole_pictures_and_goes_on() {
         child.kill().expect("killed");
         child.wait().expect("reaped");
         for path in finished() {
-            assert_eq!(picture(path.clone()).dimensions(), (16, 16));
+            assert_eq!(image(path.clone()).dimensions(), (16, 16));
             Recipe::read(&path.with_extension("json")).expect("its side file");
         }
         let now = files(&out);
@@ -211,7 +211,7 @@ fn a_killed_call_leaves_whole_pictures_and_goes_on() {
 }
 
 #[test]
-fn a_picture_says_how_it_was_made() {
+fn an_image_says_how_it_was_made() {
     let desk = desk();
     let folder = desk.path();
     let prompt = "a red cat, снег 猫";
@@ -231,7 +231,7 @@ fn a_picture_says_how_it_was_made() {
     );
     let stem = "pictures/000000-a-red-cat-снег-猫";
     let texts: BTreeMap<String, String> = read_png_texts(&folder.join(format!("{stem}.png")))
-        .expect("a picture")
+        .expect("an image")
         .into_iter()
         .collect();
     let text = |key: &str| texts[key].as_str();
@@ -263,7 +263,7 @@ fn a_picture_says_how_it_was_made() {
 }
 
 #[test]
-fn kandinsky_rounds_sizes_and_remembers_the_zero_picture() {
+fn kandinsky_rounds_sizes_and_caches_the_zero_image() {
     let desk = desk();
     let folder = desk.path();
     let caches = || {
@@ -280,7 +280,7 @@ fn kandinsky_rounds_sizes_and_remembers_the_zero_picture() {
     assert_eq!(before, after, "a folder of weights is not written to");
     assert!(err.contains("17 x 10 pixels were rounded up to 20 x 12"), "{err}");
     let stem = "pictures/000000-a-red-cat.png";
-    let first = picture(folder.join(stem));
+    let first = image(folder.join(stem));
     assert_eq!(first.dimensions(), (20, 12));
 
     let encoder = ImageEncoder::load(&folder.join("clip"), &device()).expect("loads");
@@ -293,7 +293,7 @@ fn kandinsky_rounds_sizes_and_remembers_the_zero_picture() {
     };
     assert_eq!(stored(&read(&cache)), zero);
 
-    // The next call reads it: altered, it makes another picture.
+    // The next call reads it: altered, it makes another image.
     let bytes = std::fs::read(&cache).expect("a file");
     let end = bytes.len();
     let mut altered = bytes.clone();
@@ -301,7 +301,7 @@ fn kandinsky_rounds_sizes_and_remembers_the_zero_picture() {
     std::fs::write(&cache, &altered).expect("written");
     let again = K22.replace("--size 16", "--size 20x12 --overwrite --out other");
     good(folder, &again, &CATS[..2]);
-    assert!(apart(&first, &picture(folder.join("other/000000-a-red-cat.png"))) > 0);
+    assert!(apart(&first, &image(folder.join("other/000000-a-red-cat.png"))) > 0);
     // Of other weights it is computed again.
     alter(&folder.join("clip/model.safetensors"), |tensors| {
         let (_, _, bytes) = tensors.get_mut("visual_projection.weight").expect("it");
@@ -315,25 +315,25 @@ fn kandinsky_rounds_sizes_and_remembers_the_zero_picture() {
 }
 
 #[test]
-fn the_ends_of_an_interpolation_are_the_pictures_themselves() {
+fn the_ends_of_an_interpolation_are_the_images_themselves() {
     let desk = desk();
     let folder = desk.path();
     let between = K22.replace("generate", "interpolate --frames 3 --seed 5 --from @fox.png");
     good(folder, &between, &["--to", "a red cat"]);
-    let frame = |i: usize| picture(folder.join(format!("pictures/00000{i}-fox-to-a-red-cat.png")));
+    let frame = |i: usize| image(folder.join(format!("pictures/00000{i}-fox-to-a-red-cat.png")));
     let vary = K22.replace("generate", "vary --seed 5 --out varied --image fox.png");
     good(folder, &vary.replace("--prior prior", ""), &[]);
     good(folder, &format!("{K22} --seed 5 --out drawn"), &CATS[..2]);
-    assert_eq!(frame(0), picture(folder.join("varied/000000-fox.png")));
+    assert_eq!(frame(0), image(folder.join("varied/000000-fox.png")));
     assert_eq!(
-        apart(&frame(2), &picture(folder.join("drawn/000000-a-red-cat.png"))),
+        apart(&frame(2), &image(folder.join("drawn/000000-a-red-cat.png"))),
         0
     );
     assert!(apart(&frame(1), &frame(0)) > 0 && apart(&frame(1), &frame(2)) > 0);
 
     let mix = K22.replace("generate", "interpolate --seed 5 --out mixed --mix 1=@fox.png");
     good(folder, &mix, &["--mix", "0=a red cat"]);
-    let mixed = picture(folder.join("mixed/000000-1-fox-and-0-a-red-cat.png"));
+    let mixed = image(folder.join("mixed/000000-1-fox-and-0-a-red-cat.png"));
     assert_eq!(mixed, frame(0));
 
     // Karlo's variations need no prior either.
@@ -346,7 +346,7 @@ fn the_ends_of_an_interpolation_are_the_pictures_themselves() {
     assert_ne!(foxes["000000-fox.png"], foxes["000001-fox.png"]);
 }
 
-/// The draws of the picture with `seed` in one stage, as a file's tensor of one row.
+/// The draws of the image with `seed` in one stage, as a file's tensor of one row.
 fn draws(seed: u64, stage: NoiseStage, n: usize, shape: [usize; 4]) -> Vec<(Dtype, Vec<usize>, Vec<u8>)> {
     let mut row = [RowNoise::seeded(seed, stage)];
     let mut draw = || -> Vec<u8> {
@@ -359,12 +359,12 @@ fn draws(seed: u64, stage: NoiseStage, n: usize, shape: [usize; 4]) -> Vec<(Dtyp
 }
 
 #[test]
-fn recorded_noise_and_embeddings_make_the_same_picture() {
+fn recorded_noise_and_embeddings_make_the_same_image() {
     let desk = desk();
     let folder = desk.path();
     let guided = format!("{KARLO} --seed 9");
     good(folder, &guided, &CATS[..2]);
-    let original = picture(folder.join("pictures/000000-a-red-cat.png"));
+    let original = image(folder.join("pictures/000000-a-red-cat.png"));
 
     // Every draw: one of the prior, three of the decoder (none at t = 0), two of super-resolution.
     let mut prior = draws(9, NoiseStage::Prior, 1, [1, D_CLIP, 1, 1]);
@@ -385,7 +385,7 @@ fn recorded_noise_and_embeddings_make_the_same_picture() {
     write(&folder.join("noise.safetensors"), &whole);
     let replayed = format!("{KARLO} --seed 1 --out replayed --latents noise.safetensors");
     good(folder, &replayed, &CATS[..2]);
-    assert_eq!(original, picture(folder.join("replayed/000000-a-red-cat.png")));
+    assert_eq!(original, image(folder.join("replayed/000000-a-red-cat.png")));
 
     let mut short = whole.clone();
     short.remove(&named(5));
@@ -403,11 +403,11 @@ fn recorded_noise_and_embeddings_make_the_same_picture() {
     write(&folder.join("latents.safetensors"), &latent);
     let partly = format!("{KARLO} --seed 9 --out partly --latents latents.safetensors");
     good(folder, &partly, &CATS[..2]);
-    assert_eq!(original, picture(folder.join("partly/000000-a-red-cat.png")));
+    assert_eq!(original, image(folder.join("partly/000000-a-red-cat.png")));
     let other = Tensors::from([("super_res".to_string(), all[5].clone())]);
     write(&folder.join("latents.safetensors"), &other);
     good(folder, &partly.replace("--out partly", "--out other"), &CATS[..2]);
-    let other = picture(folder.join("other/000000-a-red-cat.png"));
+    let other = image(folder.join("other/000000-a-red-cat.png"));
     assert!(apart(&original, &other) > 0);
 
     // Image embeddings in place of the prior: the decoder's noise is the same as with it.
@@ -427,25 +427,25 @@ fn recorded_noise_and_embeddings_make_the_same_picture() {
     let recipe = Recipe::read(&folder.join("embedded/000001-a-blue-dog.json")).expect("a side file");
     assert_eq!((recipe.seed, recipe.prior), (10, None));
 
-    // The trajectory ends where the picture begins.
+    // The trajectory ends where the image begins.
     let steps = read(&folder.join("k22/000000-a-red-cat.steps.safetensors"));
     let shapes: Vec<(&str, &[usize])> = steps
         .iter()
         .map(|(n, (_, s, _))| (n.as_str(), s.as_slice()))
         .collect();
     assert_eq!(shapes, [("decoder_steps", &[3, 4, 8, 8][..])]);
-    let last = picture(folder.join("k22/000000-a-red-cat.step002.png"));
-    assert_eq!(last, picture(folder.join("k22/000000-a-red-cat.png")));
+    let last = image(folder.join("k22/000000-a-red-cat.step002.png"));
+    assert_eq!(last, image(folder.join("k22/000000-a-red-cat.png")));
 }
 
 #[test]
-fn a_picture_to_start_from() {
+fn an_image_to_start_from() {
     let desk = desk();
     let folder = desk.path();
     let from = K22.replace("--steps 3", "--steps 10 --init fox.png");
     good(folder, &format!("{from} --strength 0.1 --out near"), &CATS[..2]);
     good(folder, &format!("{from} --strength 1 --out far"), &CATS[..2]);
-    let of = |dir: &str| picture(folder.join(dir).join("000000-a-red-cat.png"));
+    let of = |dir: &str| image(folder.join(dir).join("000000-a-red-cat.png"));
     assert!(apart(&of("near"), &of("far")) > 0);
     good(
         folder,
@@ -453,7 +453,7 @@ fn a_picture_to_start_from() {
         &[],
     );
     assert_eq!(of("near"), of("again"));
-    // The picture is part of the call.
+    // The image is part of the call.
     std::fs::copy(
         golden("kandinsky22-micro-s0/images/large.png"),
         folder.join("fox.png"),
@@ -555,13 +555,13 @@ fn mistakes() {
             Box::new(none),
         ),
         (
-            "strength without a picture",
+            "strength without an image",
             format!("{K22} --strength 0.2"),
             &cat,
             Box::new(none),
         ),
         (
-            "Karlo from a picture",
+            "Karlo from an image",
             format!("{KARLO} --init fox.png"),
             &cat,
             Box::new(none),
@@ -628,7 +628,7 @@ fn mistakes() {
             Box::new(none),
         ),
         (
-            "a picture that is not there",
+            "an image file that is not there",
             "vary --pipeline k22 --clip clip --image cat.png".into(),
             &[],
             Box::new(none),
@@ -774,7 +774,7 @@ fn mistakes() {
             Box::new(none),
         ),
         (
-            "a picture without a side file",
+            "an image without a side file",
             K22.into(),
             &cat,
             spoil(|desk| {

@@ -1,10 +1,13 @@
-//! The architecture, read from the source text: arrows between rooms point down, and nothing goes around the two rooms that
-//! own devices and randomness.
+//! The architecture, read from the sources: a module uses modules of lower layers only, files of one module have no dependency cycles, and nothing
+//! goes around the two modules that own devices and randomness.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Rooms of the library by floor, the highest first. A room may use rooms of lower floors, and itself.
-const FLOORS: &[&[&str]] = &[
+use syn::visit::{self, Visit};
+
+/// Modules of the library by layer, the highest first. A module may use modules of lower layers, and itself.
+const LAYERS: &[&[&str]] = &[
     &["report", "verify"],
     &["experiment"],
     &["testbed", "benchmark"],
@@ -26,10 +29,10 @@ const FLOORS: &[&[&str]] = &[
     ],
 ];
 
-/// Arrows within the lowest floor: those that everything else stands on.
-const SAME_FLOOR: &[&str] = &["files", "noise", "device", "limits", "config"];
+/// Modules of the lowest layer that the others of this layer may use too.
+const FOUNDATION: &[&str] = &["files", "noise", "device", "limits", "config"];
 
-/// Rooms that must also not know these.
+/// Modules that must also not know these.
 const BLIND: &[(&str, &[&str])] = &[("world", &["burn::"]), ("diffusion", &["crate::models"])];
 
 /// What only some files may say. The text, who may, and why.
@@ -115,56 +118,56 @@ fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     lines.filter(|(_, line)| !line.trim().is_empty())
 }
 
-fn room(path: &str) -> Option<&str> {
+fn module(path: &str) -> Option<&str> {
     let inside = path.strip_prefix("src/")?;
     let first = inside.split('/').next()?;
     let name = first.strip_suffix(".rs").unwrap_or(first);
     (!["lib", "main", "cli"].contains(&name)).then_some(name)
 }
 
-fn floor(room: &str) -> Option<usize> {
-    FLOORS.iter().position(|rooms| rooms.contains(&room))
+fn layer(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|modules| modules.contains(&module))
 }
 
-/// The rooms that a line names: `crate::room`, and each first segment of `crate::{a::b, c}`.
+/// The modules that a line names: `crate::module`, and each first segment of `crate::{a::b, c}`.
 fn named(line: &str) -> Vec<&str> {
     fn word(s: &str) -> &str {
         s.split(|c: char| !c.is_alphanumeric() && c != '_')
             .next()
             .unwrap_or("")
     }
-    let mut rooms = Vec::new();
+    let mut modules = Vec::new();
     for part in line.split("crate::").skip(1) {
         match part.strip_prefix('{') {
-            Some(list) => rooms.extend(
+            Some(list) => modules.extend(
                 list.split(['}', ';'])
                     .next()
                     .unwrap_or("")
                     .split(',')
                     .map(|s| word(s.trim())),
             ),
-            None => rooms.push(word(part)),
+            None => modules.push(word(part)),
         }
     }
-    rooms.retain(|r| floor(r).is_some());
-    rooms
+    modules.retain(|r| layer(r).is_some());
+    modules
 }
 
 fn upward(path: &str, text: &str) -> Vec<String> {
-    let Some(here) = room(path) else { return vec![] };
-    let Some(level) = floor(here) else {
+    let Some(here) = module(path) else { return vec![] };
+    let Some(level) = layer(here) else {
         return vec![format!(
-            "{path}: the room {here} is on no floor; add it to FLOORS and to the crate's documentation"
+            "{path}: the module {here} is in no layer; add it to LAYERS and to the crate's documentation"
         )];
     };
     let mut wrong = Vec::new();
     for (number, line) in code(text) {
         for other in named(line) {
-            let below = floor(other).is_some_and(|f| f > level);
-            let foundation = floor(other) == Some(level) && SAME_FLOOR.contains(&other);
+            let below = layer(other).is_some_and(|f| f > level);
+            let foundation = layer(other) == Some(level) && FOUNDATION.contains(&other);
             if other != here && !below && !foundation {
                 wrong.push(format!(
-                    "{path}:{number}: {here} uses {other}, which is not on a lower floor"
+                    "{path}:{number}: {here} uses {other}, which is not in a lower layer"
                 ));
             }
         }
@@ -192,7 +195,7 @@ fn reserved(path: &str, text: &str) -> Vec<String> {
 }
 
 #[test]
-fn arrows_point_down() {
+fn modules_use_lower_layers_only() {
     let wrong: Vec<String> = sources()
         .iter()
         .flat_map(|(path, text)| upward(path, text))
@@ -201,12 +204,217 @@ fn arrows_point_down() {
 }
 
 #[test]
-fn devices_noise_and_output_stay_in_their_rooms() {
+fn devices_noise_and_output_stay_in_their_modules() {
     let wrong: Vec<String> = sources()
         .iter()
         .flat_map(|(path, text)| reserved(path, text))
         .collect();
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// The path of the module that the file at `path` is: `src/eval/fid.rs` is `[eval, fid]`.
+fn module_path(path: &str) -> Vec<String> {
+    let inside = path.trim_start_matches("src/").trim_end_matches(".rs");
+    let mut parts: Vec<String> = inside.split('/').map(String::from).collect();
+    if parts.last().is_some_and(|last| last == "mod" || last == "lib") {
+        parts.pop();
+    }
+    parts
+}
+
+/// What a file names: its `use` declarations, and paths in its code. Without tests.
+#[derive(Default)]
+struct Named {
+    imports: Vec<Vec<String>>,
+    paths: Vec<Vec<String>>,
+}
+
+fn is_test(attributes: &[syn::Attribute]) -> bool {
+    attributes.iter().any(|attribute| {
+        let list = attribute.meta.require_list();
+        attribute.path().is_ident("cfg") && list.is_ok_and(|list| list.tokens.to_string() == "test")
+    })
+}
+
+fn flatten(tree: &syn::UseTree, before: &[String], imports: &mut Vec<Vec<String>>) {
+    let with = |name: &syn::Ident| [before, &[name.to_string()]].concat();
+    match tree {
+        syn::UseTree::Path(path) => flatten(&path.tree, &with(&path.ident), imports),
+        syn::UseTree::Name(name) if name.ident == "self" => imports.push(before.to_vec()),
+        syn::UseTree::Name(name) => imports.push(with(&name.ident)),
+        syn::UseTree::Rename(rename) => imports.push(with(&rename.ident)),
+        syn::UseTree::Glob(_) => imports.push(before.to_vec()),
+        syn::UseTree::Group(group) => group.items.iter().for_each(|tree| flatten(tree, before, imports)),
+    }
+}
+
+impl<'a> Visit<'a> for Named {
+    fn visit_item(&mut self, item: &'a syn::Item) {
+        let attributes = match item {
+            syn::Item::Mod(item) => &item.attrs,
+            syn::Item::Use(item) => &item.attrs,
+            syn::Item::Fn(item) => &item.attrs,
+            syn::Item::Impl(item) => &item.attrs,
+            _ => return visit::visit_item(self, item),
+        };
+        if !is_test(attributes) {
+            visit::visit_item(self, item);
+        }
+    }
+
+    fn visit_item_use(&mut self, item: &'a syn::ItemUse) {
+        flatten(&item.tree, &[], &mut self.imports);
+    }
+
+    fn visit_path(&mut self, path: &'a syn::Path) {
+        let names: Vec<String> = path.segments.iter().map(|s| s.ident.to_string()).collect();
+        if names.len() > 1 {
+            self.paths.push(names);
+        }
+        visit::visit_path(self, path);
+    }
+}
+
+/// A dependency: the path of a module.
+type ModulePath = Vec<String>;
+
+/// Which module uses which. An item that a module re-exports counts as that of the module which defines it.
+fn dependencies(sources: &[(String, String)]) -> BTreeMap<ModulePath, BTreeSet<ModulePath>> {
+    let mut named: BTreeMap<ModulePath, (Named, Vec<ModulePath>)> = BTreeMap::new();
+    for (path, text) in sources.iter().filter(|(path, _)| path != "src/main.rs") {
+        let mut found = Named::default();
+        let file = syn::parse_file(text).unwrap_or_else(|e| panic!("{path}: {e}"));
+        found.visit_file(&file);
+        // What `pub use` names is not used here.
+        let mut exported = Vec::new();
+        for item in &file.items {
+            if let syn::Item::Use(item) = item
+                && !matches!(item.vis, syn::Visibility::Inherited)
+            {
+                flatten(&item.tree, &[], &mut exported);
+            }
+        }
+        named.insert(module_path(path), (found, exported));
+    }
+    let absolute = |here: &[String], path: &[String]| -> Option<ModulePath> {
+        let mut base = here.to_vec();
+        let mut rest = path;
+        match path.first()?.as_str() {
+            "crate" => (base, rest) = (vec![], &path[1..]),
+            "self" => rest = &path[1..],
+            "super" => {
+                while rest.first().is_some_and(|name| name == "super") {
+                    base.pop();
+                    rest = &rest[1..];
+                }
+            }
+            first => {
+                let child = [here, &[first.to_owned()]].concat();
+                named.contains_key(&child).then_some(())?;
+            }
+        }
+        Some([base.as_slice(), rest].concat())
+    };
+    let resolve = |path: ModulePath| -> ModulePath {
+        let mut path = path;
+        for _ in 0..8 {
+            let known = (0..=path.len()).rev().find(|&n| named.contains_key(&path[..n]));
+            let known = known.expect("the root of the crate is a module");
+            let (module, rest) = path.split_at(known);
+            let Some(item) = rest.first() else { break };
+            let imports = &named[module].0.imports;
+            let Some(import) = imports.iter().find(|import| import.last() == Some(item)) else {
+                return module.to_vec();
+            };
+            let Some(target) = absolute(module, import) else {
+                return module.to_vec();
+            };
+            path = [target.as_slice(), &rest[1..]].concat();
+        }
+        let known = (0..=path.len()).rev().find(|&n| named.contains_key(&path[..n]));
+        path.truncate(known.unwrap_or(0));
+        path
+    };
+    let uses = |here: &ModulePath| {
+        let (found, exported) = &named[here];
+        let imports = found.imports.iter().filter(|import| !exported.contains(import));
+        let all = imports
+            .chain(&found.paths)
+            .filter_map(|path| absolute(here, path));
+        all.map(resolve).filter(|other| other != here).collect()
+    };
+    named.keys().map(|here| (here.clone(), uses(here))).collect()
+}
+
+/// Two modules that depend on each other, directly or through others: the first such pair for each module.
+fn cycles(uses: &BTreeMap<ModulePath, BTreeSet<ModulePath>>) -> Vec<String> {
+    let reach = |from: &ModulePath| -> BTreeSet<ModulePath> {
+        let (mut seen, mut next) = (BTreeSet::new(), vec![from.clone()]);
+        while let Some(module) = next.pop() {
+            for other in uses.get(&module).into_iter().flatten() {
+                if seen.insert(other.clone()) {
+                    next.push(other.clone());
+                }
+            }
+        }
+        seen
+    };
+    let all: BTreeMap<&ModulePath, BTreeSet<ModulePath>> =
+        uses.keys().map(|module| (module, reach(module))).collect();
+    let mut found = Vec::new();
+    for (module, direct) in uses {
+        for other in direct {
+            if all.get(other).is_some_and(|reached| reached.contains(module)) {
+                found.push(format!("{} -> {}", module.join("::"), other.join("::")));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn files_have_no_dependency_cycles() {
+    let found = cycles(&dependencies(&sources()));
+    assert!(found.is_empty(), "arrows of cycles:\n{}", found.join("\n"));
+}
+
+#[test]
+fn the_cycle_rule_catches_what_it_is_for() {
+    let found = |files: &[(&str, &str)]| {
+        let files: Vec<_> = files
+            .iter()
+            .map(|(p, t)| (format!("src/{p}"), (*t).into()))
+            .collect();
+        cycles(&dependencies(&files)).len()
+    };
+    let root = ("lib.rs", "pub mod a; pub mod b;");
+    assert_eq!(
+        found(&[root, ("a.rs", "use crate::b::B;"), ("b.rs", "use super::a::A;")]),
+        2
+    );
+    assert_eq!(
+        found(&[
+            root,
+            ("a.rs", "fn f() { crate::b::g() }"),
+            ("b.rs", "use super::a;")
+        ]),
+        2
+    );
+    assert_eq!(
+        found(&[root, ("a.rs", "use crate::b::B;"), ("b.rs", "pub struct B;")]),
+        0
+    );
+    let test = "#[cfg(test)] mod tests { use crate::a::A; }";
+    assert_eq!(found(&[root, ("a.rs", "use crate::b::B;"), ("b.rs", test)]), 0);
+    // A re-export is no use, and what is re-exported is its file's.
+    let parent = (
+        "a/mod.rs",
+        "mod kind; mod one; pub use kind::Kind; fn all() { one::make() }",
+    );
+    let child = ("a/one.rs", "use super::Kind;");
+    assert_eq!(found(&[root, parent, child, ("a/kind.rs", ""), ("b.rs", "")]), 0);
+    let parent = ("a/mod.rs", "mod one; pub struct Kind; fn all() { one::make() }");
+    assert_eq!(found(&[root, parent, child, ("b.rs", "")]), 2);
 }
 
 #[test]

@@ -12,8 +12,8 @@ use eclipse_t2i::models::prior::{Conditioning, FastPaths, Prior, PriorConfig, Te
 use eclipse_t2i::nn::TokenMask;
 use eclipse_t2i::noise::Noise;
 use eclipse_t2i::objective::contrastive::Negatives;
+use eclipse_t2i::train::micro_batches::MicroBatches;
 use eclipse_t2i::train::objectives::eclipse::{Eclipse, EclipseBatch, EclipseTrainer};
-use eclipse_t2i::train::parts::Parts;
 use eclipse_t2i::train::trainer::{Trainer, UpdateOptions};
 use eclipse_t2i::weights::Checkpoint;
 use rand::RngExt;
@@ -130,7 +130,7 @@ fn gradients(trainer: &EclipseTrainer, batch: EclipseBatch) -> BTreeMap<String, 
         }
     }
     let mut visitor = Visitor(
-        trainer.step(Parts::one(1, batch)).grads,
+        trainer.step(MicroBatches::one(1, batch)).grads,
         Vec::new(),
         BTreeMap::new(),
     );

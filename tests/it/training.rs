@@ -19,13 +19,13 @@ use eclipse_t2i::models::prior::{DiffusionPrior, Prior};
 use eclipse_t2i::models::text::{EncodedText, EncodedTexts, TextCondition};
 use eclipse_t2i::noise::Noise;
 use eclipse_t2i::train::checkpoint::{Best, last_complete};
+use eclipse_t2i::train::micro_batches::WorkerShard;
 use eclipse_t2i::train::negatives::NegativeOptions;
 use eclipse_t2i::train::objectives::eclipse::{Eclipse, EclipseCriterion, EclipseTrainer, eclipse_batches};
 use eclipse_t2i::train::objectives::{
     NoisePath, NoisingOptions, TargetPrediction, TimeConditionedTrainer, noised_batches,
 };
-use eclipse_t2i::train::parts::Share;
-use eclipse_t2i::train::prior::Cut;
+use eclipse_t2i::train::prior::StepLayout;
 use eclipse_t2i::train::schedule::{LrSchedule, SteppedLr};
 use eclipse_t2i::train::session::{
     MetricSink, Phase, Session, SessionOptions, TrainError, Validation, Workers, checkpoints, fit,
@@ -450,11 +450,11 @@ fn train_until(
 ) -> Result<tiny::Tensors, TrainError> {
     let stop = Stop::default();
     let asked = stop.clone();
-    let batches = eclipse_batches(pairs(24), Cut::whole(8), 3, NegativeOptions::default());
-    let batch = move |step: usize, share: Share, device: &Device| {
-        let mut batch = batches(step, share, device);
+    let batches = eclipse_batches(pairs(24), StepLayout::whole(8), 3, NegativeOptions::default());
+    let batch = move |step: usize, shard: WorkerShard, device: &Device| {
+        let mut batch = batches(step, shard, device);
         if step == bad {
-            let part = &mut batch.parts[0];
+            let part = &mut batch.batches[0];
             part.z_x = part.z_x.clone().mul_scalar(f32::NAN);
         }
         batch
@@ -561,7 +561,7 @@ fn a_sink_that_cannot_write_stops_the_run() {
         _ => Ok(()),
     });
     let session = SessionOptions::new(N_STEPS, EVERY);
-    let batches = eclipse_batches(pairs(24), Cut::whole(8), 3, NegativeOptions::default());
+    let batches = eclipse_batches(pairs(24), StepLayout::whole(8), 3, NegativeOptions::default());
     let fitted = fit(
         trainer(dir.path(), 0.2),
         adamw().init(),
@@ -585,17 +585,23 @@ fn a_sink_that_cannot_write_stops_the_run() {
 #[test]
 fn one_batch_is_learned_by_heart() {
     let dir = tempfile::tempdir().expect("a folder");
-    let batches = eclipse_batches(pairs(8), Cut::whole(8), 3, NegativeOptions::default());
+    let batches = eclipse_batches(pairs(8), StepLayout::whole(8), 3, NegativeOptions::default());
     for lambda in [0.0, 0.2] {
         let mut trainer = trainer(dir.path(), lambda);
         let (mut optimizer, mut schedule) = (adamw().init(), one_cycle(150));
         let loss = |trainer: &EclipseTrainer| {
-            let (_, loss) = trainer.loss(batches(1, Share::WHOLE, &device().autodiff()).parts.remove(0));
+            let (_, loss) = trainer.loss(
+                batches(1, WorkerShard::WHOLE, &device().autodiff())
+                    .batches
+                    .remove(0),
+            );
             loss.total.into_scalar::<f32>()
         };
         let first = loss(&trainer);
         for _ in 0..150 {
-            let grads = trainer.step(batches(1, Share::WHOLE, &device().autodiff())).grads;
+            let grads = trainer
+                .step(batches(1, WorkerShard::WHOLE, &device().autodiff()))
+                .grads;
             trainer = trainer.optimize(&mut optimizer, schedule.step().into(), grads);
         }
         let last = loss(&trainer);
@@ -642,9 +648,9 @@ fn assert_close(a: &[f32], b: &[f32]) {
 fn a_step_is_the_same_in_parts_and_on_several_devices() {
     let dir = tempfile::tempdir().expect("a folder");
     let home = device().autodiff();
-    let cut = |part, n_parts, n_devices| Cut {
-        part,
-        n_parts,
+    let cut = |batch_size, n_batches, n_devices| StepLayout {
+        batch_size,
+        n_batches,
         devices: vec![home.clone(); n_devices],
     };
     let gather = NegativeOptions {
@@ -652,10 +658,10 @@ fn a_step_is_the_same_in_parts_and_on_several_devices() {
         ..NegativeOptions::default()
     };
     let trainer = trainer(dir.path(), 0.2);
-    let eclipse = |cut: Cut, negatives| {
+    let eclipse = |cut: StepLayout, negatives| {
         let output = trainer.step(eclipse_batches(pairs(24), cut, 3, negatives)(
             2,
-            Share::WHOLE,
+            WorkerShard::WHOLE,
             &home,
         ));
         let values: Vec<f32> = output.item.values.into_data().iter::<f32>().collect();
@@ -684,7 +690,7 @@ fn a_step_is_the_same_in_parts_and_on_several_devices() {
         whitening: None,
     };
     let diffusion = |cut| {
-        let batch = noised_batches(pairs(24), noising.clone(), cut, 3)(2, Share::WHOLE, &home);
+        let batch = noised_batches(pairs(24), noising.clone(), cut, 3)(2, WorkerShard::WHOLE, &home);
         flat(&trainer, &trainer.step(batch).grads)
     };
     let alone = diffusion(cut(4, 3, 0));
@@ -695,7 +701,7 @@ fn a_step_is_the_same_in_parts_and_on_several_devices() {
 /// How a validated run is trained.
 #[derive(Clone)]
 struct Validated {
-    cut: Cut,
+    cut: StepLayout,
     workers: Workers,
     adamw: AdamWOptions,
     lr: f64,
@@ -713,10 +719,12 @@ fn train_validated(dir: &Path, n_steps: usize, how: Validated) -> (Vec<(Phase, u
             Ok(())
         }
     });
-    let held_out = eclipse_batches(pairs(8), Cut::whole(4), 5, NegativeOptions::default());
+    let held_out = eclipse_batches(pairs(8), StepLayout::whole(4), 5, NegativeOptions::default());
     let validation = Validation {
         n_batches: 2,
-        batch: Arc::new(move |i, device: &Device| held_out(i + 1, Share::WHOLE, device).parts.remove(0)),
+        batch: Arc::new(move |i, device: &Device| {
+            held_out(i + 1, WorkerShard::WHOLE, device).batches.remove(0)
+        }),
     };
     let mut start = trainer(dir, 0.2);
     start = Trainer::new(
@@ -759,7 +767,7 @@ fn train_validated(dir: &Path, n_steps: usize, how: Validated) -> (Vec<(Phase, u
 fn validation_says_which_checkpoint_was_best_and_that_one_is_kept() {
     let dir = tempfile::tempdir().expect("a folder");
     let how = Validated {
-        cut: Cut::whole(8),
+        cut: StepLayout::whole(8),
         workers: Workers::One,
         adamw: adamw(),
         lr: 0.02, // so high that soon the pairs are known by heart and others are not
@@ -790,10 +798,10 @@ fn validation_says_which_checkpoint_was_best_and_that_one_is_kept() {
     assert_eq!((best.step, best.loss), lowest);
 
     // What is kept is what was measured: the average, as it was then.
-    let held_out = eclipse_batches(pairs(8), Cut::whole(4), 5, NegativeOptions::default());
+    let held_out = eclipse_batches(pairs(8), StepLayout::whole(4), 5, NegativeOptions::default());
     let loss = |trainer: &EclipseTrainer| {
         let one = |i| {
-            let part = held_out(i, Share::WHOLE, &device()).parts.remove(0);
+            let part = held_out(i, WorkerShard::WHOLE, &device()).batches.remove(0);
             burn::train::InferenceStep::step(trainer, part)
                 .values
                 .into_data()
@@ -806,7 +814,7 @@ fn validation_says_which_checkpoint_was_best_and_that_one_is_kept() {
     assert!((loss(&kept) - lowest.1).abs() <= 1e-5 * lowest.1);
     assert!(loss(&trained) > lowest.1);
 
-    // Cut off and continued, the same: the best of the first part is not forgotten.
+    // StepLayout off and continued, the same: the best of the first part is not forgotten.
     let halves = tempfile::tempdir().expect("a folder");
     let (first, _) = one(halves.path(), 40);
     let (second, end) = one(halves.path(), 60);
@@ -841,9 +849,9 @@ fn weights<M: Module>(module: &M) -> Vec<f32> {
 fn burn_trains_workers_train_to_the_same() {
     let train = |dir: &tempfile::TempDir, n_steps, workers, grad_clip| {
         let how = Validated {
-            cut: Cut {
-                part: 4,
-                n_parts: 6,
+            cut: StepLayout {
+                batch_size: 4,
+                n_batches: 6,
                 devices: vec![],
             },
             workers,
@@ -890,7 +898,10 @@ fn burn_trains_workers_train_to_the_same() {
 }
 
 /// Losses of 20 steps.
-fn curve<M, B, V>(model: M, batch: impl Fn(usize, Share, &Device) -> B + Send + Sync + 'static) -> Vec<f64>
+fn curve<M, B, V>(
+    model: M,
+    batch: impl Fn(usize, WorkerShard, &Device) -> B + Send + Sync + 'static,
+) -> Vec<f64>
 where
     B: Send + 'static,
     V: Send + 'static,
@@ -942,9 +953,9 @@ fn loss_curves_are_the_committed_ones() {
         whitening: Some(pairs(24).statistics()),
     };
     let computed = serde_json::json!({
-        "eclipse": curve(trainer(dir.path(), 0.2), eclipse_batches(pairs(24), Cut::whole(8), 3, NegativeOptions::default())),
-        "projection": curve(trainer(dir.path(), 0.0), eclipse_batches(pairs(24), Cut::whole(8), 3, NegativeOptions::default())),
-        "diffusion": curve(time_conditioned(dir.path()), noised_batches(pairs(24), noising, Cut::whole(8), 3)),
+        "eclipse": curve(trainer(dir.path(), 0.2), eclipse_batches(pairs(24), StepLayout::whole(8), 3, NegativeOptions::default())),
+        "projection": curve(trainer(dir.path(), 0.0), eclipse_batches(pairs(24), StepLayout::whole(8), 3, NegativeOptions::default())),
+        "diffusion": curve(time_conditioned(dir.path()), noised_batches(pairs(24), noising, StepLayout::whole(8), 3)),
     });
     let path = golden("loss_curves.json");
     let text = std::fs::read_to_string(&path).unwrap_or_default();

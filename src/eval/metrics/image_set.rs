@@ -132,11 +132,8 @@ impl ImageOptions {
             ImageOption::Clip => self.clip.is_some(),
             _ => true,
         };
-        let lacking = metric.options().iter().filter(|option| !is_there(**option));
-        lacking
-            .filter_map(|option| option.required())
-            .next()
-            .map_or(Ok(()), Err)
+        let lacking = metric.options().iter().find(|option| !is_there(**option));
+        lacking.and_then(|option| option.required()).map_or(Ok(()), Err)
     }
 }
 

@@ -5,8 +5,8 @@ use burn::tensor::DType;
 use super::decoder::Place;
 use super::error::ExportError;
 use super::layout::{DECODER, DIFFUSERS_VERSION, PRIOR, SCHEDULER, WEIGHTS};
-use super::pipeline::Pipeline;
-use super::source::Source;
+use super::pipeline::ExportedPipeline;
+use super::source::ExportSource;
 use crate::experiment::own_words::example;
 use crate::experiment::run::Run;
 use crate::files;
@@ -16,11 +16,11 @@ use crate::weights::Checkpoint;
 
 /// `README.md` of an export.
 pub(super) fn write(
-    source: &Source,
+    source: &ExportSource,
     config: &PriorConfig,
     prior: &AnyPrior,
     dtype: DType,
-    around: Option<&Pipeline>,
+    around: Option<&ExportedPipeline>,
 ) -> Result<String, ExportError> {
     let weights = source.prior.join(WEIGHTS);
     let checkpoint = Checkpoint::open(&source.prior)?;
@@ -173,11 +173,11 @@ fn name(dtype: DType) -> &'static str {
     }
 }
 
-/// A prompt for the lines of Python where the prior is of no built-in world.
+/// The prompt in the lines of Python, where the prior was not trained on a built-in world.
 const PROMPT: &str = "black apples in the basket";
 
-/// From a prompt to an image in Python, and with this program.
-fn lines(source: &Source, around: &Pipeline) -> String {
+/// How to go from a prompt to an image in Python, and with this program.
+fn lines(source: &ExportSource, around: &ExportedPipeline) -> String {
     let prompt = source.world().map_or(PROMPT, example);
     let (trust, call) = match around.is_stock {
         true => ("", call(around.settings)),
@@ -254,7 +254,7 @@ fn usage(config: &PriorConfig, prior: &AnyPrior) -> String {
     }
 }
 
-fn licence(source: &Source) -> String {
+fn licence(source: &ExportSource) -> String {
     let world = match source.world() {
         Some(world) => format!(" The images of the world `{world}` are {}.", world.credits()),
         None if source.run.is_some() => String::new(),

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::error::ExportError;
 use super::layout::{DIFFUSERS_VERSION, INDEX};
 use super::modules::write_module;
-use super::source::Source;
+use super::source::ExportSource;
 use crate::benchmark::images::check_decoder;
 use crate::files;
 use crate::generate::frozen::FrozenDecoder;
@@ -18,7 +18,7 @@ use burn::prelude::*;
 
 /// A decoder of a stack.
 #[derive(Debug, Clone)]
-pub(super) struct Decoder {
+pub(super) struct ExportedDecoder {
     pub(super) stack: Stack,
     pub(super) place: Place,
 }
@@ -32,10 +32,10 @@ pub(super) enum Place {
     Named(String),
 }
 
-impl Decoder {
+impl ExportedDecoder {
     /// The decoder that was named, the run's own, or a published one that reads embeddings of width `d_clip`.
     pub(super) fn of(
-        source: &Source,
+        source: &ExportSource,
         named: Option<&str>,
         d_clip: usize,
         device: &Device,

@@ -41,7 +41,7 @@ pub enum ExportError {
         to: PathBuf,
         /// One thing in it.
         found: String,
-        /// Whether it looks like one of ours.
+        /// Whether it looks like an earlier export.
         is_export: bool,
     },
     /// The CLIP that the prior reads is not known.
@@ -68,7 +68,7 @@ pub enum ExportError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The run's store does not read.
+    /// The run's store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A decoder's folder.
@@ -77,10 +77,10 @@ pub enum ExportError {
     /// A decoder's part.
     #[error(transparent)]
     Render(#[from] RenderError),
-    /// The run's configuration does not hold.
+    /// The run's configuration is invalid.
     #[error(transparent)]
     Spec(#[from] SpecError),
-    /// The run directory does not read.
+    /// The run directory cannot be read.
     #[error(transparent)]
     RunDir(#[from] RunDirError),
     /// The prior does not load.

@@ -1,6 +1,6 @@
 //! Names of an export's files and folders.
 
-/// Folder of the network, as in Kandinsky 2.2's pipeline.
+/// Folder of the network, as in published pipelines.
 pub const PRIOR: &str = "prior";
 /// Folder of the scheduler of a prior with time.
 pub const SCHEDULER: &str = "scheduler";

@@ -5,7 +5,7 @@
 //! scheduler/scheduler_config.json                                 priors with time only
 //! text_encoder/, tokenizer/, image_encoder/, image_processor/     the CLIP that the prior was trained on
 //! decoder/                                                        a decoder that is not published elsewhere
-//! model_index.json, *.py                                          what makes it a pipeline
+//! model_index.json, *.py                                          the pipeline
 //! README.md                                                       the card
 //! ```
 
@@ -23,10 +23,10 @@ use burn::prelude::*;
 use burn::tensor::DType;
 use serde_json::{Value, json};
 
-use self::decoder::Decoder;
+use self::decoder::ExportedDecoder;
 use self::layout::{CARD, CONFIG, DIFFUSERS_VERSION, SCHEDULER_CONFIG, WEIGHTS};
-use self::pipeline::{Clip, Pipeline};
-use self::source::Source;
+use self::pipeline::{ClipFolders, ExportedPipeline};
+use self::source::ExportSource;
 use crate::files::{self, FileError};
 use crate::generate::prior::{AnyPrior, scheduler_of};
 use crate::models::prior::{MAPPING, PriorConfig};
@@ -61,7 +61,7 @@ pub struct ExportOptions<'a> {
 }
 
 /// Writes the prior of `source`, a finished run directory or a prior's folder, and the pipeline around it to the folder `to`, which appears whole or
-/// not at all. The prior is loaded on `device`, so one that would not load again is not exported.
+/// not at all. The prior is loaded on `device`, so that every exported prior loads.
 ///
 /// # Errors
 /// [`ExportError`]; nothing is left at `to` then.
@@ -71,7 +71,7 @@ pub fn export(
     options: &ExportOptions<'_>,
     device: &Device,
 ) -> Result<Exported, ExportError> {
-    let source = Source::open(source)?;
+    let source = ExportSource::open(source)?;
     let dtype = options.dtype;
     refuse_occupied(to)?;
     let (config, prior) = AnyPrior::load(&source.prior, device)?;
@@ -85,9 +85,9 @@ pub fn export(
             let class = scheduler.as_deref().and_then(Path::parent);
             let class = class.map(pipeline::scheduler_class).transpose()?;
             let settings = source.run.as_ref().map(|(run, _)| run.objective().sampler());
-            Some(Pipeline::new(
-                Clip::open(&source.clip(options.clip)?)?,
-                Decoder::of(&source, options.decoder, config.d_clip, device)?,
+            Some(ExportedPipeline::new(
+                ClipFolders::open(&source.clip(options.clip)?)?,
+                ExportedDecoder::of(&source, options.decoder, config.d_clip, device)?,
                 settings.unwrap_or_default(),
                 (&config, &prior),
                 class,

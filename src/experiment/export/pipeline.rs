@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::TensorView;
 use serde_json::{Map, Value, json};
 
-use super::decoder::{Decoder, Place, write_bundle};
+use super::decoder::{ExportedDecoder, Place, write_bundle};
 use super::error::ExportError;
 use super::layout::{CONFIG, DECODER, DIFFUSERS_VERSION, INDEX, PRIOR, SCHEDULER, SCHEDULER_CONFIG};
 use super::modules::{PRIOR_MODULE, PRIOR_PIPELINE, write_module};
@@ -32,7 +32,7 @@ const TOKENIZER_FILES: [&str; 5] = [
 
 /// The folders of a CLIP's parts.
 #[derive(Debug)]
-pub(super) struct Clip {
+pub(super) struct ClipFolders {
     text: PathBuf,
     vision: Option<PathBuf>,
     tokenizer: PathBuf,
@@ -41,10 +41,10 @@ pub(super) struct Clip {
 
 /// What is written beside the prior's network.
 #[derive(Debug)]
-pub(super) struct Pipeline {
-    clip: Clip,
-    pub(super) decoder: Option<Decoder>,
-    /// How the prior is sampled.
+pub(super) struct ExportedPipeline {
+    clip: ClipFolders,
+    pub(super) decoder: Option<ExportedDecoder>,
+    /// The prior's sampling.
     pub(super) settings: PriorSettings,
     n_text: usize,
     /// Whether diffusers' own `KandinskyV22PriorPipeline` samples the prior.
@@ -52,7 +52,7 @@ pub(super) struct Pipeline {
     scheduler: Option<String>,
 }
 
-impl Clip {
+impl ClipFolders {
     /// Finds the parts of the CLIP in `dir`: a folder of both towers, or a pipeline with `text_encoder/` and the like.
     pub(super) fn open(dir: &Path) -> Result<Self, ExportError> {
         let inner = |name: &str| Some(dir.join(name)).filter(|inner| inner.is_dir());
@@ -95,11 +95,11 @@ fn text_dir(dir: &Path) -> PathBuf {
     if inner.is_dir() { inner } else { dir.to_path_buf() }
 }
 
-impl Pipeline {
+impl ExportedPipeline {
     /// Checks that the parts belong together. `scheduler`: the class in the prior's `scheduler_config.json`.
     pub(super) fn new(
-        clip: Clip,
-        decoder: Option<Decoder>,
+        clip: ClipFolders,
+        decoder: Option<ExportedDecoder>,
         settings: PriorSettings,
         (config, prior): (&PriorConfig, &AnyPrior),
         scheduler: Option<String>,
@@ -138,12 +138,12 @@ impl Pipeline {
         })
     }
 
-    /// What others should know of it.
+    /// Warnings for users of the export.
     pub(super) fn warnings(&self) -> Vec<String> {
         let mut found = Vec::new();
         if self.clip.vision.is_none() {
             found.push(format!(
-                "{} has no vision tower: the pipeline has no embedding of the zero image, from which Kandinsky's guidance pushes away",
+                "{} has no vision tower: the pipeline has no embedding of the zero image, from which the decoder's guidance pushes away",
                 self.clip.text.display()
             ));
         }
@@ -155,7 +155,7 @@ impl Pipeline {
         found
     }
 
-    /// Writes all of it into `dir`, where `prior/` and `scheduler/` stand.
+    /// Writes the pipeline to `dir`, which has `prior/` and `scheduler/` already.
     pub(super) fn write(&self, dir: &Path) -> Result<(), ExportError> {
         let mut index = Map::new();
         let none = || json!([null, null]);
@@ -189,7 +189,7 @@ impl Pipeline {
             scheduler.map_or_else(none, |class| json!(["diffusers", class])),
         );
 
-        let Clip {
+        let ClipFolders {
             text,
             vision,
             tokenizer,
@@ -229,8 +229,8 @@ impl Pipeline {
     }
 }
 
-/// One tower of the CLIP in `from`, which may hold both, as transformers loads it. Numbers keep the bytes that they have; they are computed with in
-/// f32, as here.
+/// One tower of the CLIP in `from`, which may hold both, as transformers loads it. The weights keep their bytes; transformers
+/// computes in f32, as this program does.
 fn write_tower(from: &Path, to: &Path, class: &str) -> Result<(), ExportError> {
     let is_text = class.starts_with("CLIPText");
     let (key, model_type, prefixes) = match is_text {

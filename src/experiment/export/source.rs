@@ -12,14 +12,14 @@ use crate::world::World;
 
 /// A prior, and the run that trained it.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct ExportSource {
     /// The folder of the prior.
     pub(super) prior: PathBuf,
     /// The run that trained it, if it was trained here.
     pub(super) run: Option<(Run, Provenance)>,
 }
 
-impl Source {
+impl ExportSource {
     /// Opens a finished run directory or a prior's folder.
     pub(super) fn open(path: &Path) -> Result<Self, ExportError> {
         let dir = RunDir::new(path);

@@ -26,14 +26,14 @@ use crate::models::prior::TextCondition;
 /// Captions, embeddings or images that a tower or a prior takes at once.
 const BATCH: usize = 32;
 
-/// An image embedding that a image needs: one for a prompt or an image, two for an interpolation.
+/// An image embedding to compute: each image has one, an interpolation has one for each of its ends.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct EmbeddingJob<'a> {
+struct EmbeddingJob<'a> {
     origin: &'a Origin,
     seed: u64,
     row: usize,
-    /// Whether recorded noise is its own.
-    alone: bool,
+    /// Whether it is the whole origin of its image, so that recorded noise applies to it.
+    is_whole: bool,
 }
 
 /// What [`Chunk::embed`] gives: z_x of each image, what guidance pushes away from for each image, captions.
@@ -52,7 +52,7 @@ impl<'a> Chunk<'a> {
         let captions = self.captions(&jobs, negated.is_some(), on_event)?;
         let mut z_x: Vec<Option<Vec<f32>>> = vec![None; jobs.len()];
         let negatives = self.predict(&jobs, negated, captions.as_ref(), &mut z_x, on_event)?;
-        let zero = self.look(&jobs, uncond && negated.is_none(), &mut z_x, on_event)?;
+        let zero = self.encode_images(&jobs, uncond && negated.is_none(), &mut z_x, on_event)?;
         let z_x = self.embeddings(&jobs, &z_x)?;
         let uncond = match zero {
             Some(zero) => Some(vec![zero; self.images.len()]),
@@ -61,7 +61,7 @@ impl<'a> Chunk<'a> {
         Ok((z_x, uncond, captions))
     }
 
-    /// The embeddings of the chunk, each once.
+    /// The embeddings to compute for the chunk, each once.
     fn jobs(&self) -> Vec<EmbeddingJob<'a>> {
         let mut jobs: Vec<EmbeddingJob> = Vec::new();
         for image in &self.images {
@@ -71,9 +71,9 @@ impl<'a> Chunk<'a> {
                     origin,
                     seed: image.subject.seed,
                     row: image.subject.row,
-                    alone: std::ptr::eq(*origin, &image.subject.origin),
+                    is_whole: std::ptr::eq(*origin, &image.subject.origin),
                 };
-                if !jobs.iter().any(|l| l.same(&job)) {
+                if !jobs.iter().any(|other| other.same(&job)) {
                     jobs.push(job);
                 }
             }
@@ -145,7 +145,7 @@ impl<'a> Chunk<'a> {
         for (i, job) in jobs.iter().enumerate() {
             if let Origin::Prompt(prompt) = job.origin {
                 let noise = RowNoise::seeded(job.seed, NoiseStage::Prior);
-                let noise = noise.recorded(recorded.filter(|_| job.alone), job.row);
+                let noise = noise.recorded(recorded.filter(|_| job.is_whole), job.row);
                 rows.push((prompt, noise));
                 of_job.push(i);
             }
@@ -174,20 +174,15 @@ impl<'a> Chunk<'a> {
         for (rows, trajectories) in rows.chunks_mut(BATCH).zip(trajectories.chunks_mut(BATCH)) {
             let texts: Vec<&str> = rows.iter().map(|(text, _)| *text).collect();
             let mut noise: Vec<RowNoise> = rows.iter().map(|(_, noise)| noise.clone()).collect();
+            let mut noise = BatchNoise(&mut noise);
             let text = captions.rows(&texts);
-            let unconditional = captions.rows(&vec![uncond; texts.len()]);
-            let z = prior.sample(
-                text,
-                unconditional,
-                plan.prior,
-                &mut BatchNoise(&mut noise),
-                |x| {
-                    if save {
-                        keep(trajectories, &x);
-                    }
-                    on_event(RenderEvent::Step);
-                },
-            )?;
+            let uncond = captions.rows(&vec![uncond; texts.len()]);
+            let z = prior.sample(text, uncond, plan.prior, &mut noise, |x| {
+                if save {
+                    keep(trajectories, &x);
+                }
+                on_event(RenderEvent::Step);
+            })?;
             if one_pass {
                 on_event(RenderEvent::Step);
             }
@@ -196,7 +191,7 @@ impl<'a> Chunk<'a> {
         let negatives = predicted.split_off(of_job.len());
         for ((&job, z), trajectory) in of_job.iter().zip(predicted).zip(trajectories) {
             z_x[job] = Some(z);
-            if trajectory.steps.is_empty() || !jobs[job].alone {
+            if trajectory.steps.is_empty() || !jobs[job].is_whole {
                 continue;
             }
             for (image, kept) in self.images.iter().zip(&mut self.trajectories) {
@@ -210,7 +205,7 @@ impl<'a> Chunk<'a> {
 
     /// Runs the vision tower on the jobs that are images, into `z_x`; and gives the zero image's embedding where the decoder needs it, from a file if
     /// there is one.
-    fn look(
+    fn encode_images(
         &self,
         jobs: &[EmbeddingJob],
         needs_zero: bool,
@@ -295,13 +290,14 @@ impl<'a> Chunk<'a> {
 
 impl EmbeddingJob<'_> {
     fn same(&self, other: &Self) -> bool {
-        let noise =
-            self.seed == other.seed && self.alone == other.alone && (self.row == other.row || !self.alone);
+        let noise = self.seed == other.seed
+            && self.is_whole == other.is_whole
+            && (self.row == other.row || !self.is_whole);
         // Only a prompt's embedding depends on its noise.
         self.origin == other.origin && (noise || !matches!(self.origin, Origin::Prompt(_)))
     }
 
-    /// Whether it is an embedding of `image`.
+    /// Whether `image` needs this embedding.
     fn of(&self, image: &PlannedImage) -> bool {
         let whole = &image.subject.origin;
         whole.ends().into_iter().any(|origin| {
@@ -309,7 +305,7 @@ impl EmbeddingJob<'_> {
                 origin,
                 seed: image.subject.seed,
                 row: image.subject.row,
-                alone: std::ptr::eq(origin, whole),
+                is_whole: std::ptr::eq(origin, whole),
             })
         })
     }

@@ -34,17 +34,6 @@ pub fn each(say: impl Fn(&About) -> Option<String>) -> String {
     said.join(", ")
 }
 
-/// The names of the stacks that `are` so, as in "Kandinsky 2.2 and Karlo".
-pub fn names_of(are: impl Fn(&About) -> bool) -> String {
-    let names = ALL.iter().map(|stack| stack.about());
-    let names: Vec<&str> = names.filter(|about| are(about)).map(|about| about.name).collect();
-    match names.split_last() {
-        Some((last, [])) => (*last).into(),
-        Some((last, others)) => format!("{} and {last}", others.join(", ")),
-        None => String::new(),
-    }
-}
-
 /// The names that side files record.
 pub fn recorded_names() -> String {
     let mut names: Vec<String> = Vec::new();

@@ -31,6 +31,9 @@ pub struct RandomNetwork {
     pub describe: fn(&Device) -> (Value, Vec<Parameter>),
 }
 
+/// Gives a scheduler's configuration.
+pub type MakeConfig = fn() -> Value;
+
 /// The folder of a published pipeline.
 #[derive(Debug, Clone, Copy)]
 pub struct RandomPipeline {
@@ -41,7 +44,7 @@ pub struct RandomPipeline {
     /// Folders and names of its networks.
     pub parts: &'static [(&'static str, &'static str)],
     /// Folders and configurations of its schedulers.
-    pub schedulers: &'static [(&'static str, fn() -> Value)],
+    pub schedulers: &'static [(&'static str, MakeConfig)],
     /// The folder of the preprocessing, where there is a vision tower.
     pub preprocessor: Option<&'static str>,
 }

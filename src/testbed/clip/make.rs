@@ -19,7 +19,7 @@ use crate::noise::DerivedSeed;
 use crate::testbed::acceptance::{MeasureSizes, Thresholds, embed_scenes, embed_texts, measure};
 use crate::testbed::error::PretrainError;
 use crate::testbed::run::{ClaimedRun, TrainingRecord};
-use crate::train::parts::Parts;
+use crate::train::micro_batches::MicroBatches;
 use crate::train::schedule::SteppedLr;
 use crate::train::session::{self, Validation};
 use crate::train::stop::Stop;
@@ -105,7 +105,7 @@ pub fn make_clip(
         SteppedLr::new(recipe.schedule()),
         move |step, _, device| {
             let batch = maker.batch(step, device);
-            Parts::one(
+            MicroBatches::one(
                 step,
                 batch.expect("the first batch could be made, and all are alike"),
             )

@@ -6,7 +6,7 @@ use crate::files::FileError;
 use crate::models::clip::tokenizer::Tokenizer;
 use crate::noise::Noise;
 use crate::testbed::facts::n_facts;
-use crate::train::parts::Parts;
+use crate::train::micro_batches::MicroBatches;
 use crate::train::schedule::{LrSchedule, SteppedLr};
 use crate::train::session::{self, Session, SessionOptions, Workers};
 use crate::train::stop::Stop;
@@ -140,7 +140,7 @@ fn train(recipe: &ClipRecipe, dir: &Path, until: usize) -> (ClipTrainer, Vec<(us
         SteppedLr::new(recipe.schedule()),
         move |step, _, device| {
             let batch = maker.batch(step, device);
-            Parts::one(step, batch.expect("the world's own captions and images"))
+            MicroBatches::one(step, batch.expect("the world's own captions and images"))
         },
         None::<session::Validation<_>>,
         Session {

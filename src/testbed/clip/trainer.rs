@@ -10,7 +10,7 @@ use super::start;
 use crate::models::clip::Clip;
 use crate::noise::{Noise, Stream};
 use crate::objective::clip::truth_contrastive;
-use crate::train::parts::Values;
+use crate::train::micro_batches::Values;
 use crate::train::trainer::{Criterion, Trainer, UpdateOptions};
 use crate::world::World;
 

@@ -21,7 +21,7 @@ use crate::models::unet::{self, Conditioning, UNet, UNetConfig};
 use crate::noise::DerivedSeed;
 use crate::testbed::error::PretrainError;
 use crate::testbed::run::{CHECKPOINT_EVERY, ClaimedRun, TrainingRecord};
-use crate::train::parts::Parts;
+use crate::train::micro_batches::MicroBatches;
 use crate::train::schedule::SteppedLr;
 use crate::train::session::{self, Validation};
 use crate::train::stop::Stop;
@@ -133,7 +133,7 @@ pub fn make_decoder(
         SteppedLr::new(recipe.schedule()),
         move |step, _, device| {
             let batch = batches.batch(step, device);
-            Parts::one(
+            MicroBatches::one(
                 step,
                 batch.expect("images could be encoded before, and all are alike"),
             )

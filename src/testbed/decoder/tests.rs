@@ -10,7 +10,7 @@ use crate::data::encode::picture;
 use crate::diffusion::Schedule;
 use crate::models::clip::ImageEncoder;
 use crate::models::unet::UNet;
-use crate::train::parts::{Losses, Parts};
+use crate::train::micro_batches::{Losses, MicroBatches};
 use crate::world::{Scene, World};
 
 fn device() -> Device {
@@ -320,7 +320,7 @@ fn a_step_moves_the_network_and_its_ema_follows() {
     assert_eq!(start, values(&trainer.result().unet));
     let before = loss(&trainer);
     for step in 1..=30 {
-        let output = TrainStep::step(&trainer, Parts::one(step, batch.clone()));
+        let output = TrainStep::step(&trainer, MicroBatches::one(step, batch.clone()));
         trainer = optimizer.step(recipe.lr, trainer, output.grads);
         if step == 1 {
             // (1 - 1/10) of the way to values that have not moved yet

@@ -12,9 +12,9 @@ use crate::models::unet::{Condition, UNet};
 use crate::noise::{Noise, Stream};
 use crate::objective::diffusion::weighted;
 use crate::testbed::cells::{self, cross_entropy, offset_error};
-use crate::train::average::Follow;
+use crate::train::ema::EmaUpdate;
+use crate::train::micro_batches::Values;
 use crate::train::muon::{HiddenMuon, adamw_and_muon};
-use crate::train::parts::Values;
 use crate::train::trainer::{Criterion, Trainer, UpdateOptions};
 
 /// Paths of Muon's weights (norms' parameters are `gamma` and `beta`).
@@ -94,7 +94,7 @@ impl DecoderRecipe {
     /// AdamW, but Muon for the weights inside the UNet's blocks and those that z_x goes through first; the EMA has an update rule of its own.
     pub fn optimizer(&self) -> ModuleOptimizer {
         let ema = ParamGroup::from_regex(EMA).expect("a valid regular expression");
-        adamw_and_muon(HIDDEN, HiddenMuon::new(self.muon_factor, 0.0)).with_group(ema, Follow, None)
+        adamw_and_muon(HIDDEN, HiddenMuon::new(self.muon_factor, 0.0)).with_group(ema, EmaUpdate, None)
     }
 
     /// The trainer of a new model on `device` (with autodiff), with initial weights drawn from the recipe's seed; or, with `trained`, of a UNet of

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::super::micro_batches::{MicroBatches, Values, WorkerShard};
 use super::super::negatives::{FalseNegatives, NegativeOptions, Place};
-use super::super::parts::{Parts, Share, Values};
-use super::super::prior::batches::{Cut, rows};
+use super::super::prior::step_layout::{StepLayout, rows};
 use super::super::prior::{ClipTemperature, PriorTraining, mean_cosine};
 use super::super::session::Failure;
 use super::super::trainer::{Criterion, Trainer};
@@ -228,12 +228,12 @@ impl PriorObjective for Eclipse {
         let prior = training.initialised(Prior::init(&config, &device));
         let batches = eclipse_batches(
             training.data.train.clone(),
-            training.cut.clone(),
+            training.layout.clone(),
             seed,
             self.negatives(),
         );
-        let validation =
-            training.validation(|data, cut, seed| eclipse_batches(data, cut, seed, NegativeOptions::default()));
+        let validation = training
+            .validation(|data, layout, seed| eclipse_batches(data, layout, seed, NegativeOptions::default()));
         let trainer = Trainer::new(prior, self.clone().criterion(tau), training.update, || {
             Prior::init(&config, &device)
         });
@@ -295,9 +295,7 @@ impl EclipseCriterion {
         };
         let x = z_x_hat.clone();
         let loss = eclipse(first, lambda, || match self.eclipse.contrastive {
-            ContrastiveForm::InfoNce => {
-                info_nce(x, z_y, self.tau, self.eclipse.direction, &batch.negatives)
-            }
+            ContrastiveForm::InfoNce => info_nce(x, z_y, self.tau, self.eclipse.direction, &batch.negatives),
             ContrastiveForm::Siglip => siglip(x, z_y, self.tau, self.eclipse.siglip_bias, &batch.negatives),
         });
         (z_x_hat, loss)
@@ -336,25 +334,25 @@ impl Criterion<Prior> for EclipseCriterion {
 /// Batches of Eq. 5.
 pub fn eclipse_batches(
     data: Arc<dyn Examples>,
-    cut: Cut,
+    layout: StepLayout,
     seed: u64,
     negatives: NegativeOptions,
-) -> impl Fn(usize, Share, &Device) -> Parts<EclipseBatch> + Send + Sync + 'static {
-    move |step, share, home| {
-        let (n, d) = (cut.n(), data.d_clip());
+) -> impl Fn(usize, WorkerShard, &Device) -> MicroBatches<EclipseBatch> + Send + Sync + 'static {
+    move |step, shard, home| {
+        let (n, d) = (layout.n(), data.d_clip());
         let examples = data.of_step(n, seed, step);
         let eps = Noise::of(seed, Stream::StepNoise(step as u64)).normal_vec(n * d);
-        cut.parts(step, share, home, |j, device| {
-            let own = cut.of(&examples, j, 1);
+        layout.micro_batches(step, shard, home, |j, device| {
+            let own = layout.of(&examples, j, 1);
             let place = Place {
                 data: data.as_ref(),
                 all: &examples,
-                part: j * cut.part..(j + 1) * cut.part,
+                part: j * layout.batch_size..(j + 1) * layout.batch_size,
                 seed,
                 step,
             };
             EclipseBatch {
-                eps: rows(cut.of(&eps, j, d), d, device),
+                eps: rows(layout.of(&eps, j, d), d, device),
                 z_x: data.z_x(own, device),
                 negatives: negatives.of_part(&place, device),
                 text: data.text(&own.iter().copied().map(Some).collect::<Vec<_>>(), device),

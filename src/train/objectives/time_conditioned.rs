@@ -1,13 +1,13 @@
-//! What diffusion and flow matching share: a prior with time that predicts a target from a noisy embedding.
+//! What diffusion and flow matching shard: a prior with time that predicts a target from a noisy embedding.
 
 use std::sync::Arc;
 
 use burn::prelude::*;
 use rand::RngExt;
 
-use super::super::parts::{Parts, Share, Values};
+use super::super::micro_batches::{MicroBatches, Values, WorkerShard};
 use super::super::prior::PriorTraining;
-use super::super::prior::batches::{Cut, column, rows};
+use super::super::prior::step_layout::{StepLayout, column, rows};
 use super::super::session::Failure;
 use super::super::trainer::{Criterion, Trainer};
 use crate::config::InvalidValue;
@@ -96,26 +96,26 @@ pub struct TimeConditionedBatch {
 pub fn noised_batches(
     data: Arc<dyn Examples>,
     options: NoisingOptions,
-    cut: Cut,
+    layout: StepLayout,
     seed: u64,
-) -> impl Fn(usize, Share, &Device) -> Parts<TimeConditionedBatch> + Send + Sync + 'static {
-    move |step, share, home| {
-        let (n, d) = (cut.n(), data.d_clip());
+) -> impl Fn(usize, WorkerShard, &Device) -> MicroBatches<TimeConditionedBatch> + Send + Sync + 'static {
+    move |step, shard, home| {
+        let (n, d) = (layout.n(), data.d_clip());
         let examples = data.of_step(n, seed, step);
         let mut noise = Noise::of(seed, Stream::StepNoise(step as u64));
         let at: Vec<f64> = (0..n).map(|_| options.path.draw(&mut noise)).collect();
         let kept = with_dropped_captions(&examples, options.cond_drop, &mut noise);
         let eps = noise.normal_vec(n * d);
-        cut.parts(step, share, home, |j, device| {
-            let z_x = data.z_x(cut.of(&examples, j, 1), device);
+        layout.micro_batches(step, shard, home, |j, device| {
+            let z_x = data.z_x(layout.of(&examples, j, 1), device);
             let z_x = whitened(z_x, options.whitening.as_ref());
-            let eps = rows(cut.of(&eps, j, d), d, device);
-            let (x_t, t, target) = options.path.noised(cut.of(&at, j, 1), z_x, eps);
+            let eps = rows(layout.of(&eps, j, d), d, device);
+            let (x_t, t, target) = options.path.noised(layout.of(&at, j, 1), z_x, eps);
             TimeConditionedBatch {
                 x_t,
                 t,
                 target,
-                text: data.text(cut.of(&kept, j, 1), device),
+                text: data.text(layout.of(&kept, j, 1), device),
             }
         })
     }
@@ -191,8 +191,9 @@ pub(super) fn train(
         cond_drop,
         whitening: whiten.then(|| (mean.clone(), std.clone())),
     };
-    let batches = noised_batches(data, options(cond_drop), training.cut.clone(), training.seed);
-    let validation = training.validation(|data, cut, seed| noised_batches(data, options(0.0), cut, seed));
+    let batches = noised_batches(data, options(cond_drop), training.layout.clone(), training.seed);
+    let validation =
+        training.validation(|data, layout, seed| noised_batches(data, options(0.0), layout, seed));
     let config = training.config.clone().time_conditioned();
     let device = training.autodiff_device();
     let prior = training

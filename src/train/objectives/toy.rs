@@ -8,8 +8,8 @@ use super::objective::{CheckContext, PriorObjective};
 use crate::config::InvalidValue;
 use crate::config::check::positive;
 use crate::models::prior::Prior;
+use crate::train::micro_batches::Values;
 use crate::train::negatives::NegativeOptions;
-use crate::train::parts::Values;
 use crate::train::prior::PriorTraining;
 use crate::train::session::Failure;
 use crate::train::trainer::{Criterion, Trainer};
@@ -60,11 +60,17 @@ impl PriorObjective for Toy {
     fn train(&self, training: PriorTraining<'_>) -> Result<(), Failure> {
         let (config, device) = (training.config.clone(), training.autodiff_device());
         let prior = training.initialised(Prior::init(&config, &device));
-        let batches = |data, cut, seed| eclipse_batches(data, cut, seed, NegativeOptions::default());
-        let of_step = batches(training.data.train.clone(), training.cut.clone(), training.seed);
+        let batches = |data, layout, seed| eclipse_batches(data, layout, seed, NegativeOptions::default());
+        let of_step = batches(
+            training.data.train.clone(),
+            training.layout.clone(),
+            training.seed,
+        );
         let validation = training.validation(batches);
         let blank = || Prior::init(&config, &device);
         let trainer = Trainer::new(prior, self.clone(), training.update, blank);
-        training.fit(trainer, of_step, validation, |prior, dir| Ok(prior.save(&config, dir)?))
+        training.fit(trainer, of_step, validation, |prior, dir| {
+            Ok(prior.save(&config, dir)?)
+        })
     }
 }

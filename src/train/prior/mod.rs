@@ -1,11 +1,11 @@
-//! Training of priors: what all objectives share. The objectives are in [`super::objectives`].
+//! Training of priors: what all objectives shard. The objectives are in [`super::objectives`].
 //!
 //! Axes: batch, the examples of one part of a step; d_clip.
 
-pub(super) mod batches;
+pub(super) mod step_layout;
 mod training;
 
-pub use batches::Cut;
+pub use step_layout::StepLayout;
 pub use training::{ClipTemperature, PriorTraining, TrainingData};
 
 use burn::prelude::*;

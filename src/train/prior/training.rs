@@ -7,11 +7,11 @@ use burn::module::Module;
 use burn::prelude::*;
 
 use super::super::checkpoint::Best;
-use super::super::parts::{Parts, Share};
+use super::super::micro_batches::{MicroBatches, WorkerShard};
 use super::super::schedule::SteppedLr;
 use super::super::session::{Failure, Session, Validation, checkpoints, fit};
 use super::super::trainer::{AdamWOptions, Criterion, Network, Trainer, UpdateOptions};
-use super::batches::Cut;
+use super::step_layout::StepLayout;
 use crate::data::examples::Examples;
 use crate::models::prior::PriorConfig;
 use crate::nn::torch_default;
@@ -65,7 +65,7 @@ pub struct PriorTraining<'a> {
     /// Seed of the validation's noise: the same in all runs that are compared.
     pub validation_seed: u64,
     /// How a step is divided.
-    pub cut: Cut,
+    pub layout: StepLayout,
     /// Clipping and EMA.
     pub update: UpdateOptions,
     /// The optimiser.
@@ -93,22 +93,24 @@ impl PriorTraining<'_> {
         torch_default(network, &mut Noise::of(self.seed, Stream::InitialWeights))
     }
 
-    /// The validation batches that `batches(data, cut, seed)` makes, if the run is validated: those of the first steps of a run on the held-out
+    /// The validation batches that `batches(data, layout, seed)` makes, if the run is validated: those of the first steps of a run on the held-out
     /// examples, whose noise is the same in all runs.
     pub fn validation<P, F>(
         &self,
-        batches: impl Fn(Arc<dyn Examples>, Cut, u64) -> F,
+        batches: impl Fn(Arc<dyn Examples>, StepLayout, u64) -> F,
     ) -> Option<Validation<P>>
     where
-        F: Fn(usize, Share, &Device) -> Parts<P> + Send + Sync + 'static,
+        F: Fn(usize, WorkerShard, &Device) -> MicroBatches<P> + Send + Sync + 'static,
     {
         let data = self.data.validation.clone()?;
         let n = data.order().n_examples();
         let size = n.min(VALIDATION_BATCH);
-        let of_step = batches(data, Cut::whole(size), self.validation_seed);
+        let of_step = batches(data, StepLayout::whole(size), self.validation_seed);
         Some(Validation {
             n_batches: n / size,
-            batch: Arc::new(move |i, device| of_step(i + 1, Share::WHOLE, device).parts.swap_remove(0)),
+            batch: Arc::new(move |i, device| {
+                of_step(i + 1, WorkerShard::WHOLE, device).batches.swap_remove(0)
+            }),
         })
     }
 
@@ -120,7 +122,7 @@ impl PriorTraining<'_> {
     pub fn fit<N: Network + 'static, C: Criterion<N>>(
         self,
         trainer: Trainer<N, C>,
-        batches: impl Fn(usize, Share, &Device) -> Parts<C::Batch> + Send + Sync + 'static,
+        batches: impl Fn(usize, WorkerShard, &Device) -> MicroBatches<C::Batch> + Send + Sync + 'static,
         validation: Option<Validation<C::Batch>>,
         save: impl Fn(&N, &Path) -> Result<(), Failure>,
     ) -> Result<(), Failure> {

@@ -9,13 +9,13 @@ use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::data::dataset::DatasetError;
 use burn::prelude::*;
 
-use super::super::parts::Share;
+use super::super::micro_batches::WorkerShard;
 use super::super::stop::{Stop, StoppedAt};
 use super::options::{SessionOptions, Validation};
 use crate::data::store::Damage;
 
 /// Makes what a worker gets of a step.
-pub(super) type MakeShare<B> = Arc<dyn Fn(usize, Share, &Device) -> B + Send + Sync>;
+pub(super) type MakeShare<B> = Arc<dyn Fn(usize, WorkerShard, &Device) -> B + Send + Sync>;
 
 /// Batches that wait for their step beside the one that is being made.
 const AHEAD: usize = 1;
@@ -28,20 +28,20 @@ pub(super) struct Steps<B> {
     /// Steps of the run that are made already.
     pub(super) done: usize,
     pub(super) options: SessionOptions,
-    pub(super) share: Share,
+    pub(super) shard: WorkerShard,
     pub(super) device: Device,
     pub(super) stop: Stop,
     pub(super) stopped_at: StoppedAt,
 }
 
 impl<B> Steps<B> {
-    fn with(&self, share: Share, next_epoch: Arc<AtomicUsize>, device: &Device) -> Arc<Self> {
+    fn with(&self, shard: WorkerShard, next_epoch: Arc<AtomicUsize>, device: &Device) -> Arc<Self> {
         Arc::new(Self {
             batch: self.batch.clone(),
             next_epoch,
             done: self.done,
             options: self.options,
-            share,
+            shard,
             device: device.clone(),
             stop: self.stop.clone(),
             stopped_at: self.stopped_at.clone(),
@@ -104,11 +104,11 @@ impl<B: Send + 'static> DataLoader<B> for Steps<B> {
         // The first epoch may have been begun before the run was stopped.
         let first = begin.max(self.done);
         let (sender, batches) = mpsc::sync_channel(AHEAD);
-        let (batch, share, device) = (self.batch.clone(), self.share, self.device.clone());
+        let (batch, shard, device) = (self.batch.clone(), self.shard, self.device.clone());
         let maker = thread::spawn(move || {
             for step in first + 1..=end {
                 // Nobody is there any more when the run was stopped.
-                let made = made(|| batch(step, share, &device));
+                let made = made(|| batch(step, shard, &device));
                 let is_over = made.is_err();
                 if sender.send(made).is_err() || is_over {
                     break;
@@ -121,26 +121,26 @@ impl<B: Send + 'static> DataLoader<B> for Steps<B> {
             first,
             next: first,
             end,
-            stop: (self.share.n == 1).then(|| (self.stop.clone(), self.stopped_at.clone())),
+            stop: (self.shard.n == 1).then(|| (self.stop.clone(), self.stopped_at.clone())),
         })
     }
 
     /// Counted by workers, so that their slices have a pass each.
     fn num_items(&self) -> usize {
-        self.options.checkpoint_every * self.share.n
+        self.options.checkpoint_every * self.shard.n
     }
 
     fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<B>> {
-        self.with(self.share, self.next_epoch.clone(), device)
+        self.with(self.shard, self.next_epoch.clone(), device)
     }
 
     fn slice(&self, start: usize, _end: usize) -> Arc<dyn DataLoader<B>> {
-        let share = Share {
+        let shard = WorkerShard {
             index: start / self.options.checkpoint_every,
-            n: self.share.n,
+            n: self.shard.n,
         };
         let next_epoch = self.next_epoch.load(Ordering::Relaxed);
-        self.with(share, Arc::new(AtomicUsize::new(next_epoch)), &self.device)
+        self.with(shard, Arc::new(AtomicUsize::new(next_epoch)), &self.device)
     }
 }
 

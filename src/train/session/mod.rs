@@ -31,7 +31,7 @@ use burn::train::{
 use self::loaders::{HeldOut, Steps};
 use self::metrics::{NullRenderer, StepMetric, ValidationMean};
 use super::checkpoint::{AtomicCheckpointer, Keep, Scores, forget_stopped, last_complete, stopped_past};
-use super::parts::Share;
+use super::micro_batches::WorkerShard;
 use super::stop::{Stop, StoppedAt};
 use crate::files;
 
@@ -112,7 +112,7 @@ pub struct Session<'a> {
 
 /// Trains `model` to step `n_steps` and returns it, off autodiff; continues from the session's checkpoints if there are any.
 ///
-/// `batch(step, share, device)` makes what a worker gets of a step; it is called on a thread of its own, a step ahead. `model` must be on an
+/// `batch(step, shard, device)` makes what a worker gets of a step; it is called on a thread of its own, a step ahead. `model` must be on an
 /// autodiff device.
 ///
 /// # Errors
@@ -121,7 +121,7 @@ pub fn fit<M, B, V>(
     model: M,
     optimizer: ModuleOptimizer,
     schedule: impl LrScheduler + 'static,
-    batch: impl Fn(usize, Share, &Device) -> B + Send + Sync + 'static,
+    batch: impl Fn(usize, WorkerShard, &Device) -> B + Send + Sync + 'static,
     validation: Option<Validation<V>>,
     session: Session<'_>,
 ) -> Result<M, TrainError>
@@ -155,7 +155,7 @@ where
         next_epoch: Arc::new(AtomicUsize::new(done)),
         done: stopped.unwrap_or(0),
         options,
-        share: Share {
+        shard: WorkerShard {
             index: 0,
             n: workers.n(),
         },

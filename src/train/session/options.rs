@@ -7,7 +7,7 @@ use burn::tensor::ExecutionError;
 use burn::train::ItemLazy;
 use burn::train::metric::Adaptor;
 
-use super::super::parts::Values;
+use super::super::micro_batches::Values;
 use crate::files::FileError;
 
 /// Makes a batch, by its number, on a device.

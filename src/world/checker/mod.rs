@@ -6,10 +6,10 @@
 //! 1. A coarse sweep (cells of a 16th of the image's side) over all nouns, paints and places names candidates.
 //! 2. A fine search over places and sizes decides between them, on pixels that are blurred as the templates are. The best one is covered up, and
 //!    the next sprite looked for in what is left.
-//! 3. Every sprite is decided anew with all others known. Here templates are elastic: their blocks may move by a 32nd of the image's side, so that a
-//!    slightly deformed sprite is still taken for what it is.
+//! 3. Every sprite is decided again with all others known. Here templates are elastic: their blocks may move by a 32nd of the image's side, so that a
+//!    slightly deformed sprite is still recognised.
 //!
-//! What no template resembles is not read. A [`Reading`] compares with a caption's [`Statement`](super::Statement) by [`verdict`].
+//! What resembles no template is ignored. A [`Reading`] compares with a caption's [`Statement`](super::Statement) by [`verdict()`].
 
 mod field;
 mod template;

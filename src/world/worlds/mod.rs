@@ -58,7 +58,7 @@ impl World {
         3 * self.image_size() * self.image_size()
     }
 
-    /// The length that all others of an image go with, in pixels: a 32nd of its side.
+    /// The unit of lengths in an image, in pixels: a 32nd of its side.
     pub(super) fn unit(self) -> usize {
         self.image_size() / 32
     }
@@ -78,7 +78,7 @@ impl World {
         self.tables().textures
     }
 
-    /// Whether sprites may have colours of their own, about which a colour word is neither true nor false.
+    /// Whether sprites may have the art's own colours, of which a colour word is neither true nor false.
     pub fn has_own_colours(self) -> bool {
         self.tables().natural > 0.0
     }
@@ -108,7 +108,7 @@ impl World {
         self.max_words() + 2
     }
 
-    /// What it asks in its test prompts.
+    /// The categories of its test prompts.
     pub fn categories(self) -> impl Iterator<Item = Category> {
         let asks = move |category: &Category| {
             let own = Split::ALL

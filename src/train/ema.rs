@@ -1,7 +1,7 @@
-//! Exponential moving averages of parameters, kept inside the model in training: checkpoints hold them and a resumed run goes on with them.
+//! Exponential moving averages (EMA) of parameters, kept inside the model in training: checkpoints hold them, and a resumed run continues them.
 //!
-//! Burn's learner changes a model only through its optimiser. So what an average has to move by is handed over in the place of its gradient, and
-//! the optimiser of its group ([`Follow`]) takes just that step.
+//! Burn's learner changes a model only through its optimiser. So an EMA's update is registered in the place of its gradient, and
+//! the optimiser of its group ([`EmaUpdate`]) takes just that step.
 
 use std::collections::VecDeque;
 
@@ -19,28 +19,34 @@ pub fn copy_of<M: Module>(from: &M, fresh: M) -> M {
     fresh.map(&mut values)
 }
 
-/// Registers `(1 - decay) (average - model)` as the gradients of `average`.
-pub fn follow<M: Module>(average: &M, model: &M, decay: f64, grads: &mut GradientsParams) {
+/// Registers `(1 - decay) (ema - model)` as the gradients of `ema`.
+pub fn register_ema_update<M: Module>(ema: &M, model: &M, decay: f64, grads: &mut GradientsParams) {
     let mut values = Values::default();
     model.visit(&mut values);
-    average.visit(&mut Steps {
+    ema.visit(&mut Steps {
         values,
-        share: 1.0 - decay,
+        fraction: 1.0 - decay,
         grads,
     });
 }
 
-/// [`follow`] in step `step` (from 1): short at first, or the first values would stay in the average for long.
-pub fn follow_at<M: Module>(step: usize, average: &M, model: &M, decay: f64, grads: &mut GradientsParams) {
+/// [`register_ema_update`] in step `step` (from 1): the decay is lower in the first steps, or the initial values would stay in the EMA for long.
+pub fn register_ema_update_at<M: Module>(
+    step: usize,
+    ema: &M,
+    model: &M,
+    decay: f64,
+    grads: &mut GradientsParams,
+) {
     let decay = decay.min(step as f64 / (step as f64 + 9.0));
-    follow(average, model, decay, grads);
+    register_ema_update(ema, model, decay, grads);
 }
 
 /// Subtracts the gradient, whatever the learning rate.
 #[derive(Debug, Clone, Copy)]
-pub struct Follow;
+pub struct EmaUpdate;
 
-impl Optimizer for Follow {
+impl Optimizer for EmaUpdate {
     type State<const D: usize> = ();
 
     fn step<const D: usize>(
@@ -85,16 +91,16 @@ impl ModuleMapper for Values {
 
 struct Steps<'a> {
     values: Values,
-    share: f64,
+    fraction: f64,
     grads: &'a mut GradientsParams,
 }
 
 impl ModuleVisitor for Steps<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let average = param.val().detach().inner();
-        let value = self.values.next::<D>(average.shape());
+        let ema = param.val().detach().inner();
+        let value = self.values.next::<D>(ema.shape());
         self.grads
-            .register::<D>(param.id, (average - value).mul_scalar(self.share));
+            .register::<D>(param.id, (ema - value).mul_scalar(self.fraction));
     }
 }
 
@@ -118,18 +124,18 @@ mod tests {
             weight.iter::<f32>().collect()
         };
         let model = linear(2.0);
-        let mut average = copy_of(&model, linear(5.0));
-        assert_eq!(value(&average), [2.0; 6]);
-        assert_ne!(average.weight.id, model.weight.id);
+        let mut ema = copy_of(&model, linear(5.0));
+        assert_eq!(value(&ema), [2.0; 6]);
+        assert_ne!(ema.weight.id, model.weight.id);
 
         let model = linear(4.0);
-        let mut optimizer = ModuleOptimizer::from(Follow);
+        let mut optimizer = ModuleOptimizer::from(EmaUpdate);
         for expected in [2.5, 2.875] {
             let mut grads = GradientsParams::new();
-            follow(&average, &model, 0.75, &mut grads);
+            register_ema_update(&ema, &model, 0.75, &mut grads);
             assert!(grads.get::<2>(model.weight.id).is_none());
-            average = optimizer.step(1e-3, average, grads);
-            assert_eq!(value(&average), [expected; 6]);
+            ema = optimizer.step(1e-3, ema, grads);
+            assert_eq!(value(&ema), [expected; 6]);
         }
     }
 }

@@ -1,61 +1,62 @@
-//! Batches as functions of the step number, for [`crate::train::session::fit`].
+//! How a step is divided into micro-batches.
 //!
-//! Noise and dropped conditions are drawn for the whole step and then cut, so that a step is the same however many parts it has.
+//! The batch of a step is a function of its number. Noise and dropped captions are drawn for the whole step and then divided, so that a step is the same
+//! however many micro-batches it has.
 
 use burn::prelude::*;
 
-use crate::train::parts::{Parts, Share};
+use crate::train::micro_batches::{MicroBatches, WorkerShard};
 
-/// How a step is cut.
+/// How a step is divided into micro-batches.
 #[derive(Debug, Clone)]
-pub struct Cut {
-    /// Examples of a part.
-    pub part: usize,
-    /// Parts of a step.
-    pub n_parts: usize,
-    /// Where the parts of a worker go, in turn; empty: all to where it is.
+pub struct StepLayout {
+    /// Examples of a micro-batch.
+    pub batch_size: usize,
+    /// Micro-batches of a step.
+    pub n_batches: usize,
+    /// Devices that compute a worker's micro-batches, in turn; empty: the worker's own.
     pub devices: Vec<Device>,
 }
 
-impl Cut {
-    /// Steps of one part.
+impl StepLayout {
+    /// Steps of one micro-batch.
     pub fn whole(n: usize) -> Self {
         Self {
-            part: n,
-            n_parts: 1,
+            batch_size: n,
+            n_batches: 1,
             devices: vec![],
         }
     }
 
     /// Examples of a step.
     pub fn n(&self) -> usize {
-        self.part * self.n_parts
+        self.batch_size * self.n_batches
     }
 
-    pub(in crate::train) fn parts<P>(
+    pub(in crate::train) fn micro_batches<P>(
         &self,
         step: usize,
-        share: Share,
+        shard: WorkerShard,
         home: &Device,
         make: impl Fn(usize, &Device) -> P,
-    ) -> Parts<P> {
+    ) -> MicroBatches<P> {
         let device = |i: usize| match self.devices.len() {
             0 => home,
             n => &self.devices[i % n],
         };
-        let parts = share.of(self.n_parts).enumerate();
-        Parts {
+        let parts = shard.of(self.n_batches).enumerate();
+        MicroBatches {
             step,
-            parts: parts.map(|(i, j)| make(j, device(i))).collect(),
+            batches: parts.map(|(i, j)| make(j, device(i))).collect(),
             at_once: self.devices.len().max(1),
-            n_parts: self.n_parts,
-            share,
+            n_batches: self.n_batches,
+            shard,
         }
     }
 
-    /// What part `j` has of `width` values an example.
+    /// The `width` values of each example of micro-batch `j`.
     pub(in crate::train) fn of<'a, T>(&self, values: &'a [T], j: usize, width: usize) -> &'a [T] {
-        let n = self.part * width;
+        let n = self.batch_size * width;
         &values[j * n..][..n]
     }
 }

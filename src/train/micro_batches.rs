@@ -1,8 +1,8 @@
-//! Steps whose batch is cut in parts, on one device or several: gradients and values are the mean over the parts.
+//! Steps whose batch is divided into micro-batches, on one device or several: gradients and values are the means over the micro-batches.
 //!
-//! A step is one step whatever it is cut into: the parts are the same on one device and on four. Where one worker has them all it adds them in
-//! their order, so how many devices took part does not show in the result. Where burn-train has a worker on each device ([`Share`]), the sum over
-//! them is the same mean, up to rounding.
+//! The micro-batches of a step are the same on one device and on four. Where one worker has all of them, it adds their gradients in order, so the
+//! number of devices does not change the result. Where burn-train has a worker on each device ([`WorkerShard`]), the sum over the workers is the same
+//! mean, up to rounding.
 
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
@@ -11,84 +11,83 @@ use burn::prelude::*;
 /// Named scalars `[1]`; the first is the loss.
 pub type Values = Vec<(&'static str, Tensor<1>)>;
 
-/// Which of several workers has a batch. It has the parts whose number, modulo `n`, is `index`.
+/// One worker's micro-batches: those whose number, modulo `n`, is `index`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Share {
+pub struct WorkerShard {
     /// From 0.
     pub index: usize,
     /// How many workers there are.
     pub n: usize,
 }
 
-impl Share {
-    /// The only worker's.
+impl WorkerShard {
+    /// All micro-batches.
     pub const WHOLE: Self = Self { index: 0, n: 1 };
 
-    /// The numbers of its parts, of `n_parts` in all.
-    pub fn of(self, n_parts: usize) -> impl Iterator<Item = usize> {
-        (self.index..n_parts).step_by(self.n)
+    /// The numbers of its micro-batches, of `n_batches` in all.
+    pub fn of(self, n_batches: usize) -> impl Iterator<Item = usize> {
+        (self.index..n_batches).step_by(self.n)
     }
 }
 
-/// The batch of one step, or a worker's share of it.
+/// The micro-batches of one step, or one worker's shard of them.
 #[derive(Debug, Clone)]
-pub struct Parts<P> {
+pub struct MicroBatches<P> {
     /// From 1.
     pub step: usize,
-    /// Equally large parts. Those that are computed at the same time are on different devices.
-    pub parts: Vec<P>,
+    /// Micro-batches of one size. Those that are computed at the same time are on different devices.
+    pub batches: Vec<P>,
     /// How many are computed at the same time.
     pub at_once: usize,
-    /// How many the step has, with those of other workers.
-    pub n_parts: usize,
-    /// Whose these are.
-    pub share: Share,
+    /// Micro-batches of the step, those of other workers included.
+    pub n_batches: usize,
+    /// The worker's shard.
+    pub shard: WorkerShard,
 }
 
-impl<P> Parts<P> {
-    /// A step of one part.
+impl<P> MicroBatches<P> {
+    /// A step of one micro-batch.
     pub fn one(step: usize, part: P) -> Self {
         Self {
             step,
-            parts: vec![part],
+            batches: vec![part],
             at_once: 1,
-            n_parts: 1,
-            share: Share::WHOLE,
+            n_batches: 1,
+            shard: WorkerShard::WHOLE,
         }
     }
 }
 
-/// A network with an objective.
+/// A network with its loss.
 pub trait Losses: Module + Sync {
-    /// What it learns from at a time.
-    type Part: Send + 'static;
+    /// A micro-batch.
+    type Batch: Send + 'static;
 
-    /// Where a part is.
-    fn device_of(part: &Self::Part) -> Device;
+    /// The device that a micro-batch is on.
+    fn device_of(batch: &Self::Batch) -> Device;
 
-    /// The loss on a part and whatever else says how it goes.
-    fn losses(&self, part: Self::Part) -> Values;
+    /// The loss on a micro-batch, then other values to report.
+    fn losses(&self, batch: Self::Batch) -> Values;
 }
 
-/// What these parts add to the gradients of the mean loss over all parts of the step, and the mean of their values; both on the device of
-/// `trainer`.
+/// The contribution of these micro-batches to the gradients of the step's mean loss, and the mean of their values; both on the device of `trainer`.
 ///
 /// # Panics
-/// If there are no parts.
-pub fn mean_gradients<T: Losses>(trainer: &T, batch: Parts<T::Part>) -> (GradientsParams, Values) {
-    let (own, n) = (batch.parts.len(), batch.n_parts);
-    assert!(own > 0, "step {} has no parts", batch.step);
+/// If there are no micro-batches.
+pub fn mean_gradients<T: Losses>(trainer: &T, batch: MicroBatches<T::Batch>) -> (GradientsParams, Values) {
+    let (own, n) = (batch.batches.len(), batch.n_batches);
+    assert!(own > 0, "step {} has no micro-batches", batch.step);
     let at_once = batch.at_once.clamp(1, own);
-    let mut parts = batch.parts.into_iter();
+    let mut parts = batch.batches.into_iter();
     if own == 1 {
-        return gradients(trainer, parts.next().expect("one part"), n);
+        return gradients(trainer, parts.next().expect("one micro-batch"), n);
     }
     let home = trainer.devices()[0].clone();
     let mut sum = GradientsAccumulator::new();
     let mut all: Vec<Values> = Vec::with_capacity(own);
     let mut helpers: Vec<T> = Vec::new();
     loop {
-        let round: Vec<T::Part> = parts.by_ref().take(at_once).collect();
+        let round: Vec<T::Batch> = parts.by_ref().take(at_once).collect();
         if round.is_empty() {
             break;
         }
@@ -108,22 +107,22 @@ pub fn mean_gradients<T: Losses>(trainer: &T, batch: Parts<T::Part>) -> (Gradien
     (sum.grads(), mean(all))
 }
 
-/// Gradients of a `1 / n`th of the loss on a part.
-fn gradients<T: Losses>(trainer: &T, part: T::Part, n: usize) -> (GradientsParams, Values) {
+/// Gradients of `loss / n` on a micro-batch.
+fn gradients<T: Losses>(trainer: &T, part: T::Batch, n: usize) -> (GradientsParams, Values) {
     let values = trainer.losses(part);
     let loss = values[0].1.clone();
-    let share = match n {
+    let scaled = match n {
         1 => loss,
         _ => loss.div_scalar(n as f64),
     };
-    (GradientsParams::from_grads(share.backward(), trainer), values)
+    (GradientsParams::from_grads(scaled.backward(), trainer), values)
 }
 
-/// The first part here, the others on the devices of `helpers`.
+/// The first micro-batch here, the others on the devices of `helpers`.
 fn at_the_same_time<T: Losses>(
     trainer: &T,
     helpers: &[T],
-    round: Vec<T::Part>,
+    round: Vec<T::Batch>,
     n: usize,
 ) -> Vec<(GradientsParams, Values)> {
     let mut round = round.into_iter();

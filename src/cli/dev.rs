@@ -130,7 +130,7 @@ fn forward(args: &ForwardArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let values: Vec<f32> = data.iter::<f32>().collect();
     limits::finite(|| "the prediction".into(), &values)?;
     TensorFile::new()
-        .with("predicted", &data.shape(), &values)
+        .with("predicted", &data.shape().to_vec(), &values)
         .write(&args.out)?;
     Ok(())
 }

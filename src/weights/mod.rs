@@ -85,7 +85,7 @@ pub enum WeightsError {
     },
     /// A key of `config.json` or of another JSON file has a value that cannot be used, or the file does not parse.
     #[error(transparent)]
-    Value(#[from] ConfigError),
+    Value(ConfigError),
     /// `config.json` or another JSON file describes something else than it should.
     #[error("{path}: {reason}")]
     Config {
@@ -108,6 +108,15 @@ pub enum WeightsError {
         /// `(tensor, what was expected, what was found)`: another shape or dtype.
         misfits: Vec<(String, String, String)>,
     },
+}
+
+impl From<ConfigError> for WeightsError {
+    fn from(error: ConfigError) -> Self {
+        match error {
+            ConfigError::File(error) => Self::File(error),
+            error => Self::Value(error),
+        }
+    }
 }
 
 /// How many names of each kind an error shows.
@@ -137,7 +146,7 @@ fn list(missing: &[String], unused: &[String], misfits: &[(String, String, Strin
 /// Reads `dir/config.json` (or another JSON file) into `T`.
 ///
 /// # Errors
-/// [`WeightsError::Value`], naming the file and the key.
+/// [`WeightsError::File`] or [`WeightsError::Value`], naming the file and the key.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, WeightsError> {
     Ok(config::read_json(path)?)
 }
@@ -145,7 +154,7 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, WeightsError> {
 /// Writes `value` as indented JSON with a final newline.
 ///
 /// # Errors
-/// [`WeightsError::Value`], naming the file.
+/// [`WeightsError::File`], naming the file.
 pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), WeightsError> {
     Ok(config::write_json(path, value)?)
 }

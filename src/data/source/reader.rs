@@ -16,6 +16,9 @@ const AHEAD: usize = 32;
 /// Bytes of these items; a larger one is alone.
 const AHEAD_BYTES: usize = 64 << 20;
 
+/// Opens a place.
+pub(super) type Open = fn(&str, &SourceOptions) -> Result<Box<dyn Reader>, SourceError>;
+
 /// A format of captioned images.
 #[derive(Debug)]
 pub(super) struct Kind {
@@ -28,7 +31,7 @@ pub(super) struct Kind {
     /// Which files it reads.
     pub(super) files: Files,
     /// Opens a place.
-    pub(super) open: fn(&str, &SourceOptions) -> Result<Box<dyn Reader>, SourceError>,
+    pub(super) open: Open,
 }
 
 /// Which files a format reads.

@@ -40,6 +40,7 @@ pub(super) struct Trunk {
 pub struct PrefixCache(Prefix);
 
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 enum Prefix {
     Cached {
         /// One a block.

@@ -40,7 +40,7 @@ impl Criterion<Prior> for AbsoluteError {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+pub fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let (n, d_clip, mut noise) = (48, 16, Noise::new(0));
     let mut captions = |n: usize| {
         let mut texts = EncodedTexts::new(d_clip);

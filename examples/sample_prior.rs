@@ -5,7 +5,7 @@
 //! of a pipeline with `text_encoder/` and `tokenizer/`. Without arguments: the miniature Karlo of the tests.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use eclipse_t2i::device::DeviceSpec;
 use eclipse_t2i::generate::prior_pipeline::{PriorPipeline, PriorRequest};
@@ -19,9 +19,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     ));
     let prior = folders.next().unwrap_or_else(|| miniature.join("prior"));
     let text = folders.next().unwrap_or(miniature);
+    sample(&prior, &text)
+}
 
+pub fn sample(prior: &Path, text: &Path) -> Result<(), Box<dyn Error>> {
     let device = DeviceSpec::default().device()?;
-    let pipeline = PriorPipeline::load(&prior, &text, &device)?;
+    let pipeline = PriorPipeline::load(prior, text, &device)?;
     let request = PriorRequest {
         prompts: vec!["black apples in the basket".into(), "a red bench".into()],
         ..PriorRequest::default()

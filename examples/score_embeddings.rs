@@ -9,7 +9,7 @@ use eclipse_t2i::eval::embedding::ModalityGap;
 use eclipse_t2i::eval::{Embeddings, Inputs, evaluate};
 use eclipse_t2i::noise::Noise;
 
-fn main() -> Result<(), Box<dyn Error>> {
+pub fn main() -> Result<(), Box<dyn Error>> {
     let (n, d, mut noise) = (200, 8, Noise::new(0));
     // z_x is a linear function of z_y, and something that z_y does not say.
     let z_y = noise.normal_vec(n * d);

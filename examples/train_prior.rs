@@ -30,7 +30,7 @@ fn captions(n: usize, noise: &mut Noise) -> EncodedTexts {
     texts
 }
 
-fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+pub fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let (n, mut noise) = (64, Noise::new(0));
     let (texts, empty) = (captions(n, &mut noise), captions(1, &mut noise));
     let z_x = noise.normal_vec(n * D_CLIP);

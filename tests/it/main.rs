@@ -7,6 +7,7 @@ mod damage;
 mod data;
 mod draw;
 mod eval;
+mod examples;
 mod export;
 mod generate;
 mod golden;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::experiment::execute::run_path;
+use crate::experiment::sweep_runner::run_path;
 use crate::experiment::{RunDir, SweepSpec};
 use crate::files;
 use crate::report::About;

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::experiment::execute::run_path;
 use crate::experiment::report_spec::ReportSpec;
+use crate::experiment::sweep_runner::run_path;
 use crate::experiment::{SpecError, SweepSpec};
 use crate::report::{About, Report, write_index};
 use clap::Args;

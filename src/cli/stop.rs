@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::experiment::execute::Failure;
+use crate::experiment::sweep_runner::Failure;
 use crate::testbed::PretrainError;
 use crate::train::session::TrainError;
 use crate::train::stop::Stop;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::device::DeviceSpec;
-use crate::experiment::execute::{Event, SweepOptions, run_path, sweep};
-use crate::experiment::{Execute, Outcome, Planned, SweepSpec, own_words};
+use crate::experiment::sweep_runner::{Event, SweepOptions, run_path, sweep};
+use crate::experiment::{Outcome, Runner, SweepSpec, Trial, own_words};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -147,7 +147,7 @@ fn link(page: &Path) -> String {
     format!("file://{}", encoded.collect::<String>())
 }
 
-fn list(planned: &[Planned], runs: &Path, as_json: bool) -> anyhow::Result<()> {
+fn list(planned: &[Trial], runs: &Path, as_json: bool) -> anyhow::Result<()> {
     if as_json {
         let rows = planned
             .iter()

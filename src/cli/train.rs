@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::device::DeviceSpec;
 use crate::experiment::resolve::elsewhere;
-use crate::experiment::{Execute, Outcome, RunDir, State, execute, sweep};
+use crate::experiment::{Outcome, RunDir, Runner, State, sweep, sweep_runner};
 use crate::train::session;
 use clap::{Args, ValueEnum};
 
@@ -144,7 +144,7 @@ pub fn run(args: &TrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
         let value = args.strategy.to_possible_value();
         names += &format!(" ({})", value.as_ref().map_or("", |value| value.get_name()));
     }
-    let outcome = execute::execute(&planned, &dir, "train", &names, &runner);
+    let outcome = sweep_runner::execute(&planned, &dir, "train", &names, &runner);
     runs.end(&out);
     match outcome.map_err(|failure| stop::told(failure, Some("--resume")))? {
         Outcome::Skipped => super::note(format!("already finished: {}", out.display())),

@@ -1,11 +1,10 @@
 //! Experiments: from a specification to runs, from runs to a report.
 //!
 //! [`spec`] is what a researcher writes, [`resolve`] its layers, [`run`] the checked result; [`sweep`] expands axes,
-//! [`execute`] carries runs out in the directories of [`run_dir`]; [`crate::report`] reads those and nothing else.
+//! [`sweep_runner`] carries runs out in the directories of [`run_dir`]; [`crate::report`] reads those and nothing else.
 
 pub mod convergence;
 mod error;
-pub mod execute;
 pub mod export;
 pub mod own_words;
 mod prior_cache;
@@ -17,6 +16,7 @@ pub mod run;
 pub mod run_dir;
 pub mod spec;
 pub mod sweep;
+pub mod sweep_runner;
 mod train_prior;
 
 pub use crate::config::Setting;
@@ -24,10 +24,10 @@ pub(crate) use crate::train::metrics;
 pub use crate::train::metrics::{MetricRow, MetricsLog};
 pub use crate::train::run_folder::Progress;
 pub use error::{RunDirError, SpecError};
-pub use execute::{Execute, Failure, Outcome};
 pub use prior_runner::PriorRunner;
-pub use run::Run;
+pub use run::ResolvedRun;
 pub use run_dir::{RunDir, State};
 pub use spec::RunSpec;
-pub use sweep::{Planned, SweepSpec};
+pub use sweep::{SweepSpec, Trial};
+pub use sweep_runner::{Failure, Outcome, Runner};
 pub use train_prior::OnStep;

@@ -9,7 +9,7 @@ use image::RgbImage;
 use image::imageops::{FilterType, resize};
 
 use super::error::{RunDirError, SpecError};
-use super::run::Run;
+use super::run::ResolvedRun;
 use super::run_dir::RunDir;
 use super::sweep;
 use crate::benchmark::images::check_decoder;
@@ -98,7 +98,7 @@ pub struct TrainedRun {
     pub dir: PathBuf,
     /// What sets it apart from the others of its experiment: its axes but the seed.
     pub label: String,
-    run: Run,
+    run: ResolvedRun,
 }
 
 /// Images of one prompt by one prior.
@@ -194,7 +194,7 @@ fn is_hidden(dir: &Path) -> bool {
 }
 
 /// Whether [`draw`] draws with the prior of a run of this configuration.
-pub fn can_draw(run: &Run) -> bool {
+pub fn can_draw(run: &ResolvedRun) -> bool {
     run.data().store.is_none() && run.objective().baseline().is_none()
 }
 

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use burn::prelude::*;
 
-use super::execute::Execute;
 use super::prior_cache::{PriorCache, TrainingKey, is_whole};
-use super::run::Run;
+use super::run::ResolvedRun;
 use super::run_dir::RunDir;
+use super::sweep_runner::Runner;
 use super::train_prior::{OnStep, train_prior};
 use crate::benchmark::{Benchmarks, ImageFolder, predict};
 use crate::files;
@@ -65,7 +65,7 @@ impl PriorRunner {
     }
 
     /// The trained prior of a run, trained now as far as it is not yet.
-    fn prior(&self, run: &Run, dir: &RunDir, data: &TrainingData) -> Result<AnyPrior, Failure> {
+    fn prior(&self, run: &ResolvedRun, dir: &RunDir, data: &TrainingData) -> Result<AnyPrior, Failure> {
         let train = || train_prior(run, dir, data, &self.hardware, &self.on_step, &self.stop);
         match &self.cache {
             _ if is_whole(&dir.prior_dir()) => (),
@@ -78,7 +78,7 @@ impl PriorRunner {
 }
 
 /// What decides a trained prior: the configuration and the embeddings.
-fn training_key(run: &Run) -> Result<TrainingKey, Failure> {
+fn training_key(run: &ResolvedRun) -> Result<TrainingKey, Failure> {
     let mut text = run.training_hash();
     for (name, hash) in Benchmarks::embedding_inputs(&run.benchmark())? {
         text.push_str(&format!("\n{name} {hash}"));
@@ -90,16 +90,16 @@ fn training_key(run: &Run) -> Result<TrainingKey, Failure> {
     })
 }
 
-impl Execute for PriorRunner {
-    fn inputs(&self, run: &Run) -> Result<BTreeMap<String, String>, Failure> {
+impl Runner for PriorRunner {
+    fn inputs(&self, run: &ResolvedRun) -> Result<BTreeMap<String, String>, Failure> {
         Benchmarks::inputs(&run.benchmark())
     }
 
-    fn check(&self, run: &Run) -> Result<(), Failure> {
+    fn check(&self, run: &ResolvedRun) -> Result<(), Failure> {
         self.benchmarks.check(&run.benchmark(), run.objective())
     }
 
-    fn execute(&self, run: &Run, dir: &RunDir) -> Result<(), Failure> {
+    fn execute(&self, run: &ResolvedRun, dir: &RunDir) -> Result<(), Failure> {
         let (objective, eval) = (run.objective(), run.eval());
         let benchmark = self.benchmarks.open(&run.benchmark())?;
         let z_x_hat = match objective.baseline() {

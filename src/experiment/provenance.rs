@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::run::Run;
+use super::run::ResolvedRun;
 use crate::files;
 
 /// `Cargo.lock` of this build.
@@ -75,7 +75,7 @@ pub struct Origin {
 
 impl Provenance {
     /// The record of a new run, without sessions.
-    pub fn new(run: &Run, origin: &Origin) -> Self {
+    pub fn new(run: &ResolvedRun, origin: &Origin) -> Self {
         Self {
             version: 1,
             experiment: origin.experiment.clone(),

@@ -1,8 +1,8 @@
-//! From layers of TOML to a checked [`Run`].
+//! From layers of TOML to a checked [`ResolvedRun`].
 
 use toml::{Table, Value};
 
-use super::run::Run;
+use super::run::ResolvedRun;
 use super::spec::{Objective, RunSpec};
 use crate::config::layers::{lookup, merge, nest};
 use crate::config::{ConfigError, Layers, Setting};
@@ -23,7 +23,7 @@ impl Layers {
     ///
     /// # Errors
     /// [`ConfigError::UnknownKey`] or [`ConfigError::Value`], naming the layer that set the key.
-    pub fn resolve(&self) -> Result<Run, ConfigError> {
+    pub fn resolve(&self) -> Result<ResolvedRun, ConfigError> {
         let spec: RunSpec = self.deserialize(&self.over_defaults()).map_err(of_a_run)?;
         spec.resolve_or_bad().map_err(|invalid| self.invalid(invalid))
     }

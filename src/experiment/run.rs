@@ -12,9 +12,9 @@ use crate::files;
 use crate::train::objectives::CheckContext;
 use crate::world::World;
 
-/// A validated [`RunSpec`]. Comes only from [`RunSpec::resolve`]; the same configuration has the same [`Run::hash`].
+/// A validated [`RunSpec`]. Comes only from [`RunSpec::resolve`]; the same configuration has the same [`ResolvedRun::hash`].
 #[derive(Debug, Clone, PartialEq)]
-pub struct Run {
+pub struct ResolvedRun {
     spec: RunSpec,
     clip: PathBuf,
     decoder: PathBuf,
@@ -22,7 +22,7 @@ pub struct Run {
     hash: String,
 }
 
-impl Run {
+impl ResolvedRun {
     /// The world.
     pub fn world(&self) -> World {
         World::named(&self.spec.world).expect("a resolved run has a world that this build knows")
@@ -85,7 +85,7 @@ impl Run {
         &self.config
     }
 
-    /// SHA-256 of [`Run::config`], 64 hexadecimal digits.
+    /// SHA-256 of [`ResolvedRun::config`], 64 hexadecimal digits.
     pub fn hash(&self) -> &str {
         &self.hash
     }
@@ -109,7 +109,7 @@ impl Run {
         )
     }
 
-    /// The first 8 digits of [`Run::hash`], which names run directories.
+    /// The first 8 digits of [`ResolvedRun::hash`], which names run directories.
     pub fn short_hash(&self) -> &str {
         &self.hash[..8]
     }
@@ -120,12 +120,12 @@ impl RunSpec {
     ///
     /// # Errors
     /// [`ConfigError::Value`] with the first key that is out of range.
-    pub fn resolve(self) -> Result<Run, ConfigError> {
+    pub fn resolve(self) -> Result<ResolvedRun, ConfigError> {
         self.resolve_or_bad()
             .map_err(|invalid| invalid.at("specification"))
     }
 
-    pub(super) fn resolve_or_bad(mut self) -> Result<Run, InvalidValue> {
+    pub(super) fn resolve_or_bad(mut self) -> Result<ResolvedRun, InvalidValue> {
         check(&self)?;
         let built_in = Path::new("datasets").join(&self.world);
         // A store needs its CLIP only where it has no hidden states, and then that is not a world's.
@@ -144,7 +144,7 @@ impl RunSpec {
         }
         let config = toml::to_string(&self).expect("a checked specification is TOML");
         let hash = files::sha256(config.as_bytes());
-        Ok(Run {
+        Ok(ResolvedRun {
             spec: self,
             clip,
             decoder,
@@ -256,7 +256,7 @@ mod tests {
         assert_ne!(seed.hash(), lambda.hash());
     }
 
-    fn diffusion(change: impl FnOnce(&mut Diffusion)) -> Result<Run, ConfigError> {
+    fn diffusion(change: impl FnOnce(&mut Diffusion)) -> Result<ResolvedRun, ConfigError> {
         let mut spec = Diffusion::default();
         change(&mut spec);
         RunSpec {
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn cross_checks() {
-        let bad = |run: Result<Run, ConfigError>| run.expect_err("out of range").to_string();
+        let bad = |run: Result<ResolvedRun, ConfigError>| run.expect_err("out of range").to_string();
         assert_eq!(
             bad(diffusion(|d| d.sampler.steps = 1001)),
             "specification: objective.sampler.steps: expected a whole number from 1 to train_steps (1000), found 1001"

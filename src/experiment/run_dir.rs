@@ -19,7 +19,7 @@ use toml::{Table, Value};
 
 use super::error::RunDirError;
 use super::provenance::{Origin, Provenance, Session, now};
-use super::run::Run;
+use super::run::ResolvedRun;
 use super::spec::ScoredCheckpoint;
 use crate::config::layers::short;
 use crate::data::encode::is_new_input;
@@ -212,7 +212,7 @@ impl RunDir {
     ///
     /// # Errors
     /// [`RunDirError::OtherConfig`] when it holds another run, [`RunDirError::NotARun`] when something else lies there.
-    pub fn state(&self, run: &Run) -> Result<State, RunDirError> {
+    pub fn state(&self, run: &ResolvedRun) -> Result<State, RunDirError> {
         if !self.path.exists() {
             return Ok(State::Absent);
         }
@@ -239,7 +239,7 @@ impl RunDir {
     /// # Errors
     /// Those of [`RunDir::state`]; [`RunDirError::Running`] when another process has it; [`RunDirError::OtherInput`] when
     /// it was made from other files; [`RunDirError::File`] when the disk refuses.
-    pub fn claim(&self, run: &Run, origin: &Origin) -> Result<Option<Claim>, RunDirError> {
+    pub fn claim(&self, run: &ResolvedRun, origin: &Origin) -> Result<Option<Claim>, RunDirError> {
         if self.state(run)? == State::Done {
             self.same_inputs(&self.provenance()?, origin)?;
             return Ok(None);
@@ -278,7 +278,7 @@ impl RunDir {
         }))
     }
 
-    fn state_under_lock(&self, run: &Run) -> Result<State, RunDirError> {
+    fn state_under_lock(&self, run: &ResolvedRun) -> Result<State, RunDirError> {
         if !self.config_path().exists() {
             return Ok(State::Absent);
         }
@@ -290,7 +290,7 @@ impl RunDir {
         })
     }
 
-    fn same_config(&self, run: &Run) -> Result<(), RunDirError> {
+    fn same_config(&self, run: &ResolvedRun) -> Result<(), RunDirError> {
         let path = self.config_path();
         let text = self.file(files::read_text(&path))?;
         if text == run.config() {
@@ -541,7 +541,7 @@ mod tests {
     use super::*;
     use crate::experiment::spec::RunSpec;
 
-    fn run(seed: u64) -> Run {
+    fn run(seed: u64) -> ResolvedRun {
         RunSpec {
             seed,
             ..RunSpec::default()

@@ -1,7 +1,7 @@
 //! What a researcher writes: the tables of an experiment file.
 //!
 //! [`RunSpec`] mirrors the TOML one to one and is not yet checked; [`RunSpec::resolve`](super::run) turns it into a
-//! [`Run`](super::Run). Each table is the type of the module that uses it, which also checks its keys. The defaults are the paper's recipe (section 4.1
+//! [`ResolvedRun`](super::ResolvedRun). Each table is the type of the module that uses it, which also checks its keys. The defaults are the paper's recipe (section 4.1
 //! and appendix A) where the paper states one; a small world overrides them in its `base.toml`. Unknown keys are refused everywhere.
 
 use std::path::PathBuf;

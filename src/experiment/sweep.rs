@@ -21,7 +21,7 @@ use toml::Value;
 use super::error::SpecError;
 use super::report_spec::ReportSpec;
 use super::resolve::SWEEP_KEYS;
-use super::run::Run;
+use super::run::ResolvedRun;
 use crate::config::layers::{merge, nest, short};
 use crate::config::{ConfigError, Layers, Setting};
 use crate::eval::baselines::BaselineKind;
@@ -60,14 +60,14 @@ struct Axis {
 
 /// One run of a sweep.
 #[derive(Debug, Clone)]
-pub struct Planned {
+pub struct Trial {
     name: String,
     axes: Vec<(String, String)>,
-    run: Run,
+    run: ResolvedRun,
     written: String,
 }
 
-impl Planned {
+impl Trial {
     /// Name of its directory: axis labels and the configuration's hash.
     pub fn name(&self) -> &str {
         &self.name
@@ -79,7 +79,7 @@ impl Planned {
     }
 
     /// The run.
-    pub fn run(&self) -> &Run {
+    pub fn run(&self) -> &ResolvedRun {
         &self.run
     }
 
@@ -93,7 +93,7 @@ impl Planned {
 ///
 /// # Errors
 /// Like [`Layers::read`] and [`Layers::resolve`].
-pub fn single(path: &Path, settings: &[Setting]) -> Result<Planned, SpecError> {
+pub fn single(path: &Path, settings: &[Setting]) -> Result<Trial, SpecError> {
     let mut layers = Layers::read(path)?;
     for setting in settings {
         layers.set(setting);
@@ -205,7 +205,7 @@ impl SweepSpec {
     ///
     /// # Errors
     /// [`SpecError`], naming file, axis or option and key. A `--set` of an objective's key must fit at least one run.
-    pub fn expand(&self) -> Result<Vec<Planned>, SpecError> {
+    pub fn expand(&self) -> Result<Vec<Trial>, SpecError> {
         let mut runs = Vec::new();
         let mut used = vec![false; self.settings.len()];
         for point in product(&self.axes) {
@@ -263,7 +263,7 @@ impl SweepSpec {
         }
     }
 
-    fn expand_baseline(&self, baseline: BaselineKind) -> Result<Vec<Planned>, ConfigError> {
+    fn expand_baseline(&self, baseline: BaselineKind) -> Result<Vec<Trial>, ConfigError> {
         let concerns = |key: &str| BASELINE_KEYS.contains(&key.split('.').next().unwrap_or(key));
         let axes: Vec<Axis> = self.axes.iter().filter(|a| concerns(&a.key)).cloned().collect();
         let mut runs = Vec::new();
@@ -430,7 +430,7 @@ fn product(axes: &[Axis]) -> Vec<Point<'_>> {
     points
 }
 
-fn named(axes: Vec<(String, String)>, layers: &Layers) -> Result<Planned, ConfigError> {
+fn named(axes: Vec<(String, String)>, layers: &Layers) -> Result<Trial, ConfigError> {
     let parts = axes
         .iter()
         .map(|(key, label)| format!("{key}-{}_", file_name(label)));
@@ -450,7 +450,7 @@ fn plan(
     axes: Vec<(String, String)>,
     layers: &Layers,
     name: impl FnOnce(&str) -> String,
-) -> Result<Planned, ConfigError> {
+) -> Result<Trial, ConfigError> {
     let run = layers.resolve()?;
     let origins = layers
         .origins()
@@ -458,7 +458,7 @@ fn plan(
         .map(|o| format!("#   {o}\n"))
         .collect::<String>();
     let table = toml::to_string(&layers.written()).expect("layers of TOML are TOML");
-    Ok(Planned {
+    Ok(Trial {
         name: name(run.short_hash()),
         axes,
         run,

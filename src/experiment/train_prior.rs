@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::run::Run;
+use super::run::ResolvedRun;
 use super::run_dir::RunDir;
 use crate::train::checkpoint::set_damaged_aside;
 use crate::train::hardware::Hardware;
@@ -17,7 +17,7 @@ pub type OnStep = Arc<dyn Fn(&Path, Progress<'_>) + Send + Sync>;
 
 /// Trains to the last step and saves the prior; also the one with the lowest validation loss, if the run is validated.
 pub(super) fn train_prior(
-    run: &Run,
+    run: &ResolvedRun,
     dir: &RunDir,
     data: &TrainingData,
     hardware: &Hardware,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use eclipse_t2i::experiment::spec::Objective;
-use eclipse_t2i::experiment::{Planned, RunSpec, Setting, SpecError, SweepSpec, sweep};
+use eclipse_t2i::experiment::{RunSpec, Setting, SpecError, SweepSpec, Trial, sweep};
 use proptest::prelude::*;
 
 /// A folder with these files.
@@ -22,18 +22,18 @@ fn settings(given: &[&str]) -> Vec<Setting> {
     given.iter().map(|s| s.parse().expect("a setting")).collect()
 }
 
-fn expand(file: &Path, given: &[&str], smoke: bool) -> Result<Vec<Planned>, SpecError> {
+fn expand(file: &Path, given: &[&str], smoke: bool) -> Result<Vec<Trial>, SpecError> {
     SweepSpec::read(&file.to_string_lossy(), &settings(given), smoke)?.expand()
 }
 
 /// The runs of a sweep file in a folder of its own.
-fn planned(text: &str, given: &[&str]) -> Result<Vec<Planned>, SpecError> {
+fn planned(text: &str, given: &[&str]) -> Result<Vec<Trial>, SpecError> {
     let temp = folder(&[("x/sweep.toml", text)]);
     expand(&temp.path().join("x"), given, false)
 }
 
-fn labels(runs: &[Planned]) -> Vec<String> {
-    let label = |p: &Planned| {
+fn labels(runs: &[Trial]) -> Vec<String> {
+    let label = |p: &Trial| {
         p.axes()
             .iter()
             .map(|(k, v)| format!("{k}={v}"))
@@ -43,7 +43,7 @@ fn labels(runs: &[Planned]) -> Vec<String> {
     runs.iter().map(label).collect()
 }
 
-fn lambda(run: &Planned) -> Option<f64> {
+fn lambda(run: &Trial) -> Option<f64> {
     match run.run().objective() {
         Objective::Eclipse(o) => Some(o.lambda),
         _ => None,
@@ -110,7 +110,7 @@ fn axes_multiply_with_the_last_fastest_and_names_are_unique() {
     data.n_pairs=512 objective=p seed=0
     data.n_pairs=512 objective=p seed=1
     ");
-    let mut names: Vec<_> = runs.iter().map(Planned::name).collect();
+    let mut names: Vec<_> = runs.iter().map(Trial::name).collect();
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), 8);

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use eclipse_t2i::eval::kept_images::{KeptImage, KeptImages};
 use eclipse_t2i::eval::{EvalFile, Metric};
-use eclipse_t2i::experiment::execute::{SweepOptions, run_path, sweep};
 use eclipse_t2i::experiment::report_spec::ReportSpec;
 use eclipse_t2i::experiment::spec::Objective;
+use eclipse_t2i::experiment::sweep_runner::{SweepOptions, run_path, sweep};
 use eclipse_t2i::experiment::{
-    Execute, Failure, MetricRow, MetricsLog, Outcome, Planned, Run, RunDir, SweepSpec,
+    Failure, MetricRow, MetricsLog, Outcome, ResolvedRun, RunDir, Runner, SweepSpec, Trial,
 };
 use eclipse_t2i::files;
 use eclipse_t2i::noise::{Noise, Stream};
@@ -69,12 +69,12 @@ pub struct Pretend {
     begun: AtomicUsize,
 }
 
-impl Execute for Pretend {
-    fn inputs(&self, _run: &Run) -> Result<BTreeMap<String, String>, Failure> {
+impl Runner for Pretend {
+    fn inputs(&self, _run: &ResolvedRun) -> Result<BTreeMap<String, String>, Failure> {
         Ok([("clip".to_owned(), "c0ffee".to_owned())].into())
     }
 
-    fn execute(&self, run: &Run, dir: &RunDir) -> Result<(), Failure> {
+    fn execute(&self, run: &ResolvedRun, dir: &RunDir) -> Result<(), Failure> {
         self.begun.fetch_add(1, Ordering::Relaxed);
         let checkpoint = dir.checkpoint_dir().join("state.json");
         files::create_dir(dir.checkpoint_dir())?;
@@ -148,7 +148,7 @@ fn keep_pictures(seed: u64, dir: &RunDir) -> Result<(), Failure> {
 /// The sweep above, in a folder of its own.
 pub struct Bench {
     temp: tempfile::TempDir,
-    pub planned: Vec<Planned>,
+    pub planned: Vec<Trial>,
     pub spec: SweepSpec,
 }
 

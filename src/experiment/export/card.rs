@@ -8,7 +8,7 @@ use super::layout::{DECODER, DIFFUSERS_VERSION, PRIOR, SCHEDULER, WEIGHTS};
 use super::pipeline::ExportedPipeline;
 use super::source::ExportSource;
 use crate::experiment::own_words::example;
-use crate::experiment::run::Run;
+use crate::experiment::run::ResolvedRun;
 use crate::files;
 use crate::generate::prior::{AnyPrior, PriorSettings};
 use crate::models::prior::PriorConfig;
@@ -144,7 +144,7 @@ pub(super) fn write(
     Ok(text)
 }
 
-fn data(run: &Run) -> String {
+fn data(run: &ResolvedRun) -> String {
     let data = run.data();
     if let Some(store) = &data.store {
         return format!("the store {}", store.display());

@@ -6,7 +6,7 @@ use super::error::ExportError;
 use super::layout::CONFIG;
 use crate::data::store::Store;
 use crate::experiment::provenance::Provenance;
-use crate::experiment::run::Run;
+use crate::experiment::run::ResolvedRun;
 use crate::experiment::{RunDir, sweep};
 use crate::world::World;
 
@@ -16,7 +16,7 @@ pub(super) struct ExportSource {
     /// The folder of the prior.
     pub(super) prior: PathBuf,
     /// The run that trained it, if it was trained here.
-    pub(super) run: Option<(Run, Provenance)>,
+    pub(super) run: Option<(ResolvedRun, Provenance)>,
 }
 
 impl ExportSource {
@@ -57,11 +57,11 @@ impl ExportSource {
 
     /// The world of the run, if it was trained on a built-in one.
     pub(super) fn world(&self) -> Option<World> {
-        self.world_run().map(Run::world)
+        self.world_run().map(ResolvedRun::world)
     }
 
     /// The run, if it was trained on a built-in world.
-    pub(super) fn world_run(&self) -> Option<&Run> {
+    pub(super) fn world_run(&self) -> Option<&ResolvedRun> {
         let (run, _) = self.run.as_ref()?;
         run.data().store.is_none().then_some(run)
     }

@@ -1,6 +1,6 @@
 //! Carrying runs out: one, or a whole sweep.
 //!
-//! What a run does is behind [`Execute`], so that everything here is tested with a stand-in.
+//! What a run does is behind [`Runner`], so that everything here is tested with a stand-in.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,27 +11,27 @@ use std::time::{Duration, Instant};
 
 use super::error::RunDirError;
 use super::provenance::Origin;
-use super::run::Run;
+use super::run::ResolvedRun;
 use super::run_dir::{RunDir, State};
-use super::sweep::Planned;
+use super::sweep::Trial;
 use crate::data::store::Damage;
 pub use crate::train::session::Failure;
 use crate::train::session::TrainError;
 use crate::train::stop::Stop;
 
 /// What is done with a run: train, evaluate.
-pub trait Execute: Sync {
+pub trait Runner: Sync {
     /// SHA-256 of the files the run reads, by name. A finished run is only good for the same inputs.
     ///
     /// # Errors
     /// When one is missing; the run then fails before its directory is made.
-    fn inputs(&self, run: &Run) -> Result<BTreeMap<String, String>, Failure>;
+    fn inputs(&self, run: &ResolvedRun) -> Result<BTreeMap<String, String>, Failure>;
 
     /// Looks for what would make the run fail, without beginning it.
     ///
     /// # Errors
     /// What is wrong; nothing has been written then.
-    fn check(&self, run: &Run) -> Result<(), Failure> {
+    fn check(&self, run: &ResolvedRun) -> Result<(), Failure> {
         self.inputs(run).map(drop)
     }
 
@@ -40,7 +40,7 @@ pub trait Execute: Sync {
     ///
     /// # Errors
     /// Whatever stopped the run. The directory stays and can be resumed.
-    fn execute(&self, run: &Run, dir: &RunDir) -> Result<(), Failure>;
+    fn execute(&self, run: &ResolvedRun, dir: &RunDir) -> Result<(), Failure>;
 }
 
 /// How a run of a sweep ended.
@@ -78,12 +78,12 @@ pub enum Event<'a> {
     /// A run begins.
     Begin {
         /// The run.
-        planned: &'a Planned,
+        planned: &'a Trial,
     },
     /// A run ended.
     End {
         /// The run.
-        planned: &'a Planned,
+        planned: &'a Trial,
         /// How.
         outcome: &'a Outcome,
         /// Runs that ended so far, of `total`.
@@ -113,22 +113,22 @@ pub struct SweepOptions {
 /// # Errors
 /// [`RunDirError`] when the directory cannot be used, else whatever the run failed with.
 pub fn execute(
-    planned: &Planned,
+    planned: &Trial,
     dir: &RunDir,
     experiment: &str,
     device: &str,
-    executor: &dyn Execute,
+    runner: &dyn Runner,
 ) -> Result<Outcome, Failure> {
     let origin = Origin {
         experiment: experiment.to_owned(),
         run: planned.name().to_owned(),
         axes: planned.axes().to_vec(),
         device: device.to_owned(),
-        inputs: executor.inputs(planned.run())?,
+        inputs: runner.inputs(planned.run())?,
         written: planned.written().to_owned(),
     };
     if dir.state(planned.run())? != State::Done {
-        executor.check(planned.run())?;
+        runner.check(planned.run())?;
     }
     let Some(claim) = dir.claim(planned.run(), &origin)? else {
         return Ok(Outcome::Skipped);
@@ -137,7 +137,7 @@ pub fn execute(
     let _entered = span.enter();
     let start = Instant::now();
     // A tensor of the wrong shape panics in Burn: that ends this run, not the sweep.
-    let executed = catch_unwind(AssertUnwindSafe(|| executor.execute(planned.run(), claim.dir())));
+    let executed = catch_unwind(AssertUnwindSafe(|| runner.execute(planned.run(), claim.dir())));
     let executed = executed.unwrap_or_else(|panic| match Damage::of(panic) {
         Ok(damaged) => Err(damaged.into()),
         Err(panic) => Err(panic_message(panic.as_ref()).into()),
@@ -157,44 +157,44 @@ pub fn execute(
 /// Carries out every run that is not finished, `jobs` at a time, and tells `observe`. The outcomes are in the order of
 /// `planned`. A run that fails does not stop the others.
 pub fn sweep(
-    planned: &[Planned],
+    planned: &[Trial],
     options: &SweepOptions,
-    executor: &dyn Execute,
+    runner: &dyn Runner,
     observe: &(dyn Fn(Event<'_>) + Sync),
 ) -> Vec<Outcome> {
     let next = AtomicUsize::new(0);
     let finished = AtomicUsize::new(0);
     let outcomes: Vec<Mutex<Option<Outcome>>> = planned.iter().map(|_| Mutex::new(None)).collect();
-    let work = || {
-        while !options.stop.is_requested() {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let (Some(run), Some(slot)) = (planned.get(index), outcomes.get(index)) else {
-                break;
-            };
-            observe(Event::Begin { planned: run });
-            let dir = RunDir::new(run_path(&options.runs, run));
-            let outcome = execute(run, &dir, &options.experiment, &options.device, executor).unwrap_or_else(
-                |failure| match failure.downcast::<RunDirError>() {
-                    Ok(e) => match *e {
-                        RunDirError::Running { pid, .. } => Outcome::Busy { pid },
-                        other => Outcome::Failed(other.into()),
-                    },
-                    Err(failure) => match failure.downcast_ref() {
-                        Some(TrainError::Interrupted { .. }) => Outcome::Stopped,
-                        _ => Outcome::Failed(failure),
-                    },
-                },
-            );
-            let finished = finished.fetch_add(1, Ordering::Relaxed) + 1;
-            observe(Event::End {
-                planned: run,
-                outcome: &outcome,
-                finished,
-                total: planned.len(),
-            });
-            *slot.lock().expect("a slot is written once") = Some(outcome);
-        }
-    };
+    let work =
+        || {
+            while !options.stop.is_requested() {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let (Some(run), Some(slot)) = (planned.get(index), outcomes.get(index)) else {
+                    break;
+                };
+                observe(Event::Begin { planned: run });
+                let dir = RunDir::new(run_path(&options.runs, run));
+                let outcome = execute(run, &dir, &options.experiment, &options.device, runner)
+                    .unwrap_or_else(|failure| match failure.downcast::<RunDirError>() {
+                        Ok(e) => match *e {
+                            RunDirError::Running { pid, .. } => Outcome::Busy { pid },
+                            other => Outcome::Failed(other.into()),
+                        },
+                        Err(failure) => match failure.downcast_ref() {
+                            Some(TrainError::Interrupted { .. }) => Outcome::Stopped,
+                            _ => Outcome::Failed(failure),
+                        },
+                    });
+                let finished = finished.fetch_add(1, Ordering::Relaxed) + 1;
+                observe(Event::End {
+                    planned: run,
+                    outcome: &outcome,
+                    finished,
+                    total: planned.len(),
+                });
+                *slot.lock().expect("a slot is written once") = Some(outcome);
+            }
+        };
     std::thread::scope(|scope| {
         for _ in 1..options.jobs.min(planned.len()) {
             scope.spawn(work);
@@ -210,7 +210,7 @@ pub fn sweep(
 }
 
 /// Directory of a planned run in the folder `runs`.
-pub fn run_path(runs: &Path, planned: &Planned) -> PathBuf {
+pub fn run_path(runs: &Path, planned: &Trial) -> PathBuf {
     runs.join(planned.name())
 }
 

@@ -152,7 +152,7 @@ pub(super) fn explain(
     object: &str,
     found: impl FnOnce(&str) -> Option<String>,
 ) -> ConfigError {
-    let mut key = path.join(".");
+    let mut key = path.join(".").replace(".[", "[");
     if message.starts_with("unknown field") {
         let mut names = quoted(message).into_iter();
         let wrong = names.next().unwrap_or_default();

@@ -128,7 +128,7 @@ mod tests {
             ),
             (
                 json!({"heads": 1, "sizes": [1, null]}),
-                "inner.sizes.[1]: expected a number, found nothing",
+                "inner.sizes[1]: expected a number, found nothing",
             ),
             (
                 json!({"head": 1}),
@@ -137,10 +137,7 @@ mod tests {
         ] {
             assert_eq!(error(json!({"inner": inner})), format!("config.json: {message}"));
         }
-        assert_eq!(
-            error(json!([1])),
-            "config.json: inner: expected an object, found 1"
-        );
+        assert_eq!(error(json!([1])), "config.json: [0]: expected an object, found 1");
         assert_eq!(error(json!(7)), "config.json: expected an object, found 7");
         let whole = json!({"inner": {"heads": 1, "kind": "plain"}});
         let read: Outer = from_json(&whole, "").expect("is right");

@@ -91,7 +91,7 @@ pub fn sample<const D: usize>(
     sample_visits(scheduler, x_t, &visits, options.eta, denoise, noise, on_step)
 }
 
-/// [`sample()`] over some of [`Scheduler::visits`]: the rest of a trajectory that starts from a noised picture, or a part of one that changes
+/// [`sample()`] over some of [`Scheduler::visits`]: the rest of a trajectory that starts from a noised image, or a part of one that changes
 /// networks on the way. `on_step` counts from 0 within `visits`.
 ///
 /// # Errors

@@ -1,10 +1,10 @@
 //! Pixels in the place of latents: squares of pixels moved into the channels (Shi et al. 2016, the inverse of their sub-pixel shuffle).
 //!
-//! It stands where MoVQ stands in Kandinsky 2.2, for pictures so small that no autoencoder is worth its weights: a UNet has fewer places to visit.
+//! It stands where MoVQ stands in Kandinsky 2.2, for images so small that no autoencoder is worth its weights: a UNet has fewer places to visit.
 //! With `pool` 1 nothing is lost; above that, squares of `pool` x `pool` pixels become their mean first, and are drawn by bicubic interpolation in the
 //! end: a UNet then draws at a fraction of the resolution. A pipeline with it has `pixel_space/config.json`, which no other program reads.
 //!
-//! Axes: batch; channels; h, w of the picture; side = block x pool, the pixels along the side of a square.
+//! Axes: batch; channels; h, w of the image; side = block x pool, the pixels along the side of a square.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ use crate::weights::{WeightsError, read_json, write_json};
 
 const CLASS: &str = "PixelSpace";
 
-/// The map between pictures and channels, and `config.json`.
+/// The map between images and channels, and `config.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "Map<String, Value>")]
 pub struct PixelSpace {
@@ -26,7 +26,7 @@ pub struct PixelSpace {
     pub block: usize,
     /// Pixels along each side that become their mean; 1 keeps all.
     pub pool: usize,
-    /// Channels of a picture.
+    /// Channels of an image.
     pub picture_channels: usize,
 }
 
@@ -95,7 +95,7 @@ impl PixelSpace {
     /// channel, then by row and column in the square.
     ///
     /// # Panics
-    /// If squares do not tile the picture.
+    /// If squares do not tile the image.
     pub fn encode(&self, image: Tensor<4>) -> Tensor<4> {
         let [batch, c, h, w] = image.dims();
         assert!(
@@ -118,7 +118,7 @@ impl PixelSpace {
             .reshape([batch, c * side * side, h / side, w / side])
     }
 
-    /// The inverse of [`PixelSpace::encode`]; of what was pooled, a picture that has about these means.
+    /// The inverse of [`PixelSpace::encode`]; of what was pooled, an image that has about these means.
     ///
     /// # Panics
     /// If the channels are not [`PixelSpace::channels`].
@@ -162,7 +162,7 @@ mod tests {
         let space = PixelSpace::rgb(2, 1);
         let x = space.encode(image.clone());
         assert_eq!(x.dims(), [2, space.channels(), 2, 3]);
-        // Second picture, green, the square's lower left pixel, second row, third column: pixel (3, 4).
+        // Second image, green, the square's lower left pixel, second row, third column: pixel (3, 4).
         let at = |x: &Tensor<4>, [b, c, y, x_]: [usize; 4]| -> f32 {
             x.clone()
                 .slice([b..b + 1, c..c + 1, y..y + 1, x_..x_ + 1])

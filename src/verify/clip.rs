@@ -36,7 +36,7 @@ pub(super) fn text(context: &Context) -> Outcome {
     ])
 }
 
-/// The vision tower on preprocessed pictures and on the all-zero one.
+/// The vision tower on preprocessed images and on the all-zero one.
 pub(super) fn vision(context: &Context) -> Outcome {
     let encoder = ImageEncoder::load(&context.folder_named("image_encoder")?, context.device())?;
     let output = encoder.tower().forward(context.float("in.pixel_values")?);

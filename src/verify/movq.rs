@@ -1,4 +1,4 @@
-//! `movq`: latents to pictures, as they are and by their nearest codes; pictures to latents and back.
+//! `movq`: latents to images, as they are and by their nearest codes; images to latents and back.
 
 use super::{Array, Computed, Context, Outcome, Tolerance};
 use crate::models::movq::Movq;

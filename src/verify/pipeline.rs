@@ -172,7 +172,7 @@ fn all_drawn(noise: &Replay<4>) -> Result<(), Failure> {
     }
 }
 
-/// A image as the reference returns it: `[batch, h, w, 3]` in 0..1.
+/// An image as the reference returns it: `[batch, h, w, 3]` in 0..1.
 fn image(x: Tensor<4>) -> Tensor<4> {
     (x * 0.5 + 0.5).clamp(0.0, 1.0).permute([0, 2, 3, 1])
 }

@@ -36,7 +36,7 @@ pub(super) fn tokenizer(context: &Context) -> Outcome {
     Ok(first.unwrap_or_default())
 }
 
-/// Scaled pictures and pixel values, by the fixture's own `preprocessor_config.json`.
+/// Scaled images and pixel values, by the fixture's own `preprocessor_config.json`.
 pub(super) fn preprocess(context: &Context) -> Outcome {
     let files: BTreeMap<String, String> = context.info_as("files")?;
     let folders = context.folders_with("preprocessor_config.json", &["preprocessor_config.json"])?;

@@ -95,7 +95,7 @@ pub struct ClipVisionConfig {
     pub num_attention_heads: usize,
     /// Colour channels.
     pub num_channels: usize,
-    /// Side of the picture, in pixels.
+    /// Side of the image, in pixels.
     pub image_size: usize,
     /// Side of a patch, in pixels.
     pub patch_size: usize,

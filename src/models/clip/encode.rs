@@ -1,4 +1,4 @@
-//! Captions and pictures to embeddings: tokenizer or preprocessing, then the tower, in batches.
+//! Captions and images to embeddings: tokenizer or preprocessing, then the tower, in batches.
 
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,7 @@ pub enum ClipError {
     /// Tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
-    /// Preprocessing, or a picture.
+    /// Preprocessing, or an image.
     #[error(transparent)]
     Preprocess(#[from] PreprocessError),
     /// A file that no likely place holds.
@@ -45,7 +45,7 @@ pub enum ClipError {
         /// Tokens of the tower.
         tower: usize,
     },
-    /// The preprocessing makes pictures that the tower does not take.
+    /// The preprocessing makes images that the tower does not take.
     #[error("{dir}: `crop_size` is {crop:?} in the preprocessing, but `image_size` is {tower} in the tower")]
     ImageSize {
         /// The folder.
@@ -204,7 +204,7 @@ impl ImageEncoder {
         &self.preprocess
     }
 
-    /// Encodes pictures in one batch -> z_x `[n, d_clip]`.
+    /// Encodes images in one batch -> z_x `[n, d_clip]`.
     ///
     /// # Errors
     /// [`ClipError::Preprocess`].
@@ -212,7 +212,7 @@ impl ImageEncoder {
         Ok(self.encode_pixels(self.preprocess.apply_batch(pictures)?))
     }
 
-    /// Encodes preprocessed pictures: `pixels` holds `n` times `[3, side, side]` -> z_x `[n, d_clip]`.
+    /// Encodes preprocessed images: `pixels` holds `n` times `[3, side, side]` -> z_x `[n, d_clip]`.
     pub fn encode_pixels(&self, pixels: Vec<f32>) -> Tensor<2> {
         let side = self.config.image_size;
         let n = pixels.len() / (3 * side * side);
@@ -220,7 +220,7 @@ impl ImageEncoder {
         to_f32(self.tower.forward(pixels).z_x)
     }
 
-    /// z_x of the picture that is zero after normalisation, `[1, d_clip]`: Kandinsky's unconditional image embedding.
+    /// z_x of the image that is zero after normalisation, `[1, d_clip]`: Kandinsky's unconditional image embedding.
     pub fn zero_image(&self) -> Tensor<2> {
         let side = self.config.image_size;
         self.encode_pixels(vec![0.0; 3 * side * side])

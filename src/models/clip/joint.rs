@@ -41,7 +41,7 @@ const MAX_SCALE: f64 = 100.0;
 pub struct Clip {
     /// Captions.
     pub text: ClipText,
-    /// Pictures.
+    /// Images.
     pub vision: ClipVision,
     /// ln(1/tau), `[1]`.
     pub logit_scale: Param<Tensor<1>>,
@@ -67,7 +67,7 @@ impl Clip {
         self.logit_scale.val().exp().clamp_max(MAX_SCALE)
     }
 
-    /// Multiplies all embeddings of pictures and of captions by a factor each. Cosines stay, so CLIP's own loss does not notice.
+    /// Multiplies all embeddings of images and of captions by a factor each. Cosines stay, so CLIP's own loss does not notice.
     pub fn rescaled(mut self, pictures: f64, captions: f64) -> Self {
         self.vision = self.vision.rescaled(pictures);
         self.text = self.text.rescaled(captions);

@@ -1,8 +1,8 @@
-//! A picture to CLIP's input, bit for bit as Pillow and transformers 4.34 make it.
+//! An image to CLIP's input, bit for bit as Pillow and transformers 4.34 make it.
 //!
 //! Shortest side to `size` by Pillow's bicubic filter (a = -0.5, widened when it shrinks), the longer side truncated; horizontal pass first, rounded
 //! to 8 bits between the passes; centre crop; scaled to 0..1; mean and deviation. The `image` crate's filters differ at the level of several grey
-//! values. Newer Pillow may go vertical first (up to 5 levels apart); transformers 5 lays transparent pictures on white, this drops alpha.
+//! values. Newer Pillow may go vertical first (up to 5 levels apart); transformers 5 lays transparent images on white, this drops alpha.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub const CLIP_STD: [f64; 3] = [0.26862954, 0.26130258, 0.27577711];
 /// Pillow's fixed-point coefficients have this many fractional bits.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
 
-/// Pictures or their settings could not be used.
+/// Images or their settings could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PreprocessError {
     /// A file could not be read.
@@ -34,7 +34,7 @@ pub enum PreprocessError {
     /// The settings cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The file is no picture, or a broken one.
+    /// The file is no image, or a broken one.
     #[error("{path}: not a readable picture: {reason}")]
     Picture {
         /// The file.
@@ -42,12 +42,12 @@ pub enum PreprocessError {
         /// The decoder's reason.
         reason: String,
     },
-    /// The picture cannot be cropped.
+    /// The image cannot be cropped.
     #[error("a picture of {width} x {height} is smaller than the crop of {crop_width} x {crop_height}")]
     TooSmall {
-        /// Width of the picture.
+        /// Width of the image.
         width: u32,
-        /// Height of the picture.
+        /// Height of the image.
         height: u32,
         /// Width of the crop.
         crop_width: u32,
@@ -56,7 +56,7 @@ pub enum PreprocessError {
     },
 }
 
-/// Where the centre of a scaled picture begins, if what is left over is odd.
+/// Where the centre of a scaled image begins, if what is left over is odd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
     /// Rounded down: transformers.
@@ -76,7 +76,7 @@ impl Cut {
     }
 }
 
-/// What is done to a picture, as `preprocessor_config.json` says.
+/// What is done to an image, as `preprocessor_config.json` says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Preprocess {
     /// Length the shortest side is scaled to; `None`: not scaled.
@@ -102,7 +102,7 @@ enum Size {
 }
 
 impl Preprocess {
-    /// CLIP's own settings for square pictures of `size` (224 for the published models).
+    /// CLIP's own settings for square images of `size` (224 for the published models).
     pub fn clip(size: u32) -> Self {
         Self {
             shortest_side: Some(size),
@@ -200,17 +200,17 @@ impl Preprocess {
         }
     }
 
-    /// The picture scaled so that its shortest side is [`Preprocess::shortest_side`].
+    /// The image scaled so that its shortest side is [`Preprocess::shortest_side`].
     pub fn resize(&self, picture: &RgbImage) -> RgbImage {
         let (width, height) = self.scaled(picture.dimensions());
         resize_bicubic(picture, width, height)
     }
 
-    /// One picture to `[3, height, width]` values, channel first. Of a scaled picture only what is cut out of it is computed: that of a picture of
+    /// One image to `[3, height, width]` values, channel first. Of a scaled image only what is cut out of it is computed: that of an image of
     /// 16,384 x 8 would have 458,752 x 224 pixels.
     ///
     /// # Errors
-    /// [`PreprocessError::TooSmall`] where pictures are cut but not scaled.
+    /// [`PreprocessError::TooSmall`] where images are cut but not scaled.
     pub fn apply(&self, picture: &RgbImage) -> Result<Vec<f32>, PreprocessError> {
         self.apply_cut(picture, Cut::Down)
     }
@@ -264,10 +264,10 @@ impl Preprocess {
         Ok(out)
     }
 
-    /// Many pictures, in order, on all threads: `[batch, 3, height, width]` where all come out at one size.
+    /// Many images, in order, on all threads: `[batch, 3, height, width]` where all come out at one size.
     ///
     /// # Errors
-    /// That of the first picture that fails.
+    /// That of the first image that fails.
     pub fn apply_batch(&self, pictures: &[RgbImage]) -> Result<Vec<f32>, PreprocessError> {
         let each: Vec<_> = pictures.par_iter().map(|p| self.apply(p)).collect();
         let mut out = Vec::new();
@@ -309,7 +309,7 @@ pub fn resize_bicubic(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
     )
 }
 
-/// [`resize_bicubic`] with Pillow's `reducing_gap=1`: a picture at least twice as large as wanted is first averaged over boxes of whole factors.
+/// [`resize_bicubic`] with Pillow's `reducing_gap=1`: an image at least twice as large as wanted is first averaged over boxes of whole factors.
 ///
 /// # Panics
 /// If a side is 0.
@@ -320,7 +320,7 @@ pub fn resize_bicubic_reducing(picture: &RgbImage, width: u32, height: u32) -> R
     if (fx, fy) == (1, 1) {
         return resize_bicubic(picture, width, height);
     }
-    // The last box of a row or column may be cut off; the part of the reduced picture that stands for the whole is then not a whole number of pixels.
+    // The last box of a row or column may be cut off; the part of the reduced image that stands for the whole is then not a whole number of pixels.
     let across = Axis::whole(f64::from(w) / f64::from(fx), width);
     let down = Axis::whole(f64::from(h) / f64::from(fy), height);
     resize_part(&reduce(picture, fx, fy), &across, &down)
@@ -365,7 +365,7 @@ impl Axis {
     }
 }
 
-/// Resizes a picture, its upper left part, and cuts.
+/// Resizes an image, its upper left part, and cuts.
 fn resize_part(picture: &RgbImage, across: &Axis, down: &Axis) -> RgbImage {
     let (w, h) = picture.dimensions();
     assert!(

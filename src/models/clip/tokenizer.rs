@@ -503,7 +503,7 @@ mod tests {
             ("tokenizer.json", small().to_string()),
             ("special_tokens_map.json", "{".into()),
         ]);
-        assert!(refused(&dir).starts_with("DIR/special_tokens_map.json: no valid JSON"));
+        assert!(refused(&dir).starts_with("DIR/special_tokens_map.json is not valid JSON"));
         let mut bare = small();
         bare["post_processor"] = Value::Null;
         let dir = folder(&[("tokenizer.json", bare.to_string())]);

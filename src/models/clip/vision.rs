@@ -51,7 +51,7 @@ pub struct VisionOutput {
     pub penultimate_hidden_state: Tensor<3>,
     /// Output of the last block, before the final norm, `[batch, seq, d_model]`.
     pub last_hidden_state: Tensor<3>,
-    /// The projected picture embedding, not normalised, `[batch, d_clip]`.
+    /// The projected image embedding, not normalised, `[batch, d_clip]`.
     pub z_x: Tensor<2>,
 }
 

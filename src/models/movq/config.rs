@@ -15,13 +15,13 @@ pub struct MovqConfig {
     /// `VQModel`.
     #[serde(rename = "_class_name")]
     pub class_name: String,
-    /// Channels of the pictures that are encoded: 3.
+    /// Channels of the images that are encoded: 3.
     pub in_channels: usize,
-    /// Channels of the pictures that are decoded: 3.
+    /// Channels of the images that are decoded: 3.
     pub out_channels: usize,
-    /// Stages of the encoder, `DownEncoderBlock2D` or, with attention, `AttnDownEncoderBlock2D`; all but the last halve the picture.
+    /// Stages of the encoder, `DownEncoderBlock2D` or, with attention, `AttnDownEncoderBlock2D`; all but the last halve the image.
     pub down_block_types: Vec<String>,
-    /// Stages of the decoder, `UpDecoderBlock2D` or `AttnUpDecoderBlock2D`; all but the last double the picture.
+    /// Stages of the decoder, `UpDecoderBlock2D` or `AttnUpDecoderBlock2D`; all but the last double the image.
     pub up_block_types: Vec<String>,
     /// Channels of the encoder's stages; the decoder has them in reverse.
     pub block_out_channels: Vec<usize>,
@@ -31,7 +31,7 @@ pub struct MovqConfig {
     pub act_fn: String,
     /// Channels of the latents outside the codebook: 4.
     pub latent_channels: usize,
-    /// Says nothing about the network: pictures of any size are decoded.
+    /// Says nothing about the network: images of any size are decoded.
     pub sample_size: usize,
     /// Codes: 16,384.
     #[serde(rename = "num_vq_embeddings")]
@@ -107,7 +107,7 @@ impl MovqConfig {
         self.vq_embed_dim.unwrap_or(self.latent_channels)
     }
 
-    /// How many pixels of a picture, along each side, a latent pixel stands for.
+    /// How many pixels of an image, along each side, a latent pixel stands for.
     pub fn scale(&self) -> usize {
         1 << (self.block_out_channels.len() - 1)
     }

@@ -1,4 +1,4 @@
-//! Latents to pictures (reference: diffusers `Decoder` with `norm_type="spatial"`).
+//! Latents to images (reference: diffusers `Decoder` with `norm_type="spatial"`).
 
 use burn::nn::conv::Conv2d;
 use burn::prelude::*;
@@ -8,7 +8,7 @@ use super::block::{Mid, NewNorm, Stage, conv_3x3};
 use super::norm::Norm;
 use crate::nn::{Activation, double_size};
 
-/// The middle, stages up to the picture's size, and the way out to its channels.
+/// The middle, stages up to the image's size, and the way out to its channels.
 #[derive(Module, Debug)]
 pub(super) struct Decoder {
     conv_in: Conv2d,
@@ -18,7 +18,7 @@ pub(super) struct Decoder {
     conv_out: Conv2d,
 }
 
-/// A stage and, unless it is the last, a convolution of the doubled picture.
+/// A stage and, unless it is the last, a convolution of the doubled image.
 #[derive(Module, Debug)]
 struct UpStage {
     layers: Stage,

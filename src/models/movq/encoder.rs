@@ -1,4 +1,4 @@
-//! Pictures to latents (reference: diffusers `Encoder` with `double_z=False`).
+//! Images to latents (reference: diffusers `Encoder` with `double_z=False`).
 
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::prelude::*;
@@ -8,7 +8,7 @@ use super::block::{Mid, NewNorm, Stage, conv_3x3};
 use super::norm::Norm;
 use crate::nn::Activation;
 
-/// Stages from the picture's size down, the middle, and the way out to the latents' channels.
+/// Stages from the image's size down, the middle, and the way out to the latents' channels.
 #[derive(Module, Debug)]
 pub(super) struct Encoder {
     conv_in: Conv2d,

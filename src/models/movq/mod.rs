@@ -1,9 +1,9 @@
-//! MoVQ: latents to pictures and back (arXiv 2209.09002; reference: diffusers `VQModel` with `norm_type="spatial"`), the last stage of Kandinsky 2.2.
+//! MoVQ: latents to images and back (arXiv 2209.09002; reference: diffusers `VQModel` with `norm_type="spatial"`), the last stage of Kandinsky 2.2.
 //!
 //! The decoder's norms are modulated at every pixel by the latents themselves, so decoding reads them twice. Kandinsky decodes the latents as they
 //! come from its UNet; [`Movq::quantize`] would replace each by its nearest code first.
 //!
-//! Axes: batch; channels; h, w of latents, [`MovqConfig::scale`] times smaller than pictures; d_code channels of latents.
+//! Axes: batch; channels; h, w of latents, [`MovqConfig::scale`] times smaller than images; d_code channels of latents.
 
 mod block;
 mod config;

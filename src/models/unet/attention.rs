@@ -1,4 +1,4 @@
-//! Attention of the picture to a context and to itself in one softmax (reference: diffusers `AttnAddedKVProcessor2_0`).
+//! Attention of the image to a context and to itself in one softmax (reference: diffusers `AttnAddedKVProcessor2_0`).
 //!
 //! Axes: batch; hw pixels; n context tokens; channels = n_heads * d_head.
 
@@ -14,7 +14,7 @@ use crate::nn::{GroupNorm, GroupNormConfig, padding_bias};
 /// The reference never hands the config's eps to this norm.
 const NORM_EPS: f64 = 1e-5;
 
-/// What the picture looks at beside itself.
+/// What the image looks at beside itself.
 #[derive(Debug, Clone)]
 pub(super) struct Context {
     /// `[batch, n, d_cross]`
@@ -69,7 +69,7 @@ impl AddedAttention {
             let context = context_layer.forward(context.tokens.clone());
             heads(Tensor::cat(vec![context, own_layer.forward(own.clone())], 1))
         };
-        // The picture's own keys are never masked.
+        // The image's own keys are never masked.
         let bias = context.mask.clone().map(|mask| {
             let own = Tensor::zeros([batch, 1, 1, h * w], &mask.device());
             Tensor::cat(vec![padding_bias(mask), own], 3).expand([batch, 1, h * w, n_context + h * w])

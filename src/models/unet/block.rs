@@ -58,7 +58,7 @@ impl DownBlock {
         }
     }
 
-    /// Pushes what each layer gives, and the halved picture, on `skips`.
+    /// Pushes what each layer gives, and the halved image, on `skips`.
     pub(super) fn forward(
         &self,
         mut x: Tensor<4>,
@@ -125,7 +125,7 @@ impl UpBlock {
         let level = channels.len() - 1 - i;
         let c_out = channels[level];
         let below = channels[(level + 1).min(channels.len() - 1)];
-        // One more than on the way down: the first picture of this size came from the level above.
+        // One more than on the way down: the first image of this size came from the level above.
         let n = config.n_layers + 1;
         let resnet = |j: usize| {
             let c_in = if j == 0 { below } else { c_out };

@@ -17,7 +17,7 @@ use crate::weights::WeightsError;
 pub enum BlockType {
     /// Resnets (`ResnetDownsampleBlock2D`, `UNetMidBlock2D`, `ResnetUpsampleBlock2D`).
     Resnet,
-    /// Resnets, each with attention to the context and to the picture itself (`SimpleCrossAttnDownBlock2D`,
+    /// Resnets, each with attention to the context and to the image itself (`SimpleCrossAttnDownBlock2D`,
     /// `UNetMidBlock2DSimpleCrossAttn`, `SimpleCrossAttnUpBlock2D`).
     CrossAttention,
 }
@@ -36,7 +36,7 @@ pub enum TimeShift {
 /// What a UNet is conditioned on beside the time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Conditioning {
-    /// Nothing (`UNet2DModel`): super-resolution, whose small picture lies in the input's channels.
+    /// Nothing (`UNet2DModel`): super-resolution, whose small image lies in the input's channels.
     None,
     /// Context tokens, and a vector that is added to the time (`class_embed_type: identity`): Karlo's decoder.
     Tokens {
@@ -87,9 +87,9 @@ impl fmt::Display for Conditioning {
 pub struct UNetConfig {
     /// Height and width that it was trained at: 64, or 256. Other sizes work.
     pub sample_size: usize,
-    /// Channels of the input: 3 of a picture, 4 of MoVQ's latents, 6 for super-resolution.
+    /// Channels of the input: 3 of an image, 4 of MoVQ's latents, 6 for super-resolution.
     pub in_channels: usize,
-    /// Channels of the output, twice the picture's where the variance is learned.
+    /// Channels of the output, twice the image's where the variance is learned.
     pub out_channels: usize,
     /// Channels of each block, from the largest size to the smallest (`block_out_channels`).
     pub channels: Vec<usize>,

@@ -1,7 +1,7 @@
-//! The UNets of the unCLIP decoders: a noisy picture, a timestep and a condition to the predicted noise (and variance).
+//! The UNets of the unCLIP decoders: a noisy image, a timestep and a condition to the predicted noise (and variance).
 //!
 //! One set of blocks for Karlo's decoder and Kandinsky 2.2's (reference: diffusers `UNet2DConditionModel`) and for Karlo's two
-//! super-resolution networks (reference: diffusers `UNet2DModel`). Where `out_channels` is twice the picture's, the second half is the learned
+//! super-resolution networks (reference: diffusers `UNet2DModel`). Where `out_channels` is twice the image's, the second half is the learned
 //! variance.
 //!
 //! Axes: batch; channels; h, w; n context tokens; d_cross, their width; d_time, width of the embedded timestep; d_clip.

@@ -5,6 +5,7 @@ mod cli;
 mod clip;
 mod damage;
 mod data;
+mod documents;
 mod draw;
 mod eval;
 mod examples;

@@ -4,7 +4,7 @@
 sweep *ARGS:
     cargo run --release -- sweep {{ARGS}}
 
-# Tables and plot again, from run directories only
+# Tables, plots and page again, from run directories only
 report *ARGS:
     cargo run --release -- report {{ARGS}}
 
@@ -24,10 +24,10 @@ parity *ARGS:
 images *ARGS:
     cargo build --release && python3 tests/python/image_files.py {{ARGS}}
 
-# Format and lints
+# Format and lint
 check:
     cargo fmt --check && cargo clippy --release --all-targets -- -D warnings
 
-# Everything that a change has to pass
+# The gate: everything that a change has to pass
 ci:
     .ci/run

@@ -14,9 +14,9 @@ fn page(path: &str) -> String {
 
 /// `metric@split` of each column, and its heading.
 const COLUMNS: [(&str, &str, &str); 7] = [
-    ("picture/all", "seen", "pictures right, seen"),
-    ("picture/all", "unseen", "pictures right, unseen"),
-    ("picture/all", "against", "pictures right, against"),
+    ("picture/all", "seen", "images right, seen"),
+    ("picture/all", "unseen", "images right, unseen"),
+    ("picture/all", "against", "images right, counter-bias"),
     ("forced_choice/all", "unseen", "embeddings right, unseen"),
     ("cos/z_x", "all", "cos z_x"),
     ("frechet_relative", "all", "Frechet"),

@@ -1,4 +1,4 @@
-//! What a benchmark is: training data, test captions, and the scores of predicted image embeddings.
+//! The benchmark trait: training data, test captions, and the scores of predicted image embeddings.
 
 use std::ops::Range;
 use std::path::Path;
@@ -15,12 +15,12 @@ use crate::train::prior::TrainingData;
 use crate::train::session::Failure;
 use crate::world::World;
 
-/// The parts of a run that decide its benchmark.
+/// The parts of a run's configuration that determine its benchmark.
 #[derive(Debug, Clone, Copy)]
 pub struct BenchmarkSpec<'a> {
-    /// The world, where `data` names no store.
+    /// The world, if `data` names no store.
     pub world: World,
-    /// Directory of the frozen CLIP; empty for a store that needs none.
+    /// Directory of the frozen CLIP; empty for a store with hidden states.
     pub clip: &'a Path,
     /// Directory of the frozen decoder.
     pub decoder: &'a Path,
@@ -32,40 +32,40 @@ pub struct BenchmarkSpec<'a> {
     pub step_size: usize,
 }
 
-/// Where the images of a run are kept.
+/// Folder of a run's images.
 #[derive(Debug, Clone, Copy)]
 pub struct ImageFolder<'a>(pub &'a Path);
 
 /// Training data, test captions, and scores.
 pub trait Benchmark {
-    /// What priors are trained on.
+    /// Training and validation data.
     fn training_data(&self) -> &TrainingData;
 
-    /// Number of test captions; 0 where nothing is held out, and nothing can be scored.
+    /// Number of test captions; 0 if no examples are held out, so that there are no scores.
     fn n_tests(&self) -> usize;
 
-    /// Test captions of a forward pass, at most. Predictions depend on it: noise is drawn pass by pass.
+    /// Most test captions of a forward pass. Predictions depend on this size, because noise is drawn per forward pass.
     fn batch_size(&self) -> usize;
 
-    /// Some of the test captions, and as many empty ones for guidance.
+    /// A batch of test captions, and as many empty captions for guidance.
     fn captions(&self, range: Range<usize>) -> (TextCondition, TextCondition);
 
     /// The predictions of a baseline, `[n_tests, d_clip]`.
     ///
     /// # Errors
-    /// Where the benchmark has no baselines, or one cannot be fitted.
+    /// The benchmark has no baselines, or the baseline cannot be fitted.
     fn baseline(&self, baseline: &Baseline) -> Result<Embeddings, Failure>;
 
     /// Scores of predictions, `[n_tests, d_clip]` for each draw of noise.
     ///
     /// # Errors
-    /// Where the test set does not encode, or values are not finite.
+    /// The test set cannot be encoded, or values are not finite.
     fn score(&self, z_x_hat: &[Embeddings]) -> Result<EvalFile, Failure>;
 
-    /// Decodes some of the predictions `[n_tests, d_clip]` and scores the images; keeps a few of them in `folder`.
+    /// Decodes some of the predictions `[n_tests, d_clip]` and scores the images; keeps a few images in `folder`.
     ///
     /// # Errors
-    /// Where nobody knows what the images should show, or the decoder fails.
+    /// The benchmark does not know what the images should show, or the decoder fails.
     fn score_images(&self, z_x_hat: &Embeddings, folder: ImageFolder<'_>) -> Result<EvalFile, Failure>;
 }
 
@@ -92,7 +92,7 @@ pub fn predict(
         .collect()
 }
 
-/// The rows `[n, d]` of `0..n`, made in parts of at most `size`.
+/// The rows `[n, d]` of `0..n`, computed in chunks of at most `size`.
 pub(super) fn in_batches(
     n: usize,
     size: usize,

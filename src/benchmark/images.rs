@@ -1,4 +1,4 @@
-//! From predicted embeddings to images, and what the checker says of them.
+//! Images decoded from predicted embeddings, and their scores by the checker.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,7 +21,7 @@ use crate::train::session::Failure;
 use crate::weights::Checkpoint;
 use crate::world::checker::{Checker, verdict};
 
-/// Decodes some of the predictions for a world's test set, reads the images with the checker and scores them; keeps a few.
+/// Decodes some of the predictions for a world's test set, parses the images with the checker and scores them; keeps a few images.
 pub(super) struct ImageTest<'a> {
     pub(super) clip: &'a FrozenClip,
     pub(super) decoder: &'a FrozenDecoder,
@@ -32,7 +32,7 @@ pub(super) struct ImageTest<'a> {
 }
 
 impl ImageTest<'_> {
-    /// Scores of the images of `z_x_hat` `[n_tests, d_clip]`. `z_x`: that of the training pairs.
+    /// Scores of the images of `z_x_hat` `[n_tests, d_clip]`. `z_x`: embeddings of the training pairs.
     pub(super) fn score(
         &self,
         z_x_hat: &Embeddings,
@@ -41,7 +41,7 @@ impl ImageTest<'_> {
     ) -> Result<EvalFile, Failure> {
         let (eval, tests) = (self.eval, self.test_set);
         let places = spread(&tests.splits, eval.n_pictures);
-        // Of all predictions, so that the sizes do not depend on which of them are drawn.
+        // Over all predictions, so that the scale does not depend on which predictions are decoded.
         let z_x_hat = eval.decoder_input.of(z_x_hat, z_x)?.select(&places);
         let settings = DecoderSettings {
             n_steps: eval.decoder_steps,
@@ -49,7 +49,7 @@ impl ImageTest<'_> {
             noise_level: eval.decoder_noise_level,
             ..self.decoder.own_settings()
         };
-        // By prompt, not by run: all systems draw a prompt from the same noise.
+        // Noise by prompt, not by run: all systems decode a prompt from the same noise.
         let seeds: Vec<u64> = places.iter().map(|&place| eval.seed + place as u64).collect();
         let values = TensorData::new(z_x_hat.values().to_vec(), [z_x_hat.n(), z_x_hat.d()]);
         let images = self
@@ -77,7 +77,7 @@ impl ImageTest<'_> {
         Ok(scores)
     }
 
-    /// Writes some of the images, with what the checker says of them, for the report.
+    /// Writes some of the images, with the checker's results, for the report.
     fn keep(&self, folder: &Path, drawn: &[CheckedImage], images: &[RgbImage]) -> Result<(), Failure> {
         let splits: Vec<Split> = drawn.iter().map(|d| d.prompt.split).collect();
         files::create_dir(folder)?;
@@ -104,10 +104,10 @@ impl ImageTest<'_> {
     }
 }
 
-/// Refuses the decoder in `dir` if it was trained on another CLIP than the one in `clip`, which gives embeddings of width `d_clip`.
+/// Refuses the decoder in `dir` if it was trained on a CLIP other than that in `clip`, whose embeddings have width `d_clip`.
 ///
 /// # Errors
-/// Which weights were expected and found.
+/// The expected and found hashes of the weights.
 pub fn check_decoder(clip: &Path, dir: &Path, decoder: &FrozenDecoder, d_clip: usize) -> Result<(), Failure> {
     let weights = Checkpoint::open(clip)?.fingerprint();
     if (decoder.d_clip(), decoder.clip()) != (d_clip, weights.as_str()) {
@@ -122,7 +122,7 @@ pub fn check_decoder(clip: &Path, dir: &Path, decoder: &FrozenDecoder, d_clip: u
     Ok(())
 }
 
-/// SHA-256 of the files of a decoder, by folder and name.
+/// SHA-256 of the files of a decoder, by folder and file name.
 pub(super) fn decoder_files(dir: &Path) -> Result<BTreeMap<String, String>, Failure> {
     let mut hashes = BTreeMap::new();
     for (part, folder) in FrozenDecoder::folders(dir)? {

@@ -1,9 +1,9 @@
-//! Values that runs of one process share.
+//! Values shared by the runs of one process.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Values made once and kept.
+/// Values that are computed once and kept.
 pub(super) struct Memo<K, V>(Mutex<HashMap<K, Arc<V>>>);
 
 impl<K: std::hash::Hash + Eq, V> Memo<K, V> {
@@ -11,7 +11,7 @@ impl<K: std::hash::Hash + Eq, V> Memo<K, V> {
         Self(Mutex::new(HashMap::new()))
     }
 
-    /// The value of `key`, made by `make` the first time. Others wait meanwhile: they would make the same.
+    /// The value of `key`, computed by `make` at the first call. Concurrent callers wait for it.
     pub(super) fn get<E>(&self, key: K, make: impl FnOnce() -> Result<V, E>) -> Result<Arc<V>, E> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(value) = kept.get(&key) {

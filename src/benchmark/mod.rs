@@ -1,6 +1,6 @@
-//! What priors are trained and tested on: the pairs and test prompts of a built-in world, or a store of embeddings and what it holds out.
+//! Training and test data of priors: the pairs and test prompts of a built-in world, or a store of embeddings and its held-out pairs.
 //!
-//! Both are a [`Benchmark`]: training data, test captions, scores. [`Benchmarks`] opens the one that a run names and loads what runs share once.
+//! Both are a [`Benchmark`]: training data, test captions, scores. [`Benchmarks`] opens the benchmark of a run and loads shared data once.
 
 #[expect(clippy::module_inception, reason = "the trait, below its implementations")]
 mod benchmark;

@@ -1,4 +1,4 @@
-//! Opening the benchmark that a run names.
+//! Opens the benchmark of a run.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ use crate::train::session::Failure;
 use crate::world::World;
 use crate::world::checker::Checker;
 
-/// Opens benchmarks on one device. What they share (frozen networks, encoded pairs, encoded test sets) is made once.
+/// Opens benchmarks on one device. Frozen networks, encoded pairs and encoded test sets are shared between benchmarks.
 pub struct Benchmarks {
     device: Device,
     clips: Memo<PathBuf, FrozenClip>,
@@ -33,7 +33,7 @@ pub struct Benchmarks {
 }
 
 impl Benchmarks {
-    /// On `device` (without autodiff); nothing is loaded yet.
+    /// On `device` (without autodiff); loads nothing yet.
     pub fn new(device: Device) -> Self {
         Self {
             device,
@@ -45,10 +45,10 @@ impl Benchmarks {
         }
     }
 
-    /// The benchmark of a run: that of its store if it names one, else that of its world.
+    /// The benchmark of a run: that of its store if the run names one, else that of its world.
     ///
     /// # Errors
-    /// What does not load or does not belong together.
+    /// An input cannot be loaded, or inputs do not match.
     pub fn open(&self, spec: &BenchmarkSpec<'_>) -> Result<Box<dyn Benchmark>, Failure> {
         if spec.data.store.is_some() {
             return Ok(Box::new(StoreBenchmark::open(spec, &self.device)?));
@@ -72,10 +72,10 @@ impl Benchmarks {
         )))
     }
 
-    /// Loads and compares what the run needs, as far as that is quick.
+    /// Quick checks of the run's inputs.
     ///
     /// # Errors
-    /// What would make [`Benchmarks::open`] or the training fail.
+    /// A reason why [`Benchmarks::open`] or the training would fail.
     pub fn check(&self, spec: &BenchmarkSpec<'_>, objective: &Objective) -> Result<(), Failure> {
         Self::inputs(spec)?;
         if spec.data.store.is_some() {
@@ -92,7 +92,7 @@ impl Benchmarks {
     /// SHA-256 of the files that a run reads, by name.
     ///
     /// # Errors
-    /// When one is missing.
+    /// A file is missing.
     pub fn inputs(spec: &BenchmarkSpec<'_>) -> Result<BTreeMap<String, String>, Failure> {
         let mut hashes = Self::embedding_inputs(spec)?;
         if spec.eval.n_pictures > 0 {
@@ -101,11 +101,11 @@ impl Benchmarks {
         Ok(hashes)
     }
 
-    /// SHA-256 of the files that a run's embeddings come from, by name: its CLIP's, or the manifests of its stores, which have the hashes of all
+    /// SHA-256 of the files that determine a run's embeddings, by name: its CLIP's, or the manifests of its stores, which contain the hashes of all
     /// shards.
     ///
     /// # Errors
-    /// When one is missing.
+    /// A file is missing.
     pub fn embedding_inputs(spec: &BenchmarkSpec<'_>) -> Result<BTreeMap<String, String>, Failure> {
         let data = spec.data;
         let Some(store) = &data.store else {
@@ -126,7 +126,7 @@ impl Benchmarks {
         Ok(self.clips.get(spec.clip.to_path_buf(), load)?)
     }
 
-    /// The decoder, which has to be trained on this CLIP, and the checker, if the run's images are scored.
+    /// The decoder, which must be trained on this CLIP, and the checker, if the run's images are scored.
     fn image_tools(
         &self,
         spec: &BenchmarkSpec<'_>,

@@ -15,43 +15,43 @@ use crate::world::{CaptionMix, PairOptions, Slice};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataSpec {
-    /// Captioned images to train on.
+    /// Number of captioned training images.
     pub n_pairs: usize,
-    /// Seed of the images and captions. Apart from `seed`, so that runs of several seeds share one training set.
+    /// Seed of the images and captions. Separate from `seed`, so that runs with several seeds share one training set.
     pub seed: u64,
-    /// Leave the held-out attribute-object pairs out of P_XY (the paper's "orange square", Fig. 2).
+    /// Exclude the held-out attribute-object pairs from P_XY (the paper's "orange square", Fig. 2).
     pub holes: bool,
-    /// Give P_XY its spurious co-occurrences and skewed attributes (the paper's "young tiger", Fig. 6).
+    /// Add spurious co-occurrences and skewed attributes to P_XY (the paper's "young tiger", Fig. 6).
     pub bias: bool,
-    /// Which images there are at all: `whole`, `singles` (one object each) or `half_the_nouns`.
+    /// The set of images: `whole`, `singles` (one object each) or `half_the_nouns`.
     pub slice: Slice,
-    /// How much captions say.
+    /// Level of detail of the captions.
     pub captions: CaptionSpec,
-    /// A store of encoded pairs (`eclipse encode`) to train on in the place of a world's. Then `world` and the keys above do not count, and there are no
-    /// test prompts: the run is scored on what it holds out. Relative to the working directory.
+    /// A store of encoded pairs (`eclipse encode`) to train on instead of a world's pairs. `world` and the keys above are then ignored, and there are no
+    /// test prompts: the run is scored on held-out pairs. Relative to the working directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<PathBuf>,
-    /// Another store to validate on, at every checkpoint and in the end.
+    /// Another store for validation, at every checkpoint and at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation: Option<PathBuf>,
-    /// Pairs held out for validation at every checkpoint. Of a world: so many further pairs of P_XY, none of which is trained on. Of a store
-    /// without `validation`: so many of its images, evenly spread over it.
+    /// Pairs held out for validation at every checkpoint. For a world: this many further pairs of P_XY, which are not trained on. For a store
+    /// without `validation`: this many of its images, evenly spread over the store.
     #[serde(skip_serializing_if = "crate::config::is_default")]
     pub n_validation: usize,
-    /// Show each image once a pass, with one of its captions; else each of its captions makes an example. Several captions of one image in a batch
+    /// Show each image once per pass, with one of its captions; otherwise each of its captions is an example. Several captions of one image in a batch
     /// are false negatives of Eq. 4.
     #[serde(skip_serializing_if = "crate::config::is_default")]
     pub one_caption: bool,
 }
 
-/// How much the captions of P_XY say.
+/// Level of detail of the captions of P_XY.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CaptionSpec {
-    /// Objects, colours and relations are often left out, as in captions from the web.
+    /// Objects, colours and relations are often omitted, as in captions from the web.
     #[default]
     Sparse,
-    /// Less is left out: the captions of W.
+    /// Less is omitted: the captions of W.
     Rich,
 }
 
@@ -73,7 +73,7 @@ impl Default for DataSpec {
 }
 
 impl DataSpec {
-    /// Checks every value. How many pairs a store has shows when it is opened.
+    /// Checks every value except the number of pairs of a store, which is known when the store is opened.
     ///
     /// # Errors
     /// [`InvalidValue`] with the first key that is out of range.
@@ -95,7 +95,7 @@ impl DataSpec {
         )
     }
 
-    /// Training pairs; `usize::MAX` of a store, as far as the specification tells.
+    /// Training pairs; `usize::MAX` for a store, whose size the specification does not contain.
     pub fn n_training_pairs(&self) -> usize {
         match self.store {
             Some(_) => usize::MAX,
@@ -103,7 +103,7 @@ impl DataSpec {
         }
     }
 
-    /// Whether anything is held out.
+    /// Whether examples are held out.
     pub fn is_validated(&self) -> bool {
         self.n_validation > 0 || self.validation.is_some()
     }
@@ -126,26 +126,26 @@ impl DataSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvalSpec {
-    /// Test prompts of each split at most; 0 is all of them.
+    /// Most test prompts of each split; 0 for all.
     pub n_prompts: usize,
-    /// Noise draws for each prompt (scores are means over them; two or more give the diversity).
+    /// Noise samples per prompt (scores are means over them; diversity needs at least two).
     pub n_noise: usize,
-    /// Seed of the rendered scenes and of the noise. Apart from `seed`, so that all runs answer the same questions.
+    /// Seed of the rendered scenes and of the noise. Separate from `seed`, so that all runs share one test set.
     pub seed: u64,
-    /// Test prompts of each split, evenly spread over it, whose first prediction is drawn by the decoder and read by the checker. 0: none.
+    /// Test prompts of each split, evenly spread over it, whose first prediction is decoded and parsed by the checker. 0: none.
     pub n_pictures: usize,
-    /// How many of those images, of each split, are kept for the report.
+    /// Number of these images, of each split, that are kept for the report.
     pub n_shown: usize,
-    /// Which of the run's parameters are scored: `last`, or `best`, those at the minimum of the validation loss.
+    /// The scored parameters: `last`, or `best`, those at the minimum of the validation loss.
     #[serde(skip_serializing_if = "crate::config::is_default")]
     pub checkpoint: ScoredCheckpoint,
-    /// What the decoder gets of a prediction: `as_predicted`, or scaled to the size of the training pairs' z_x by `true_norm` or `true_spread`.
+    /// Scaling of predictions for the decoder: `as_predicted` (none), or to the scale of the training pairs' z_x by `true_norm` or `true_spread`.
     pub decoder_input: DecoderInput,
     /// Steps of the decoder.
     pub decoder_steps: usize,
     /// Classifier-free guidance of the decoder; 1 is none.
     pub decoder_guidance: f64,
-    /// Level of the noise that a decoder with noise augmentation adds to predictions before it draws them, below 1000; 0 is none.
+    /// Level of the noise that a decoder with noise augmentation adds to predictions, below 1000; 0 is none.
     #[serde(skip_serializing_if = "crate::config::is_default")]
     pub decoder_noise_level: usize,
 }
@@ -201,13 +201,13 @@ impl EvalSpec {
     }
 }
 
-/// Which parameters of a finished training are scored.
+/// The parameters of a finished training that are scored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScoredCheckpoint {
-    /// Those after the last step.
+    /// The parameters after the last step.
     #[default]
     Last,
-    /// Those at the minimum of the validation loss.
+    /// The parameters at the minimum of the validation loss.
     Best,
 }

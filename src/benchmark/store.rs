@@ -1,4 +1,4 @@
-//! The benchmark of a store of embeddings: its pairs, and those that are held out.
+//! The benchmark of a store of embeddings: its training pairs and its held-out pairs.
 
 use std::ops::Range;
 use std::path::Path;
@@ -18,21 +18,21 @@ use crate::train::objectives::baseline::Baseline;
 use crate::train::prior::TrainingData;
 use crate::train::session::Failure;
 
-/// Held-out pairs of a forward pass: bounds memory.
+/// Held-out pairs of a forward pass; limits memory.
 const BATCH: usize = 256;
-/// Pairs whose means are the two ends of the modality gap.
+/// Number of pairs whose means define the modality gap.
 const N_GAP: usize = 4096;
 
-/// A store of pairs, and what is held out of it or in another one.
+/// A store of pairs, and the pairs held out of it or in another store.
 pub(super) struct StoreBenchmark {
     data: TrainingData,
-    /// The held-out pairs that are scored.
+    /// Held-out pairs that are scored.
     tests: Vec<Example>,
     device: Device,
 }
 
 impl StoreBenchmark {
-    /// Opens the stores that the run names.
+    /// Opens the stores of the run.
     pub(super) fn open(spec: &BenchmarkSpec<'_>, device: &Device) -> Result<Self, Failure> {
         let data = training_data(spec, device)?;
         let tests = data.validation.as_ref().map_or_else(Vec::new, |held_out| {
@@ -50,13 +50,13 @@ impl StoreBenchmark {
         })
     }
 
-    /// The examples that the tests are of.
+    /// The test examples.
     fn held_out(&self) -> Result<&dyn Examples, Failure> {
         let held_out = self.data.validation.as_deref();
         held_out.ok_or_else(|| "nothing is held out of the store".into())
     }
 
-    /// Embeddings of these pairs, part by part.
+    /// Embeddings of these pairs, computed in chunks.
     fn embeddings(
         &self,
         pairs: &[Example],
@@ -66,7 +66,7 @@ impl StoreBenchmark {
     }
 }
 
-/// `n` examples, evenly spread over all.
+/// `n` examples, evenly spread over all examples.
 fn spread_out(examples: &dyn Examples, n: usize, seed: u64) -> Vec<Example> {
     let n_all = examples.order().n_examples();
     (0..n).map(|i| examples.example(i * n_all / n, 0, seed)).collect()
@@ -99,7 +99,7 @@ impl Benchmark for StoreBenchmark {
         Err("a store has no baselines: they are for worlds".into())
     }
 
-    /// Every metric that needs no knowledge of what the images show.
+    /// All metrics that do not require knowledge of the content of images.
     fn score(&self, z_x_hat: &[Embeddings]) -> Result<EvalFile, Failure> {
         let (held_out, train) = (self.held_out()?, self.data.train.as_ref());
         let trained = spread_out(train, train.order().n_examples().min(N_GAP), 0);
@@ -122,7 +122,7 @@ impl Benchmark for StoreBenchmark {
     }
 }
 
-/// What a run with `data.store` trains on.
+/// The training data of a run with `data.store`.
 fn training_data(spec: &BenchmarkSpec<'_>, device: &Device) -> Result<TrainingData, Failure> {
     let data = spec.data;
     let dir = data.store.as_deref().ok_or("`data.store` is not set")?;
@@ -184,7 +184,7 @@ fn training_data(spec: &BenchmarkSpec<'_>, device: &Device) -> Result<TrainingDa
     })
 }
 
-/// The text tower, if the store has no hidden states: that of `clip`, which has to be the store's.
+/// The text tower, if the store has no hidden states: that of `clip`, which must be the store's CLIP.
 fn text_encoder(
     spec: &BenchmarkSpec<'_>,
     dir: &Path,

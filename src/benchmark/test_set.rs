@@ -9,41 +9,41 @@ use crate::models::text::EncodedTexts;
 use crate::noise::{Noise, Stream};
 use crate::world::{self, Prompt, Scene, World};
 
-/// Further scenes of a prompt over which a mean is taken: the mean is off by less than a fifth of their spread.
+/// Scenes per prompt for the mean embedding: the error of the mean is below a fifth of their spread.
 const N_MANY: usize = 32;
 
 /// Encoded test prompts.
 #[derive(Debug)]
 pub struct TestSet {
-    /// The prompts.
+    /// The prompts and their splits.
     pub prompts: Vec<Prompt>,
-    /// The prompts as priors read them.
+    /// The encoded prompts.
     pub texts: EncodedTexts,
     /// `[n, d_clip]`
     pub z_y: Embeddings,
-    /// True and wrong pictures.
+    /// Embeddings of true and wrong images.
     pub candidates: Candidates,
-    /// Another true image of each prompt: what the oracle answers.
+    /// Another true image of each prompt: the oracle's prediction.
     pub other_renders: Embeddings,
     mean_renders: OnceLock<Embeddings>,
     seed: u64,
-    /// Seen, unseen or against the bias.
+    /// Split of each prompt: seen, unseen or counter-bias.
     pub splits: Vec<Split>,
 }
 
-/// The test set cannot be made.
+/// The test set cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum TestSetError {
-    /// The frozen CLIP does not encode them.
+    /// The frozen CLIP cannot encode it.
     #[error(transparent)]
     Encode(#[from] EncodeError),
-    /// They cannot be evaluated.
+    /// It cannot be evaluated.
     #[error(transparent)]
     Eval(#[from] EvalError),
 }
 
 impl TestSet {
-    /// Draws a true image for each test prompt and encodes everything. `n_per_split` prompts of each split at most, evenly spread over
+    /// Draws a true image for each test prompt and encodes everything. At most `n_per_split` prompts of each split, evenly spread over
     /// it, 0 for all.
     ///
     /// # Errors
@@ -86,7 +86,7 @@ impl TestSet {
         })
     }
 
-    /// z_x in the mean over many other true images of each prompt, `[n, d_clip]`; made when it is first asked for.
+    /// Mean of z_x over many other true images of each prompt, `[n, d_clip]`; computed at the first call.
     ///
     /// # Errors
     /// [`TestSetError`].
@@ -112,7 +112,7 @@ impl TestSet {
     }
 }
 
-/// The places of `n` members of each split, evenly spread over it (all of a split that has fewer), in ascending order.
+/// The indices of `n` members of each split, evenly spread over it (all members of a smaller split), in ascending order.
 pub(super) fn spread(splits: &[Split], n: usize) -> Vec<usize> {
     let of_split = |split| {
         let places: Vec<usize> = (0..splits.len()).filter(|i| splits[*i] == split).collect();
@@ -143,7 +143,7 @@ mod tests {
             pairs.map(|(a, b)| f64::from(a - b).powi(2)).sum()
         };
         let mean = error(asked.mean_renders(&clip).expect("drawn"));
-        // Against another image: a variance and a 32nd against two.
+        // Against another image: the expected squared distance is a variance and a 32nd instead of two variances.
         let ratio = mean / error(&asked.other_renders);
         assert!((0.4..0.65).contains(&ratio), "{ratio}");
     }

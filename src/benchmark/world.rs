@@ -30,7 +30,7 @@ pub(super) struct WorldPairs {
 }
 
 impl WorldPairs {
-    /// Draws the training pairs and those that are held out, and encodes them.
+    /// Draws and encodes the training pairs and the held-out pairs.
     pub(super) fn new(spec: &BenchmarkSpec<'_>, clip: &FrozenClip) -> Result<Self, EncodeError> {
         let (world, data) = (spec.world, spec.data);
         let options = data.pair_options();
@@ -46,7 +46,7 @@ impl WorldPairs {
     }
 }
 
-/// What draws and reads the images of a world.
+/// Decoder and checker of a world.
 pub(super) struct ImageTools {
     pub(super) decoder: Arc<FrozenDecoder>,
     pub(super) checker: Arc<Checker>,
@@ -64,7 +64,7 @@ pub(super) struct WorldBenchmark {
 }
 
 impl WorldBenchmark {
-    /// A benchmark of what was loaded; without `image_tools`, it scores no images.
+    /// A benchmark of loaded parts; without `image_tools`, it scores no images.
     pub(super) fn new(
         spec: &BenchmarkSpec<'_>,
         clip: Arc<FrozenClip>,
@@ -167,7 +167,7 @@ impl Benchmark for WorldBenchmark {
     }
 }
 
-/// `predicted` with noise of `scale` standard deviations of the pairs' z_x, by dimension.
+/// `predicted` plus noise of `scale` standard deviations of the pairs' z_x, by dimension.
 fn with_noise(predicted: Embeddings, scale: f64, pairs: &Pairs, seed: u64) -> Result<Embeddings, Failure> {
     if scale == 0.0 {
         return Ok(predicted);

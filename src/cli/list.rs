@@ -56,17 +56,17 @@ fn experiments() -> anyhow::Result<Vec<Value>> {
             .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let spec = SweepSpec::read(&name, &[], false)?;
         let runs = Path::new("runs").join(spec.name());
-        let planned = spec.expand()?;
-        let done = planned
+        let trials = spec.expand()?;
+        let done = trials
             .iter()
-            .filter(|run| RunDir::new(run_path(&runs, run)).is_done());
+            .filter(|trial| RunDir::new(run_path(&runs, trial)).is_done());
         let title = About::read(&folder, &folder)?.title;
         let question = title
             .split_once(": ")
             .map_or(title.as_str(), |(_, question)| question);
         rows.push(json!({
             "name": name,
-            "finished": format!("{} of {}", done.count(), planned.len()),
+            "finished": format!("{} of {}", done.count(), trials.len()),
             "question": question,
         }));
     }

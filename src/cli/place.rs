@@ -168,8 +168,8 @@ impl FromStr for Prior {
         let place = found(given)?;
         let run = RunDir::new(&place);
         if run.config_path().is_file() {
-            let planned = sweep::single(&run.config_path(), &[]).map_err(|e| e.to_string())?;
-            return Ok(Self(run.scored_prior_dir(planned.run().eval().checkpoint)));
+            let trial = sweep::single(&run.config_path(), &[]).map_err(|e| e.to_string())?;
+            return Ok(Self(run.scored_prior_dir(trial.run().eval().checkpoint)));
         }
         Ok(Self(place))
     }

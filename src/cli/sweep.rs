@@ -46,16 +46,16 @@ pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
         &args.spec.settings(),
         args.smoke,
     )?;
-    let planned = spec.expand()?;
+    let trials = spec.expand()?;
     check_publish(&spec, &None, &args.destination)?;
     let runs = args.destination.runs.join(spec.name());
     if args.dry_run {
-        list(&planned, &runs, args.destination.json)?;
+        list(&trials, &runs, args.destination.json)?;
         check_output_folder("--runs", &args.destination.runs)?;
         let runner = super::prior_runner(device, &Arc::default())?;
-        return planned
+        return trials
             .iter()
-            .try_for_each(|run| runner.check(run.run()))
+            .try_for_each(|trial| runner.check(trial.run()))
             .map_err(anyhow::Error::from_boxed);
     }
     let training = Arc::new(Runs::new());
@@ -72,32 +72,28 @@ pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
             .map_or(if device.is_cpu() { CPU_JOBS } else { 1 }, usize::from),
         stop,
     };
-    let bar = training.add(ProgressBar::new(planned.len() as u64));
+    let bar = training.add(ProgressBar::new(trials.len() as u64));
     bar.set_style(ProgressStyle::with_template(
         "{wide_bar} {pos}/{len} runs, {elapsed}, {eta} left",
     )?);
     bar.enable_steady_tick(Duration::from_millis(500));
-    let outcomes = sweep(&planned, &options, &runner, &|event| match event {
+    let outcomes = sweep(&trials, &options, &runner, &|event| match event {
         Event::Begin { .. } => bar.tick(),
         Event::End {
-            planned,
+            trial,
             outcome,
             finished,
             total,
         } => {
             bar.set_position(finished as u64);
-            training.end(&run_path(&runs, planned));
+            training.end(&run_path(&runs, trial));
             training.say(&format!(
                 "[{finished:>3}/{total}] {:<24} {}",
                 told(outcome),
-                planned.name()
+                trial.name()
             ));
             if let Outcome::Failed(failure) = outcome {
-                training.say(&format!(
-                    "failed: {}: {}",
-                    planned.name(),
-                    chain(failure.as_ref())
-                ));
+                training.say(&format!("failed: {}: {}", trial.name(), chain(failure.as_ref())));
             }
         }
     });
@@ -106,24 +102,24 @@ pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
     if outcomes.iter().any(|o| matches!(o, Outcome::Stopped)) {
         let what = format!(
             "stopped; {} of {} runs are finished",
-            planned.len() - left,
-            planned.len()
+            trials.len() - left,
+            trials.len()
         );
         return Err(Stopped::new(what, None).into());
     }
-    let dirs: Vec<PathBuf> = planned.iter().map(|p| run_path(&runs, p)).collect();
+    let dirs: Vec<PathBuf> = trials.iter().map(|trial| run_path(&runs, trial)).collect();
     let reported = show(&spec, &runs, &dirs, &None, &args.destination);
     if left > 0 {
         anyhow::bail!(
             "{left} of {} runs are not finished; the same command continues them",
-            planned.len()
+            trials.len()
         );
     }
     let page = reported?;
-    let world = planned
+    let world = trials
         .iter()
-        .find(|run| own_words::can_draw(run.run()))
-        .map(|run| run.run().world());
+        .find(|trial| own_words::can_draw(trial.run()))
+        .map(|trial| trial.run().world());
     if let Some(world) = world {
         super::note(format!(
             "draw your own words: eclipse draw \"{}\" --run {}",
@@ -147,15 +143,15 @@ fn link(page: &Path) -> String {
     format!("file://{}", encoded.collect::<String>())
 }
 
-fn list(planned: &[Trial], runs: &Path, as_json: bool) -> anyhow::Result<()> {
+fn list(trials: &[Trial], runs: &Path, as_json: bool) -> anyhow::Result<()> {
     if as_json {
-        let rows = planned
+        let rows = trials
             .iter()
             .map(|p| json!({"run": p.name(), "axes": p.axes(), "dir": run_path(runs, p)}));
         return super::print_json(&rows.collect());
     }
     super::print(
-        &planned
+        &trials
             .iter()
             .map(|p| format!("{}\n", p.name()))
             .collect::<String>(),

@@ -90,16 +90,16 @@ pub fn run(args: &TrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let Some(config) = &args.config else {
         return Err(Usage("which run? give --config FILE, a specification such as experiments/objectives/base.toml; `eclipse sweep NAME` carries out an experiment".into()).into());
     };
-    let planned = sweep::single(config, &args.spec.settings())?;
+    let trial = sweep::single(config, &args.spec.settings())?;
     if args.dry_run {
-        super::print(planned.run().config())?;
+        super::print(trial.run().config())?;
     }
     let out = args
         .out
         .clone()
-        .unwrap_or_else(|| PathBuf::from("runs/train").join(planned.name()));
+        .unwrap_or_else(|| PathBuf::from("runs/train").join(trial.name()));
     let dir = RunDir::new(&out);
-    if dir.state(planned.run())? == State::Resumable && !args.resume {
+    if dir.state(trial.run())? == State::Resumable && !args.resume {
         let hint = format!(
             "{} holds this run, unfinished; continue it with --resume",
             out.display()
@@ -110,7 +110,7 @@ pub fn run(args: &TrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
         Some((first, others)) => (*first, others),
         None => (device, &[][..]),
     };
-    let (n, parts) = (args.devices.len(), planned.run().train().accumulate);
+    let (n, parts) = (args.devices.len(), trial.run().train().accumulate);
     if n > parts || (args.strategy != Strategy::Parts && parts % n != 0) {
         let hint =
             format!("{n} devices for a step of {parts} part(s): set train.accumulate to a multiple of them");
@@ -128,7 +128,7 @@ pub fn run(args: &TrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
     if args.dry_run {
         check_output_folder("--out", &out)?;
         let runner = super::prior_runner(first, &Arc::default())?;
-        return runner.check(planned.run()).map_err(anyhow::Error::from_boxed);
+        return runner.check(trial.run()).map_err(anyhow::Error::from_boxed);
     }
     let others = others
         .iter()
@@ -144,7 +144,7 @@ pub fn run(args: &TrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
         let value = args.strategy.to_possible_value();
         names += &format!(" ({})", value.as_ref().map_or("", |value| value.get_name()));
     }
-    let outcome = sweep_runner::execute(&planned, &dir, "train", &names, &runner);
+    let outcome = sweep_runner::execute(&trial, &dir, "train", &names, &runner);
     runs.end(&out);
     match outcome.map_err(|failure| stop::told(failure, Some("--resume")))? {
         Outcome::Skipped => super::note(format!("already finished: {}", out.display())),

@@ -1,17 +1,18 @@
-//! Whether a training had converged, by its held-out loss.
+//! Whether a training converged, judged by its validation loss.
 //!
-//! The rule is the same for every objective, since each is judged by the loss that it minimises, on pairs that it does not train on: training has
-//! converged when its last quarter lowered the minimum of the held-out loss by less than 1 %, and what is scored lies within 1 % of that minimum.
+//! The rule is the same for every objective, because each objective is judged by its own loss on held-out pairs: training has
+//! converged when its last quarter lowered the minimum of the validation loss by less than 1 %, and the loss of the scored parameters is within 1 % of
+//! that minimum.
 
 use super::metrics::MetricRow;
 use super::spec::ScoredCheckpoint;
 use crate::eval::Metric;
 
-/// The last part of a training that must bring no more gain.
+/// The last fraction of a training, in which the loss may no longer improve.
 const LAST_PART: f64 = 0.25;
-/// The gain that counts as none, relative to the minimum.
+/// Relative improvements of the minimum below this value count as none.
 const TOLERANCE: f64 = 0.01;
-/// Validations without which the last part cannot be told from the rest.
+/// Fewest validations for a verdict.
 const FEWEST: usize = 8;
 
 /// The rule in words, for reports.
@@ -19,21 +20,21 @@ pub const RULE: &str = "Converged: the last quarter of the training steps lowere
 parameters lie within 1 % of that minimum, in every run of the system. An order between two systems is claimed only where both have converged or need \
 no training.";
 
-/// What the held-out loss says about the end of a training.
+/// Verdict of the validation loss on the end of a training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Convergence {
-    /// At its minimum, and the minimum no longer falls.
+    /// At the minimum, which no longer falls.
     Converged,
-    /// The scored parameters are past the minimum: the prior has begun to memorise its pairs.
+    /// The scored parameters are past the minimum: the prior overfits its pairs.
     PastMinimum,
-    /// The minimum was still falling.
+    /// The minimum still falls.
     Improving,
-    /// There were too few validations to tell, or none.
+    /// Too few validations, or none.
     Unknown,
 }
 
 impl Convergence {
-    /// By the rows of `metrics.jsonl`: the validations' `loss`.
+    /// The verdict on the rows of `metrics.jsonl`: the validations' `loss`.
     pub fn of(rows: &[MetricRow], scored: ScoredCheckpoint) -> Self {
         let validations = rows
             .iter()
@@ -44,7 +45,7 @@ impl Convergence {
         Self::of_losses(&losses, scored)
     }
 
-    /// By `(step, loss)`, in order.
+    /// The verdict on `(step, loss)` pairs, in order.
     fn of_losses(losses: &[(usize, f64)], scored: ScoredCheckpoint) -> Self {
         let Some(&(last_step, last)) = losses.last().filter(|_| losses.len() >= FEWEST) else {
             return Self::Unknown;
@@ -69,7 +70,7 @@ impl Convergence {
         }
     }
 
-    /// As in the column `converged` of tables.
+    /// The text in the column `converged` of tables.
     pub fn words(self) -> &'static str {
         match self {
             Self::Converged => "yes",
@@ -80,8 +81,8 @@ impl Convergence {
     }
 }
 
-/// What a run's validations say, as metrics: every value at the scored parameters (`held_out/loss`, `held_out/cos/z_x`, ...), the steps that these had
-/// taken (`held_out/step`), and the steps of the whole training (`train/steps`). None for a run without validations.
+/// A run's validations as metrics: every value at the scored parameters (`held_out/loss`, `held_out/cos/z_x`, ...), the step of these
+/// parameters (`held_out/step`), and the steps of the whole training (`train/steps`). Empty for a run without validations.
 pub fn held_out_metrics(rows: &[MetricRow], scored: ScoredCheckpoint) -> Vec<Metric> {
     let validations: Vec<&MetricRow> = rows.iter().filter(|row| row.split == "valid").collect();
     let losses = || {
@@ -130,7 +131,7 @@ mod tests {
         }
         assert_eq!(of(turning, Last), Convergence::PastMinimum);
         assert_eq!(of(turning, Best), Convergence::Converged);
-        // A new minimum in the last quarter is a gain, however late the curve turns.
+        // A new minimum in the last quarter is an improvement, even if the curve rises afterwards.
         assert_eq!(
             of([9.0, 5.0, 3.0, 2.9, 2.8, 2.7, 2.0, 2.0], Best),
             Convergence::Improving

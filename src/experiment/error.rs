@@ -1,24 +1,24 @@
-//! What can be wrong with an experiment file or a run directory.
+//! Errors of specifications and run directories.
 
 use std::path::PathBuf;
 
 use crate::config::{ConfigError, nearest};
 use crate::files::FileError;
 
-/// A specification is not usable. All of these are the writer's to fix: the command line exits with 2.
+/// A specification cannot be used. The user can correct all of these errors: the command line exits with 2.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
-    /// A file, key or value.
+    /// A file, key or value is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// An experiment that does not exist.
     #[error("no experiment {name}: expected {expected}{}{}", known(.available), hint(nearest(.name, .available)))]
     NoExperiment {
-        /// What was asked for.
+        /// The requested name.
         name: String,
-        /// The file that was looked for.
+        /// The expected file.
         expected: PathBuf,
-        /// The experiments that exist.
+        /// The existing experiments.
         available: Vec<String>,
     },
 }
@@ -42,11 +42,11 @@ pub enum RunDirError {
     File {
         /// The run directory.
         dir: PathBuf,
-        /// What failed.
+        /// The error.
         #[source]
         source: FileError,
     },
-    /// The lock could not be taken for another reason than another process.
+    /// The system refused the lock; no other process holds it.
     #[error("cannot lock {path}")]
     Lock {
         /// The lock file.
@@ -64,7 +64,7 @@ pub enum RunDirError {
         dir: PathBuf,
         /// First key that differs.
         key: String,
-        /// The value asked for.
+        /// The expected value.
         expected: String,
         /// The value in the directory.
         found: String,
@@ -83,30 +83,30 @@ pub enum RunDirError {
         /// Hash recorded in the directory.
         found: String,
     },
-    /// Something else lies at that place.
+    /// The directory holds other files.
     #[error("{dir} is no run directory: expected it absent or empty, or with a config.toml, found {found}")]
     NotARun {
         /// The directory.
         dir: PathBuf,
-        /// One thing that lies there.
+        /// One of these files.
         found: String,
     },
-    /// Another process works on it.
+    /// Another process works on the run.
     #[error("{dir} is in use by process {pid}")]
     Running {
         /// The run directory.
         dir: PathBuf,
-        /// Process id out of the lock file, `?` when it was not readable.
+        /// Process id from the lock file, `?` if it was not readable.
         pid: String,
     },
-    /// A file of the directory holds something else than it should.
+    /// A file of the directory has unexpected content.
     #[error("{path}: expected {expected}, found {found}")]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What should be there.
+        /// The expected content.
         expected: String,
-        /// What is there.
+        /// The found content.
         found: String,
     },
 }

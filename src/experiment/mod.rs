@@ -1,7 +1,7 @@
-//! Experiments: from a specification to runs, from runs to a report.
+//! Experiments: specifications, sweeps, run directories and their execution.
 //!
-//! [`spec`] is what a researcher writes, [`resolve`] its layers, [`run`] the checked result; [`sweep`] expands axes,
-//! [`sweep_runner`] carries runs out in the directories of [`run_dir`]; [`crate::report`] reads those and nothing else.
+//! [`spec`] is the specification file, [`resolve`] merges its layers, [`run`] is the checked result; [`sweep`] expands axes,
+//! [`sweep_runner`] executes runs in the directories of [`run_dir`]; [`crate::report`] reads only those directories.
 
 pub mod convergence;
 mod error;

@@ -1,4 +1,4 @@
-//! Images of the user's own words, drawn with trained priors of a built-in world.
+//! Images of the user's own prompts, drawn with trained priors of a built-in world.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -22,10 +22,10 @@ use crate::noise::Noise;
 use crate::world::checker::{Checker, verdict};
 use crate::world::{Colour, Noun, Relation, Texture, World};
 
-/// Folders of runs in `runs/` that no sweep made: each of their runs stands for itself.
+/// Folders in `runs/` of runs outside sweeps: each of their runs is listed separately.
 const SINGLE_RUNS: &str = "train";
 
-/// Own words could not be drawn.
+/// Why the prompts could not be drawn.
 #[derive(Debug, thiserror::Error)]
 pub enum DrawError {
     /// There is no trained prior.
@@ -33,25 +33,25 @@ pub enum DrawError {
         "no finished run of a built-in world in {0}: train some priors first, with `eclipse sweep objectives` (or, to look at the program in a minute, `eclipse sweep objectives --smoke`), or name a run with --run DIR"
     )]
     NoRun(PathBuf),
-    /// The run trains no prior that reads this world's words.
+    /// The run has no prior for this world.
     #[error("{dir}: {reason}")]
     Run {
         /// The run directory.
         dir: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// Words outside the world.
+    /// Words that the world does not know.
     #[error("the world {world} does not know {}.\n{vocabulary}", quoted(.words))]
     Unknown {
         /// Its name.
         world: World,
         /// The words.
         words: Vec<String>,
-        /// The words that it knows, on some lines.
+        /// The words that it knows, over several lines.
         vocabulary: String,
     },
-    /// More words than the text tower reads.
+    /// A prompt exceeds the length of the text tower.
     #[error("{prompt:?} is too long: the last {n} words do not fit the text tower")]
     TooLong {
         /// The prompt.
@@ -59,25 +59,25 @@ pub enum DrawError {
         /// Words that were cut.
         n: usize,
     },
-    /// A run's configuration does not hold.
+    /// A run's configuration is invalid.
     #[error(transparent)]
     Spec(#[from] SpecError),
-    /// A run directory does not read.
+    /// A run directory cannot be read.
     #[error(transparent)]
     RunDir(#[from] RunDirError),
-    /// A folder does not read.
+    /// A folder cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The text tower or the prior.
+    /// The text tower or the prior failed.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
-    /// The decoder.
+    /// The decoder failed.
     #[error(transparent)]
     Render(#[from] RenderError),
 }
 
 impl DrawError {
-    /// Whether the caller asked for something that cannot be, rather than that something failed.
+    /// Whether the user can correct the request, as opposed to a failure of the program.
     pub fn is_usage(&self) -> bool {
         matches!(
             self,
@@ -96,7 +96,7 @@ fn quoted(words: &[String]) -> String {
 pub struct TrainedRun {
     /// Its directory.
     pub dir: PathBuf,
-    /// What sets it apart from the others of its experiment: its axes but the seed.
+    /// Its label within the experiment: all axes except the seed.
     pub label: String,
     run: ResolvedRun,
 }
@@ -110,29 +110,29 @@ pub struct Row {
     pub dir: PathBuf,
     /// The prompt.
     pub prompt: String,
-    /// Enlarged images, one a seed.
+    /// Enlarged images, one per seed.
     pub images: Vec<RgbImage>,
-    /// How many of them show all that the prompt says, by the world's checker; `None` for prompts that it does not parse.
+    /// Number of images that show the whole prompt, by the world's checker; `None` for prompts that the checker cannot parse.
     pub n_right: Option<usize>,
 }
 
-/// What to draw.
+/// A request to draw.
 #[derive(Debug, Clone)]
 pub struct Words<'a> {
     /// Prompts.
     pub prompts: &'a [String],
     /// Images of each prompt and prior.
     pub n_images: usize,
-    /// Seed of the first image's noise; the next ones count up.
+    /// Seed of the first image's noise; each further image adds 1.
     pub seed: u64,
-    /// Side of an enlarged image's pixel.
+    /// Side of an enlarged pixel.
     pub zoom: u32,
 }
 
-/// The priors at `place`: a run directory, or a folder of run directories, of which there is one for each system (the lowest seed).
+/// The priors at `place`: a run directory, or a folder of run directories, which contributes one run per system (the lowest seed).
 ///
 /// # Errors
-/// [`DrawError`]: nothing finished there, a run on a store, a baseline, which trains no prior.
+/// [`DrawError`]: no finished run, a run on a store, or a baseline, which trains no prior.
 pub fn priors_at(place: &Path) -> Result<Vec<TrainedRun>, DrawError> {
     if RunDir::new(place).config_path().is_file() {
         return Ok(vec![trained_run(place)?]);
@@ -147,7 +147,7 @@ pub fn priors_at(place: &Path) -> Result<Vec<TrainedRun>, DrawError> {
             }
         }
     }
-    // One world and one CLIP: a prompt has one vocabulary.
+    // One world and one CLIP, so that all priors have one vocabulary.
     if let Some(first) = found.first().map(|first| first.run.clone()) {
         found.retain(|run| run.run.world() == first.world());
     }
@@ -157,10 +157,10 @@ pub fn priors_at(place: &Path) -> Result<Vec<TrainedRun>, DrawError> {
     }
 }
 
-/// Where the newest finished run of a built-in world in `runs` is: its experiment's folder, or its own where it is of no sweep.
+/// Path of the newest finished run of a built-in world in `runs`: its experiment's folder, or the run itself if it belongs to no sweep.
 ///
 /// # Errors
-/// [`DrawError::NoRun`] where there is none.
+/// [`DrawError::NoRun`] if there is none.
 pub fn newest(runs: &Path) -> Result<PathBuf, DrawError> {
     let none = || DrawError::NoRun(runs.to_path_buf());
     let experiments = if runs.is_dir() {
@@ -193,7 +193,7 @@ fn is_hidden(dir: &Path) -> bool {
         .is_some_and(|name| name.to_string_lossy().starts_with('.'))
 }
 
-/// Whether [`draw`] draws with the prior of a run of this configuration.
+/// Whether [`draw`] supports the prior of a run with this configuration.
 pub fn can_draw(run: &ResolvedRun) -> bool {
     run.data().store.is_none() && run.objective().baseline().is_none()
 }
@@ -208,8 +208,8 @@ fn trained_run(dir: &Path) -> Result<TrainedRun, DrawError> {
     if !folder.config_path().is_file() {
         return Err(wrong("expected a run directory (with config.toml)"));
     }
-    let planned = sweep::single(&folder.config_path(), &[])?;
-    let run = planned.run().clone();
+    let trial = sweep::single(&folder.config_path(), &[])?;
+    let run = trial.run().clone();
     if run.data().store.is_some() {
         return Err(wrong(
             "this prior was trained on a store, not in a built-in world: draw with `eclipse generate --pipeline DECODER --prior DIR`",
@@ -243,7 +243,7 @@ fn trained_run(dir: &Path) -> Result<TrainedRun, DrawError> {
 /// Draws every prompt with every prior, from the same noise.
 ///
 /// # Errors
-/// [`DrawError`]: words that the world does not know, models that do not load or do not belong together.
+/// [`DrawError`]: unknown words, models that cannot be loaded or do not match.
 pub fn draw(priors: &[TrainedRun], words: &Words<'_>, device: &Device) -> Result<Vec<Row>, DrawError> {
     let mut decoders: HashMap<PathBuf, FrozenDecoder> = HashMap::new();
     let mut checkers: HashMap<World, Checker> = HashMap::new();
@@ -321,7 +321,7 @@ pub fn draw(priors: &[TrainedRun], words: &Words<'_>, device: &Device) -> Result
     Ok(rows)
 }
 
-/// Each pixel as a square of `zoom` pixels: small images stay sharp.
+/// Enlarges each pixel to a square of `zoom` pixels, so that small images stay sharp.
 fn enlarged(image: &RgbImage, zoom: u32) -> RgbImage {
     resize(
         image,
@@ -331,7 +331,7 @@ fn enlarged(image: &RgbImage, zoom: u32) -> RgbImage {
     )
 }
 
-/// The words of a world and how they go together.
+/// The vocabulary and grammar of a world.
 fn vocabulary(world: World) -> String {
     let list = |words: Vec<&str>| words.join(", ");
     let colours = list(Colour::ALL.iter().map(|colour| colour.word()).collect());
@@ -346,7 +346,7 @@ fn vocabulary(world: World) -> String {
     text + &format!("; the places {relations}; as in \"{}\"", example(world))
 }
 
-/// A prompt that the world knows all words of.
+/// A prompt of the world's words only.
 pub fn example(world: World) -> &'static str {
     world.example()
 }

@@ -1,8 +1,8 @@
-//! Trained priors that runs have in common.
+//! A cache of trained priors, shared between runs.
 //!
-//! Runs that differ in their evaluation only (steps of the decoder), or in how a diffusion prior is sampled (its steps, guidance, eta), train the same
-//! prior. The first of them trains and leaves it here, the others take a copy, whose hashes are compared. A run that differs from a
-//! shorter one in nothing but `train.steps` continues from the last checkpoint of that one, so a learning curve over `train.steps` costs its longest run.
+//! Runs that differ only in their evaluation (steps of the decoder) or in the sampler of a diffusion prior (steps, guidance, eta) train the same
+//! prior. The first run trains and caches it; the others copy it and compare hashes. A run that differs from a
+//! shorter run only in `train.steps` resumes from the last checkpoint of the shorter run, so a learning curve over `train.steps` costs its longest run.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::files::{self, FileError, Sums};
 use crate::train::checkpoint::{self, is_begun};
 use crate::train::session::Failure;
 
-/// What decides a trained prior.
+/// The key of a trained prior.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TrainingKey {
     /// Hash of everything but the number of steps.
@@ -30,19 +30,19 @@ impl TrainingKey {
     }
 }
 
-/// A folder of trained priors, each under the key of what decides it.
+/// A folder of trained priors, by key.
 #[derive(Debug)]
 pub(super) struct PriorCache {
     folder: PathBuf,
     at_work: Mutex<HashMap<String, Arc<Mutex<()>>>>,
 }
 
-/// Whether a prior stands in `dir`: its `config.json` is written last.
+/// Whether `dir` contains a prior: its `config.json` is written last.
 pub(super) fn is_whole(dir: &Path) -> bool {
     dir.join("config.json").is_file()
 }
 
-/// Whether what is kept is what was recorded of it; those of earlier versions recorded nothing, and pass.
+/// Whether a cached prior matches its recorded hashes; priors of earlier versions have none and pass.
 fn is_intact(kept: &RunDir) -> bool {
     match Sums::read(kept.path()).and_then(|sums| sums.map_or(Ok(()), |sums| sums.check(""))) {
         Ok(()) => true,
@@ -55,7 +55,7 @@ fn is_intact(kept: &RunDir) -> bool {
 
 impl PriorCache {
     pub(super) fn new(folder: PathBuf) -> Self {
-        // What killed processes were keeping: nobody may come to keep a prior in this one.
+        // Remove temporary folders of killed processes: no later process may use this folder.
         files::clean_temporaries(&folder);
         Self {
             folder,
@@ -63,8 +63,8 @@ impl PriorCache {
         }
     }
 
-    /// Puts the prior of `key`, and the record of its training, into `dir`: the one that is kept, else the one that `train` makes there. Others of
-    /// this process that want the same one, or a longer or shorter one, wait; other processes train it twice.
+    /// Puts the prior of `key`, and its training record, into `dir`: from the cache, or trained there by `train`. Other threads of
+    /// this process that need the same prior, or a longer or shorter one, wait; other processes train it twice.
     pub(super) fn get(
         &self,
         key: &TrainingKey,
@@ -106,7 +106,7 @@ impl PriorCache {
             Ok(())
         });
         match made {
-            // Another process was first.
+            // Another process has cached it first.
             Err(_) if kept_now() => Ok(()),
             made => Ok(made?),
         }
@@ -114,7 +114,7 @@ impl PriorCache {
 }
 
 impl PriorCache {
-    /// The longest kept run that `key`'s run begins with: it ends at one of that run's checkpoints.
+    /// The longest cached run that is a prefix of `key`'s run: it ends at one of that run's checkpoints.
     fn longest_shorter(&self, key: &TrainingKey) -> Option<RunDir> {
         let folders = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let steps = folders.filter_map(|entry| {
@@ -129,7 +129,7 @@ impl PriorCache {
     }
 }
 
-/// The checkpoints of one directory that another can continue from.
+/// Copies the checkpoints of one directory for a run that resumes in another.
 fn copy_checkpoints(from: &RunDir, to: &RunDir) -> Result<(), FileError> {
     let (from, to) = (from.checkpoint_dir(), to.checkpoint_dir());
     for file in checkpoint::needed_to_continue(&from) {
@@ -147,10 +147,10 @@ fn copy_metrics(from: &RunDir, to: &RunDir) -> Result<(), FileError> {
     Ok(())
 }
 
-/// The trained prior of one directory into another.
+/// Copies the trained prior of one directory into another.
 fn copy(from: &RunDir, to: &RunDir) -> Result<(), FileError> {
     copy_metrics(from, to)?;
-    // The prior itself last, and its `config.json` last of all: with it the copy is whole.
+    // The prior is copied last, and its `config.json` last of all: it marks a complete copy.
     if from.best_prior_dir().is_dir() {
         copy_folder(&from.best_prior_dir(), &to.best_prior_dir())?;
     }
@@ -164,7 +164,7 @@ fn copy_folder(from: &Path, to: &Path) -> Result<(), FileError> {
     parts.iter().try_for_each(|file| copy_file(file, to))
 }
 
-/// `file` in the folder `to` as well: a file of its own, so that damage to one is not damage to the other.
+/// Copies `file` to the folder `to`. The copy is a separate file, so that damage to one does not affect the other.
 fn copy_file(file: &Path, to: &Path) -> Result<(), FileError> {
     files::copy(file, to.join(file.file_name().unwrap_or_default()))
 }
@@ -187,7 +187,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let shared = PriorCache::new(dir.path().join("shared"));
         let run = |name: &str| RunDir::new(dir.path().join(name));
-        // Trains as if: leaves a checkpoint an epoch, says from which one it went on.
+        // Simulates a training: writes a checkpoint per epoch and returns the step it resumed from.
         let train = |name: &str, prefix: &str, steps: usize| {
             let dir = run(name);
             let mut from = None;
@@ -257,7 +257,7 @@ mod tests {
             "a loss"
         );
 
-        // One that failed leaves nothing; half a prior is not taken.
+        // A failed training leaves nothing; an incomplete prior is not used.
         shared
             .get(&key("c", 10), &run("four"), || Err("diverged".into()))
             .expect_err("it failed");
@@ -269,7 +269,7 @@ mod tests {
             .get(&key("c", 10), &run("five"), || train("five", "again"))
             .expect("trained");
         assert_eq!(says("five"), "again");
-        // One that is damaged is replaced; the run that it was taken from is not touched by what happens to it.
+        // A damaged prior is replaced; the run that it was copied from is independent of it.
         let weights = dir.path().join("shared/c-10/prior/model.safetensors");
         std::fs::write(&weights, "agaim").expect("written");
         assert_eq!(says("five"), "again");

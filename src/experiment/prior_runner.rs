@@ -1,4 +1,4 @@
-//! The runner of priors: open the benchmark, train the prior, predict the tests, score.
+//! The runner of priors: opens the benchmark, trains the prior, predicts the test set, scores the predictions.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use crate::train::prior::TrainingData;
 use crate::train::session::{Failure, Strategy};
 use crate::train::stop::Stop;
 
-/// Trains and evaluates on one device, or on several.
+/// Trains and evaluates on one or several devices.
 pub struct PriorRunner {
     hardware: Hardware,
     on_step: OnStep,
@@ -39,7 +39,7 @@ impl PriorRunner {
         }
     }
 
-    /// Lets `stop` end a training between two steps; the run then fails with [`TrainError::Interrupted`] and can be continued.
+    /// Lets `stop` end a training between two steps; the run then fails with [`TrainError::Interrupted`] and can be resumed.
     ///
     /// [`TrainError::Interrupted`]: crate::train::session::TrainError::Interrupted
     #[must_use]
@@ -47,15 +47,15 @@ impl PriorRunner {
         Self { stop, ..self }
     }
 
-    /// Lets `others` (without autodiff) train too, in this way. Each device needs a part of every step.
+    /// Adds the devices `others` (without autodiff) to the training, combined as given. Each device computes a micro-batch of every step.
     #[must_use]
     pub fn beside(mut self, others: Vec<Device>, strategy: Strategy) -> Self {
         (self.hardware.others, self.hardware.strategy) = (others, strategy);
         self
     }
 
-    /// Keeps every trained prior in `folder` too, and takes it from there when a run trains like an earlier one: runs that differ in their
-    /// evaluation or in the sampling of a diffusion prior train once.
+    /// Caches trained priors in `folder`: runs that differ only in their evaluation or in the sampler of a diffusion prior
+    /// are trained once.
     #[must_use]
     pub fn sharing_priors(self, folder: PathBuf) -> Self {
         Self {
@@ -64,7 +64,7 @@ impl PriorRunner {
         }
     }
 
-    /// The trained prior of a run, trained now as far as it is not yet.
+    /// The trained prior of a run; trains it if needed.
     fn prior(&self, run: &ResolvedRun, dir: &RunDir, data: &TrainingData) -> Result<AnyPrior, Failure> {
         let train = || train_prior(run, dir, data, &self.hardware, &self.on_step, &self.stop);
         match &self.cache {
@@ -77,7 +77,7 @@ impl PriorRunner {
     }
 }
 
-/// What decides a trained prior: the configuration and the embeddings.
+/// The cache key of a trained prior: the configuration and the embeddings.
 fn training_key(run: &ResolvedRun) -> Result<TrainingKey, Failure> {
     let mut text = run.training_hash();
     for (name, hash) in Benchmarks::embedding_inputs(&run.benchmark())? {

@@ -1,4 +1,4 @@
-//! Where a run came from: code, machine, inputs, time.
+//! Provenance of a run: code, machine, inputs, time.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -12,17 +12,17 @@ use crate::files;
 /// `Cargo.lock` of this build.
 const CARGO_LOCK: &[u8] = include_bytes!("../../Cargo.lock");
 
-/// `provenance.json`. Nothing in it enters the run's name.
+/// `provenance.json`. It does not enter the run's name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Provenance {
-    /// Layout of this file.
+    /// Version of this file's format.
     pub version: u32,
-    /// The experiment that asked for the run.
+    /// The experiment of the run.
     pub experiment: String,
     /// Name of the run directory.
     pub run: String,
-    /// `(axis, label)` in the spec's order: what sets this run apart from the others of its sweep.
+    /// `(axis, label)` in the order of the specification.
     pub axes: Vec<(String, String)>,
     /// SHA-256 of `config.toml`.
     pub config_sha256: String,
@@ -34,11 +34,11 @@ pub struct Provenance {
     pub cargo_lock_sha256: String,
     /// SHA-256 of the files the run reads, by name.
     pub inputs: BTreeMap<String, String>,
-    /// Times that a process worked on it; more than one after a resume.
+    /// Processes that worked on the run; more than one after a resume.
     pub sessions: Vec<Session>,
 }
 
-/// One process at work.
+/// One process that worked on a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Session {
@@ -52,11 +52,11 @@ pub struct Session {
     pub git_dirty: Option<bool>,
     /// Start, RFC 3339 in UTC.
     pub start: String,
-    /// End of a session that came to the end of the run.
+    /// End of the session that finished the run.
     pub end: Option<String>,
 }
 
-/// What a caller knows about a run besides its configuration.
+/// The caller's information about a run, besides its configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Origin {
     /// Name of the experiment.
@@ -69,7 +69,7 @@ pub struct Origin {
     pub device: String,
     /// SHA-256 of the files the run reads, by name.
     pub inputs: BTreeMap<String, String>,
-    /// The run as the user gave it: text of `spec.toml`.
+    /// The specification as the user wrote it: text of `spec.toml`.
     pub written: String,
 }
 
@@ -111,12 +111,12 @@ impl Session {
     }
 }
 
-/// The time, RFC 3339 in UTC, to the second.
+/// The current time, RFC 3339 in UTC, to the second.
 pub fn now() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
 
-/// What sweeps write into the tree and no run reads: reports, and the page of all experiments.
+/// Paths that sweeps write in the working tree and no run reads: reports, and the page of all experiments.
 const NO_INPUTS: [&str; 2] = [
     ":(top,exclude)experiments/*/results",
     ":(top,exclude)experiments/index.html",

@@ -1,4 +1,4 @@
-//! `[report]` of a sweep file: what its tables, plots and comparisons show, and the check that curves fit the planned runs.
+//! `[report]` of a sweep file: the content of its tables, plots and comparisons, and the check that curves fit the planned runs.
 
 use std::collections::BTreeMap;
 
@@ -13,34 +13,34 @@ use crate::config::{ConfigError, from_toml};
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReportSpec {
-    /// Metrics that the table shows, in order: `name` for all splits of a metric or `name@split`. Empty: all of them.
+    /// Metrics of the table, in order: `name` for all splits of a metric or `name@split`. Empty: all metrics.
     pub columns: Vec<String>,
-    /// Metrics that the dot plot shows, a panel each, in the same notation. Empty: the first four columns.
+    /// Metrics of the dot plot, one panel each, in the same notation. Empty: the first four columns.
     pub plot: Vec<String>,
-    /// The system that the others are compared with, prompt by prompt: its label, or one part of it (`eclipse` where the axes are objective and
-    /// size), and each system is compared with the one that differs in this part only. Empty: no comparison.
+    /// The reference system of the paired comparison: its label, or one part of it (`eclipse` if the axes are objective and
+    /// size), in which case each system is compared with the one that differs in this part only. Empty: no comparison.
     pub reference: String,
-    /// Lines over an axis of numbers.
+    /// Curves of metrics over a numeric axis.
     #[serde(rename = "curve")]
     pub curves: Vec<CurveSpec>,
-    /// Who wins how often on the same prompt.
+    /// Win rates on the same prompt.
     #[serde(rename = "preference")]
     pub preferences: Vec<PreferenceSpec>,
     /// Prompts of each split on `pictures.png`; 0 for none.
     pub sheet: usize,
 }
 
-/// `curve = { x = "objective.lambda", log = true, metrics = ["cos/z_x@all"] }`: one panel a metric, one line a series.
+/// `curve = { x = "objective.lambda", log = true, metrics = ["cos/z_x@all"] }`: one panel per metric, one line per series.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CurveSpec {
-    /// The key of a run that lies along the panel; runs without it are level lines.
+    /// The key on the x axis; systems without it are horizontal lines.
     pub x: String,
-    /// The key whose values tell the lines apart. Left out: all axes but `x` and the seed.
+    /// The key that distinguishes the lines. Omitted: all axes except `x` and the seed.
     pub series: Option<String>,
-    /// A panel each, as in [`ReportSpec::columns`]. Empty: the columns of the table.
+    /// One panel each, as in [`ReportSpec::columns`]. Empty: the columns of the table.
     pub metrics: Vec<String>,
-    /// Whether `x` is drawn by its logarithm; zero then stands at the left edge.
+    /// Whether `x` has a logarithmic axis; zero is then drawn at the left edge.
     pub log: bool,
     /// Only systems whose configuration has these values, as in `only = { "data.n_pairs" = 1000 }`. Empty: all.
     #[serde(deserialize_with = "flattened")]
@@ -51,13 +51,13 @@ pub struct CurveSpec {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PreferenceSpec {
-    /// A metric with a value for each prompt; the higher value wins.
+    /// A metric with a value per prompt; the higher value wins.
     pub metric: String,
-    /// The system whose wins are counted. Left out: [`ReportSpec::reference`].
+    /// The system whose wins are counted. Omitted: [`ReportSpec::reference`].
     pub reference: Option<String>,
     /// Differences up to this are ties.
     pub tolerance: f64,
-    /// Whether every system meets every other too.
+    /// Whether all pairs of systems are compared.
     pub round_robin: bool,
 }
 
@@ -107,7 +107,7 @@ impl ReportSpec {
         Ok(())
     }
 
-    /// Fails unless each curve has numbers to lie along and at most one system at each of them. `runs`: `(axis, label)` pairs and complete configuration
+    /// Fails unless each curve has numeric x values and at most one system per x value and line. `runs`: `(axis, label)` pairs and complete configuration
     /// (TOML) of each planned run.
     ///
     /// # Errors
@@ -140,12 +140,12 @@ impl ReportSpec {
     }
 }
 
-/// Where a system stands in a curve.
+/// Position of a system in a curve.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CurvePoint {
-    /// The value of [`CurveSpec::x`]; `None` for a system without it, which is a level line.
+    /// The value of [`CurveSpec::x`]; `None` for a system without it, which is a horizontal line.
     pub x: Option<f64>,
-    /// The name of its line.
+    /// The name of the system's line.
     pub series: String,
 }
 
@@ -156,7 +156,7 @@ impl CurveSpec {
         wanted.all(|(key, value)| lookup(config, key) == Some(value))
     }
 
-    /// Where the system of these `(axis, label)` pairs and this configuration stands.
+    /// The position of the system with these `(axis, label)` pairs and this configuration.
     pub fn point(&self, axes: &[(String, String)], config: &Table) -> CurvePoint {
         let x = own_value(config, &self.x).and_then(number);
         let series = match &self.series {
@@ -180,7 +180,7 @@ impl CurveSpec {
         CurvePoint { x, series }
     }
 
-    /// [`CurveSpec::only`] as text, as in `data.n_pairs = 1000`; empty without.
+    /// [`CurveSpec::only`] as text, as in `data.n_pairs = 1000`; empty if unset.
     pub fn only_text(&self) -> String {
         let pairs = self.only.iter();
         let pairs = pairs.map(|(key, value)| format!("{key} = {}", short(value)));
@@ -211,7 +211,7 @@ impl CurveSpec {
                 ));
             }
         }
-        // Values may be gone with --set or --smoke: the curve is then left out. Keys may not.
+        // --set or --smoke may remove values: the curve is then omitted. Keys must exist.
         let is_key = |key: &String| runs.iter().any(|(_, config)| lookup(config, key).is_some());
         if let Some((key, _)) = self.only.iter().find(|(key, _)| !is_key(key)) {
             return Err(("only", "keys of some run of this sweep", key.clone()));
@@ -224,14 +224,14 @@ impl CurveSpec {
     }
 }
 
-/// The value of `key`. A baseline has no size and no training, whatever its configuration says.
+/// The value of `key`. Baselines ignore the model and training keys, so they have no value for them.
 fn own_value<'a>(config: &'a Table, key: &str) -> Option<&'a Value> {
     let kind = lookup(config, "objective.kind").and_then(Value::as_str);
     let is_unused = kind == Some("baseline") && (key.starts_with("model.") || key.starts_with("train."));
     if is_unused { None } else { lookup(config, key) }
 }
 
-/// The label of a system: its `(axis, label)` pairs in a row, without the seed.
+/// The label of a system: its axis labels in sequence, without the seed.
 pub fn system_label<'a>(axes: impl Iterator<Item = &'a (String, String)>) -> String {
     let parts: Vec<String> = axes
         .filter(|(key, _)| key != "seed")
@@ -270,7 +270,7 @@ pub fn flatten(table: &Table) -> Vec<(String, Value)> {
     pairs
 }
 
-/// A whole or a real number.
+/// An integer or a float as a number.
 fn number(value: &Value) -> Option<f64> {
     value.as_float().or_else(|| value.as_integer().map(|n| n as f64))
 }

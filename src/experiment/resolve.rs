@@ -1,4 +1,4 @@
-//! From layers of TOML to a checked [`ResolvedRun`].
+//! Merges layers of TOML into a checked [`ResolvedRun`].
 
 use toml::{Table, Value};
 
@@ -28,7 +28,7 @@ impl Layers {
         spec.resolve_or_bad().map_err(|invalid| self.invalid(invalid))
     }
 
-    /// The layers over the two `kind`s that a file may leave out.
+    /// The layers, on top of the two `kind`s that a file may omit.
     fn over_defaults(&self) -> Table {
         let mut table = nest("objective.kind", Value::String("eclipse".into()));
         merge(
@@ -40,7 +40,7 @@ impl Layers {
     }
 }
 
-/// `error` with what only a run's specification knows: keys of sweeps, and keys that stand elsewhere.
+/// Adds hints to `error`: keys of sweeps, and keys that belong to another table.
 fn of_a_run(mut error: ConfigError) -> ConfigError {
     if let ConfigError::UnknownKey {
         key,
@@ -50,7 +50,7 @@ fn of_a_run(mut error: ConfigError) -> ConfigError {
     } = &mut error
     {
         let name = key.rsplit('.').next().unwrap_or_default();
-        // A key that another objective or schedule has is known elsewhere, at the same place.
+        // A key of another objective or schedule is known, in the same table.
         *suggestion = suggestion
             .take()
             .or_else(|| elsewhere(name))
@@ -63,7 +63,7 @@ fn of_a_run(mut error: ConfigError) -> ConfigError {
 }
 
 impl Setting {
-    /// Whether a run of objective `kind` has this key, when it is a key of some objective at all. A typo counts as
+    /// Whether a run of objective `kind` has this key, if any objective has the key. An unknown key counts as
     /// applicable, so that it is refused rather than ignored.
     pub(super) fn applies_to(&self, kind: &str) -> bool {
         let Some(rest) = self.key.strip_prefix("objective.") else {
@@ -79,7 +79,7 @@ impl Setting {
     }
 }
 
-/// Where in a specification the key `name` stands: `lr` is `train.lr`.
+/// The table of the key `name` in a specification: `lr` is `train.lr`.
 pub fn elsewhere(name: &str) -> Option<String> {
     fn search(table: &Table, prefix: &str, name: &str) -> Option<String> {
         let path = |key: &str| format!("{prefix}{key}");

@@ -1,4 +1,4 @@
-//! A run that may start: every value checked, nothing left open, never changed.
+//! A resolved run: all values checked and filled in, immutable.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::files;
 use crate::train::objectives::CheckContext;
 use crate::world::World;
 
-/// A validated [`RunSpec`]. Comes only from [`RunSpec::resolve`]; the same configuration has the same [`ResolvedRun::hash`].
+/// A validated [`RunSpec`]. Created only by [`RunSpec::resolve`]; equal configurations have equal [`ResolvedRun::hash`]es.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResolvedRun {
     spec: RunSpec,
@@ -28,12 +28,12 @@ impl ResolvedRun {
         World::named(&self.spec.world).expect("a resolved run has a world that this build knows")
     }
 
-    /// Directory of the frozen CLIP; empty for a run on a store that was given none. The loader says whether it exists.
+    /// Directory of the frozen CLIP; empty for a run on a store without one. The loader checks that it exists.
     pub fn clip(&self) -> &Path {
         &self.clip
     }
 
-    /// Directory of the frozen decoder, used if [`EvalSpec::n_pictures`] is above 0. Whether it exists is the loader's to say.
+    /// Directory of the frozen decoder, used if [`EvalSpec::n_pictures`] is above 0. The loader checks that it exists.
     pub fn decoder(&self) -> &Path {
         &self.decoder
     }
@@ -53,7 +53,7 @@ impl ResolvedRun {
         &self.spec.model
     }
 
-    /// The objective, or the baseline.
+    /// The objective or the baseline.
     pub fn objective(&self) -> &Objective {
         &self.spec.objective
     }
@@ -68,7 +68,7 @@ impl ResolvedRun {
         &self.spec.eval
     }
 
-    /// What decides the benchmark: the data and the evaluation.
+    /// The parts that determine the benchmark: the data and the evaluation.
     pub fn benchmark(&self) -> BenchmarkSpec<'_> {
         BenchmarkSpec {
             world: self.world(),
@@ -80,7 +80,7 @@ impl ResolvedRun {
         }
     }
 
-    /// The whole configuration as TOML; reading it back gives the same run.
+    /// The whole configuration as TOML, which parses to the same run.
     pub fn config(&self) -> &str {
         &self.config
     }
@@ -90,14 +90,14 @@ impl ResolvedRun {
         &self.hash
     }
 
-    /// SHA-256 of what decides the trained prior, beside the number of steps: runs that differ in their evaluation only, or in how often and how a
-    /// diffusion prior is sampled, have it in common. So do runs of different length where the first steps of the longer are all steps of the shorter:
-    /// where the learning rate of a step does not depend on how many follow.
+    /// SHA-256 of the configuration that determines the trained prior, except the number of steps. Runs that differ only in their evaluation or in the
+    /// sampler of a diffusion prior share it. Runs of different length share it if the steps of the shorter are the first steps of the longer, that is
+    /// if the learning rate of a step does not depend on the number of steps.
     pub fn training_hash(&self) -> String {
         let mut spec = self.spec.clone();
         (spec.eval, spec.decoder) = (EvalSpec::default(), None);
         match spec.train.schedule {
-            // The length of an open first cycle, which is that of the run, is filled in here.
+            // An open first cycle has the length of the run; it is filled in here.
             ScheduleSpec::Constant(_) | ScheduleSpec::Sgdr(_) => spec.train.steps = 0,
             ScheduleSpec::OneCycle(_) => (),
         }
@@ -116,7 +116,7 @@ impl ResolvedRun {
 }
 
 impl RunSpec {
-    /// Checks every value and fills what was left open (`clip`, `train.schedule.t_0`).
+    /// Checks every value and fills in open ones (`clip`, `train.schedule.t_0`).
     ///
     /// # Errors
     /// [`ConfigError::Value`] with the first key that is out of range.
@@ -128,7 +128,7 @@ impl RunSpec {
     pub(super) fn resolve_or_bad(mut self) -> Result<ResolvedRun, InvalidValue> {
         check(&self)?;
         let built_in = Path::new("datasets").join(&self.world);
-        // A store needs its CLIP only where it has no hidden states, and then that is not a world's.
+        // A store needs its CLIP only if it has no hidden states, and then not a world's CLIP.
         let clip = match self.data.store {
             Some(_) => self.clip.clone().unwrap_or_default(),
             None => self.clip.get_or_insert_with(|| built_in.join("clip")).clone(),
@@ -161,7 +161,7 @@ fn check(spec: &RunSpec) -> Result<(), InvalidValue> {
         format!("one of {}", World::ALL.map(World::name).join(", ")),
         &spec.world,
     )?;
-    // TOML's integers are signed: a larger seed could not be written back.
+    // TOML integers are signed: a larger seed could not be written.
     for (key, seed) in [
         ("seed", spec.seed),
         ("data.seed", spec.data.seed),

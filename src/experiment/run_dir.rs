@@ -1,4 +1,4 @@
-//! One run on disk. The directory says by itself what it is and how far it is.
+//! Run directories. A directory contains its own configuration and state.
 //!
 //! ```text
 //! config.toml      fully resolved            provenance.json  code, device, inputs, times
@@ -8,8 +8,8 @@
 //! LOCK             while a process works     DONE             written last
 //! ```
 //!
-//! Everything but `metrics.jsonl` is written under another name and renamed, so a process may die at any moment. `LOCK`
-//! is held through the operating system, which lets go of it when its process dies: there are no stale locks.
+//! Every file except `metrics.jsonl` is written under another name and renamed, so a process may die at any moment. The operating system
+//! releases `LOCK` when its process dies: there are no stale locks.
 
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,7 @@ const CONFIG: &str = "config.toml";
 const SPEC: &str = "spec.toml";
 const PROVENANCE: &str = "provenance.json";
 const DONE: &str = "DONE";
-/// What a finished run records the hashes of.
+/// Files whose hashes a finished run records.
 const RESULTS: [&str; 8] = [
     CONFIG,
     SPEC,
@@ -41,33 +41,33 @@ const RESULTS: [&str; 8] = [
     "prior_best",
     "pictures",
 ];
-/// What unfinished writes of [`files::write_atomic`] are called.
+/// Name pattern of temporary files of [`files::write_atomic`].
 const TEMPORARY: &str = ".tmp-";
 
-/// How far a run directory is.
+/// State of a run directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
-    /// Not begun.
+    /// Not started.
     Absent,
     /// A process works on it.
     Running {
-        /// Its process id, `?` when it was not readable.
+        /// The process id, `?` if it was not readable.
         pid: String,
     },
-    /// Begun, not finished, nobody at work.
+    /// Started and not finished; no process works on it.
     Resumable,
     /// Finished.
     Done,
 }
 
-/// A run directory. Cheap to make; does not touch the disk by itself.
+/// A run directory. Creating this value does not access the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunDir {
     path: PathBuf,
 }
 
 impl RunDir {
-    /// The run directory at `path`, whether it exists or not.
+    /// The run directory at `path`, which need not exist.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
@@ -87,27 +87,27 @@ impl RunDir {
         self.folder().metrics_path()
     }
 
-    /// What this directory shares with the folders of other trainings.
+    /// The part of this directory that all trainings have.
     fn folder(&self) -> RunFolder {
         RunFolder::new(&self.path)
     }
 
-    /// `checkpoint/`: the trainer's own. Not made here.
+    /// `checkpoint/`, written by the trainer. This function does not create it.
     pub fn checkpoint_dir(&self) -> PathBuf {
         self.folder().checkpoint_dir()
     }
 
-    /// `prior/`: where a trained prior is saved in its published layout. Not made here.
+    /// `prior/`: the trained prior in its published layout. This function does not create it.
     pub fn prior_dir(&self) -> PathBuf {
         self.path.join("prior")
     }
 
-    /// The trained prior at its lowest validation loss, in the same layout; only of a run that was validated.
+    /// The prior with the lowest validation loss, in the same layout; only in runs with validation.
     pub fn best_prior_dir(&self) -> PathBuf {
         self.path.join("prior_best")
     }
 
-    /// The prior that a run's scores are of.
+    /// The prior that the run's scores belong to.
     pub fn scored_prior_dir(&self, checkpoint: ScoredCheckpoint) -> PathBuf {
         match checkpoint {
             ScoredCheckpoint::Last => self.prior_dir(),
@@ -115,12 +115,12 @@ impl RunDir {
         }
     }
 
-    /// `eval/<name>.json`; the folder is there once the run is claimed.
+    /// `eval/<name>.json`; the folder exists once the run is claimed.
     pub fn eval_path(&self, name: &str) -> PathBuf {
         self.path.join("eval").join(format!("{name}.json"))
     }
 
-    /// `pictures/`: pictures for the report and their index. Not made here.
+    /// `pictures/`: images for the report and their index. This function does not create it.
     pub fn images_dir(&self) -> PathBuf {
         self.path.join("pictures")
     }
@@ -135,19 +135,19 @@ impl RunDir {
         Ok(paths)
     }
 
-    /// Whether the run is finished: it says so, everything that it recorded is there, and its scores are what was recorded.
+    /// Whether the run is finished: it is marked as finished, every recorded file exists, and its scores match their record.
     pub fn is_done(&self) -> bool {
         self.path.join(DONE).is_file() && self.lost(|_| true).is_none() && self.check("eval/").is_ok()
     }
 
-    /// Whether the run is finished as far as a report is concerned, which reads no weights: they may have been removed to save space.
+    /// Whether the run is finished for a report, which reads no weights: the user may have removed them to save space.
     pub fn is_reportable(&self) -> bool {
         let is_read = |name: &str| !name.starts_with("prior/") && !name.starts_with("prior_best/");
         self.path.join(DONE).is_file() && self.lost(is_read).is_none()
     }
 
-    /// A file that a run which says that it is finished lacks, of those that are `needed`. Runs of earlier versions recorded nothing: they lack scores
-    /// where they should have some.
+    /// A missing file of a run that is marked as finished, among the `needed` files. Runs of earlier versions have no record: they lack scores
+    /// if their configuration asks for scores.
     fn lost(&self, needed: impl Fn(&str) -> bool) -> Option<PathBuf> {
         match Sums::read(&self.path) {
             Ok(Some(sums)) => {
@@ -165,7 +165,7 @@ impl RunDir {
         }
     }
 
-    /// Whether the run's configuration asks for scores: all do, but those on a store that hold nothing out.
+    /// Whether the run's configuration asks for scores: all do, except runs on a store without held-out pairs.
     fn is_scored(&self) -> bool {
         let config = files::read_text(self.config_path()).unwrap_or_default();
         let config: Table = config.parse().unwrap_or_default();
@@ -177,8 +177,8 @@ impl RunDir {
         !has("store") || has("validation") || n.unwrap_or_default() > 0
     }
 
-    /// Compares what the run recorded when it finished with what is there: the files whose names begin with `prefix`, as in `eval/`. Runs of earlier
-    /// versions recorded nothing, and pass.
+    /// Compares files with the hashes recorded at the end of the run: the files whose names begin with `prefix`, such as `eval/`. Runs of earlier
+    /// versions have no record, and pass.
     ///
     /// # Errors
     /// [`RunDirError::File`], naming the first file that differs.
@@ -190,7 +190,7 @@ impl RunDir {
     /// `provenance.json`.
     ///
     /// # Errors
-    /// [`RunDirError::File`] when it cannot be read, [`RunDirError::Malformed`] when it is something else.
+    /// [`RunDirError::File`] if it cannot be read, [`RunDirError::Malformed`] if it cannot be parsed.
     pub fn provenance(&self) -> Result<Provenance, RunDirError> {
         self.read_json(&self.path.join(PROVENANCE))
     }
@@ -211,7 +211,7 @@ impl RunDir {
     /// The state of the directory for `run`.
     ///
     /// # Errors
-    /// [`RunDirError::OtherConfig`] when it holds another run, [`RunDirError::NotARun`] when something else lies there.
+    /// [`RunDirError::OtherConfig`] if it holds another run, [`RunDirError::NotARun`] if it holds other files.
     pub fn state(&self, run: &ResolvedRun) -> Result<State, RunDirError> {
         if !self.path.exists() {
             return Ok(State::Absent);
@@ -234,11 +234,11 @@ impl RunDir {
             .map_or(State::Resumable, |pid| State::Running { pid }))
     }
 
-    /// Takes the directory for `run`: makes or resumes it, holding its lock. `Ok(None)` when the run is done.
+    /// Claims the directory for `run`: creates or resumes it, and holds its lock. `Ok(None)` if the run is finished.
     ///
     /// # Errors
-    /// Those of [`RunDir::state`]; [`RunDirError::Running`] when another process has it; [`RunDirError::OtherInput`] when
-    /// it was made from other files; [`RunDirError::File`] when the disk refuses.
+    /// Those of [`RunDir::state`]; [`RunDirError::Running`] if another process holds it; [`RunDirError::OtherInput`] if
+    /// it was made from other files; [`RunDirError::File`] if the system reports an error.
     pub fn claim(&self, run: &ResolvedRun, origin: &Origin) -> Result<Option<Claim>, RunDirError> {
         if self.state(run)? == State::Done {
             self.same_inputs(&self.provenance()?, origin)?;
@@ -246,7 +246,7 @@ impl RunDir {
         }
         self.file(files::create_dir(&self.path))?;
         let lock = self.lock()?;
-        // Another process may have finished between the look and the lock.
+        // Another process may have finished between the check and the lock.
         let state = match self.state_under_lock(run)? {
             State::Done => {
                 lock.remove();
@@ -337,8 +337,8 @@ impl RunDir {
         Ok(())
     }
 
-    /// Makes a run unfinished that says to be finished and is not: what it lacks is made again, and trained priors that are not what was recorded are
-    /// trained again.
+    /// Marks a run as unfinished if it is marked as finished but incomplete: missing files are recreated, and trained priors that differ from their
+    /// record are trained again.
     fn reopen(&self) -> Result<(), RunDirError> {
         if !self.path.join(DONE).is_file() {
             return Ok(());
@@ -359,7 +359,7 @@ impl RunDir {
         ] {
             if let Err(error) = self.check(prefix) {
                 tracing::warn!("{error}: {}; it is trained again", source_of(&error));
-                // Without it, a prior counts as not trained.
+                // A prior without this file counts as not trained.
                 let _ = std::fs::remove_file(self.prior_dir().join("config.json"));
                 let _ = std::fs::remove_dir_all(folder);
             }
@@ -368,7 +368,7 @@ impl RunDir {
         Ok(())
     }
 
-    /// Something in the directory that an unfinished start of ours would not leave.
+    /// A file in the directory that an unfinished start of this program would not leave.
     fn stranger(&self) -> Result<Option<String>, RunDirError> {
         let unreadable = |source| RunDirError::File {
             dir: self.path.clone(),
@@ -392,7 +392,7 @@ impl RunDir {
         Ok(None)
     }
 
-    /// Process id of whoever holds the lock.
+    /// Process id of the holder of the lock.
     fn holder(&self) -> Result<Option<String>, RunDirError> {
         let path = self.folder().lock_path();
         files::lock_holder(&path).map_err(|source| RunDirError::Lock { path, source })
@@ -407,13 +407,13 @@ impl RunDir {
         })
     }
 
-    /// Removes what a killed process was writing.
+    /// Removes temporary files of killed processes.
     fn sweep_temporaries(&self) {
         let folders = ["", "eval", "checkpoint", "prior"].map(|name| self.path.join(name));
         for folder in folders {
             for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
                 if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
-                    // Only litter: the run does not depend on it.
+                    // A file that remains is harmless: the run does not depend on it.
                     let _ = std::fs::remove_file(entry.path());
                 }
             }
@@ -438,12 +438,12 @@ impl RunDir {
     }
 }
 
-/// Why, in words.
+/// The cause of an error, as text.
 fn source_of(error: &RunDirError) -> String {
     std::error::Error::source(error).map_or_else(String::new, ToString::to_string)
 }
 
-/// A run directory that this process works on. Dropping it lets go of the lock; the run is then resumable.
+/// A run directory that this process works on. Dropping it releases the lock; the run can then be resumed.
 #[derive(Debug)]
 pub struct Claim {
     dir: RunDir,
@@ -457,13 +457,13 @@ impl Claim {
         &self.dir
     }
 
-    /// Whether another session worked on it before.
+    /// Whether an earlier session started the run.
     pub fn resumed(&self) -> bool {
         self.provenance.sessions.len() > 1
     }
 
-    /// Removes the directory of a run that failed before it learned or scored anything: a configuration that could not be carried out leaves no trace.
-    /// One that holds more stays, to be resumed.
+    /// Removes the directory of a run that failed before it trained or scored anything, such as one with an impossible configuration.
+    /// A directory that holds more remains and can be resumed.
     pub fn abandon_if_empty(self) {
         let dir = &self.dir;
         let has = |path: PathBuf| match path.is_dir() {
@@ -480,7 +480,7 @@ impl Claim {
         if self.resumed() || results.into_iter().any(has) {
             return;
         }
-        // What is left is of no use to anybody; where it cannot be removed it does no harm.
+        // The remaining files are not needed; a failure to remove them is harmless.
         self.lock.remove();
         let _ = std::fs::remove_dir_all(&dir.path);
         // The folder of the experiment, if this was its only run.
@@ -489,7 +489,7 @@ impl Claim {
         }
     }
 
-    /// Writes the end time and, last of all, `DONE`.
+    /// Writes the end time and finally `DONE`.
     ///
     /// # Errors
     /// [`RunDirError::File`].
@@ -505,7 +505,7 @@ impl Claim {
             dir.path.join(DONE),
             format!("{}\n", now()).as_bytes(),
         ))?;
-        // A process that already waits with this file open takes a new one, and looks for DONE first.
+        // A process that already waits with this file open creates a new one, and checks DONE first.
         self.lock.remove();
         Ok(())
     }

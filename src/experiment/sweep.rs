@@ -1,4 +1,4 @@
-//! A sweep: one specification, some axes, the runs that follow.
+//! A sweep: one specification and axes, expanded into trials.
 //!
 //! ```toml
 //! extends = "base.toml"
@@ -26,17 +26,17 @@ use crate::config::layers::{merge, nest, short};
 use crate::config::{ConfigError, Layers, Setting};
 use crate::eval::baselines::BaselineKind;
 
-/// The parts of a run that a baseline depends on. It has no network, so no size, no training and no seed.
+/// The parts of a run that a baseline depends on. A baseline has no network, so no size, no training and no seed.
 const BASELINE_KEYS: &[&str] = &["world", "clip", "decoder", "data", "eval"];
 
-/// Sizes of a smoke run, under the file's own `[smoke]`.
+/// Sizes of a smoke run; the file's own `[smoke]` overrides them.
 const SMOKE: &str = "
 data = { n_pairs = 64, n_validation = 16 }
 train = { steps = 20, batch_size = 16, checkpoint_every = 10, log_every = 5 }
 eval = { n_prompts = 8, n_noise = 2 }
 ";
 
-/// A sweep, read and not yet expanded.
+/// A sweep that is read and not yet expanded.
 #[derive(Debug, Clone)]
 pub struct SweepSpec {
     name: String,
@@ -50,7 +50,7 @@ pub struct SweepSpec {
     report_origin: String,
 }
 
-/// One axis: a key and the values it takes, each with its label.
+/// One axis: a key and its labelled values.
 #[derive(Debug, Clone, PartialEq)]
 struct Axis {
     origin: String,
@@ -68,7 +68,7 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// Name of its directory: axis labels and the configuration's hash.
+    /// Name of its run directory: axis labels and the configuration's hash.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -83,13 +83,13 @@ impl Trial {
         &self.run
     }
 
-    /// The run as the user gave it: text of `spec.toml`.
+    /// The specification as the user wrote it: text of `spec.toml`.
     pub fn written(&self) -> &str {
         &self.written
     }
 }
 
-/// The one run of a file without axes: what `eclipse train` does.
+/// The single run of a file without axes, as in `eclipse train`.
 ///
 /// # Errors
 /// Like [`Layers::read`] and [`Layers::resolve`].
@@ -107,7 +107,7 @@ pub fn single(path: &Path, settings: &[Setting]) -> Result<Trial, SpecError> {
 
 impl SweepSpec {
     /// Reads `experiments/<name>/sweep.toml`, or the file or folder that `name` is a path of. Under `smoke` the runs are
-    /// tiny. `settings` go over everything; one that names an axis replaces that axis.
+    /// tiny. `settings` override everything; a setting that names an axis replaces the axis.
     ///
     /// # Errors
     /// [`SpecError`], naming file and key.
@@ -176,7 +176,7 @@ impl SweepSpec {
         Ok(spec)
     }
 
-    /// Name of the experiment; smoke runs are kept apart from the real ones.
+    /// Name of the experiment; smoke runs have a separate name.
     pub fn name(&self) -> String {
         if self.smoke {
             format!("{}-smoke", self.name)
@@ -190,7 +190,7 @@ impl SweepSpec {
         &self.folder
     }
 
-    /// Whether what this sweep finds out is what the folder's committed results show: no `--smoke`, no `--set`.
+    /// Whether the sweep reproduces the folder's committed results: no `--smoke`, no `--set`.
     pub fn is_as_committed(&self) -> bool {
         let pinned = self.axes.iter().any(|a| a.origin.starts_with("--set"));
         !self.smoke && self.settings.is_empty() && !pinned
@@ -204,7 +204,7 @@ impl SweepSpec {
     /// All runs: the product of the axes with the last axis fastest, then the baselines.
     ///
     /// # Errors
-    /// [`SpecError`], naming file, axis or option and key. A `--set` of an objective's key must fit at least one run.
+    /// [`SpecError`], naming file, axis or option and key. A `--set` of an objective's key must apply to at least one run.
     pub fn expand(&self) -> Result<Vec<Trial>, SpecError> {
         let mut runs = Vec::new();
         let mut used = vec![false; self.settings.len()];
@@ -244,9 +244,7 @@ impl SweepSpec {
         let mut seen = HashSet::new();
         match runs.iter().find(|r| !seen.insert(r.run.hash().to_owned())) {
             None => {
-                let configs = runs
-                    .iter()
-                    .map(|planned| (planned.axes(), planned.run().config()));
+                let configs = runs.iter().map(|trial| (trial.axes(), planned.run().config()));
                 self.report.check_curves(configs, &self.report_origin)?;
                 Ok(runs)
             }
@@ -295,7 +293,7 @@ impl SweepSpec {
         Ok(runs)
     }
 
-    /// Adds the axes of one file; one of the same key is replaced where it stands.
+    /// Adds the axes of one file; an axis with the same key is replaced in place.
     fn add_axes(&mut self, origin: &str, key: &str, value: Value) -> Result<(), ConfigError> {
         let Value::Table(table) = value else {
             return Err(wrong(origin, key, "a table of axes", &value));
@@ -337,7 +335,7 @@ fn wrong(origin: &str, key: &str, expected: &str, found: &Value) -> ConfigError 
 }
 
 impl Axis {
-    /// The axes that `key = value` stands for: usually one; several when `a.b = [..]` was written without quotes.
+    /// The axes of `key = value`: usually one; several if `a.b = [..]` was written without quotes.
     fn read(origin: &str, key: &str, value: Value) -> Result<Vec<Self>, ConfigError> {
         let values = match value {
             Value::Array(values) => values.into_iter().map(|v| (label(&v), v)).collect(),
@@ -397,7 +395,7 @@ impl Axis {
     }
 }
 
-/// How a value is called in names and tables.
+/// The label of a value in names and tables.
 fn label(value: &Value) -> String {
     match value {
         Value::String(s) => s.clone(),
@@ -413,7 +411,7 @@ fn label(value: &Value) -> String {
 
 type Point<'a> = Vec<(&'a Axis, &'a str, &'a Value)>;
 
-/// Every combination of values, the last axis fastest. One empty point without axes.
+/// Every combination of values, the last axis fastest. Without axes, one empty combination.
 fn product(axes: &[Axis]) -> Vec<Point<'_>> {
     let mut points = vec![vec![]];
     for axis in axes {
@@ -466,7 +464,7 @@ fn plan(
     })
 }
 
-/// `text` with everything that a file name had better not have replaced by `-`.
+/// `text`, with characters that are unsafe in file names replaced by `-`.
 fn file_name(text: &str) -> String {
     text.chars()
         .map(|c| {
@@ -479,7 +477,7 @@ fn file_name(text: &str) -> String {
         .collect()
 }
 
-/// The sweep file that `name` stands for.
+/// The sweep file of the experiment `name`.
 fn find(name: &str) -> Result<PathBuf, SpecError> {
     let given = Path::new(name);
     if given.is_file() {

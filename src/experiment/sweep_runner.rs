@@ -1,6 +1,6 @@
-//! Carrying runs out: one, or a whole sweep.
+//! Execution of one trial or of a sweep.
 //!
-//! What a run does is behind [`Runner`], so that everything here is tested with a stand-in.
+//! [`Runner`] abstracts the work of a run, so that tests use a substitute.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,50 +19,50 @@ pub use crate::train::session::Failure;
 use crate::train::session::TrainError;
 use crate::train::stop::Stop;
 
-/// What is done with a run: train, evaluate.
+/// The work of a run: training and evaluation.
 pub trait Runner: Sync {
-    /// SHA-256 of the files the run reads, by name. A finished run is only good for the same inputs.
+    /// SHA-256 of the files the run reads, by name. A finished run is only valid for the same inputs.
     ///
     /// # Errors
-    /// When one is missing; the run then fails before its directory is made.
+    /// A file is missing; the run then fails before its directory is created.
     fn inputs(&self, run: &ResolvedRun) -> Result<BTreeMap<String, String>, Failure>;
 
-    /// Looks for what would make the run fail, without beginning it.
+    /// Checks for problems that would make the run fail, without starting it.
     ///
     /// # Errors
-    /// What is wrong; nothing has been written then.
+    /// The problem; nothing has been written.
     fn check(&self, run: &ResolvedRun) -> Result<(), Failure> {
         self.inputs(run).map(drop)
     }
 
-    /// Carries `run` out in `dir`, which this process holds. It may have been begun: continue from what is there. When
+    /// Executes `run` in `dir`, which this process holds. The run may have been started before: resume it. When
     /// this returns, `dir` is finished.
     ///
     /// # Errors
-    /// Whatever stopped the run. The directory stays and can be resumed.
+    /// The error that stopped the run. The directory remains and can be resumed.
     fn execute(&self, run: &ResolvedRun, dir: &RunDir) -> Result<(), Failure>;
 }
 
-/// How a run of a sweep ended.
+/// The outcome of a trial.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Carried out now.
+    /// Executed in this session.
     Done {
-        /// Whether an earlier session had begun it.
+        /// Whether an earlier session had started it.
         resumed: bool,
         /// Wall time of this session.
         took: Duration,
     },
-    /// It was finished before.
+    /// Finished by an earlier session.
     Skipped,
     /// Another process works on it.
     Busy {
-        /// That process.
+        /// Id of that process.
         pid: String,
     },
-    /// It was asked to stop, or not begun for that reason.
+    /// Stopped on request, or not started because of the request.
     Stopped,
-    /// It failed; the others went on.
+    /// Failed; the other trials continue.
     Failed(Failure),
 }
 
@@ -73,47 +73,47 @@ impl Outcome {
     }
 }
 
-/// What a sweep tells while it works. Called from its worker threads.
+/// Progress of a sweep, reported from its worker threads.
 pub enum Event<'a> {
-    /// A run begins.
+    /// A trial starts.
     Begin {
-        /// The run.
-        planned: &'a Trial,
+        /// The trial.
+        trial: &'a Trial,
     },
-    /// A run ended.
+    /// A trial ended.
     End {
-        /// The run.
-        planned: &'a Trial,
-        /// How.
+        /// The trial.
+        trial: &'a Trial,
+        /// Its outcome.
         outcome: &'a Outcome,
-        /// Runs that ended so far, of `total`.
+        /// Trials that ended so far, of `total`.
         finished: usize,
-        /// Runs of the sweep.
+        /// Trials of the sweep.
         total: usize,
     },
 }
 
-/// Where and how a sweep works.
+/// Settings of a sweep.
 #[derive(Debug, Clone)]
 pub struct SweepOptions {
     /// Folder of the run directories.
     pub runs: PathBuf,
     /// Name of the experiment.
     pub experiment: String,
-    /// Device name, for the record.
+    /// Device name, for the provenance.
     pub device: String,
-    /// Runs at a time.
+    /// Trials executed in parallel.
     pub jobs: usize,
-    /// What stops it: no run begins any more.
+    /// Requests to stop: no further trial starts.
     pub stop: Stop,
 }
 
-/// Carries out one run in `dir`.
+/// Executes one trial in `dir`.
 ///
 /// # Errors
-/// [`RunDirError`] when the directory cannot be used, else whatever the run failed with.
+/// [`RunDirError`] if the directory cannot be used, else the error of the run.
 pub fn execute(
-    planned: &Trial,
+    trial: &Trial,
     dir: &RunDir,
     experiment: &str,
     device: &str,
@@ -121,23 +121,23 @@ pub fn execute(
 ) -> Result<Outcome, Failure> {
     let origin = Origin {
         experiment: experiment.to_owned(),
-        run: planned.name().to_owned(),
-        axes: planned.axes().to_vec(),
+        run: trial.name().to_owned(),
+        axes: trial.axes().to_vec(),
         device: device.to_owned(),
-        inputs: runner.inputs(planned.run())?,
-        written: planned.written().to_owned(),
+        inputs: runner.inputs(trial.run())?,
+        written: trial.written().to_owned(),
     };
-    if dir.state(planned.run())? != State::Done {
-        runner.check(planned.run())?;
+    if dir.state(trial.run())? != State::Done {
+        runner.check(trial.run())?;
     }
-    let Some(claim) = dir.claim(planned.run(), &origin)? else {
+    let Some(claim) = dir.claim(trial.run(), &origin)? else {
         return Ok(Outcome::Skipped);
     };
-    let span = tracing::info_span!("run", name = planned.name());
+    let span = tracing::info_span!("run", name = trial.name());
     let _entered = span.enter();
     let start = Instant::now();
-    // A tensor of the wrong shape panics in Burn: that ends this run, not the sweep.
-    let executed = catch_unwind(AssertUnwindSafe(|| runner.execute(planned.run(), claim.dir())));
+    // Burn panics at a tensor of the wrong shape: that ends this run, not the sweep.
+    let executed = catch_unwind(AssertUnwindSafe(|| runner.execute(trial.run(), claim.dir())));
     let executed = executed.unwrap_or_else(|panic| match Damage::of(panic) {
         Ok(damaged) => Err(damaged.into()),
         Err(panic) => Err(panic_message(panic.as_ref()).into()),
@@ -154,49 +154,49 @@ pub fn execute(
     })
 }
 
-/// Carries out every run that is not finished, `jobs` at a time, and tells `observe`. The outcomes are in the order of
-/// `planned`. A run that fails does not stop the others.
+/// Executes every unfinished trial, `jobs` at a time, and reports to `observe`. The outcomes are in the order of
+/// `trials`. A failed trial does not stop the others.
 pub fn sweep(
-    planned: &[Trial],
+    trials: &[Trial],
     options: &SweepOptions,
     runner: &dyn Runner,
     observe: &(dyn Fn(Event<'_>) + Sync),
 ) -> Vec<Outcome> {
     let next = AtomicUsize::new(0);
     let finished = AtomicUsize::new(0);
-    let outcomes: Vec<Mutex<Option<Outcome>>> = planned.iter().map(|_| Mutex::new(None)).collect();
-    let work =
-        || {
-            while !options.stop.is_requested() {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                let (Some(run), Some(slot)) = (planned.get(index), outcomes.get(index)) else {
-                    break;
-                };
-                observe(Event::Begin { planned: run });
-                let dir = RunDir::new(run_path(&options.runs, run));
-                let outcome = execute(run, &dir, &options.experiment, &options.device, runner)
-                    .unwrap_or_else(|failure| match failure.downcast::<RunDirError>() {
-                        Ok(e) => match *e {
-                            RunDirError::Running { pid, .. } => Outcome::Busy { pid },
-                            other => Outcome::Failed(other.into()),
-                        },
-                        Err(failure) => match failure.downcast_ref() {
-                            Some(TrainError::Interrupted { .. }) => Outcome::Stopped,
-                            _ => Outcome::Failed(failure),
-                        },
-                    });
-                let finished = finished.fetch_add(1, Ordering::Relaxed) + 1;
-                observe(Event::End {
-                    planned: run,
-                    outcome: &outcome,
-                    finished,
-                    total: planned.len(),
-                });
-                *slot.lock().expect("a slot is written once") = Some(outcome);
-            }
-        };
+    let outcomes: Vec<Mutex<Option<Outcome>>> = trials.iter().map(|_| Mutex::new(None)).collect();
+    let work = || {
+        while !options.stop.is_requested() {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let (Some(trial), Some(slot)) = (trials.get(index), outcomes.get(index)) else {
+                break;
+            };
+            observe(Event::Begin { trial });
+            let dir = RunDir::new(run_path(&options.runs, trial));
+            let outcome = execute(trial, &dir, &options.experiment, &options.device, runner).unwrap_or_else(
+                |failure| match failure.downcast::<RunDirError>() {
+                    Ok(e) => match *e {
+                        RunDirError::Running { pid, .. } => Outcome::Busy { pid },
+                        other => Outcome::Failed(other.into()),
+                    },
+                    Err(failure) => match failure.downcast_ref() {
+                        Some(TrainError::Interrupted { .. }) => Outcome::Stopped,
+                        _ => Outcome::Failed(failure),
+                    },
+                },
+            );
+            let finished = finished.fetch_add(1, Ordering::Relaxed) + 1;
+            observe(Event::End {
+                trial,
+                outcome: &outcome,
+                finished,
+                total: trials.len(),
+            });
+            *slot.lock().expect("a slot is written once") = Some(outcome);
+        }
+    };
     std::thread::scope(|scope| {
-        for _ in 1..options.jobs.min(planned.len()) {
+        for _ in 1..options.jobs.min(trials.len()) {
             scope.spawn(work);
         }
         work();
@@ -209,9 +209,9 @@ pub fn sweep(
     outcomes.into_iter().map(take).collect()
 }
 
-/// Directory of a planned run in the folder `runs`.
-pub fn run_path(runs: &Path, planned: &Trial) -> PathBuf {
-    runs.join(planned.name())
+/// Run directory of a trial in the folder `runs`.
+pub fn run_path(runs: &Path, trial: &Trial) -> PathBuf {
+    runs.join(trial.name())
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {

@@ -1,4 +1,4 @@
-//! From a checked run and its training data to a trained prior in the run's directory.
+//! Trains the prior of a checked run in the run's directory.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use crate::train::run_folder::Progress;
 use crate::train::session::{Failure, checkpoints};
 use crate::train::stop::Stop;
 
-/// Called after each optimiser step and each validation with the run's name-giving directory.
+/// Called after each optimiser step and each validation, with the run directory.
 pub type OnStep = Arc<dyn Fn(&Path, Progress<'_>) + Send + Sync>;
 
-/// Trains to the last step and saves the prior; also the one with the lowest validation loss, if the run is validated.
+/// Trains to the last step and saves the prior, and the prior with the lowest validation loss if the run is validated.
 pub(super) fn train_prior(
     run: &ResolvedRun,
     dir: &RunDir,

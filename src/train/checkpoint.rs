@@ -1,8 +1,8 @@
-//! Checkpoints that appear whole or not at all.
+//! Atomic checkpoints.
 //!
 //! burn-train writes three records an epoch: model, optimiser, scheduler. Each goes to a temporary name and is renamed, and only an epoch
-//! with all three counts, so a run that was killed while writing resumes from the one before. So does one whose last records were damaged: each file
-//! ends in a hash of what is before it.
+//! with all three counts, so a run that was killed while writing resumes from the previous epoch. The same holds for damaged records: each file
+//! ends with a hash of its content.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,12 +22,12 @@ use crate::files::{self, FileError};
 /// The records of one epoch.
 pub const PARTS: [&str; 3] = ["model", "optim", "scheduler"];
 
-/// Writes one kind of record under `dir/<part>-<epoch>.bpk`; of a run that was stopped within an epoch under `dir/<part>-at-<step>.bpk`.
+/// Writes one kind of record under `dir/<part>-<epoch>.bpk`; for a run that was stopped within an epoch, under `dir/<part>-at-<step>.bpk`.
 #[derive(Debug, Clone)]
 pub struct AtomicCheckpointer {
     dir: PathBuf,
     part: &'static str,
-    /// The step of the record to begin with, where an epoch had been begun.
+    /// The step of the first record to load, if the run was stopped within an epoch.
     begin: Option<usize>,
     stopped_at: StoppedAt,
 }
@@ -43,7 +43,7 @@ impl AtomicCheckpointer {
         }
     }
 
-    /// One that begins with the record of step `begin` in the place of an epoch's, and writes such a record where the run is `stopped_at` a step.
+    /// A checkpointer that loads the record of step `begin` in place of an epoch's, and writes such a record if the run is `stopped_at` a step.
     pub(super) fn of_run(
         dir: &Path,
         part: &'static str,
@@ -96,7 +96,7 @@ impl<R: Checkpoint> Checkpointer<R> for AtomicCheckpointer {
             None => self.path(epoch),
         };
         match unsealed(&path) {
-            // Of an earlier version.
+            // Written by an earlier version.
             Ok(None) => R::load(path),
             Ok(Some(bytes)) => {
                 R::checkpoint_from_bytes(Bytes::from_bytes_vec(bytes)).map_err(CheckpointerError::Record)
@@ -106,12 +106,12 @@ impl<R: Checkpoint> Checkpointer<R> for AtomicCheckpointer {
     }
 }
 
-/// What stands before the hash at the end of a record's file.
+/// Marker before the hash at the end of a record's file.
 const SEAL: &[u8] = b"\nsha256 ";
-/// Bytes of the seal, with 64 hexadecimal digits.
+/// Bytes of the seal, which contains 64 hexadecimal digits.
 const SEALED: usize = SEAL.len() + 64;
 
-/// The record in the file at `path`; `None` for one without a seal, as earlier versions wrote them.
+/// The record in the file at `path`; `None` for a file without a seal, as earlier versions wrote it.
 fn unsealed(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     let mut bytes = files::read_at_most(path, u64::MAX - 1, "a checkpoint")?;
     let Some(at) = bytes.len().checked_sub(SEALED) else {
@@ -133,7 +133,7 @@ fn unsealed(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     Ok(Some(bytes))
 }
 
-/// Why the records of a complete epoch cannot be used, if they cannot: one that was cut off has lost its seal, which the others have.
+/// Why the records of a complete epoch cannot be used, if they cannot: a truncated record has no seal, while the other records have one.
 fn damage(dir: &Path, epoch: usize) -> Option<String> {
     let paths = PARTS.map(|part| dir.join(format!("{part}-{epoch}.bpk")));
     let mut sealed = Vec::new();
@@ -149,10 +149,11 @@ fn damage(dir: &Path, epoch: usize) -> Option<String> {
         .then(|| format!("{} is cut off or damaged", paths[cut].display()))
 }
 
-/// Sets the newest epochs aside whose records are damaged, naming them, so that a run continues from the one before as if it had been killed there.
+/// Renames damaged records of the newest epochs and reports them, so that a run resumes from the previous epoch.
 ///
 /// # Errors
-/// The system's, where a damaged record cannot be renamed; a damaged best record that is older than the newest whole epoch, which nothing makes again.
+/// The system's error, if a damaged record cannot be renamed; a damaged best record older than the newest complete epoch, which training would not
+/// recreate.
 pub fn set_damaged_aside(dir: &Path) -> Result<(), FileError> {
     while let Some(epoch) = last_complete(dir) {
         let Some(why) = damage(dir, epoch) else { break };
@@ -172,17 +173,17 @@ pub fn set_damaged_aside(dir: &Path) -> Result<(), FileError> {
     }
 }
 
-/// Whether `dir` has anything to continue from.
+/// Whether `dir` has a checkpoint to resume from.
 pub fn is_begun(dir: &Path) -> bool {
     last_complete(dir).is_some() || stopped_past(dir, 0).is_some()
 }
 
-/// The latest epoch whose three records are all in `dir`.
+/// The latest epoch with all three records in `dir`.
 pub fn last_complete(dir: &Path) -> Option<usize> {
     complete(dir).into_iter().max()
 }
 
-/// What stands between the part and the step in the names of records of a run that was stopped within an epoch.
+/// Separates the part from the step in the record names of a run that was stopped within an epoch.
 const AT: &str = "-at-";
 
 /// The steps at which runs in `dir` were stopped within an epoch, with or without all three records.
@@ -199,24 +200,24 @@ fn records_at(dir: &Path, step: usize) -> [PathBuf; 3] {
     PARTS.map(|part| dir.join(format!("{part}{AT}{step}.bpk")))
 }
 
-/// The last step past `step` at which the run in `dir` was stopped and whose three records are whole.
+/// The last step after `step` at which the run in `dir` was stopped with all three records intact.
 pub(super) fn stopped_past(dir: &Path, step: usize) -> Option<usize> {
     let is_whole = |path: &PathBuf| matches!(unsealed(path), Ok(Some(_)));
     let all = stopped(dir).into_iter().filter(|at| *at > step);
     all.filter(|at| records_at(dir, *at).iter().all(is_whole)).max()
 }
 
-/// Removes the records of steps at which the run was stopped, but for those of step `but`.
+/// Removes the records of steps at which the run was stopped, except those of step `but`.
 pub(super) fn forget_stopped(dir: &Path, but: Option<usize>) {
     for step in stopped(dir).into_iter().filter(|step| Some(*step) != but) {
         for path in records_at(dir, step) {
-            // One that stays is ignored, for being of an earlier step or not whole.
+            // A record that remains is ignored: it is of an earlier step, or incomplete.
             let _ = std::fs::remove_file(path);
         }
     }
 }
 
-/// The files in `dir` that a run needs to continue from the latest epoch: its records, and those of the best epoch.
+/// The files in `dir` that a run needs to resume from the latest epoch: its records, and those of the best epoch.
 pub fn needed_to_continue(dir: &Path) -> Vec<PathBuf> {
     let best = Best::read(dir);
     let epochs = last_complete(dir).into_iter().chain(best.map(|best| best.epoch));
@@ -230,7 +231,7 @@ pub fn needed_to_continue(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The epochs whose three records are all in `dir`.
+/// The epochs with all three records in `dir`.
 fn complete(dir: &Path) -> Vec<usize> {
     let names: Vec<String> = std::fs::read_dir(dir)
         .into_iter()
@@ -252,7 +253,7 @@ fn complete(dir: &Path) -> Vec<usize> {
     names.iter().filter_map(epoch).filter(complete).collect()
 }
 
-/// The checkpoint with the lowest validation loss so far; `best.json` beside it.
+/// The checkpoint with the lowest validation loss so far, recorded in `best.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Best {
     epoch: usize,
@@ -265,12 +266,12 @@ pub struct Best {
 const BEST: &str = "best.json";
 
 impl Best {
-    /// What `dir` says, if anything.
+    /// The content of `best.json` in `dir`, if any.
     fn read(dir: &Path) -> Option<Self> {
         serde_json::from_slice(&files::read(dir.join(BEST)).ok()?).ok()
     }
 
-    /// The best checkpoint in `dir`, loaded into a module like the one that was trained; `None` if there is none.
+    /// The best checkpoint in `dir`, loaded into a module of the same architecture; `None` if there is none.
     ///
     /// # Errors
     /// When its record cannot be read.
@@ -285,12 +286,12 @@ impl Best {
     }
 }
 
-/// Validation losses, from where they are found to where it is decided what is kept.
+/// Validation losses, shared between the validation metric and the checkpointing strategy.
 #[derive(Debug, Clone)]
 pub struct Scores(Arc<Mutex<Option<Best>>>);
 
 impl Scores {
-    /// Those of a run with checkpoints in `dir` that goes on after epoch `done`. What was found after it is found again.
+    /// The losses of a run with checkpoints in `dir` that resumes after epoch `done`. Later losses are dropped; the run computes them again.
     pub fn open(dir: &Path, done: usize) -> Self {
         let best = Best::read(dir).filter(|best| best.epoch <= done);
         Self(Arc::new(Mutex::new(best)))
@@ -314,7 +315,7 @@ impl Scores {
     }
 }
 
-/// Keeps the last checkpoints, and the best one.
+/// The checkpointing strategy: keeps the last checkpoints and the best one.
 #[derive(Debug)]
 pub struct Keep {
     dir: PathBuf,
@@ -336,7 +337,7 @@ impl Keep {
         }
     }
 
-    /// Adds `epoch` and returns what no longer has to be kept.
+    /// Adds `epoch` and returns the epochs to delete.
     fn without(&mut self, epoch: usize, best: Option<usize>) -> Vec<usize> {
         self.kept.retain(|known| *known < epoch);
         self.kept.push(epoch);
@@ -354,7 +355,7 @@ impl CheckpointingStrategy for Keep {
         }
         let best = self.scores.best();
         if let Some(best) = best.filter(|best| best.epoch == epoch) {
-            // Before the checkpoint itself: a reader ignores one that is not there. A disk that is full shows in the checkpoint.
+            // Written before the checkpoint itself: a reader ignores a missing checkpoint. A full disk is reported when the checkpoint is written.
             let text = serde_json::to_vec(&best).unwrap_or_default();
             if let Err(error) = files::write_atomic(self.dir.join(BEST), &text) {
                 tracing::warn!("{}", chain(&error));
@@ -412,7 +413,7 @@ mod tests {
         }
         set_damaged_aside(dir.path()).expect("whole");
         assert_eq!(last_complete(dir.path()), Some(4));
-        // A bit of the newest, the end of the one before.
+        // Flip a bit of the newest record, truncate the previous one.
         let mut bytes = sealed("optim");
         bytes[2] ^= 1;
         std::fs::write(at("optim", 4), bytes).expect("writable");
@@ -453,7 +454,7 @@ mod tests {
         ];
         assert_eq!(all, wanted);
 
-        // A run that was cut off after epoch 4, having scored epoch 6 already, goes on as if it had not been.
+        // A run that was interrupted after epoch 4, with a score for epoch 6, resumes as if it had no such score.
         for epoch in [2, 3, 4] {
             for part in PARTS {
                 std::fs::write(dir.path().join(format!("{part}-{epoch}.bpk")), "x").expect("writable");

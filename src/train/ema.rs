@@ -1,7 +1,7 @@
-//! Exponential moving averages (EMA) of parameters, kept inside the model in training: checkpoints hold them, and a resumed run continues them.
+//! Exponential moving averages (EMA) of parameters, kept inside the model in training: checkpoints contain them, and a resumed run continues them.
 //!
 //! Burn's learner changes a model only through its optimiser. So an EMA's update is registered in the place of its gradient, and
-//! the optimiser of its group ([`EmaUpdate`]) takes just that step.
+//! the optimiser of its group ([`EmaUpdate`]) applies it unchanged.
 
 use std::collections::VecDeque;
 
@@ -9,7 +9,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::{GradientsParams, LearningRate, Optimizer};
 use burn::prelude::*;
 
-/// The values of `from` in `fresh`, a module of the same shape. Its parameters stay parameters of their own.
+/// The values of `from` in `fresh`, a module of the same architecture. The parameters of `fresh` keep their identities.
 ///
 /// # Panics
 /// If `fresh` has other parameters.
@@ -30,7 +30,7 @@ pub fn register_ema_update<M: Module>(ema: &M, model: &M, decay: f64, grads: &mu
     });
 }
 
-/// [`register_ema_update`] in step `step` (from 1): the decay is lower in the first steps, or the initial values would stay in the EMA for long.
+/// [`register_ema_update`] in step `step` (from 1): the decay is lower in the first steps, so that the initial values fade quickly.
 pub fn register_ema_update_at<M: Module>(
     step: usize,
     ema: &M,
@@ -42,7 +42,7 @@ pub fn register_ema_update_at<M: Module>(
     register_ema_update(ema, model, decay, grads);
 }
 
-/// Subtracts the gradient, whatever the learning rate.
+/// Subtracts the gradient and ignores the learning rate.
 #[derive(Debug, Clone, Copy)]
 pub struct EmaUpdate;
 
@@ -62,7 +62,7 @@ impl Optimizer for EmaUpdate {
     fn to_device<const D: usize>((): (), _device: &Device) {}
 }
 
-/// Parameters in the order of the module's fields, flat and off autodiff.
+/// Parameters in the order of the module's fields, flat and without autodiff.
 #[derive(Default)]
 struct Values(VecDeque<Tensor<1>>);
 

@@ -1,4 +1,4 @@
-//! Clipping by the global norm. Burn's optimisers clip each parameter by itself, which is another thing.
+//! Clipping by the global norm. Burn's optimisers clip each parameter separately.
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;

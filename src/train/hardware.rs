@@ -7,16 +7,16 @@ use super::session::{Strategy, Workers};
 /// The devices of a training, without autodiff.
 #[derive(Debug, Clone)]
 pub struct Hardware {
-    /// Where the network is.
+    /// The device of the network.
     pub device: Device,
-    /// Devices that compute steps too.
+    /// Additional devices.
     pub others: Vec<Device>,
-    /// How the devices work together.
+    /// How the devices share a step.
     pub strategy: Strategy,
 }
 
 impl Hardware {
-    /// One device.
+    /// A single device.
     pub fn one(device: Device) -> Self {
         Self {
             device,
@@ -25,7 +25,7 @@ impl Hardware {
         }
     }
 
-    /// All devices with autodiff, if there are several.
+    /// All devices with autodiff, if there is more than one.
     fn autodiff_devices(&self) -> Option<Vec<Device>> {
         let all = std::iter::once(&self.device).chain(&self.others);
         (!self.others.is_empty()).then(|| all.map(|d| d.clone().autodiff()).collect())
@@ -40,7 +40,7 @@ impl Hardware {
         }
     }
 
-    /// The devices that the micro-batches of the one worker go to, with autodiff; none: its own.
+    /// The devices, with autodiff, that compute the micro-batches of a single worker; empty: the worker's own device.
     pub fn micro_batch_devices(&self) -> Vec<Device> {
         let devices = self
             .autodiff_devices()

@@ -1,7 +1,7 @@
 //! `metrics.jsonl`: one value a line, appended while training.
 //!
-//! A killed process may leave half a line at the end. A resumed run cuts it off, with every line of a step after its checkpoint, so that no step is
-//! recorded twice. A line that is damaged is passed over: it is lost, and the others are not.
+//! A killed process may leave half a line at the end. A resumed run removes this line and every line of a step after its checkpoint, so that no step is
+//! recorded twice. Readers skip damaged lines.
 
 use std::fs::File;
 use std::io::Write;
@@ -21,7 +21,7 @@ pub struct MetricRow {
     pub epoch: usize,
     /// `train` or `valid`.
     pub split: String,
-    /// As in `loss/cls`.
+    /// Name of the metric, such as `loss/cls`.
     pub name: String,
     /// The value; `null` when it was not finite.
     pub value: Option<f64>,
@@ -35,7 +35,7 @@ pub struct MetricsLog {
 }
 
 impl MetricsLog {
-    /// Opens `path` for appending after `step` (0: from the start). Lines of later steps and a torn last line are cut off.
+    /// Opens `path` for appending after `step` (0: from the start). Removes lines of later steps and a truncated last line.
     ///
     /// # Errors
     /// [`FileError`] when the file cannot be read or written.
@@ -45,7 +45,7 @@ impl MetricsLog {
         let before = text(&path)?;
         for (line, row) in parse(&before) {
             if row.step <= step {
-                // As it stands: a number that is read and written again may differ in its last digit.
+                // The line's own text: formatting a parsed number again may change its last digit.
                 kept.push_str(line);
                 kept.push('\n');
             }
@@ -58,7 +58,7 @@ impl MetricsLog {
         Ok(Self { path, file })
     }
 
-    /// Appends the values of one step. They reach the system in one write.
+    /// Appends the values of one step with a single write.
     ///
     /// # Errors
     /// [`FileError::Io`].
@@ -94,7 +94,7 @@ impl MetricsLog {
     }
 }
 
-/// The file's text; none when it does not exist.
+/// The file's text; empty if the file does not exist.
 fn text(path: &Path) -> Result<String, FileError> {
     match files::read(path) {
         Err(FileError::Missing(_)) => Ok(String::new()),

@@ -1,8 +1,7 @@
 //! Steps whose batch is divided into micro-batches, on one device or several: gradients and values are the means over the micro-batches.
 //!
-//! The micro-batches of a step are the same on one device and on four. Where one worker has all of them, it adds their gradients in order, so the
-//! number of devices does not change the result. Where burn-train has a worker on each device ([`WorkerShard`]), the sum over the workers is the same
-//! mean, up to rounding.
+//! The micro-batches of a step are the same on one device and on four. A single worker adds their gradients in order, so the number of devices does
+//! not change the result. With burn-train's workers on several devices ([`WorkerShard`]), the sum over the workers is the same mean, up to rounding.
 
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
@@ -11,12 +10,12 @@ use burn::prelude::*;
 /// Named scalars `[1]`; the first is the loss.
 pub type Values = Vec<(&'static str, Tensor<1>)>;
 
-/// One worker's micro-batches: those whose number, modulo `n`, is `index`.
+/// The micro-batches of one worker: those whose number, modulo `n`, is `index`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WorkerShard {
     /// From 0.
     pub index: usize,
-    /// How many workers there are.
+    /// Number of workers.
     pub n: usize,
 }
 
@@ -24,7 +23,7 @@ impl WorkerShard {
     /// All micro-batches.
     pub const WHOLE: Self = Self { index: 0, n: 1 };
 
-    /// The numbers of its micro-batches, of `n_batches` in all.
+    /// The numbers of the worker's micro-batches, of `n_batches` in all.
     pub fn of(self, n_batches: usize) -> impl Iterator<Item = usize> {
         (self.index..n_batches).step_by(self.n)
     }
@@ -35,9 +34,9 @@ impl WorkerShard {
 pub struct MicroBatches<P> {
     /// From 1.
     pub step: usize,
-    /// Micro-batches of one size. Those that are computed at the same time are on different devices.
+    /// Micro-batches of equal size. Those of one round are on different devices.
     pub batches: Vec<P>,
-    /// How many are computed at the same time.
+    /// Micro-batches of a round: those that are computed at the same time.
     pub at_once: usize,
     /// Micro-batches of the step, those of other workers included.
     pub n_batches: usize,
@@ -63,10 +62,10 @@ pub trait Losses: Module + Sync {
     /// A micro-batch.
     type Batch: Send + 'static;
 
-    /// The device that a micro-batch is on.
+    /// The device of a micro-batch.
     fn device_of(batch: &Self::Batch) -> Device;
 
-    /// The loss on a micro-batch, then other values to report.
+    /// The loss on a micro-batch, then the other values to report.
     fn losses(&self, batch: Self::Batch) -> Values;
 }
 
@@ -118,7 +117,7 @@ fn gradients<T: Losses>(trainer: &T, part: T::Batch, n: usize) -> (GradientsPara
     (GradientsParams::from_grads(scaled.backward(), trainer), values)
 }
 
-/// The first micro-batch here, the others on the devices of `helpers`.
+/// The first micro-batch on this device, the others on the devices of `helpers`.
 fn at_the_same_time<T: Losses>(
     trainer: &T,
     helpers: &[T],

@@ -1,7 +1,7 @@
-//! What stands against a batch in the contrastive term: texts of other pairs, and which texts do not count.
+//! Negatives of the contrastive term: texts of other pairs, and a mask of false negatives.
 //!
-//! Everything is a function of the seed and the step, so a run that was killed goes on with the same negatives. The text tower is frozen: an embedding
-//! from an earlier step is as good as a new one, which a queue in contrastive pretraining (MoCo, He et al. 2020) has to make up for.
+//! Negatives are a function of the seed and the step, so a resumed run has the same ones. The text tower is frozen: a queue holds embeddings as good as
+//! new ones, unlike the queue of contrastive pretraining (MoCo, He et al. 2020).
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -13,29 +13,29 @@ use crate::data::examples::{Example, Examples};
 use crate::noise::{Noise, Stream};
 use crate::objective::contrastive::Negatives;
 
-/// Texts of a batch that are true of a predicted image although they belong to another pair.
+/// Treatment of false negatives: texts of other pairs that are true of a predicted image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FalseNegatives {
-    /// They stand against it, as Eq. 4 is printed.
+    /// They count as negatives, as Eq. 4 is printed.
     #[default]
     Keep,
-    /// Those of the same words are left out.
+    /// Texts with the same words are masked.
     MaskWording,
-    /// Those that say the same are left out, in whatever words.
+    /// Texts with the same meaning are masked.
     MaskMeaning,
 }
 
-/// Which negatives a step has. The default is the paper's: the batch, all of it.
+/// The negatives of a step. The default is the paper's: the whole batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NegativeOptions {
-    /// Texts of the pairs that came last before the batch; fewer in the first steps. 0: none.
+    /// Texts of the pairs before the batch; fewer in the first steps. 0: none.
     pub queue: usize,
-    /// Whether the texts of a step's other parts count: what devices that gather their texts do.
+    /// Whether the texts of a step's other micro-batches count, as on devices that gather their texts.
     pub gather: bool,
-    /// Batches of a step as if it ran on so many devices that gather their texts: those of `devices - 1` further batches, of distinct pairs. 1: none.
+    /// Simulated number of devices that gather their texts: adds the texts of `devices - 1` further batches of distinct pairs. 1: none.
     pub devices: usize,
-    /// Which of all these do not count.
+    /// Treatment of false negatives.
     pub false_negatives: FalseNegatives,
 }
 
@@ -50,14 +50,14 @@ impl Default for NegativeOptions {
     }
 }
 
-/// A part of a step of a run.
+/// A micro-batch of a step of a run.
 #[derive(Debug, Clone)]
 pub struct Place<'a> {
-    /// What the run trains on.
+    /// The training examples.
     pub data: &'a dyn Examples,
     /// The step's examples.
     pub all: &'a [Example],
-    /// Which of them are the part.
+    /// The range of these examples that is the micro-batch.
     pub part: Range<usize>,
     /// The run's seed.
     pub seed: u64,
@@ -66,7 +66,7 @@ pub struct Place<'a> {
 }
 
 impl NegativeOptions {
-    /// The negatives of a part of a step.
+    /// The negatives of a micro-batch.
     pub fn of_part(&self, place: &Place<'_>, device: &Device) -> Negatives {
         let (data, own) = (place.data, &place.all[place.part.clone()]);
         let others = self.others(place);
@@ -91,7 +91,7 @@ impl NegativeOptions {
         }
     }
 
-    /// Whose texts stand against a part too: the queue's, those of the other parts, those of devices that are not there.
+    /// The examples whose texts are additional negatives: the queue's, those of the other micro-batches, those of simulated devices.
     fn others(&self, place: &Place<'_>) -> Vec<Example> {
         let &Place {
             data,
@@ -114,7 +114,7 @@ impl NegativeOptions {
             let mut noise = Noise::of(seed, Stream::OtherDevices(part as u64));
             let taken: HashSet<usize> = all.iter().map(|e| e.image).collect();
             let n_examples = data.order().n_examples();
-            // Of a hundred million examples nobody wants a list of those that are free: more than enough are drawn, and those that are not taken.
+            // Listing all free examples is too slow for a hundred million of them: draw more than enough and drop those that are taken.
             let wanted = (elsewhere + all.len()).min(n_examples);
             let drawn = rand::seq::index::sample(noise.rng(), n_examples, wanted);
             let free = drawn.into_iter().map(|number| data.example(number, 0, seed));
@@ -131,7 +131,7 @@ mod tests {
     use crate::device::DeviceSpec;
     use crate::models::text::{EncodedText, EncodedTexts};
 
-    /// Pairs with these captions, of which some mean the same; z_y is a caption's number.
+    /// Pairs with these captions, some of which have the same meaning; z_y is a caption's number.
     fn pairs(captions: Vec<String>, meanings: Vec<String>) -> Pairs {
         let texts = |n: usize| {
             let mut texts = EncodedTexts::new(1);
@@ -154,7 +154,7 @@ mod tests {
 
     const SEED: u64 = 3;
 
-    /// What stands against part `j` of step `step`, a step having `k` parts of 4.
+    /// The negatives of micro-batch `j` of step `step`, a step having `k` micro-batches of 4.
     fn others(options: &NegativeOptions, data: &Pairs, step: usize, j: usize, k: usize) -> Vec<usize> {
         let all = data.of_step(4 * k, SEED, step);
         let place = Place {

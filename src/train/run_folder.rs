@@ -1,4 +1,4 @@
-//! The folder of a training run, of a prior or of a built-in world's model.
+//! The run directory of a training, of a prior or of a model of a built-in world.
 //!
 //! ```text
 //! metrics.jsonl    one value a line          tensorboard/     the same, as event files
@@ -20,55 +20,55 @@ pub const LOCK: &str = "LOCK";
 /// The metric that [`LogOptions::timed`] adds.
 pub const SECONDS: &str = "seconds";
 
-/// The folder of a training run. Cheap to make; does not touch the disk by itself.
+/// The run directory of a training. Creating this value does not access the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunFolder {
     path: PathBuf,
 }
 
-/// How far a run is.
+/// Progress of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress<'a> {
-    /// Whether `values` are of a step or of what is held out, after it.
+    /// Whether `values` are of a training step or of a validation after it.
     pub phase: Phase,
     /// The step, from 1.
     pub step: usize,
     /// Steps of the run.
     pub n_steps: usize,
-    /// Names and values: the loss first.
+    /// Names and values; the first is the loss.
     pub values: &'a [(&'a str, f32)],
-    /// Whether they are recorded in `metrics.jsonl` too.
+    /// Whether the values are also logged.
     pub is_logged: bool,
 }
 
-/// What of a run is logged.
+/// Logging options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogOptions {
-    /// Every so many steps are logged, besides the first and the last.
+    /// Steps between logged steps; the first and the last step are always logged.
     pub every: usize,
-    /// Steps of a pass over the examples, for `epoch` in the log; `None` where examples do not repeat.
+    /// Steps of a pass over the examples, for `epoch` in the log; `None` if examples do not repeat.
     pub steps_per_pass: Option<usize>,
-    /// Whether the seconds since the last logged step are logged too, as [`SECONDS`].
+    /// Whether to log the seconds since the last logged step, as [`SECONDS`].
     pub timed: bool,
 }
 
 impl RunFolder {
-    /// The folder at `path`, whether it exists or not.
+    /// The run directory at `path`, which need not exist.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
 
-    /// The folder.
+    /// Path of the run directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// `metrics.jsonl`, for [`MetricsLog`].
+    /// `metrics.jsonl`, written by [`MetricsLog`].
     pub fn metrics_path(&self) -> PathBuf {
         self.path.join(METRICS)
     }
 
-    /// `checkpoint/`, which a [session](super::session) writes.
+    /// `checkpoint/`, written by a [session](super::session).
     pub fn checkpoint_dir(&self) -> PathBuf {
         checkpoints(&self.path)
     }
@@ -78,18 +78,18 @@ impl RunFolder {
         self.path.join("prior")
     }
 
-    /// The trained prior at its lowest validation loss, in the same layout; only of a run that was validated.
+    /// The prior with the lowest validation loss, in the same layout; only in runs with validation.
     pub fn best_prior_dir(&self) -> PathBuf {
         self.path.join("prior_best")
     }
 
-    /// `LOCK`, which the process that works on the run holds.
+    /// `LOCK`, held by the process that computes the run.
     pub fn lock_path(&self) -> PathBuf {
         self.path.join(LOCK)
     }
 
-    /// The metric sink of a session in this folder, which is made if it does not exist. What is logged goes to `metrics.jsonl`, from which lines after the last checkpoint are cut
-    /// off, and to an event file for TensorBoard. `on_step` gets every step and every validation.
+    /// The metric sink of a session in this directory, which is made if it does not exist. Logged values go to `metrics.jsonl`, from which lines after
+    /// the last checkpoint are removed, and to an event file for TensorBoard. `on_step` is called after every step and every validation.
     ///
     /// # Errors
     /// [`FileError`] when the files cannot be written.
@@ -128,7 +128,7 @@ impl RunFolder {
                 .zip(values.iter().map(|v| v.1))
                 .collect();
             events.scalars(step, &tagged)?;
-            // So that it can be watched.
+            // Flush, so that readers see the values during training.
             events.flush()?;
             let mut values: Vec<(&str, f64)> = values
                 .iter()

@@ -1,4 +1,4 @@
-//! Learning rates as pure functions of the step, and the same behind Burn's scheduler trait.
+//! Learning-rate schedules as pure functions of the step, and an adapter to Burn's scheduler trait.
 //!
 //! The paper trains with "cosine annealing with warm restarts" (SGDR, Loshchilov and Hutter 2017) and its lambda study with OneCycle (Smith and
 //! Topin 2018); Burn has neither. Numbers follow torch's `CosineAnnealingWarmRestarts` and `OneCycleLR`. A rate depends on the step alone, so a
@@ -10,18 +10,18 @@ use std::f64::consts::PI;
 /// A learning rate for each step, counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum LrSchedule {
-    /// The same rate throughout.
+    /// A constant rate.
     Constant {
         /// The rate.
         lr: f64,
     },
-    /// A linear warm-up from `lr / warmup` to `lr` over `warmup` steps, then one half cosine down to `eta_min` at step `total`, which it keeps.
+    /// A linear warm-up from `lr / warmup` to `lr` over `warmup` steps, then one half cosine down to `eta_min` at step `total`, constant afterwards.
     Cosine {
         /// The highest rate.
         lr: f64,
         /// Steps of warm-up; may be 0.
         warmup: usize,
-        /// All steps, warm-up included.
+        /// Number of steps, warm-up included.
         total: usize,
         /// The lowest rate.
         eta_min: f64,
@@ -30,7 +30,7 @@ pub enum LrSchedule {
     Sgdr {
         /// The highest rate.
         lr: f64,
-        /// Steps of linear warm-up at the start of each cycle, part of its length; torch has none.
+        /// Steps of linear warm-up at the start of each cycle, included in its length; torch has no warm-up.
         warmup: usize,
         /// Length of the first cycle.
         t_0: usize,
@@ -43,9 +43,9 @@ pub enum LrSchedule {
     OneCycle {
         /// The highest rate.
         lr: f64,
-        /// All steps.
+        /// Number of steps.
         total: usize,
-        /// WorkerShard of the steps spent rising; torch's default is 0.3.
+        /// Fraction of the steps with a rising rate; torch's default is 0.3.
         pct_start: f64,
         /// Ratio of the highest to the first rate; torch's default is 25.
         div: f64,
@@ -197,7 +197,7 @@ impl LrSchedule {
     }
 }
 
-/// Step `step` of `total`: up to `lr` in `warmup` steps, then down to `eta_min`, which it keeps.
+/// Step `step` of `total`: up to `lr` in `warmup` steps, then down to `eta_min`, constant afterwards.
 fn warmed_cosine(lr: f64, eta_min: f64, warmup: usize, step: usize, total: usize) -> f64 {
     if step < warmup {
         return lr * (step + 1) as f64 / warmup as f64;
@@ -206,12 +206,12 @@ fn warmed_cosine(lr: f64, eta_min: f64, warmup: usize, step: usize, total: usize
     half_cosine(lr, eta_min, (step - warmup).min(length) as f64 / length as f64)
 }
 
-/// From `from` to `to` along half a cosine; `share` runs from 0 to 1.
+/// From `from` to `to` along half a cosine, at the fraction `share`.
 fn half_cosine(from: f64, to: f64, share: f64) -> f64 {
     to + (from - to) * (1.0 + (PI * share).cos()) / 2.0
 }
 
-/// How far `step` is into its SGDR cycle, and that cycle's length. Whole numbers throughout: torch takes a logarithm here.
+/// Position of `step` in its SGDR cycle, and the cycle's length. Integer arithmetic; torch uses a logarithm.
 fn cycle(step: usize, t_0: usize, t_mult: usize) -> (usize, usize) {
     if t_mult == 1 {
         return (step % t_0, t_0);
@@ -224,7 +224,7 @@ fn cycle(step: usize, t_0: usize, t_mult: usize) -> (usize, usize) {
     (left, length)
 }
 
-/// An [`LrSchedule`] that counts its own steps, for Burn's learners. Its record is the step.
+/// An [`LrSchedule`] that counts its own steps, for Burn's learners. Its record is the number of steps.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SteppedLr {
     schedule: LrSchedule,
@@ -237,7 +237,7 @@ impl SteppedLr {
         Self { schedule, step: 0 }
     }
 
-    /// `schedule` from `step` on: the rate that comes next is that of `step`.
+    /// `schedule` from `step` on: the next rate is that of `step`.
     pub fn starting_at(schedule: LrSchedule, step: usize) -> Self {
         Self { schedule, step }
     }
@@ -297,7 +297,7 @@ mod tests {
             assert_eq!(s.lr(start), 1.0, "cycle at {start}");
         }
         assert!((s.lr(2) - 0.55).abs() < 1e-12 && (s.lr(8) - 0.55).abs() < 1e-12);
-        // Each cycle is the one warmed-up cosine.
+        // Each cycle is one cosine with warm-up.
         let (s, one) = (
             sgdr(2, 1),
             LrSchedule::Cosine {

@@ -22,7 +22,7 @@ pub struct ModelSpec {
     pub d_head: usize,
     /// Transformer blocks; the paper has 10.
     pub n_layers: usize,
-    /// What it reads of a caption: `both` in the paper; `pooled` (z_y alone) or `hidden` (the text tower's states alone).
+    /// The part of a caption that the prior reads: `both` in the paper; `pooled` (z_y alone) or `hidden` (the text tower's states alone).
     pub conditioning: Conditioning,
 }
 
@@ -91,25 +91,25 @@ pub struct TrainSpec {
     pub eps: f64,
     /// Largest global norm of the gradient; 0 switches clipping off.
     pub grad_clip: f64,
-    /// Learning rate over the steps. Its `kind` decides which keys it has.
+    /// Learning-rate schedule. Its `kind` decides which keys it has.
     pub schedule: ScheduleSpec,
-    /// Steps between checkpoints; 0 keeps the last one only (a killed run then starts again).
+    /// Steps between checkpoints; 0 keeps the last checkpoint only (a killed run then starts again).
     pub checkpoint_every: usize,
     /// Steps between lines of `metrics.jsonl`.
     pub log_every: usize,
-    /// Parts of a step, of `batch_size` pairs each: the gradient is the mean over them. The paper's 4 GPUs with 256 pairs each are 4 parts; on one device
-    /// they are computed one after the other.
+    /// Micro-batches of a step, of `batch_size` pairs each: the gradient is the mean over them. The paper's 4 GPUs with 256 pairs each are 4 micro-batches;
+    /// one device computes them one after the other.
     #[serde(skip_serializing_if = "is_one")]
     pub accumulate: usize,
-    /// Decay of the moving average of the parameters that is saved in the place of the last ones (0.999 in the 1B priors' scripts); 0 is none, as in the
-    /// paper.
+    /// Decay of the exponential moving average (EMA) of the parameters, which is saved in place of the last parameters (0.999 in the 1B priors' scripts);
+    /// 0 keeps no EMA, as in the paper.
     #[serde(skip_serializing_if = "crate::config::is_default")]
     pub ema_decay: f64,
-    /// Checkpoints that are kept while training, beside the best one where there is a validation.
+    /// Checkpoints that are kept while training, beside the best one if the run is validated.
     #[serde(skip_serializing_if = "is_two")]
     pub keep_checkpoints: usize,
-    /// Early stopping: training ends when the validation loss has not reached a new minimum in so many validations, one every `checkpoint_every` steps.
-    /// 0 trains to `steps` in any case.
+    /// Early stopping: training ends when the validation loss has not reached a new minimum in this many validations, one every `checkpoint_every` steps.
+    /// 0 always trains to `steps`.
     #[serde(skip_serializing_if = "crate::config::is_default")]
     pub patience: usize,
 }
@@ -135,7 +135,7 @@ impl Default for TrainSpec {
     }
 }
 
-// Keys that are younger than results that name a configuration by its hash are written only where they differ from their default.
+// Keys added after runs were named by the hash of their configuration are written only if they differ from their default.
 
 fn is_one(value: &usize) -> bool {
     *value == 1
@@ -146,7 +146,7 @@ fn is_two(value: &usize) -> bool {
 }
 
 impl TrainSpec {
-    /// Checks every value, for a run on `n_pairs` pairs that is validated or not.
+    /// Checks every value, for a run on `n_pairs` pairs, with or without validation.
     ///
     /// # Errors
     /// [`InvalidValue`] with the first key that is out of range.
@@ -178,7 +178,7 @@ impl TrainSpec {
         self.schedule.check(self.lr)
     }
 
-    /// Checks the sizes that memory is allocated for.
+    /// Checks the sizes that determine memory use.
     ///
     /// # Errors
     /// [`InvalidValue`] with the first key that is too large.
@@ -217,7 +217,7 @@ impl TrainSpec {
         Ok(SteppedLr::new(self.schedule.build(self.lr, self.steps).check()?))
     }
 
-    /// Steps, checkpoints and early stopping.
+    /// Steps, checkpoints and early stopping of the session.
     pub fn session_options(&self) -> SessionOptions {
         SessionOptions {
             n_steps: self.steps,
@@ -235,11 +235,11 @@ impl TrainSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ScheduleSpec {
-    /// Cosine annealing with warm restarts: the paper's.
+    /// Cosine annealing with warm restarts, as in the paper.
     Sgdr(SgdrSpec),
     /// One cycle up and down: the paper's lambda study (appendix B).
     OneCycle(OneCycleSpec),
-    /// `lr` throughout.
+    /// Constant `lr`.
     Constant(ConstantSpec),
 }
 
@@ -302,9 +302,9 @@ impl ScheduleSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SgdrSpec {
-    /// Steps of the first cycle; 0 is the whole run (one cosine). The paper does not say.
+    /// Steps of the first cycle; 0 is the whole run (one cosine). The paper does not state it.
     pub t_0: usize,
-    /// Factor from one cycle's length to the next.
+    /// Ratio of consecutive cycle lengths.
     pub t_mult: usize,
     /// Learning rate at the end of a cycle.
     pub eta_min: f64,
@@ -324,7 +324,7 @@ impl Default for SgdrSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OneCycleSpec {
-    /// WorkerShard of the steps in which the learning rate rises.
+    /// Fraction of the steps in which the learning rate rises.
     pub pct_start: f64,
     /// `lr` over the first learning rate.
     pub div_factor: f64,

@@ -1,7 +1,7 @@
-//! Scalars as TensorBoard reads them: an event file, of records of one protobuf message each.
+//! TensorBoard event files: records of one protobuf message each.
 //!
 //! Formats: TFRecord (tensorflow `core/lib/io/record_writer.h`), `Event` and `Summary` (tensorboard `compat/proto/event.proto`, `summary.proto`), of
-//! which four fields are needed, so they are written by hand: the crates that know the whole schema bring a protobuf compiler.
+//! which four fields are needed. They are encoded here: the crates that know the whole schema require a protobuf compiler.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -10,13 +10,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::files::{self, FileError};
 
-/// What the first record of a file says.
+/// Content of the first record of a file.
 const VERSION: &[u8] = b"brain.Event:2";
 /// `kMaskDelta` of tensorflow `core/lib/hash/crc32c.h`.
 const MASK_DELTA: u32 = 0xa282_ead8;
 
-/// An event file that is being written. TensorBoard reads all event files of a folder as one run, so each session of a run has its own and
-/// none is ever reopened. What is not flushed is lost with the process; a record cut short at the end is skipped by readers.
+/// An event file that is being written. TensorBoard reads all event files of a folder as one run, so each session of a run writes its own file
+/// and no file is reopened. Data that is not flushed is lost with the process; readers skip a truncated record at the end.
 #[derive(Debug)]
 pub struct EventFile {
     path: PathBuf,
@@ -24,7 +24,7 @@ pub struct EventFile {
 }
 
 impl EventFile {
-    /// Makes `dir/events.out.tfevents.<seconds of now>.<host>.<process>.<n>`, which did not exist, and `dir` if need be.
+    /// Creates `dir/events.out.tfevents.<seconds of now>.<host>.<process>.<n>` and, if needed, `dir`.
     ///
     /// # Errors
     /// [`FileError::Io`], naming the folder or the file.
@@ -71,7 +71,7 @@ impl EventFile {
         ))
     }
 
-    /// Hands everything over to the system, for readers to see.
+    /// Flushes all records.
     ///
     /// # Errors
     /// [`FileError::Io`], naming the file.
@@ -94,7 +94,7 @@ fn failed(path: PathBuf, source: std::io::Error) -> FileError {
     }
 }
 
-/// The machine's name where it is easy to know; readers do not look at it.
+/// The host name where it is easy to determine; readers ignore it.
 fn host() -> String {
     let name = files::read_text("/proc/sys/kernel/hostname").unwrap_or_default();
     match name.trim() {
@@ -118,12 +118,12 @@ fn record(data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// CRC-32C, turned by 15 bits and shifted, because a crc of data that hold crcs is weak.
+/// The masked CRC-32C: rotated by 15 bits and shifted, because a CRC of data that contains CRCs is weak.
 fn masked_crc(data: &[u8]) -> u32 {
     crc32c::crc32c(data).rotate_right(15).wrapping_add(MASK_DELTA)
 }
 
-/// What an event says.
+/// Payload of an event.
 enum Payload<'a> {
     Version,
     Scalars(&'a [(&'a str, f32)]),
@@ -153,7 +153,7 @@ fn event(time: SystemTime, step: Option<u64>, payload: Payload<'_>) -> Vec<u8> {
     message.0
 }
 
-/// A protobuf message: fields one after the other, each under its number and wire type.
+/// A protobuf message: fields in sequence, each after its number and wire type.
 #[derive(Default)]
 struct Message(Vec<u8>);
 
@@ -162,7 +162,7 @@ impl Message {
         self.raw_varint(field << 3 | wire_type);
     }
 
-    /// Seven bits a byte, the lowest first; the eighth bit says that more follow.
+    /// Seven bits per byte, the lowest first; the eighth bit is set if more bytes follow.
     fn raw_varint(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.0.push(value as u8 | 0x80);
@@ -201,7 +201,7 @@ mod tests {
         bytes.iter().map(|b| format!("{b:02x}")).collect()
     }
 
-    /// Expected bytes: tensorboard 2.21.0's own protobuf classes and `masked_crc32c` for the same events.
+    /// Expected bytes: TensorBoard 2.21.0's protobuf classes and `masked_crc32c` for the same events.
     #[test]
     fn records_are_tensorboards_own() {
         // RFC 3720, B.4: CRC-32C of 32 zeros.
@@ -218,7 +218,7 @@ mod tests {
         );
     }
 
-    /// The data of every record of a file, their checksums checked.
+    /// The data of every record of a file, after checking the checksums.
     fn records(path: &Path) -> Vec<Vec<u8>> {
         let bytes = files::read(path).expect("a file");
         let (mut rest, mut found) = (&bytes[..], Vec::new());

@@ -1,4 +1,4 @@
-//! A network in training: one trainer for every criterion. It has the step, the clipping of gradients and the exponential moving average (EMA).
+//! A network in training: one trainer for every criterion, with the step, gradient clipping and the exponential moving average (EMA).
 
 use burn::module::{Module, ModuleDisplay, ParamGroup};
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
@@ -16,39 +16,39 @@ pub trait Network: Module + ModuleDisplay + Sync {}
 
 impl<N: Module + ModuleDisplay + Sync> Network for N {}
 
-/// A loss on a batch: what PyTorch calls a criterion, with the forward pass in it.
+/// A loss on a batch: a criterion in PyTorch's sense, forward pass included.
 pub trait Criterion<N>: std::fmt::Debug + Clone + Send + Sync + 'static {
-    /// What a forward pass reads.
+    /// A batch.
     type Batch: Send + 'static;
 
-    /// The device that the batch is on.
+    /// The device of the batch.
     fn device(batch: &Self::Batch) -> Device;
 
-    /// How many examples it has.
+    /// Examples of the batch.
     fn n_examples(batch: &Self::Batch) -> usize;
 
-    /// Named scalars `[1]`. The first is the loss; the others are reported.
+    /// Named scalars `[1]`. The first is the loss; the others are only reported.
     fn values(&self, network: &N, batch: Self::Batch) -> Values;
 }
 
-/// What happens to gradients after the backward pass.
+/// Processing of gradients after the backward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct UpdateOptions {
     /// Largest global norm; `None` does not clip.
     pub grad_clip: Option<f64>,
     /// Decay of the EMA of the parameters, lower in the first steps; `None` keeps no EMA.
     pub ema_decay: Option<f64>,
-    /// Where the gradients of all parts of a step are summed.
+    /// Where the gradients of all micro-batches of a step are summed.
     pub sum: GradientSum,
 }
 
-/// Where the gradients of all parts of a step are summed.
+/// Where the gradients of all micro-batches of a step are summed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum GradientSum {
-    /// In the backward pass: one worker has all parts, or the backward passes of all workers exchange them.
+    /// In the backward pass: one worker computes all micro-batches, or the backward passes of all workers exchange gradients.
     #[default]
     Backward,
-    /// After it, by burn-train, as the sum over workers.
+    /// After the backward pass, by burn-train, as the sum over workers.
     Optimizer,
 }
 
@@ -65,7 +65,7 @@ pub struct Trainer<N: Network, C: Criterion<N>> {
 }
 
 impl<N: Network, C: Criterion<N>> Trainer<N, C> {
-    /// A trainer of `network`. `same_shape` makes a network of the same configuration, for the EMA's values.
+    /// A trainer of `network`. `same_shape` creates a network of the same configuration, for the EMA's values.
     pub fn new(network: N, criterion: C, update: UpdateOptions, same_shape: impl FnOnce() -> N) -> Self {
         Self {
             ema: update.ema_decay.map(|_| copy_of(&network, same_shape())),
@@ -111,7 +111,7 @@ impl<N: Network, C: Criterion<N>> TrainStep for Trainer<N, C> {
                 "grad_norm",
                 clip_global_norm(&self.network, &mut grads, self.update.grad_clip),
             )),
-            // One worker's gradients carry the EMA's update: the sum over workers has it once.
+            // One worker's gradients carry the EMA's update, so that the sum over workers contains it once.
             GradientSum::Optimizer => moves_ema = shard.index == 0,
         }
         if let (Some(ema), Some(decay), true) = (&self.ema, self.update.ema_decay, moves_ema) {
@@ -146,7 +146,7 @@ impl<N: Network, C: Criterion<N>> InferenceStep for Trainer<N, C> {
     }
 }
 
-/// AdamW with PyTorch's meaning of every number (Burn's own defaults differ: eps 1e-5, weight decay 1e-4).
+/// AdamW with PyTorch's semantics (Burn's defaults differ: eps 1e-5, weight decay 1e-4).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamWOptions {
     /// Decay of the first and second moment: 0.9, 0.999.
@@ -158,7 +158,7 @@ pub struct AdamWOptions {
 }
 
 impl AdamWOptions {
-    /// The optimiser of a [`Trainer`]; the EMA has an update rule of its own.
+    /// The optimiser of a [`Trainer`]; the EMA has its own update rule.
     pub fn init(&self) -> ModuleOptimizer {
         AdamWConfig::new()
             .with_beta_1(self.betas.0 as f32)

@@ -148,7 +148,7 @@ fn keep_pictures(seed: u64, dir: &RunDir) -> Result<(), Failure> {
 /// The sweep above, in a folder of its own.
 pub struct Bench {
     temp: tempfile::TempDir,
-    pub planned: Vec<Trial>,
+    pub trials: Vec<Trial>,
     pub spec: SweepSpec,
 }
 
@@ -170,7 +170,7 @@ impl Bench {
         std::fs::write(folder.join("README.md"), README).expect("written");
         let spec = SweepSpec::read(&folder.to_string_lossy(), &[], false).expect("valid");
         Self {
-            planned: spec.expand().expect("valid"),
+            trials: spec.expand().expect("valid"),
             spec,
             temp,
         }
@@ -185,11 +185,11 @@ impl Bench {
     }
 
     pub fn dirs(&self) -> Vec<PathBuf> {
-        self.planned.iter().map(|p| run_path(&self.runs(), p)).collect()
+        self.trials.iter().map(|p| run_path(&self.runs(), p)).collect()
     }
 
     pub fn sweep(&self, executor: &Pretend, jobs: usize) -> Vec<Outcome> {
-        sweep(&self.planned, &options(self.runs(), jobs), executor, &|_| ())
+        sweep(&self.trials, &options(self.runs(), jobs), executor, &|_| ())
     }
 
     /// Reads the runs and writes their report where committed results lie; returns it and the folder.
@@ -294,7 +294,7 @@ fn killed_child() {
         pause: Duration::from_millis(4),
         ..Pretend::default()
     };
-    sweep(&bench.planned, &options(runs.into(), 2), &executor, &|_| ());
+    sweep(&bench.trials, &options(runs.into(), 2), &executor, &|_| ());
 }
 
 #[test]
@@ -345,7 +345,7 @@ fn a_run_that_another_process_holds_is_left_alone() {
     let bench = Bench::new();
     let first = RunDir::new(&bench.dirs()[0]);
     let claim = first
-        .claim(bench.planned[0].run(), &Default::default())
+        .claim(bench.trials[0].run(), &Default::default())
         .expect("free")
         .expect("new");
     let outcomes = bench.sweep(&Pretend::default(), 1);
@@ -571,7 +571,7 @@ fn a_page_holds_everything_and_asks_for_nothing() {
     for part in ["<script", "src=\"http", "url(", "@import", "<b>red", "<tags>"] {
         assert!(!page.contains(part), "the page has {part}");
     }
-    let run = out.join("../../runs/toy").join(bench.planned[0].name());
+    let run = out.join("../../runs/toy").join(bench.trials[0].name());
     std::fs::remove_file(run.join("pictures/seen.png")).expect("removed");
     assert!(
         !RunDir::new(&run).is_reportable(),

@@ -32,8 +32,8 @@ impl ExportSource {
                 run: None,
             });
         }
-        let planned = sweep::single(&dir.config_path(), &[])?;
-        let run = planned.run().clone();
+        let trial = sweep::single(&dir.config_path(), &[])?;
+        let run = trial.run().clone();
         if run.objective().baseline().is_some() {
             return Err(ExportError::Baseline {
                 dir: path.to_path_buf(),

@@ -1,4 +1,4 @@
-//! No network: a reference method in the same table.
+//! Baselines: reference methods without a network, in the same table.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,14 +13,15 @@ use crate::eval::baselines::BaselineKind;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Baseline {
-    /// Which one.
+    /// The baseline.
     pub method: BaselineKind,
-    /// Noise on its predictions, in standard deviations of the training pairs' z_x by dimension: it shows how a decoder takes embeddings that are off.
+    /// Noise on its predictions, in standard deviations of the training pairs' z_x by dimension: it measures how sensitive a decoder is to errors of
+    /// embeddings.
     #[serde(skip_serializing_if = "is_zero")]
     pub noise: f64,
 }
 
-// `noise` is younger than results that name a configuration by its hash: it is written only where it is set.
+// `noise` was added after runs were named by the hash of their configuration: it is written only if it is set.
 fn is_zero(noise: &f64) -> bool {
     *noise == 0.0
 }

@@ -18,17 +18,17 @@ use crate::limits;
 pub struct Diffusion {
     /// Shape of the noise schedule: `linear` in the paper (appendix A), `scaled_linear`, or `squaredcos_cap_v2`, which ignores the two ends.
     pub beta_schedule: BetaShape,
-    /// First beta of the linear schedule; the paper gives no range, this is the usual DDPM one.
+    /// First beta of the linear schedule; the paper states no range, this is DDPM's.
     pub beta_start: f64,
     /// Last beta of the linear schedule.
     pub beta_end: f64,
     /// Noise levels of training: 1000 in the paper.
     pub train_steps: usize,
-    /// Probability that a caption is replaced by the empty one, which guidance needs.
+    /// Probability that a caption is replaced by the empty caption, as guidance requires.
     pub cond_drop: f64,
     /// Train on (z_x - mean) / std, as the 1B priors do.
     pub whiten: bool,
-    /// How embeddings are drawn after training.
+    /// The sampler.
     pub sampler: DiffusionSampler,
 }
 
@@ -119,7 +119,7 @@ impl PriorObjective for Diffusion {
 
     fn reset_sampler(&mut self) {
         self.sampler = DiffusionSampler {
-            scheduler: self.sampler.scheduler, // saved beside the prior
+            scheduler: self.sampler.scheduler, // Saved beside the prior.
             ..DiffusionSampler::default()
         };
     }

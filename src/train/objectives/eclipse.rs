@@ -1,4 +1,4 @@
-//! ECLIPSE: Eq. 5, the projection loss plus lambda times the CLIP contrastive loss, on a prior without time.
+//! ECLIPSE: Eq. 5, the projection loss plus lambda times the CLIP contrastive loss, on a prior without time conditioning.
 
 use std::sync::Arc;
 
@@ -28,25 +28,25 @@ use crate::objective::projection::{ProjectionForm, cosine, huber};
 pub struct Eclipse {
     /// Weight of the contrastive term: 0.2 in the paper, section 3.3. 0 is Projection.
     pub lambda: f64,
-    /// Temperature of Eq. 4, which the paper leaves open.
+    /// Temperature of Eq. 4, which the paper does not state.
     pub tau: Tau,
-    /// Which side the softmax of Eq. 4 is taken over.
+    /// The side over which the softmax of Eq. 4 is taken.
     pub direction: Direction,
-    /// How the squared norm of Eq. 3 is reduced over d_clip (of the cosine form: not at all).
+    /// How the squared norm of Eq. 3 is reduced over d_clip (the cosine form has no such reduction).
     pub reduction: Reduction,
     /// Form of the first term: `squared_error` in the paper; `huber` or `cosine`.
     pub projection: ProjectionForm,
-    /// Where `huber` turns from square to line, in units of z_x.
+    /// The residual at which `huber` changes from quadratic to linear, in units of z_x.
     pub huber_delta: f64,
-    /// Form of the second term: `info_nce` in the paper; `siglip`, a question for each pair of image and text (Zhai et al. 2023).
+    /// Form of the second term: `info_nce` in the paper; `siglip`, a binary classification of each image and text (Zhai et al. 2023).
     pub contrastive: ContrastiveForm,
-    /// Bias of `siglip`: -10 is where its authors start.
+    /// Bias of `siglip`: -10 is its authors' initial value.
     pub siglip_bias: f64,
-    /// Texts of so many pairs before the batch are negatives too; 0 in the paper.
+    /// Texts of this many pairs before the batch are additional negatives; 0 in the paper.
     pub queue: usize,
-    /// Negatives of so many devices, each with a batch of its own; 1 is the batch alone. The paper trains on 4 and does not say whether they share negatives.
+    /// Number of devices that share negatives, each with its own batch; 1 is the batch alone. The paper trains on 4 and does not say whether they share.
     pub devices: usize,
-    /// Whether the texts of a step's other parts (`train.accumulate`) are negatives too: what devices that gather them do.
+    /// Whether the texts of a step's other micro-batches (`train.accumulate`) are negatives, as on devices that gather their texts.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub gather: bool,
     /// Texts of other pairs that are true of the image: `keep` as Eq. 4 is printed, `mask_wording` (the same words) or `mask_meaning` (the same meaning).
@@ -76,9 +76,9 @@ impl Default for Eclipse {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "toml::Value", into = "toml::Value")]
 pub enum Tau {
-    /// Whatever the frozen CLIP was trained to.
+    /// The temperature of the frozen CLIP.
     Clip,
-    /// This number; above 0.
+    /// A number above 0.
     Value(f64),
 }
 
@@ -252,7 +252,7 @@ pub struct EclipseCriterion {
     pub tau: f64,
 }
 
-/// A prior without time in training.
+/// A prior without time conditioning, in training.
 pub type EclipseTrainer = Trainer<Prior, EclipseCriterion>;
 
 impl EclipseTrainer {
@@ -262,16 +262,16 @@ impl EclipseTrainer {
     }
 }
 
-/// A part of a step.
+/// A micro-batch of a step.
 #[derive(Debug, Clone)]
 pub struct EclipseBatch {
-    /// `[batch, d_clip]`, fresh for every step.
+    /// Noise input, `[batch, d_clip]`, drawn anew in every step.
     pub eps: Tensor<2>,
     /// Targets, `[batch, d_clip]`.
     pub z_x: Tensor<2>,
     /// Captions.
     pub text: TextCondition,
-    /// Negatives beside the batch.
+    /// Negatives beyond the batch's own.
     pub negatives: Negatives,
 }
 

@@ -1,4 +1,4 @@
-//! Flow matching (Lipman et al. 2023): a prior with time on a straight path from noise to z_x, sampled in Euler steps.
+//! Flow matching (Lipman et al. 2023): a time-conditioned prior on a straight path from noise to z_x, sampled with Euler steps.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,13 +16,13 @@ use crate::limits;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Flow {
-    /// What the network predicts: `velocity`, or `sample` (z_x itself, as the Diffusion-Baseline does).
+    /// The network's target: `velocity`, or `sample` (z_x itself, as in the Diffusion-Baseline).
     pub prediction: FlowPrediction,
-    /// Probability that a caption is replaced by the empty one, which guidance needs.
+    /// Probability that a caption is replaced by the empty caption, as guidance requires.
     pub cond_drop: f64,
     /// Train on (z_x - mean) / std.
     pub whiten: bool,
-    /// How embeddings are drawn after training.
+    /// The sampler.
     pub sampler: FlowSampler,
 }
 
@@ -41,9 +41,9 @@ impl Default for Flow {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FlowSampler {
-    /// Euler steps of one sample; the Diffusion-Baseline's 25.
+    /// Euler steps of one sample; 25 as in the Diffusion-Baseline.
     pub steps: usize,
-    /// Classifier-free guidance on the prediction; the Diffusion-Baseline's 4. 1 is none.
+    /// Classifier-free guidance on the prediction; 4 as in the Diffusion-Baseline. 1 is none.
     pub guidance: f64,
 }
 

@@ -19,7 +19,7 @@ macro_rules! objectives {
     ($($(#[$attribute:meta])* $kind:ident => $variant:ident;)*) => {
         $($(#[$attribute])* pub mod $kind;)*
 
-        /// `[objective]`: what is minimised, and how the prior is sampled. Its `kind` decides which keys it has.
+        /// `[objective]`: the loss and the sampler of the prior. Its `kind` decides which keys it has.
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "kind", rename_all = "snake_case")]
         pub enum Objective {
@@ -76,7 +76,7 @@ objectives! {
 }
 
 impl Objective {
-    /// The baseline, for runs that train no prior.
+    /// The baseline, in runs that train no prior.
     pub fn baseline(&self) -> Option<&baseline::Baseline> {
         if let Self::Baseline(baseline) = self {
             Some(baseline)
@@ -100,7 +100,7 @@ mod tests {
         }
     }
 
-    /// The example of CONTRIBUTING.md is the code that is compiled and run.
+    /// The example of CONTRIBUTING.md is the compiled and tested code.
     #[test]
     fn the_worked_example_is_what_contributing_says() {
         let guide = include_str!("../../../CONTRIBUTING.md");

@@ -1,4 +1,4 @@
-//! What every objective of a prior implements.
+//! The trait of training objectives.
 
 use std::fmt::Debug;
 
@@ -8,20 +8,20 @@ use super::super::spec::TrainSpec;
 use crate::config::InvalidValue;
 use crate::generate::prior::PriorSettings;
 
-/// The parts of a run that an objective's keys are checked against.
+/// The parts of a run's configuration that an objective's keys are checked against.
 #[derive(Debug, Clone, Copy)]
 pub struct CheckContext<'a> {
     /// `[train]`.
     pub train: &'a TrainSpec,
-    /// Training pairs; `usize::MAX` while a store is not open.
+    /// Training pairs; `usize::MAX` until the store is open.
     pub n_pairs: usize,
-    /// Whether the run trains on a store, where nothing is known of what captions mean.
+    /// Whether the run trains on a store, where the meaning of captions is unknown.
     pub has_store: bool,
 }
 
 /// An objective: its keys in a run's configuration, their checks, and the training.
 pub trait PriorObjective: Debug {
-    /// What it is, for model cards: with the keys that set it apart.
+    /// Description for model cards, with the keys that distinguish it.
     fn label(&self) -> String;
 
     /// Checks its keys.
@@ -33,26 +33,26 @@ pub trait PriorObjective: Debug {
         Ok(())
     }
 
-    /// Checks what it needs of CLIP, before anything is trained.
+    /// Checks the requirements on CLIP before training.
     ///
     /// # Errors
-    /// What is missing, with the key that would mend it.
+    /// The missing property of CLIP, with the key that avoids it.
     fn check_clip(&self, clip: ClipTemperature<'_>) -> Result<(), Failure> {
         let _ = clip;
         Ok(())
     }
 
-    /// How its priors are sampled.
+    /// The sampler of its priors.
     fn sampler(&self) -> PriorSettings {
         PriorSettings::default()
     }
 
-    /// Sets the keys that do not change the trained prior (how it is sampled) to their defaults: runs that differ in these only share their prior.
+    /// Resets the keys that do not change the trained prior (those of the sampler) to their defaults: runs that differ only in them share their prior.
     fn reset_sampler(&mut self) {}
 
-    /// Trains and saves a prior: makes the network, the batches and the criterion, and ends in [`PriorTraining::fit`].
+    /// Trains and saves a prior: creates the network, the batches and the criterion, and calls [`PriorTraining::fit`].
     ///
     /// # Errors
-    /// Whatever stopped the training. Everything up to the last checkpoint stays.
+    /// The error that stopped the training. Checkpoints remain.
     fn train(&self, training: PriorTraining<'_>) -> Result<(), Failure>;
 }

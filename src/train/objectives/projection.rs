@@ -24,7 +24,7 @@ impl PriorObjective for Projection {
     fn train(&self, training: PriorTraining<'_>) -> Result<(), Failure> {
         let eclipse = Eclipse {
             lambda: 0.0,
-            tau: Tau::Value(1.0), // of the term that lambda switches off
+            tau: Tau::Value(1.0), // Unused, because lambda is 0.
             reduction: self.reduction,
             ..Eclipse::default()
         };

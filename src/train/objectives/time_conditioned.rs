@@ -1,4 +1,4 @@
-//! What diffusion and flow matching shard: a prior with time that predicts a target from a noisy embedding.
+//! Common parts of diffusion and flow matching: a time-conditioned prior that predicts a target from a noisy embedding.
 
 use std::sync::Arc;
 
@@ -20,12 +20,12 @@ use crate::noise::{Noise, Stream};
 use crate::objective::diffusion::clean_prediction;
 use crate::weights::write_json;
 
-/// Between z_x and noise, what a prior with time is trained on.
+/// The path between z_x and noise on which a time-conditioned prior is trained.
 #[derive(Debug, Clone, PartialEq)]
 pub enum NoisePath {
     /// Eq. 1: uniform timesteps, x_t = sqrt(alpha-bar_t) z_x + sqrt(1 - alpha-bar_t) eps; the network predicts z_x.
     Diffusion {
-        /// Cumulative products of 1 - beta, one a train timestep.
+        /// Cumulative products of 1 - beta, one per training timestep.
         alphas_cumprod: Vec<f64>,
     },
     /// Conditional flow matching on the straight path (Lipman et al. 2023): sigma uniform in (0, 1], x = (1 - sigma) z_x + sigma eps.
@@ -68,31 +68,31 @@ impl NoisePath {
     }
 }
 
-/// How the batches of a prior with time are made.
+/// Settings of the batches of a time-conditioned prior.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NoisingOptions {
-    /// From z_x to noise.
+    /// The path from z_x to noise.
     pub path: NoisePath,
-    /// Probability that a caption is replaced by the empty one.
+    /// Probability that a caption is replaced by the empty caption.
     pub cond_drop: f64,
     /// Mean and standard deviation by which targets are whitened, `[d_clip]` each.
     pub whitening: Option<(Vec<f32>, Vec<f32>)>,
 }
 
-/// A part of a step.
+/// A micro-batch of a step.
 #[derive(Debug, Clone)]
 pub struct TimeConditionedBatch {
     /// Noisy embeddings, `[batch, d_clip]`.
     pub x_t: Tensor<2>,
     /// Their timesteps, `[batch]`.
     pub t: Vec<f64>,
-    /// What the network is to predict, `[batch, d_clip]`: the clean embeddings, whitened if the prior is to be, or a flow's velocity.
+    /// Targets, `[batch, d_clip]`: the clean embeddings, whitened if the prior is, or a flow's velocity.
     pub target: Tensor<2>,
-    /// Captions, some replaced by the empty one.
+    /// Captions, some replaced by the empty caption.
     pub text: TextCondition,
 }
 
-/// Batches of Eq. 1, or of flow matching.
+/// Batches of Eq. 1 or of flow matching.
 pub fn noised_batches(
     data: Arc<dyn Examples>,
     options: NoisingOptions,
@@ -121,13 +121,13 @@ pub fn noised_batches(
     }
 }
 
-/// The examples, each with the probability `cond_drop` without its caption.
+/// The examples, each without its caption with probability `cond_drop`.
 fn with_dropped_captions(examples: &[Example], cond_drop: f64, noise: &mut Noise) -> Vec<Option<Example>> {
     let keep = |&example: &Example| (noise.rng().random::<f64>() >= cond_drop).then_some(example);
     examples.iter().map(keep).collect()
 }
 
-/// z_x, minus the mean and over the standard deviation where these are given.
+/// z_x, standardised where mean and standard deviation are given.
 fn whitened(z_x: Tensor<2>, statistics: Option<&(Vec<f32>, Vec<f32>)>) -> Tensor<2> {
     let device = z_x.device();
     let row = |v: &Vec<f32>| Tensor::<1>::from_floats(v.as_slice(), &device).unsqueeze::<2>();
@@ -141,7 +141,7 @@ fn whitened(z_x: Tensor<2>, statistics: Option<&(Vec<f32>, Vec<f32>)>) -> Tensor
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TargetPrediction;
 
-/// A prior with time in training.
+/// A time-conditioned prior in training.
 pub type TimeConditionedTrainer = Trainer<DiffusionPrior, TargetPrediction>;
 
 impl Criterion<DiffusionPrior> for TargetPrediction {
@@ -161,7 +161,7 @@ impl Criterion<DiffusionPrior> for TargetPrediction {
     }
 }
 
-/// Keys that every objective with classifier-free guidance has.
+/// Checks the keys of objectives with classifier-free guidance.
 pub(super) fn check_guidance(cond_drop: f64, guidance: f64) -> Result<(), InvalidValue> {
     fraction("objective.cond_drop", cond_drop)?;
     non_negative("objective.sampler.guidance", guidance)?;
@@ -173,7 +173,7 @@ pub(super) fn check_guidance(cond_drop: f64, guidance: f64) -> Result<(), Invali
     )
 }
 
-/// Trains a prior with time on this path and saves it with this `scheduler_config.json`.
+/// Trains a time-conditioned prior on this path and saves it with this `scheduler_config.json`.
 pub(super) fn train(
     training: PriorTraining<'_>,
     path: NoisePath,

@@ -1,6 +1,6 @@
-//! Training of priors: what all objectives shard. The objectives are in [`super::objectives`].
+//! Training of priors, common to all objectives of [`super::objectives`].
 //!
-//! Axes: batch, the examples of one part of a step; d_clip.
+//! Axes: batch, the examples of one micro-batch; d_clip.
 
 pub(super) mod step_layout;
 mod training;

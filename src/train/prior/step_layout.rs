@@ -1,7 +1,7 @@
 //! How a step is divided into micro-batches.
 //!
-//! The batch of a step is a function of its number. Noise and dropped captions are drawn for the whole step and then divided, so that a step is the same
-//! however many micro-batches it has.
+//! The batch of a step is a function of the step's number. Noise and dropped captions are drawn for the whole step and then divided, so that the step
+//! does not depend on the number of micro-batches.
 
 use burn::prelude::*;
 
@@ -14,12 +14,12 @@ pub struct StepLayout {
     pub batch_size: usize,
     /// Micro-batches of a step.
     pub n_batches: usize,
-    /// Devices that compute a worker's micro-batches, in turn; empty: the worker's own.
+    /// Devices that compute a worker's micro-batches in turn; empty: the worker's own device.
     pub devices: Vec<Device>,
 }
 
 impl StepLayout {
-    /// Steps of one micro-batch.
+    /// A layout with one micro-batch.
     pub fn whole(n: usize) -> Self {
         Self {
             batch_size: n,

@@ -1,4 +1,4 @@
-//! The training of one prior: what every objective gets, and the way from its trainer to a saved prior.
+//! The training of one prior, from an objective's trainer to the saved prior.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::models::prior::PriorConfig;
 use crate::nn::torch_default;
 use crate::noise::{Noise, Stream};
 
-/// Examples of a batch of a validation, at most.
+/// Most examples of a validation batch.
 const VALIDATION_BATCH: usize = 256;
 
 /// The temperature of the CLIP behind the training data, for objectives with a contrastive term.
@@ -29,27 +29,27 @@ const VALIDATION_BATCH: usize = 256;
 pub struct ClipTemperature<'a> {
     /// `1 / exp(logit_scale)`; `None` where CLIP has none.
     pub tau: Option<f64>,
-    /// Where CLIP is, for messages.
+    /// CLIP's folder, for messages.
     pub clip: &'a str,
 }
 
-/// What a prior is trained and validated on.
+/// Training and validation data of a prior.
 #[derive(Debug, Clone)]
 pub struct TrainingData {
     /// Training examples.
     pub train: Arc<dyn Examples>,
-    /// Examples that are held out.
+    /// Held-out examples.
     pub validation: Option<Arc<dyn Examples>>,
     /// Tokens of a caption.
     pub n_text: usize,
-    /// The temperature that CLIP was trained to.
+    /// The temperature of CLIP.
     pub tau: Option<f64>,
-    /// Where CLIP is, for messages.
+    /// CLIP's folder, for messages.
     pub clip: String,
 }
 
 impl TrainingData {
-    /// The temperature of CLIP, and where CLIP is.
+    /// The temperature and the folder of CLIP.
     pub fn temperature(&self) -> ClipTemperature<'_> {
         ClipTemperature {
             tau: self.tau,
@@ -62,13 +62,13 @@ impl TrainingData {
 pub struct PriorTraining<'a> {
     /// Training and validation examples.
     pub data: &'a TrainingData,
-    /// The network, without time.
+    /// The network, without time conditioning.
     pub config: PriorConfig,
     /// Seed of initial weights, order, noise and dropped captions.
     pub seed: u64,
-    /// Seed of the validation's noise: the same in all runs that are compared.
+    /// Seed of the validation's noise: the same in all compared runs.
     pub validation_seed: u64,
-    /// How a step is divided.
+    /// Layout of a step.
     pub layout: StepLayout,
     /// Clipping and EMA.
     pub update: UpdateOptions,
@@ -76,18 +76,18 @@ pub struct PriorTraining<'a> {
     pub optimizer: AdamWOptions,
     /// The learning rate.
     pub schedule: SteppedLr,
-    /// Where the network is, without autodiff.
+    /// The device of the network, without autodiff.
     pub device: Device,
     /// Run directory, workers and metric sink.
     pub session: Session<'a>,
-    /// Where the trained prior is saved.
+    /// Folder of the trained prior.
     pub prior_dir: PathBuf,
-    /// Where the prior with the lowest validation loss is saved, if the run is validated.
+    /// Folder of the prior with the lowest validation loss, if the run is validated.
     pub best_prior_dir: PathBuf,
 }
 
 impl<'a> PriorTraining<'a> {
-    /// A training in the run folder `dir`, as `model` and `train` describe it; `on_step` gets every step and every validation.
+    /// A training in the run directory `dir`, configured by `model` and `train`; `on_step` is called after every step and every validation.
     ///
     /// # Errors
     /// A learning-rate schedule out of range, or a log that cannot be written.
@@ -152,8 +152,8 @@ impl<'a> PriorTraining<'a> {
         torch_default(network, &mut Noise::of(self.seed, Stream::InitialWeights))
     }
 
-    /// The validation batches that `batches(data, layout, seed)` makes, if the run is validated: those of the first steps of a run on the held-out
-    /// examples, whose noise is the same in all runs.
+    /// The validation batches that `batches(data, layout, seed)` returns, if the run is validated: the first steps on the held-out examples, with the same
+    /// noise in all runs.
     pub fn validation<P, F>(
         &self,
         batches: impl Fn(Arc<dyn Examples>, StepLayout, u64) -> F,
@@ -173,11 +173,11 @@ impl<'a> PriorTraining<'a> {
         })
     }
 
-    /// Trains to the last step and saves the prior with `save(network, dir)`: the best one first, since a run that has its last prior counts as
-    /// trained.
+    /// Trains to the last step and saves the prior with `save(network, dir)`. The best prior is saved first, because the presence of the last prior marks
+    /// the run as trained.
     ///
     /// # Errors
-    /// Whatever stopped the training. Everything up to the last checkpoint stays.
+    /// The error that stopped the training. Checkpoints remain.
     pub fn fit<N: Network + 'static, C: Criterion<N>>(
         self,
         trainer: Trainer<N, C>,

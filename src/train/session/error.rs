@@ -1,11 +1,11 @@
-//! Why a session did not reach its last step.
+//! Errors of a session.
 
 use crate::files::FileError;
 
-/// Why a run failed.
+/// The result of a run.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// A run that did not reach its last step.
+/// Why a run did not reach its last step.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     /// A value became infinite or not a number. The parameters of the last checkpoint are untouched.
@@ -13,25 +13,25 @@ pub enum TrainError {
     NonFinite {
         /// The step.
         step: usize,
-        /// Which value.
+        /// Name of the value.
         name: String,
-        /// What it was.
+        /// The value.
         value: f32,
-        /// The step to which the run can go back.
+        /// The step of the last checkpoint.
         checkpoint: usize,
     },
     /// Metrics or checkpoints could not be written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// It was asked to stop. What is here is in a checkpoint.
+    /// A stop was requested. The state is in a checkpoint.
     #[error("stopped after step {step} of {n_steps}, which is saved")]
     Interrupted {
         /// The step.
         step: usize,
-        /// Steps of the run.
+        /// Number of steps of the run.
         n_steps: usize,
     },
-    /// burn-train stopped.
+    /// burn-train reported an error.
     #[error("training stopped: {0}")]
     Stopped(String),
 }

@@ -1,4 +1,4 @@
-//! What burn-train loads: the stream of a run's steps, an epoch at a time, and the batches of its validation.
+//! burn-train's data loaders: the steps of a run, an epoch at a time, and the batches of its validation.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,18 +14,18 @@ use super::super::stop::{Stop, StoppedAt};
 use super::options::{SessionOptions, Validation};
 use crate::data::store::Damage;
 
-/// Makes what a worker gets of a step.
+/// Creates a worker's batch of a step.
 pub(super) type MakeShare<B> = Arc<dyn Fn(usize, WorkerShard, &Device) -> B + Send + Sync>;
 
-/// Batches that wait for their step beside the one that is being made.
+/// Prefetched batches beyond the one in progress.
 const AHEAD: usize = 1;
 
-/// The stream of steps as burn-train's data loader: each pass is the next `checkpoint_every` steps. Of several workers each has a slice.
+/// The steps as burn-train's data loader: each pass is the next `checkpoint_every` steps. With several workers, each has a slice.
 pub(super) struct Steps<B> {
     pub(super) batch: MakeShare<B>,
-    /// Epochs that have begun.
+    /// Number of epochs started.
     pub(super) next_epoch: Arc<AtomicUsize>,
-    /// Steps of the run that are made already.
+    /// Number of completed steps of the run.
     pub(super) done: usize,
     pub(super) options: SessionOptions,
     pub(super) shard: WorkerShard,
@@ -49,19 +49,19 @@ impl<B> Steps<B> {
     }
 }
 
-/// A batch, or the error of a damaged shard that it would have been made of.
+/// A batch, or the error of the damaged shard that it would have been read from.
 fn made<B>(make: impl FnOnce() -> B) -> Result<B, DatasetError> {
     Damage::catch(make).map_err(DatasetError::new)
 }
 
-/// Batches, made on a thread of their own.
+/// Batches, created on a separate thread.
 struct StepsOfEpoch<B> {
     batches: Receiver<Result<B, DatasetError>>,
     maker: Option<JoinHandle<()>>,
     first: usize,
     next: usize,
     end: usize,
-    /// Of one worker; several would stop at different steps, and go on to the end of the epoch.
+    /// With a single worker only: several workers would stop at different steps, so they continue to the end of the epoch.
     stop: Option<(Stop, StoppedAt)>,
 }
 
@@ -101,13 +101,13 @@ impl<B: Send + 'static> DataLoader<B> for Steps<B> {
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<B> + 'a> {
         let begin = self.next_epoch.fetch_add(1, Ordering::Relaxed) * self.options.checkpoint_every;
         let end = (begin + self.options.checkpoint_every).min(self.options.n_steps);
-        // The first epoch may have been begun before the run was stopped.
+        // The first epoch may resume within.
         let first = begin.max(self.done);
         let (sender, batches) = mpsc::sync_channel(AHEAD);
         let (batch, shard, device) = (self.batch.clone(), self.shard, self.device.clone());
         let maker = thread::spawn(move || {
             for step in first + 1..=end {
-                // Nobody is there any more when the run was stopped.
+                // The receiver is gone when the run was stopped.
                 let made = made(|| batch(step, shard, &device));
                 let is_over = made.is_err();
                 if sender.send(made).is_err() || is_over {
@@ -125,7 +125,7 @@ impl<B: Send + 'static> DataLoader<B> for Steps<B> {
         })
     }
 
-    /// Counted by workers, so that their slices have a pass each.
+    /// Counted by worker, so that each slice has its own passes.
     fn num_items(&self) -> usize {
         self.options.checkpoint_every * self.shard.n
     }
@@ -144,7 +144,7 @@ impl<B: Send + 'static> DataLoader<B> for Steps<B> {
     }
 }
 
-/// The batches of a validation, if there is one, as burn-train's data loader: all of them in each epoch.
+/// The validation batches, if any, as burn-train's data loader: all of them in each epoch.
 pub(super) struct HeldOut<V> {
     pub(super) validation: Option<Validation<V>>,
     pub(super) device: Device,
@@ -161,7 +161,7 @@ impl<V> Iterator for Batches<'_, V> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let validation = self.held_out.validation.as_ref()?;
-        // An epoch that was not finished is not validated.
+        // An incomplete epoch is not validated.
         if self.held_out.stopped_at.get().is_some() {
             return None;
         }

@@ -1,4 +1,4 @@
-//! burn-train's metrics and renderer of a session: values go to the metric sink, validation losses to the rule that keeps checkpoints.
+//! burn-train's metrics and renderer of a session: values go to the metric sink, validation losses to the checkpointing strategy.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use super::super::checkpoint::Scores;
 use super::error::TrainError;
 use super::options::{MetricSink, Phase, StepReport};
 
-/// The metric that hands every step's values, the means over its workers, to the sink and stops the run when one is not finite.
+/// The metric that passes every step's values, the means over the workers, to the sink and stops the run if a value is not finite.
 #[derive(Clone)]
 pub(super) struct StepMetric {
     pub(super) sink: Arc<Mutex<MetricSink>>,
@@ -23,7 +23,7 @@ pub(super) struct StepMetric {
     pub(super) failure: Arc<Mutex<Option<TrainError>>>,
     pub(super) checkpoint_every: usize,
     pub(super) workers: usize,
-    /// Steps that not all workers have reported yet.
+    /// Steps that some workers have not yet reported.
     pub(super) unfinished: BTreeMap<usize, Vec<Named>>,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct StepMetric {
 type Named = Vec<(&'static str, f32)>;
 
 impl StepMetric {
-    /// The means over all workers, once the last of them has reported the step.
+    /// The means over all workers, when the last of them has reported the step.
     fn complete(&mut self, step: usize, values: Named) -> Option<Named> {
         let reports = self.unfinished.entry(step).or_default();
         reports.push(values);
@@ -101,16 +101,16 @@ impl Metric for StepMetric {
     fn clear(&mut self) {}
 }
 
-/// The metric that hands the means over all batches of a validation to the sink, and the first of them to the rule that keeps checkpoints.
+/// The metric that passes the means over all validation batches to the sink, and the validation loss to the checkpointing strategy.
 #[derive(Clone)]
 pub(super) struct ValidationMean {
     pub(super) steps: StepMetric,
     pub(super) scores: Scores,
     pub(super) n_batches: usize,
-    /// burn-train's, from 1.
+    /// burn-train's epoch, from 1.
     pub(super) epoch: usize,
     pub(super) n_steps: usize,
-    /// Sums of the batches so far, and the examples behind them.
+    /// Sums over the batches so far, and the number of their examples.
     pub(super) so_far: Vec<(&'static str, f64, usize)>,
 }
 
@@ -156,7 +156,7 @@ impl Metric for ValidationMean {
     fn clear(&mut self) {}
 }
 
-/// burn-train's own display, off: progress is the caller's, through the sink.
+/// Disables burn-train's display: the metric sink reports progress.
 pub(super) struct NullRenderer;
 
 impl MetricsRendererTraining for NullRenderer {

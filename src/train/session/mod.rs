@@ -1,7 +1,7 @@
 //! One training run through burn-train's learner.
 //!
 //! A run is a stream of steps 1..=n_steps. The batch of a step is a pure function of its number (order of the data, noise and dropped
-//! conditions included), so a run that resumes after step k continues exactly as if it had never stopped. burn-train thinks in epochs;
+//! conditions included), so a resumed run continues exactly as if it had never stopped. burn-train counts in epochs;
 //! one epoch here is the `checkpoint_every` steps between two checkpoints.
 
 mod error;
@@ -35,12 +35,12 @@ use super::micro_batches::WorkerShard;
 use super::stop::{Stop, StoppedAt};
 use crate::files;
 
-/// Where the run in `dir` has its checkpoints.
+/// The checkpoint directory of the run in `dir`.
 pub fn checkpoints(dir: &Path) -> PathBuf {
     dir.join("checkpoint")
 }
 
-/// The last step that `dir` holds a complete checkpoint of; 0 when there is none.
+/// The last step with a complete checkpoint in `dir`; 0 if there is none.
 pub fn resumable_step(dir: &Path, options: &SessionOptions) -> usize {
     let dir = checkpoints(dir);
     let epochs = last_complete(&dir).unwrap_or(0);
@@ -48,23 +48,23 @@ pub fn resumable_step(dir: &Path, options: &SessionOptions) -> usize {
     stopped_past(&dir, step).unwrap_or(step)
 }
 
-/// Who computes a run's steps. Devices are with autodiff, and several.
+/// The workers that compute a run's steps. Devices have autodiff; lists have several devices.
 #[derive(Debug, Clone, Default)]
 pub enum Workers {
-    /// One worker, where the model is, that gets all of a step.
+    /// One worker, on the model's device, that computes whole steps.
     #[default]
     One,
-    /// burn-train's `MultiDevice`: a worker on each device gets its share of a step; the first device has the model and the optimiser. The trainer's
-    /// gradients come together in its `optimize`, as a sum.
+    /// burn-train's `MultiDevice`: a worker on each device computes its shard of a step; the first device has the model and the optimiser. The trainer's
+    /// `optimize` sums the gradients.
     MultiDevice(Vec<Device>),
-    /// burn-train's `DistributedDataParallel`: each device has the model and the optimiser; backward passes exchange gradients, as a sum.
+    /// burn-train's `DistributedDataParallel`: each device has the model and the optimiser; backward passes sum gradients across devices.
     Ddp(Vec<Device>),
 }
 
-/// How several devices work on a step together.
+/// How several devices share a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Strategy {
-    /// One worker deals its parts out to them and adds in the parts' order: bit for bit what one device gets.
+    /// One worker distributes its micro-batches and adds gradients in the order of micro-batches: bit for bit the result of one device.
     #[default]
     Parts,
     /// [`Workers::MultiDevice`].
@@ -81,7 +81,7 @@ impl Workers {
         }
     }
 
-    /// burn-train's name for it, for a model on `home`.
+    /// burn-train's training strategy for a model on `home`.
     fn strategy(self, home: Device) -> ExecutionStrategy {
         match self {
             Self::One => ExecutionStrategy::SingleDevice(home),
@@ -98,25 +98,25 @@ impl Workers {
 
 /// Run directory, workers and metric sink.
 pub struct Session<'a> {
-    /// Its folder; checkpoints go to `checkpoint/` in it.
+    /// The run directory; checkpoints go to its `checkpoint/`.
     pub dir: &'a Path,
-    /// Its sizes.
+    /// Steps, checkpoints and early stopping.
     pub options: SessionOptions,
-    /// Its workers.
+    /// The workers.
     pub workers: Workers,
-    /// What gets its values.
+    /// The metric sink.
     pub sink: MetricSink,
-    /// What stops it: one worker after the step that it is at, several at the next checkpoint.
+    /// Requests to stop: one worker stops after the current step, several workers at the next checkpoint.
     pub stop: Stop,
 }
 
-/// Trains `model` to step `n_steps` and returns it, off autodiff; continues from the session's checkpoints if there are any.
+/// Trains `model` to step `n_steps` and returns it without autodiff; resumes from the session's checkpoints if there are any.
 ///
-/// `batch(step, shard, device)` makes what a worker gets of a step; it is called on a thread of its own, a step ahead. `model` must be on an
+/// `batch(step, shard, device)` creates a worker's batch of a step on a separate thread, a step ahead. `model` must be on an
 /// autodiff device.
 ///
 /// # Errors
-/// [`TrainError`]; everything up to the last checkpoint stays.
+/// [`TrainError`]; checkpoints remain.
 pub fn fit<M, B, V>(
     model: M,
     optimizer: ModuleOptimizer,
@@ -187,7 +187,7 @@ where
         device: device.clone().inner(),
         stopped_at: stopped_at.clone(),
     };
-    // A run that had stopped before it was killed has nothing left to do.
+    // A run that was stopped and then killed may have completed its last step.
     let n_epochs = if scores.stalled(done, options.patience) {
         done
     } else {
@@ -238,7 +238,7 @@ where
     }
 }
 
-/// Ends a run whose validation loss has stopped falling, and one that was asked to stop. burn-train asks after it has saved the checkpoint of the epoch.
+/// Ends a run on early stopping or on request. burn-train calls this strategy after it has saved the checkpoint of the epoch.
 #[derive(Clone)]
 struct Patience {
     scores: Scores,

@@ -1,4 +1,4 @@
-//! What a session is given, and what it tells: sizes, validation, reports of steps, the metric sink.
+//! Types that a session receives and reports: sizes, validation, step reports, the metric sink.
 
 use std::sync::Arc;
 
@@ -10,19 +10,19 @@ use burn::train::metric::Adaptor;
 use super::super::micro_batches::Values;
 use crate::files::FileError;
 
-/// Makes a batch, by its number, on a device.
+/// Creates a batch, by its number, on a device.
 pub type MakeBatch<B> = Arc<dyn Fn(usize, &Device) -> B + Send + Sync>;
 
-/// What a step reports: its number and named values.
+/// Report of a step: its number and named values.
 #[derive(Debug, Clone)]
 pub struct StepReport {
     /// From 1.
     pub step: usize,
     /// Names of the values, such as `loss` and `loss/projection`.
     pub names: Vec<&'static str>,
-    /// One value a name, `[names]`; still on the device.
+    /// The values, `[names]`, on the device.
     pub values: Tensor<1>,
-    /// Examples behind the values, where means are taken over several reports.
+    /// Number of examples behind the values, for means over several reports.
     pub n: usize,
 }
 
@@ -39,7 +39,7 @@ impl StepReport {
         }
     }
 
-    /// A report of scalars `[1]` on `n` examples that are not trained on.
+    /// A report of scalars `[1]` on `n` validation examples.
     pub fn of_validation(values: Values, n: usize) -> Self {
         let (names, values): (Vec<_>, Vec<_>) = values.into_iter().unzip();
         Self {
@@ -63,16 +63,16 @@ impl Adaptor<StepReport> for StepReport {
     }
 }
 
-/// Sizes of a run.
+/// Steps, checkpoints and early stopping of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionOptions {
-    /// Optimiser steps in all.
+    /// Number of optimiser steps.
     pub n_steps: usize,
     /// Steps between checkpoints, and between validations.
     pub checkpoint_every: usize,
-    /// Checkpoints that are kept: so many of the last, beside the best one where there is a validation. Two or more: the last may be cut short.
+    /// Number of kept checkpoints, beside the best one if the run is validated. At least 2, because the last may be truncated.
     pub keep: usize,
-    /// Early stopping: validations in a row without a new minimum of the loss after which the run ends; 0 is never.
+    /// Early stopping: number of consecutive validations without a new minimum of the loss after which the run ends; 0 disables it.
     pub patience: usize,
 }
 
@@ -88,23 +88,23 @@ impl SessionOptions {
     }
 }
 
-/// What a report is about.
+/// The phase of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// A step.
+    /// A training step.
     Train,
-    /// The examples that are held out, after a step.
+    /// A validation after a step.
     Valid,
 }
 
-/// Gets the values of every step, in order, and of every validation: `(phase, step, [(name, value)])`. Runs on burn-train's metric thread.
+/// Receives the values of every step, in order, and of every validation: `(phase, step, [(name, value)])`. Runs on burn-train's metric thread.
 pub type MetricSink = Box<dyn FnMut(Phase, usize, &[(&str, f32)]) -> Result<(), FileError> + Send>;
 
-/// What a run may be validated on: the same batches at every checkpoint. The first value of their reports is the lower the better.
+/// Validation of a run: the same batches at every checkpoint. The first value of their reports is the loss.
 pub struct Validation<V> {
-    /// Batches.
+    /// Number of batches.
     pub n_batches: usize,
-    /// Makes one of them, counted from 0.
+    /// Creates a batch, counted from 0.
     pub batch: MakeBatch<V>,
 }
 

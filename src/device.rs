@@ -1,4 +1,4 @@
-//! Which machine part computes: the only file that knows what this build was compiled for.
+//! Devices: the only file that depends on the Cargo features of the backends.
 //!
 //! Burn picks its backend at run time, by the value of [`Device`]; Cargo features of this package (`flex`, `ndarray`, `wgpu`, `vulkan`,
 //! `metal`, `cuda`) decide which backends a build holds. `Device::default()` prefers GPUs and depends on what other crates switched on, so
@@ -66,18 +66,18 @@ impl fmt::Display for Precision {
     }
 }
 
-/// In what a device multiplies matrices of f32.
+/// Precision of a device's f32 matrix products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Products {
     /// 24 significant bits.
     #[default]
     F32,
-    /// 11 significant bits, sums in f32: what CubeCL 0.11.3 takes on CUDA devices from Ampere on, as no setting of it changes.
+    /// 11 significant bits, sums in f32: CubeCL 0.11.3 uses TF32 on CUDA devices from Ampere on, and no setting changes this.
     Tf32,
 }
 
 impl Products {
-    /// How many times the rounding of f32 theirs is.
+    /// Rounding error of these products, in multiples of f32's.
     pub fn rounding(self) -> f64 {
         match self {
             Self::F32 => 1.0,
@@ -86,10 +86,10 @@ impl Products {
     }
 }
 
-/// A device that cannot be had.
+/// A device that cannot be used.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum DeviceError {
-    /// The name is not one of ours.
+    /// The device name is unknown.
     #[error(
         "unknown device `{0}`: expected flex, ndarray, wgpu, vulkan, metal or cuda, the last four with an optional index such as cuda:1"
     )]
@@ -97,46 +97,46 @@ pub enum DeviceError {
     /// The name is known but the feature was off when this program was compiled.
     #[error("device `{device}` is not in this build, which has: {}; build with `--features {feature}`", .available.join(", "))]
     NotBuilt {
-        /// What was asked for.
+        /// The requested device.
         device: String,
-        /// The Cargo feature that would bring it.
+        /// The Cargo feature that adds it.
         feature: &'static str,
-        /// The devices that this build has.
+        /// The devices of this build.
         available: Vec<String>,
     },
-    /// The name is no precision of ours.
+    /// The precision is unknown.
     #[error("unknown dtype `{0}`: expected f32, f16 or bf16")]
     UnknownPrecision(String),
     /// The device cannot compute in that precision.
     #[error("device `{device}` does not compute in {precision}: {reason}")]
     Precision {
-        /// What was asked for.
+        /// The requested device.
         device: String,
-        /// In which precision.
+        /// The requested precision.
         precision: Precision,
-        /// Why not.
+        /// The reason.
         reason: &'static str,
     },
     /// The backend is compiled in but finds no such hardware.
     #[error("device `{device}` was not found on this machine: {reason}")]
     Absent {
-        /// What was asked for.
+        /// The requested device.
         device: String,
-        /// What was found instead.
+        /// The backend's message.
         reason: String,
     },
-    /// It computes something else than it should.
+    /// The device computes wrong results.
     #[error(
         "device `{device}` computes wrongly: {what} is off by {difference:.1e}, {allowed:.0e} are allowed; another driver may help"
     )]
     Wrong {
-        /// What was asked for.
+        /// The requested device.
         device: String,
         /// The operation.
         what: &'static str,
         /// The largest absolute difference.
         difference: f32,
-        /// How much is rounding.
+        /// The largest difference that rounding explains.
         allowed: f32,
     },
 }
@@ -229,12 +229,12 @@ impl DeviceSpec {
             .collect()
     }
 
-    /// Whether the processor itself computes.
+    /// Whether this is a CPU backend.
     pub fn is_cpu(&self) -> bool {
         matches!(self.backend, Backend::Flex | Backend::NdArray)
     }
 
-    /// Whether Burn 0.22.1 has the exchange of gradients between such devices that distributed data parallel training needs. It panics on others.
+    /// Whether Burn 0.22.1 can exchange gradients between such devices, as distributed data parallel training requires. Burn panics on other devices.
     pub fn exchanges_gradients(&self) -> bool {
         self.backend == Backend::Cuda
     }
@@ -247,7 +247,7 @@ impl DeviceSpec {
         self.device_in(Precision::F32)
     }
 
-    /// The Burn device, with networks computing in `precision`. A process has one precision for each device: the first that it asks for.
+    /// The Burn device, with networks computing in `precision`. A process has one precision per device: that of its first call.
     ///
     /// # Errors
     /// Like [`DeviceSpec::device`]; [`DeviceError::Precision`] when the backend lacks that precision, or the process already uses another.
@@ -275,8 +275,8 @@ impl DeviceSpec {
         }
     }
 
-    /// Runs what networks are made of (a matrix product, a softmax, a convolution) and compares with sums done here. A bad driver can end the process:
-    /// ask from another one.
+    /// Runs a matrix product, a softmax and a convolution on the device and compares the results with loops on the host. A bad driver can end the
+    /// process: call this function from a child process.
     ///
     /// # Errors
     /// Like [`DeviceSpec::device`]; [`DeviceError::Wrong`] when the numbers differ by more than rounding.
@@ -324,7 +324,7 @@ impl DeviceSpec {
         };
         match device.configure(precision.dtype()) {
             Err(BurnError::UnsupportedDType { .. }) => Err(refuse("its backend does not support that dtype")),
-            // Set before, by a call like this one or by a tensor.
+            // The dtype was set before, by a call of this function or by a tensor.
             _ if device.settings().float_dtype != precision.dtype() => {
                 Err(refuse("this process already computes in another dtype on it"))
             }
@@ -357,19 +357,19 @@ impl DeviceSpec {
 }
 
 /// Whether Burn's own GELU has the exact derivative on `device`. Burn 0.22.1 differentiates the tanh approximation of GELU on every backend
-/// (`burn-backend`'s `gelu_backward`) but flex, which has its own: off by 2e-4 in a prior's gradients.
+/// (`burn-backend`'s `gelu_backward`) except flex, which overrides it. The approximation is off by 2e-4 in a prior's gradients.
 pub fn has_exact_gelu(device: &Device) -> bool {
     is_flex(device)
 }
 
-/// Whether a 3 x 3 convolution is faster by matrix products than by Burn's own operation (0.22.1): it is on flex, up to twice. Not while
+/// Whether a 3 x 3 convolution is faster by matrix products than by Burn's own operation (0.22.1): on flex, up to twice as fast. Not while
 /// gradients are recorded: the products would keep many more intermediate results.
 pub fn convolves_by_products(device: &Device) -> bool {
     is_flex(device) && !device.is_autodiff()
 }
 
-/// Whether one product with matrices put side by side is faster than a product with each. On an H200 a prior's step takes 9 to 16 % less, on flex 3
-/// to 10 % more, because putting them side by side is a copy; on ndarray the two are level. `cargo bench --bench prior` shows it.
+/// Whether one product with concatenated matrices is faster than one product per matrix. On an H200 a prior's step takes 9 to 16 % less, on flex 3
+/// to 10 % more because concatenation copies; on ndarray there is no difference. `cargo bench --bench prior` measures it.
 pub fn fuses_products(device: &Device) -> bool {
     !is_flex(device)
 }
@@ -392,7 +392,7 @@ fn kind(index: Option<usize>) -> burn::tensor::DeviceKind {
     }
 }
 
-/// Runs one small operation, so that a missing driver shows here and not in the middle of a run.
+/// Runs one small operation, so that a missing driver is reported here and not during a run.
 fn probe(device: Device) -> Device {
     let two = burn::tensor::Tensor::<1>::ones([1], &device).mul_scalar(2.0);
     let _ = two.into_data();
@@ -423,16 +423,16 @@ mod sample {
         ((7 * k + 2 * j) % 13) as f32 / 13.0 - 0.4
     }
 
-    /// By the device: a product `[M, N]`, its softmax by rows, and a 3 x 3 convolution with padding of `[1, 2, SIDE, SIDE]` to 4 channels.
+    /// Results on the device: a product `[M, N]`, its softmax by rows, and a 3 x 3 convolution with padding of `[1, 2, SIDE, SIDE]` to 4 channels.
     pub(super) fn compute(device: &Device) -> [(&'static str, Vec<f32>); 3] {
         let tensor = |n: usize, m: usize, f: fn(usize, usize) -> f32| -> Tensor<2> {
             let values: Vec<f32> = (0..n * m).map(|i| f(i / m, i % m)).collect();
             Tensor::from_data(TensorData::new(values, [n, m]), device)
         };
         let product = tensor(M, K, left).matmul(tensor(K, N, right));
-        let picture = tensor(2, SIDE * SIDE, left).reshape([1, 2, SIDE, SIDE]);
+        let image = tensor(2, SIDE * SIDE, left).reshape([1, 2, SIDE, SIDE]);
         let weight = tensor(4, 2 * 9, right).reshape([4, 2, 3, 3]);
-        let convolved = conv2d(picture, weight, None, ConvOptions::new([1, 1], [1, 1], [1, 1], 1));
+        let convolved = conv2d(image, weight, None, ConvOptions::new([1, 1], [1, 1], [1, 1], 1));
         let read = |data: TensorData| data.iter::<f32>().collect::<Vec<f32>>();
         [
             ("a matrix product", read(product.clone().into_data())),
@@ -441,7 +441,7 @@ mod sample {
         ]
     }
 
-    /// The same, in loops.
+    /// The same results, computed in loops.
     pub(super) fn expected() -> [Vec<f32>; 3] {
         let mut product = vec![0.0; M * N];
         for (at, sum) in product.iter_mut().enumerate() {

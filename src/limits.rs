@@ -1,55 +1,55 @@
 //! What numbers may be: at most so large, finite, not none at all. Numbers of a user are checked before anything of their size is allocated, values
 //! that networks computed before they leave the program.
 
-/// Width and height of a drawn picture, in pixels.
+/// Width and height of a drawn image, in pixels.
 pub const MAX_SIDE: usize = 4096;
-/// Width times height of a drawn picture: activations and attention grow with it, and 2048 x 2048 is beyond what the published decoders were trained for.
+/// Width times height of a drawn image: activations and attention grow with it, and 2048 x 2048 is beyond what the published decoders were trained for.
 pub const MAX_AREA: usize = 2048 * 2048;
 /// Steps of a sampler.
 pub const MAX_STEPS: usize = 10_000;
 /// Candidates for a prompt.
 pub const MAX_BEST_OF: usize = 1024;
-/// Pictures of a call.
-pub const MAX_PICTURES: usize = 1_000_000;
+/// Images of a call.
+pub const MAX_IMAGES: usize = 1_000_000;
 /// Pairs of a built-in world.
 pub const MAX_WORLD_PAIRS: usize = 10_000_000;
 /// Threads that decode pictures.
 pub const MAX_WORKERS: usize = 1024;
 /// Records of a shard: all of them are in memory while it is made.
 pub const MAX_CHUNK: usize = 1 << 20;
-/// Pixels of a picture that is read.
+/// Pixels of an input image.
 pub const MAX_PIXELS: u64 = 1 << 30;
 
-/// Bytes of a file that is read whole.
+/// Bytes of a file that is read as a whole.
 pub const MAX_FILE: u64 = 4 << 30;
-/// Bytes of a pipe or a device, which may have no end.
+/// Bytes read from a pipe or a device, which may be endless.
 pub const MAX_STREAM: u64 = 64 << 20;
-/// Bytes of a configuration, a side file, prompts: text that is read whole.
+/// Bytes of a text file that is read as a whole: configurations, sidecar files, prompts.
 pub const MAX_TEXT: u64 = 256 << 20;
-/// Bytes that a page of a parquet file may have when it is unpacked.
+/// Bytes of a parquet page after decompression.
 pub const MAX_PAGE: u64 = 1 << 30;
-/// Bytes of a name in a tar, or of what describes an entry.
+/// Bytes of a name or of an extended header in a tar.
 pub const MAX_NAME: u64 = 64 << 10;
-/// Bytes of an index that is read whole: COCO's captions, JSON lines, JSON arrays. Those of COCO 2017 have 92 MB.
+/// Bytes of an index that is read as a whole: COCO captions, JSON lines, JSON arrays. The COCO 2017 captions have 92 MB.
 pub const MAX_INDEX: u64 = 512 << 20;
 /// Layers of a prior.
 pub const MAX_LAYERS: usize = 1024;
-/// Heads of a prior, and values of a head.
+/// Heads of a prior, and width of a head.
 pub const MAX_HEADS: usize = 1024;
-/// Width of a prior: heads times values of a head.
+/// Width of a prior: number of heads times width of a head.
 pub const MAX_WIDTH: usize = 1 << 16;
 /// Optimiser steps of a run.
 pub const MAX_TRAIN_STEPS: usize = 100_000_000;
 /// Examples of a forward pass, or of a queue of negatives.
 pub const MAX_BATCH: usize = 1 << 20;
-/// Parts of a step, devices that a step is simulated for, checkpoints that are kept, draws of noise a prompt.
+/// Micro-batches of a step, simulated devices, kept checkpoints, noise samples per prompt.
 pub const MAX_REPEATS: usize = 1024;
-/// Train timesteps of a diffusion.
+/// Training timesteps of a diffusion.
 pub const MAX_TIMESTEPS: usize = 1_000_000;
-/// Bytes that decoded images and captions may take while they wait for the encoder.
+/// Bytes of decoded images and captions that wait for the encoder.
 pub const MAX_IN_FLIGHT: usize = 1 << 30;
 
-/// Refuses a number outside `1..=most`; `name` is what the user calls it.
+/// Refuses a number outside `1..=most`; `name` is the option or key in the message.
 ///
 /// # Errors
 /// The message, with the name, the limit and the number.
@@ -78,18 +78,18 @@ pub fn finite<'a>(
     }
 }
 
-/// Values that are infinite or not a number: the first of them.
+/// The first value that is infinite or not a number.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Odd<T> {
-    /// Its place among all values.
+    /// Its index among all values.
     pub at: usize,
     /// The value.
     pub value: T,
-    /// How many there are.
+    /// Number of such values.
     pub n: usize,
 }
 
-/// What is not finite among `values`, if anything. Every check of this program asks here and says in its own words what was wrong with what.
+/// Finds values that are not finite. Every check of finite values calls this function and words its own message.
 pub fn not_finite<T: Copy + Into<f64>>(values: impl IntoIterator<Item = T>) -> Option<Odd<T>> {
     let mut odd: Option<Odd<T>> = None;
     for (at, value) in values.into_iter().enumerate() {
@@ -100,15 +100,15 @@ pub fn not_finite<T: Copy + Into<f64>>(values: impl IntoIterator<Item = T>) -> O
     odd
 }
 
-/// A network gave no numbers, or a file holds none.
+/// A network computed values that are not finite, or a file contains such values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{what} has {n} values that are not finite: are the weights damaged? Another dtype or device may help too"
 )]
 pub struct NotFinite {
-    /// What is broken.
+    /// What has these values.
     pub what: String,
-    /// How many of its values.
+    /// Number of such values.
     pub n: usize,
 }
 

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use eclipse_t2i::data::prompts::read_prompts;
-use eclipse_t2i::data::source::{Item, Picture, PictureLimits, Source, SourceOptions};
+use eclipse_t2i::data::source::{ImageLimits, Item, RecordImage, Source, SourceOptions};
 use eclipse_t2i::data::store::{Damage, Store};
 use eclipse_t2i::diffusion::SchedulerConfig;
 use eclipse_t2i::eval::fid::{Statistics, npz_features};
@@ -68,7 +68,7 @@ const MOST: usize = 256 << 20;
 /// What a damaged file may take to be read or refused, on a busy machine.
 const SLOWEST: Duration = Duration::from_secs(20);
 /// Images of a source.
-const LIMITS: PictureLimits = PictureLimits {
+const LIMITS: ImageLimits = ImageLimits {
     max_pixels: 1 << 20,
     max_side: 4096,
     max_bytes: 1 << 22,
@@ -405,13 +405,9 @@ fn source(dir: &Path) -> bool {
         for item in items {
             match item {
                 Item::Record(record) => {
-                    let is_embedding = matches!(record.picture, Picture::Embedding(_));
-                    is_whole &= is_embedding
-                        || record
-                            .picture
-                            .load(&LIMITS)
-                            .and_then(|p| p.decode(&LIMITS))
-                            .is_ok();
+                    let is_embedding = matches!(record.image, RecordImage::Embedding(_));
+                    is_whole &=
+                        is_embedding || record.image.load(&LIMITS).and_then(|p| p.decode(&LIMITS)).is_ok();
                 }
                 Item::Reject(_) | Item::Fault(_) => is_whole = false,
             }
@@ -489,7 +485,7 @@ fn whole_store(dir: &Path) -> bool {
         return false;
     };
     let mut z_x = Vec::new();
-    Damage::catch(|| (0..store.n_pictures()).for_each(|i| store.z_x(i, &mut z_x))).is_ok()
+    Damage::catch(|| (0..store.n_images()).for_each(|i| store.z_x(i, &mut z_x))).is_ok()
 }
 
 fn sums(dir: &Path) -> Vec<PathBuf> {

@@ -55,7 +55,7 @@ impl ImageTest<'_> {
         let images = self
             .decoder
             .draw(&Tensor::from_data(values, self.device), &seeds, settings)?;
-        let z_drawn = Embeddings::new(places.len(), self.clip.d_clip(), self.clip.pictures(&images)?)?;
+        let z_drawn = Embeddings::new(places.len(), self.clip.d_clip(), self.clip.images(&images)?)?;
         let drawn: Vec<CheckedImage> = places
             .par_iter()
             .zip(&images)

@@ -15,15 +15,15 @@ use crate::world::{CaptionMix, PairOptions, Slice};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataSpec {
-    /// Captioned pictures to train on.
+    /// Captioned images to train on.
     pub n_pairs: usize,
-    /// Seed of the pictures and captions. Apart from `seed`, so that runs of several seeds share one training set.
+    /// Seed of the images and captions. Apart from `seed`, so that runs of several seeds share one training set.
     pub seed: u64,
     /// Leave the held-out attribute-object pairs out of P_XY (the paper's "orange square", Fig. 2).
     pub holes: bool,
     /// Give P_XY its spurious co-occurrences and skewed attributes (the paper's "young tiger", Fig. 6).
     pub bias: bool,
-    /// Which pictures there are at all: `whole`, `singles` (one object each) or `half_the_nouns`.
+    /// Which images there are at all: `whole`, `singles` (one object each) or `half_the_nouns`.
     pub slice: Slice,
     /// How much captions say.
     pub captions: CaptionSpec,
@@ -38,7 +38,7 @@ pub struct DataSpec {
     /// without `validation`: so many of its images, evenly spread over it.
     #[serde(skip_serializing_if = "crate::config::is_default")]
     pub n_validation: usize,
-    /// Show each picture once a pass, with one of its captions; else each of its captions makes an example. Several captions of one picture in a batch
+    /// Show each image once a pass, with one of its captions; else each of its captions makes an example. Several captions of one image in a batch
     /// are false negatives of Eq. 4.
     #[serde(skip_serializing_if = "crate::config::is_default")]
     pub one_caption: bool,
@@ -134,7 +134,7 @@ pub struct EvalSpec {
     pub seed: u64,
     /// Test prompts of each split, evenly spread over it, whose first prediction is drawn by the decoder and read by the checker. 0: none.
     pub n_pictures: usize,
-    /// How many of those pictures, of each split, are kept for the report.
+    /// How many of those images, of each split, are kept for the report.
     pub n_shown: usize,
     /// Which of the run's parameters are scored: `last`, or `best`, those at the minimum of the validation loss.
     #[serde(skip_serializing_if = "crate::config::is_default")]
@@ -174,8 +174,8 @@ impl EvalSpec {
     /// [`InvalidValue`] with the first key that is out of range.
     pub fn check(&self, data: &DataSpec) -> Result<(), InvalidValue> {
         at_most("eval.n_noise", limits::MAX_REPEATS, self.n_noise)?;
-        at_most("eval.n_prompts", limits::MAX_PICTURES, self.n_prompts)?;
-        at_most("eval.n_pictures", limits::MAX_PICTURES, self.n_pictures)?;
+        at_most("eval.n_prompts", limits::MAX_IMAGES, self.n_prompts)?;
+        at_most("eval.n_pictures", limits::MAX_IMAGES, self.n_pictures)?;
         at_most("eval.decoder_steps", limits::MAX_STEPS, self.decoder_steps)?;
         require(
             "eval.n_pictures",

@@ -155,10 +155,10 @@ fn training_data(spec: &BenchmarkSpec<'_>, device: &Device) -> Result<TrainingDa
         }
         (None, 0) => (StoredPairs::new(store.clone(), show, texts), None),
         (None, n) => {
-            let n_pictures = store.n_images();
-            if n >= n_pictures {
+            let n_images = store.n_distinct_images();
+            if n >= n_images {
                 return Err(format!(
-                    "`data.n_validation`: expected less than the {n_pictures} pictures of {}, found {n}",
+                    "`data.n_validation`: expected less than the {n_images} images of {}, found {n}",
                     dir.display()
                 )
                 .into());

@@ -23,7 +23,7 @@ pub struct TestSet {
     pub z_y: Embeddings,
     /// True and wrong pictures.
     pub candidates: Candidates,
-    /// Another true picture of each prompt: what the oracle answers.
+    /// Another true image of each prompt: what the oracle answers.
     pub other_renders: Embeddings,
     mean_renders: OnceLock<Embeddings>,
     seed: u64,
@@ -43,7 +43,7 @@ pub enum TestSetError {
 }
 
 impl TestSet {
-    /// Draws a true picture for each test prompt and encodes everything. `n_per_split` prompts of each split at most, evenly spread over
+    /// Draws a true image for each test prompt and encodes everything. `n_per_split` prompts of each split at most, evenly spread over
     /// it, 0 for all.
     ///
     /// # Errors
@@ -86,7 +86,7 @@ impl TestSet {
         })
     }
 
-    /// z_x in the mean over many other true pictures of each prompt, `[n, d_clip]`; made when it is first asked for.
+    /// z_x in the mean over many other true images of each prompt, `[n, d_clip]`; made when it is first asked for.
     ///
     /// # Errors
     /// [`TestSetError`].
@@ -132,7 +132,7 @@ mod tests {
     use crate::device::DeviceSpec;
 
     #[test]
-    fn the_mean_over_pictures_is_nearer_than_any_picture() {
+    fn the_mean_over_images_is_nearer_than_any_image() {
         let device = DeviceSpec::default().device().expect("the default device");
         let clip = concat!(env!("CARGO_MANIFEST_DIR"), "/datasets/emoji/clip");
         let clip = FrozenClip::load(Path::new(clip), &device).expect("the committed one");
@@ -143,7 +143,7 @@ mod tests {
             pairs.map(|(a, b)| f64::from(a - b).powi(2)).sum()
         };
         let mean = error(asked.mean_renders(&clip).expect("drawn"));
-        // Against another picture: a variance and a 32nd against two.
+        // Against another image: a variance and a 32nd against two.
         let ratio = mean / error(&asked.other_renders);
         assert!((0.4..0.65).contains(&ratio), "{ratio}");
     }

@@ -17,7 +17,7 @@ use crate::generate::request::{
 };
 use crate::generate::stacks;
 use crate::limits::{MAX_AREA, MAX_SIDE};
-use crate::models::clip::preprocess::read_picture;
+use crate::models::clip::preprocess::read_image;
 use clap::Args;
 
 use super::place::{Existing, Prior};
@@ -279,7 +279,7 @@ pub fn draw(plan: &Plan, out: &OutArgs, device: DeviceSpec) -> anyhow::Result<()
     result?;
     if let Some(path) = &out.sheet {
         let names = plan.images.iter().map(|p| format!("{}.png", p.subject.name));
-        let images: Result<Vec<_>, _> = names.map(|name| read_picture(out.out.join(name))).collect();
+        let images: Result<Vec<_>, _> = names.map(|name| read_image(out.out.join(name))).collect();
         let images = images?;
         let columns = (images.len() as f64).sqrt().ceil() as usize;
         write_png(path, &grid(&images, columns), &[])?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::data::encode::FrozenClip;
 use crate::data::pipeline::{EncodeOptions, Estimate, Pipeline, PipelineError, Progress};
-use crate::data::source::{Columns, Fault, Format, PictureLimits, Source, SourceOptions, UNREADABLE};
+use crate::data::source::{Columns, Fault, Format, ImageLimits, Source, SourceOptions, UNREADABLE};
 use crate::data::store::{self, Hidden, Manifest, StoreDtype, Target, Writer};
 use crate::device::DeviceSpec;
 use crate::limits;
@@ -19,13 +19,13 @@ use super::{Unreadable, Usage};
 /// Where pairs are read from.
 #[derive(Debug, Args)]
 pub struct SourceArgs {
-    /// Folder of the pictures, where the source only names them (COCO captions, TSV).
+    /// Folder of the images, where the source only names them (COCO captions, TSV).
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
     #[arg(long, help = format!("The source's format, where it is not what it looks like: {}", Format::names()))]
     format: Option<Format>,
-    /// Pictures of more pixels are rejected before they are decoded.
-    #[arg(long, value_name = "N", default_value_t = PictureLimits::default().max_pixels, value_parser = clap::value_parser!(u64).range(1..=limits::MAX_PIXELS))]
+    /// Images of more pixels are rejected before they are decoded.
+    #[arg(long, value_name = "N", default_value_t = ImageLimits::default().max_pixels, value_parser = clap::value_parser!(u64).range(1..=limits::MAX_PIXELS))]
     max_pixels: u64,
     /// The column, or key, with the image: its file, its URL or the image itself. [default: told by its name]
     #[arg(long, value_name = "NAME")]
@@ -58,9 +58,9 @@ impl SourceArgs {
         SourceOptions {
             format: self.format,
             images: self.images.clone(),
-            limits: PictureLimits {
+            limits: ImageLimits {
                 max_pixels: self.max_pixels,
-                ..PictureLimits::default()
+                ..ImageLimits::default()
             },
             columns: Columns {
                 image: self.image_column.clone(),
@@ -97,7 +97,7 @@ pub struct EncodeArgs {
     /// The CLIP: a folder with both towers, or a pipeline's.
     #[arg(long, value_name = "DIR")]
     clip: super::place::Existing,
-    /// The pairs: webdataset tars, COCO captions, a table, JSON lines, a folder of pictures, parquet (a file, a folder or a pattern such as
+    /// The pairs: webdataset tars, COCO captions, a table, JSON lines, a folder of images, parquet (a file, a folder or a pattern such as
     /// 'cc3m/{00000..00331}.tar'), clip-retrieval's output, or a built-in world such as world:emoji?n=1000.
     #[arg(long, value_name = "SOURCE", value_parser = crate::cli::place::place)]
     pairs: String,
@@ -121,10 +121,10 @@ pub struct EncodeArgs {
     /// What is kept of image embeddings: raw, which priors predict, or of length 1 (l2).
     #[arg(long, value_enum, default_value = "raw")]
     target: TargetArg,
-    /// Threads that decode pictures. [default: one a core]
+    /// Threads that decode images. [default: one a core]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u16).range(..=limits::MAX_WORKERS as i64))]
     workers: u16,
-    /// Pictures, and captions, of a forward pass.
+    /// Images, and captions, of a forward pass.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,
     /// Encode the rest where files of the source are lost or cannot be read; they are named, and the exit code is 3.

@@ -81,7 +81,7 @@ pub fn run(args: &GenerateArgs, device: DeviceSpec) -> anyhow::Result<()> {
         return Err(Usage("nothing to draw: give --prompt, --prompts or --embeddings".into()).into());
     }
     let n = usize::from(args.images);
-    limits::check("images of a call", origins.len() * n, limits::MAX_PICTURES).map_err(Usage)?;
+    limits::check("images of a call", origins.len() * n, limits::MAX_IMAGES).map_err(Usage)?;
     let origins = origins
         .into_iter()
         .flat_map(|o| std::iter::repeat_n(o, n))
@@ -96,7 +96,7 @@ pub fn run(args: &GenerateArgs, device: DeviceSpec) -> anyhow::Result<()> {
 mod tests {
     use super::super::{Cli, command};
     use crate::generate::images::read_png_texts;
-    use crate::models::clip::preprocess::read_picture;
+    use crate::models::clip::preprocess::read_image;
     use crate::{files, weights};
     use clap::FromArgMatches;
     use safetensors::tensor::{Dtype, TensorView};
@@ -142,7 +142,7 @@ mod tests {
         let draw = ["generate", "--pipeline", &flat, "--embeddings", &z];
         eclipse(&[&draw[..], &["--out", &at("once")]].concat()).expect("drawn");
         let image = desk.path().join("once/000000-z.png");
-        let pixels = read_picture(&image).expect("an image");
+        let pixels = read_image(&image).expect("an image");
         assert_eq!(pixels.dimensions(), (6, 6));
         assert!(pixels.pixels().all(|p| p.0 == [255, 0, 127]));
         let texts = read_png_texts(&image).expect("texts");

@@ -76,7 +76,7 @@ enum Command {
     Train(train::TrainArgs),
     /// List experiments, or runs: what there is, and how far it is.
     List(list::ListArgs),
-    /// Encode pictures and captions with a CLIP into a store to train on.
+    /// Encode images and captions with a CLIP into a store to train on.
     Encode(encode::EncodeArgs),
     /// Make one store of the parts that several machines have encoded.
     Merge(encode::MergeArgs),

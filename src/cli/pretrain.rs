@@ -66,7 +66,7 @@ fn worlds() -> String {
 enum ModelPart {
     /// Text and vision tower.
     Clip,
-    /// What draws pictures from image embeddings.
+    /// What draws images from image embeddings.
     Decoder,
 }
 

@@ -136,7 +136,7 @@ impl Steps {
     }
 }
 
-/// The bar of the stage that is being computed, and how many pictures are done.
+/// The bar of the stage that is being computed, and how many images are done.
 pub struct Stages {
     bar: Option<ProgressBar>,
     n_pictures: usize,
@@ -151,7 +151,7 @@ impl Stages {
         }
     }
 
-    /// Shows `event`; gives pictures drawn and pictures that were there already.
+    /// Shows `event`; gives images drawn and images that were there already.
     pub fn show(&mut self, event: &RenderEvent) -> (usize, usize) {
         let counted = match event {
             RenderEvent::Image(_) => (1, 0),

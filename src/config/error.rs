@@ -77,6 +77,17 @@ impl ConfigError {
         }
     }
 
+    /// The same error with `key` in the place of `key[0]`: for a list of one that was written without brackets.
+    #[must_use]
+    pub fn without_index(mut self, list: &str) -> Self {
+        if let Self::Value { key, .. } | Self::UnknownKey { key, .. } = &mut self
+            && let Some(rest) = key.strip_prefix(&format!("{list}[0]"))
+        {
+            *key = format!("{list}{rest}");
+        }
+        self
+    }
+
     /// The same error one level deeper: its key under `parent`.
     #[must_use]
     pub fn under(mut self, parent: &str) -> Self {

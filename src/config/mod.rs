@@ -13,7 +13,7 @@ pub use check::InvalidValue;
 pub use error::{ConfigError, nearest, one_of};
 pub use keys::Keys;
 pub use layers::{Layer, Layers, Setting};
-pub use read::{from_json, read_json, write_json};
+pub use read::{from_json, from_toml, read_json, write_json};
 
 /// Whether a key has its default value: for keys that are written only where they differ from it, so that the hashes of older configurations stay.
 pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {

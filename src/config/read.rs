@@ -1,4 +1,4 @@
-//! JSON files.
+//! JSON files, and values of TOML and JSON.
 
 use std::path::Path;
 
@@ -44,6 +44,16 @@ pub fn from_json<T: DeserializeOwned>(value: &Value, origin: &str) -> Result<T, 
             found,
         )
     })
+}
+
+/// A TOML value as a `T`; `origin` is for messages.
+///
+/// # Errors
+/// [`ConfigError::UnknownKey`] or [`ConfigError::Value`], naming the key.
+pub fn from_toml<T: DeserializeOwned>(value: &toml::Value, origin: &str) -> Result<T, ConfigError> {
+    let json = serde_json::to_value(value);
+    let json = json.map_err(|e| ConfigError::value(origin, "", "values that JSON can hold", e))?;
+    from_json(&json, origin)
 }
 
 /// The value one step down: a key, or an index in brackets.

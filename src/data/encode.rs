@@ -1,4 +1,4 @@
-//! Captions and pictures through a frozen CLIP, in batches, to the host.
+//! Captions and images through a frozen CLIP, in batches, to the host.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::models::text::EncodedTexts;
 use crate::weights::{Checkpoint, WeightsError};
 use crate::world::{Pair, Scene};
 
-/// Captions or pictures a forward pass: bounds memory, not results.
+/// Captions or images a forward pass: bounds memory, not results.
 const BATCH: usize = 64;
 
 /// A CLIP that cannot serve a prior.
@@ -128,25 +128,25 @@ impl FrozenClip {
         Ok(texts)
     }
 
-    /// Renders scenes and encodes the pictures: z_x, `[n, d_clip]`, row by row.
+    /// Renders scenes and encodes the images: z_x, `[n, d_clip]`, row by row.
     ///
     /// # Errors
     /// [`EncodeError::Clip`].
     pub fn scenes(&self, scenes: &[Scene]) -> Result<Vec<f32>, EncodeError> {
         let mut z_x = Vec::with_capacity(scenes.len() * self.d_clip());
         for batch in scenes.chunks(BATCH) {
-            z_x.extend(self.pictures(&batch.iter().map(picture).collect::<Vec<_>>())?);
+            z_x.extend(self.images(&batch.iter().map(scene_image).collect::<Vec<_>>())?);
         }
         Ok(z_x)
     }
 
-    /// Encodes pictures: z_x, `[n, d_clip]`, row by row.
+    /// Encodes images: z_x, `[n, d_clip]`, row by row.
     ///
     /// # Errors
     /// [`EncodeError::Clip`].
-    pub fn pictures(&self, pictures: &[RgbImage]) -> Result<Vec<f32>, EncodeError> {
-        let mut z_x = Vec::with_capacity(pictures.len() * self.d_clip());
-        for batch in pictures.chunks(BATCH) {
+    pub fn images(&self, images: &[RgbImage]) -> Result<Vec<f32>, EncodeError> {
+        let mut z_x = Vec::with_capacity(images.len() * self.d_clip());
+        for batch in images.chunks(BATCH) {
             z_x.extend(self.image.encode(batch)?.into_data().iter::<f32>());
         }
         Ok(z_x)
@@ -252,8 +252,8 @@ pub fn clip_hash(dir: &Path) -> Result<ClipHash, WeightsError> {
     })
 }
 
-/// The rendered scene as a picture for the preprocessing.
-pub fn picture(scene: &Scene) -> RgbImage {
+/// The rendered scene as an image for the preprocessing.
+pub fn scene_image(scene: &Scene) -> RgbImage {
     let side = scene.world().image_size() as u32;
     RgbImage::from_raw(side, side, scene.render()).expect("a render has the bytes of its picture")
 }

@@ -1,4 +1,4 @@
-//! What a prior is trained on: pictures with captions, as embeddings, wherever they are kept.
+//! What a prior is trained on: images with captions, as embeddings, wherever they are kept.
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -8,16 +8,16 @@ use burn::prelude::*;
 use super::order::Order;
 use crate::models::text::TextCondition;
 
-/// A picture with one of its captions, by their numbers.
+/// An image with one of its captions, by their numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Example {
-    /// The picture.
-    pub picture: usize,
+    /// The image.
+    pub image: usize,
     /// The caption.
     pub caption: usize,
 }
 
-/// Captioned pictures in some place, with an order in which to train on them.
+/// Captioned images in some place, with an order in which to train on them.
 ///
 /// Axes: n examples; n_text tokens, as many as the longest caption has; d_clip.
 pub trait Examples: Debug + Send + Sync {
@@ -27,7 +27,7 @@ pub trait Examples: Debug + Send + Sync {
     /// The sequence of examples, by number.
     fn order(&self) -> &Order;
 
-    /// What the example `number` is in pass `pass` of a run with this seed: a picture may show another of its captions each time.
+    /// What the example `number` is in pass `pass` of a run with this seed: an image may show another of its captions each time.
     fn example(&self, number: usize, pass: usize, seed: u64) -> Example;
 
     /// z_x, raw CLIP image embeddings, `[n, d_clip]`.
@@ -45,7 +45,7 @@ pub trait Examples: Debug + Send + Sync {
     /// A number that is equal where two captions mean the same; without knowledge of meanings, where their words are equal.
     fn meaning(&self, caption: usize) -> u64;
 
-    /// Mean and standard deviation (biased, floor 1e-6) of z_x over the pictures, `[d_clip]` each: the whitening of diffusion priors.
+    /// Mean and standard deviation (biased, floor 1e-6) of z_x over the images, `[d_clip]` each: the whitening of diffusion priors.
     fn statistics(&self) -> (Vec<f32>, Vec<f32>);
 
     /// The examples at these places of the order.

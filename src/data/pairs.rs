@@ -1,4 +1,4 @@
-//! Captioned pictures as a prior sees them: embeddings in memory.
+//! Captioned images as a prior sees them: embeddings in memory.
 //!
 //! Axes: n pairs; n_text tokens; d_clip.
 
@@ -12,7 +12,7 @@ use super::order::Order;
 use crate::models::noise_augmentation::mean_and_std;
 use crate::models::text::{EncodedText, EncodedTexts, TextCondition};
 
-/// Pictures with one caption each; a pair's number is that of its picture and of its caption.
+/// Images with one caption each; a pair's number is that of its image and of its caption.
 #[derive(Debug)]
 pub struct Pairs {
     /// `[n, d_clip]`, raw CLIP image embeddings.
@@ -97,13 +97,13 @@ impl Examples for Pairs {
 
     fn example(&self, number: usize, _pass: usize, _seed: u64) -> Example {
         Example {
-            picture: number,
+            image: number,
             caption: number,
         }
     }
 
     fn z_x(&self, examples: &[Example], device: &Device) -> Tensor<2> {
-        self.rows(&self.z_x, examples.iter().map(|e| e.picture), device)
+        self.rows(&self.z_x, examples.iter().map(|e| e.image), device)
     }
 
     fn z_y(&self, examples: &[Example], device: &Device) -> Tensor<2> {

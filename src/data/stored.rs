@@ -19,22 +19,22 @@ use crate::noise::{Noise, Stream};
 /// What of a store makes an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Show {
-    /// Each caption, with its picture.
+    /// Each caption, with its image.
     EachCaption,
-    /// Each picture, with one of its captions, another one each pass.
+    /// Each image, with one of its captions, another one each pass.
     OneCaption,
 }
 
-/// Some pictures of a store, with their captions.
+/// Some images of a store, with their captions.
 pub struct StoredPairs {
     store: Arc<Store>,
     show: Show,
-    /// Picture and first caption of each example.
+    /// Image and first caption of each example.
     examples: Vec<(u32, u32)>,
-    /// Of images that are there several times, by their first picture: the other pictures, whose captions are theirs too.
+    /// For the first occurrence of a repeated image, its other occurrences: they share their captions.
     repeats: HashMap<u32, Vec<u32>>,
     order: Order,
-    /// Makes the hidden states that the store has not.
+    /// Computes hidden states that the store does not contain.
     texts: Option<Arc<TextEncoder>>,
 }
 
@@ -59,32 +59,32 @@ impl StoredPairs {
     }
 
     /// All pairs of `store` but those of `n_held_out` images, and these, each with one caption. An image that the store has several times is one: its
-    /// pictures are on the same side.
+    /// images are on the same side.
     ///
     /// # Panics
-    /// As [`StoredPairs::new`]; also if none are held out, or all ([`Store::n_images`]).
+    /// As [`StoredPairs::new`]; also if none are held out, or all ([`Store::n_distinct_images`]).
     pub fn parted(
         store: Arc<Store>,
         show: Show,
         texts: Option<Arc<TextEncoder>>,
         n_held_out: usize,
     ) -> (Self, Self) {
-        // Number of each picture's image, in the order in which images first appear.
-        let mut images: Vec<usize> = Vec::with_capacity(store.n_pictures());
+        // For each image, the number of its distinct image, in order of first appearance.
+        let mut distinct: Vec<usize> = Vec::with_capacity(store.n_images());
         let mut n = 0;
-        for (picture, &first) in store.first_of_image().iter().enumerate() {
-            if first as usize == picture {
-                images.push(n);
+        for (image, &first) in store.first_of_image().iter().enumerate() {
+            if first as usize == image {
+                distinct.push(n);
                 n += 1;
             } else {
-                images.push(images[first as usize]);
+                distinct.push(distinct[first as usize]);
             }
         }
         assert!(
             (1..n).contains(&n_held_out),
             "{n_held_out} of {n} images held out"
         );
-        let held_out = |picture: usize| is_held_out(images[picture], n, n_held_out);
+        let held_out = |image: usize| is_held_out(distinct[image], n, n_held_out);
         (
             Self::of(store.clone(), show, texts.clone(), |i| !held_out(i)),
             Self::of(store, Show::OneCaption, texts, held_out),
@@ -103,24 +103,24 @@ impl StoredPairs {
         );
         let mut repeats: HashMap<u32, Vec<u32>> = HashMap::new();
         if show == Show::OneCaption {
-            for (picture, &first) in (0..).zip(store.first_of_image()) {
-                if picture != first {
-                    repeats.entry(first).or_default().push(picture);
+            for (image, &first) in (0..).zip(store.first_of_image()) {
+                if image != first {
+                    repeats.entry(first).or_default().push(image);
                 }
             }
         }
         let is_repeat =
-            |picture: usize| show == Show::OneCaption && store.first_of_image()[picture] as usize != picture;
+            |image: usize| show == Show::OneCaption && store.first_of_image()[image] as usize != image;
         let (mut examples, mut shards, mut first) = (Vec::new(), Vec::new(), 0);
         for shard in store.shards() {
             let before = examples.len();
-            for picture in (first..first + shard.n_pictures).filter(|p| has(*p) && !is_repeat(*p)) {
-                let captions = store.captions_of(picture);
+            for image in (first..first + shard.n_pictures).filter(|p| has(*p) && !is_repeat(*p)) {
+                let captions = store.captions_of(image);
                 let shown = match show {
                     Show::EachCaption => captions,
                     Show::OneCaption => captions.start..captions.end.min(captions.start + 1),
                 };
-                examples.extend(shown.map(|caption| (picture as u32, caption as u32)));
+                examples.extend(shown.map(|caption| (image as u32, caption as u32)));
             }
             first += shard.n_pictures;
             if examples.len() > before {
@@ -209,15 +209,15 @@ impl Examples for StoredPairs {
     }
 
     fn example(&self, number: usize, pass: usize, seed: u64) -> Example {
-        let (picture, caption) = self.examples[number];
-        let (picture, mut caption) = (picture as usize, caption as usize);
+        let (image, caption) = self.examples[number];
+        let (image, mut caption) = (image as usize, caption as usize);
         if self.show == Show::OneCaption {
-            let own = self.store.captions_of(picture);
-            let others = self.repeats.get(&(picture as u32)).into_iter().flatten();
+            let own = self.store.captions_of(image);
+            let others = self.repeats.get(&(image as u32)).into_iter().flatten();
             let others: Vec<Range<usize>> = others.map(|&p| self.store.captions_of(p as usize)).collect();
             let n = own.len() + others.iter().map(ExactSizeIterator::len).sum::<usize>();
             if n > 1 {
-                let stream = Stream::CaptionChoice(pass as u64, picture as u64);
+                let stream = Stream::CaptionChoice(pass as u64, image as u64);
                 let mut chosen: usize = Noise::of(seed, stream).rng().random_range(0..n);
                 for captions in std::iter::once(own).chain(others) {
                     if chosen < captions.len() {
@@ -228,12 +228,12 @@ impl Examples for StoredPairs {
                 }
             }
         }
-        Example { picture, caption }
+        Example { image, caption }
     }
 
     fn z_x(&self, examples: &[Example], device: &Device) -> Tensor<2> {
         self.rows(examples.len(), device, |values| {
-            examples.iter().for_each(|e| self.store.z_x(e.picture, values));
+            examples.iter().for_each(|e| self.store.z_x(e.image, values));
         })
     }
 

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::{Embeddings, EvalError};
 use crate::files::{self, FileError};
-use crate::image_file::{self, PictureLimits};
+use crate::image_file::{self, ImageLimits};
 use crate::limits;
 
 /// Images cannot be turned into features.
@@ -79,9 +79,9 @@ pub fn features(
     if let Some(folder) = &folder {
         files::create_dir(folder)?;
     }
-    let limits = PictureLimits {
+    let limits = ImageLimits {
         min_side: 1,
-        ..PictureLimits::default()
+        ..ImageLimits::default()
     };
     let mut rows: Vec<f32> = Vec::with_capacity(images.len() * d);
     for paths in images.chunks(batch.max(1)) {

@@ -119,7 +119,7 @@ impl Runner for PriorRunner {
             benchmark.score(&z_x_hat)?.write(dir.eval_path("embedding"))?;
         }
         if eval.n_pictures > 0 {
-            let scores = benchmark.score_images(&z_x_hat[0], ImageFolder(&dir.pictures_dir()))?;
+            let scores = benchmark.score_images(&z_x_hat[0], ImageFolder(&dir.images_dir()))?;
             scores.write(dir.eval_path("pictures"))?;
         }
         Ok(())

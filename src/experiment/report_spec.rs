@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Deserializer};
 use toml::{Table, Value};
 
+use crate::config::check::non_negative;
 use crate::config::layers::{lookup, short};
-use crate::config::{ConfigError, nearest};
+use crate::config::{ConfigError, from_toml};
 
 /// `[report]`.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct ReportSpec {
     /// Metrics that the table shows, in order: `name` for all splits of a metric or `name@split`. Empty: all of them.
     pub columns: Vec<String>,
@@ -18,15 +21,18 @@ pub struct ReportSpec {
     /// size), and each system is compared with the one that differs in this part only. Empty: no comparison.
     pub reference: String,
     /// Lines over an axis of numbers.
+    #[serde(rename = "curve")]
     pub curves: Vec<CurveSpec>,
     /// Who wins how often on the same prompt.
+    #[serde(rename = "preference")]
     pub preferences: Vec<PreferenceSpec>,
     /// Prompts of each split on `pictures.png`; 0 for none.
     pub sheet: usize,
 }
 
 /// `curve = { x = "objective.lambda", log = true, metrics = ["cos/z_x@all"] }`: one panel a metric, one line a series.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct CurveSpec {
     /// The key of a run that lies along the panel; runs without it are level lines.
     pub x: String,
@@ -37,11 +43,13 @@ pub struct CurveSpec {
     /// Whether `x` is drawn by its logarithm; zero then stands at the left edge.
     pub log: bool,
     /// Only systems whose configuration has these values, as in `only = { "data.n_pairs" = 1000 }`. Empty: all.
+    #[serde(deserialize_with = "flattened")]
     pub only: Vec<(String, Value)>,
 }
 
 /// `preference = { metric = "picture/clip_score@all", reference = "eclipse", round_robin = true }`.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct PreferenceSpec {
     /// A metric with a value for each prompt; the higher value wins.
     pub metric: String,
@@ -59,20 +67,44 @@ impl ReportSpec {
     /// # Errors
     /// [`ConfigError::UnknownKey`] or [`ConfigError::Value`], naming `origin` and the key.
     pub(super) fn read(origin: &str, value: Value) -> Result<Self, ConfigError> {
-        let mut table = Keys::of(
-            origin,
-            "report".into(),
-            value,
-            &["columns", "plot", "reference", "curve", "preference", "sheet"],
-        )?;
-        Ok(Self {
-            columns: table.texts("columns")?,
-            plot: table.texts("plot")?,
-            reference: table.text("reference")?.unwrap_or_default(),
-            curves: table.each("curve", CurveSpec::read)?,
-            preferences: table.each("preference", PreferenceSpec::read)?,
-            sheet: table.not_negative("sheet")? as usize,
-        })
+        let mut value = value;
+        let mut single = Vec::new();
+        if let Value::Table(table) = &mut value {
+            for key in ["curve", "preference"] {
+                // One table stands for a list of one.
+                if let Some(one) = table.get_mut(key).filter(|value| value.is_table()) {
+                    *one = Value::Array(vec![one.clone()]);
+                    single.push(key);
+                }
+            }
+        }
+        let spec: Self = from_toml(&value, origin).map_err(|error| {
+            let error = single.iter().fold(error, |error, key| error.without_index(key));
+            error.under("report")
+        })?;
+        spec.check_keys(origin)?;
+        Ok(spec)
+    }
+
+    /// Fails unless every curve and preference has the keys that have no default, and numbers are in range.
+    fn check_keys(&self, origin: &str) -> Result<(), ConfigError> {
+        let missing = |key: String, expected| Err(ConfigError::value(origin, key, expected, "nothing"));
+        for (i, curve) in self.curves.iter().enumerate() {
+            if curve.x.is_empty() {
+                let key = format!("report.curve{}.x", index(i, self.curves.len()));
+                return missing(key, "the key of a number, as in objective.lambda");
+            }
+        }
+        for (i, preference) in self.preferences.iter().enumerate() {
+            let at = index(i, self.preferences.len());
+            if preference.metric.is_empty() {
+                let expected = "a metric with a value for each prompt, as in picture/clip_score@all";
+                return missing(format!("report.preference{at}.metric"), expected);
+            }
+            non_negative(&format!("report.preference{at}.tolerance"), preference.tolerance)
+                .map_err(|invalid| invalid.at(origin))?;
+        }
+        Ok(())
     }
 
     /// Fails unless each curve has numbers to lie along and at most one system at each of them. `runs`: `(axis, label)` pairs and complete configuration
@@ -94,10 +126,7 @@ impl ReportSpec {
         };
         let runs: Vec<_> = runs.map(without_seed).collect();
         for (i, curve) in self.curves.iter().enumerate() {
-            let at = match self.curves.len() {
-                1 => String::new(),
-                _ => format!("[{i}]"),
-            };
+            let at = index(i, self.curves.len());
             curve
                 .check(&runs)
                 .map_err(|(key, expected, found)| ConfigError::Value {
@@ -121,17 +150,6 @@ pub struct CurvePoint {
 }
 
 impl CurveSpec {
-    fn read(origin: &str, path: String, value: Value) -> Result<Self, ConfigError> {
-        let mut table = Keys::of(origin, path, value, &["x", "series", "metrics", "log", "only"])?;
-        Ok(Self {
-            x: table.needed("x", "the key of a number, as in objective.lambda")?,
-            series: table.text("series")?,
-            metrics: table.texts("metrics")?,
-            log: table.flag("log")?,
-            only: table.values("only")?,
-        })
-    }
-
     /// Whether a system with this configuration may be on the curve.
     pub fn selects(&self, config: &Table) -> bool {
         let mut wanted = self.only.iter();
@@ -225,127 +243,16 @@ pub fn system_label<'a>(axes: impl Iterator<Item = &'a (String, String)>) -> Str
     parts.join(", ")
 }
 
-impl PreferenceSpec {
-    fn read(origin: &str, path: String, value: Value) -> Result<Self, ConfigError> {
-        let known = ["metric", "reference", "tolerance", "round_robin"];
-        let mut table = Keys::of(origin, path, value, &known)?;
-        Ok(Self {
-            metric: table.needed(
-                "metric",
-                "a metric with a value for each prompt, as in picture/clip_score@all",
-            )?,
-            reference: table.text("reference")?,
-            tolerance: table.not_negative("tolerance")?,
-            round_robin: table.flag("round_robin")?,
-        })
+/// `[i]` in a list of several.
+fn index(i: usize, n: usize) -> String {
+    match n {
+        1 => String::new(),
+        _ => format!("[{i}]"),
     }
 }
 
-/// A table whose keys are taken one by one; what is wrong is said with file and path.
-struct Keys<'a> {
-    origin: &'a str,
-    path: String,
-    table: Table,
-}
-
-impl<'a> Keys<'a> {
-    fn of(origin: &'a str, path: String, value: Value, known: &[&str]) -> Result<Self, ConfigError> {
-        let table = match value {
-            Value::Table(table) => table,
-            other => return Err(wrong(origin, path, "a table", &other)),
-        };
-        if let Some(odd) = table.keys().find(|key| !known.contains(&key.as_str())) {
-            let names: Vec<String> = known.iter().map(|k| (*k).to_owned()).collect();
-            return Err(ConfigError::UnknownKey {
-                origin: origin.to_owned(),
-                key: format!("{path}.{odd}"),
-                expected: format!("one of {}", known.join(", ")),
-                suggestion: nearest(odd, &names),
-            });
-        }
-        Ok(Self { origin, path, table })
-    }
-
-    fn fail(&self, key: &str, expected: &str, found: &Value) -> ConfigError {
-        wrong(self.origin, format!("{}.{key}", self.path), expected, found)
-    }
-
-    fn text(&mut self, key: &str) -> Result<Option<String>, ConfigError> {
-        match self.table.remove(key) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(other) => Err(self.fail(key, "a text", &other)),
-        }
-    }
-
-    fn needed(&mut self, key: &str, expected: &str) -> Result<String, ConfigError> {
-        match self.text(key)? {
-            Some(text) if !text.is_empty() => Ok(text),
-            _ => Err(ConfigError::Value {
-                origin: self.origin.to_owned(),
-                key: format!("{}.{key}", self.path),
-                expected: expected.to_owned(),
-                found: "nothing".into(),
-            }),
-        }
-    }
-
-    fn texts(&mut self, key: &str) -> Result<Vec<String>, ConfigError> {
-        let Some(value) = self.table.remove(key) else {
-            return Ok(Vec::new());
-        };
-        let text = |v: &Value| v.as_str().map(str::to_owned);
-        let texts = value
-            .as_array()
-            .and_then(|list| list.iter().map(text).collect::<Option<Vec<_>>>());
-        texts.ok_or_else(|| self.fail(key, "a list of texts", &value))
-    }
-
-    fn flag(&mut self, key: &str) -> Result<bool, ConfigError> {
-        match self.table.remove(key) {
-            None => Ok(false),
-            Some(Value::Boolean(flag)) => Ok(flag),
-            Some(other) => Err(self.fail(key, "true or false", &other)),
-        }
-    }
-
-    /// A table of values under dotted keys.
-    fn values(&mut self, key: &str) -> Result<Vec<(String, Value)>, ConfigError> {
-        match self.table.remove(key) {
-            None => Ok(Vec::new()),
-            Some(Value::Table(table)) => Ok(flatten(&table)),
-            Some(other) => Err(self.fail(key, "a table of keys and values", &other)),
-        }
-    }
-
-    fn not_negative(&mut self, key: &str) -> Result<f64, ConfigError> {
-        let Some(value) = self.table.remove(key) else {
-            return Ok(0.0);
-        };
-        number(&value)
-            .filter(|v| v.is_finite() && *v >= 0.0)
-            .ok_or_else(|| self.fail(key, "a number, 0 or above", &value))
-    }
-
-    /// One table, or a list of them.
-    fn each<T>(
-        &mut self,
-        key: &str,
-        read: impl Fn(&str, String, Value) -> Result<T, ConfigError>,
-    ) -> Result<Vec<T>, ConfigError> {
-        let path = format!("{}.{key}", self.path);
-        match self.table.remove(key) {
-            None => Ok(Vec::new()),
-            Some(Value::Array(list)) => {
-                let items = list.into_iter().enumerate();
-                items
-                    .map(|(i, value)| read(self.origin, format!("{path}[{i}]"), value))
-                    .collect()
-            }
-            Some(one @ Value::Table(_)) => Ok(vec![read(self.origin, path, one)?]),
-            Some(other) => Err(self.fail(key, "a table or a list of tables", &other)),
-        }
-    }
+fn flattened<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, Value)>, D::Error> {
+    Ok(flatten(&Table::deserialize(deserializer)?))
 }
 
 /// Every value with its dotted key.
@@ -366,13 +273,4 @@ pub fn flatten(table: &Table) -> Vec<(String, Value)> {
 /// A whole or a real number.
 fn number(value: &Value) -> Option<f64> {
     value.as_float().or_else(|| value.as_integer().map(|n| n as f64))
-}
-
-fn wrong(origin: &str, key: String, expected: &str, found: &Value) -> ConfigError {
-    ConfigError::Value {
-        origin: origin.to_owned(),
-        key,
-        expected: expected.to_owned(),
-        found: short(found),
-    }
 }

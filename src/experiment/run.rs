@@ -195,8 +195,9 @@ fn check(spec: &RunSpec) -> Result<(), InvalidValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diffusion::Sampler;
     use crate::models::prior::Conditioning;
-    use crate::train::objectives::diffusion::{Diffusion, SchedulerKind};
+    use crate::train::objectives::diffusion::Diffusion;
     use crate::train::objectives::eclipse::Eclipse;
     use crate::world::Slice;
 
@@ -286,7 +287,7 @@ mod tests {
         one.objective = Objective::Projection(Default::default());
         assert!(one.resolve().is_ok(), "Eq. 3 needs no negatives");
         assert!(
-            diffusion(|d| d.sampler.scheduler = SchedulerKind::Unclip).is_err(),
+            diffusion(|d| d.sampler.scheduler = Sampler::UnClip).is_err(),
             "its file knows one schedule"
         );
     }

@@ -121,7 +121,7 @@ impl RunDir {
     }
 
     /// `pictures/`: pictures for the report and their index. Not made here.
-    pub fn pictures_dir(&self) -> PathBuf {
+    pub fn images_dir(&self) -> PathBuf {
         self.path.join("pictures")
     }
 
@@ -475,7 +475,7 @@ impl Claim {
             dir.checkpoint_dir(),
             dir.prior_dir(),
             dir.path.join("eval"),
-            dir.pictures_dir(),
+            dir.images_dir(),
         ];
         if self.resumed() || results.into_iter().any(has) {
             return;

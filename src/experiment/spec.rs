@@ -17,7 +17,7 @@ pub use crate::train::spec::{ModelSpec, ScheduleSpec, TrainSpec};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RunSpec {
-    /// The world that pictures, captions and test prompts come from: the name of a [`World`](crate::world::World).
+    /// The world that images, captions and test prompts come from: the name of a [`World`](crate::world::World).
     pub world: String,
     /// Directory of the frozen CLIP. Left out: `datasets/<world>/clip`. Relative to the working directory.
     pub clip: Option<PathBuf>,

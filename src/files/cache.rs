@@ -1,4 +1,4 @@
-//! What can be computed again: the user's cache folder, and hashes of large files in it.
+//! The user's cache folder, and cached hashes of large files.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -7,33 +7,32 @@ use serde::{Deserialize, Serialize};
 
 use super::{FileError, create_dir, read_text, sha256, sha256_file, write_atomic};
 
-/// A file that was written to more recently than this may be written to again within the resolution of its time.
+/// Hashes of files modified more recently than this are not cached: a later write may leave the modification time unchanged.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// Folder of what can be computed again: `ECLIPSE_CACHE`, else `eclipse-t2i` in the user's cache folder (`XDG_CACHE_HOME`, `~/.cache`). Not made here.
+/// The cache folder: `ECLIPSE_CACHE`, else `eclipse-t2i` in the user's cache folder (`XDG_CACHE_HOME`, `~/.cache`). This function does not create it.
 ///
 /// # Errors
-/// [`FileError::NoCache`] where the system names none.
+/// [`FileError::NoCache`] if the system has no cache folder.
 pub fn cache_dir() -> Result<PathBuf, FileError> {
     let chosen = std::env::var_os("ECLIPSE_CACHE").filter(|dir| !dir.is_empty());
     let usual = || dirs::cache_dir().map(|dir| dir.join("eclipse-t2i"));
     chosen.map(PathBuf::from).or_else(usual).ok_or(FileError::NoCache)
 }
 
-/// A file's hash, and what the file looked like when it was hashed.
+/// A file's hash, with the size and modification time of the file at that time.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Known {
     bytes: u64,
-    /// When it was written to, in nanoseconds of the system's clock.
+    /// Modification time, in nanoseconds of the system's clock.
     modified: u128,
     sha256: String,
 }
 
-/// [`sha256_file`], from the cache folder where the file has the size and the time of writing that it was hashed with before: weights of gigabytes are
-/// hashed once.
+/// [`sha256_file`] with a cache: a file whose size and modification time are unchanged is not hashed again.
 ///
 /// # Errors
-/// Like [`sha256_file`]. Without a cache folder, or one that cannot be used, the file is hashed again.
+/// Like [`sha256_file`]. Without a usable cache folder the file is hashed again.
 pub fn sha256_known(path: impl AsRef<Path>) -> Result<String, FileError> {
     let path = path.as_ref();
     match cache_dir() {
@@ -64,13 +63,13 @@ fn sha256_known_in(cache: &Path, path: &Path) -> Result<String, FileError> {
         .is_ok_and(|now| now.as_nanos() >= modified + SETTLED.as_nanos());
     if is_settled && looks(path) == Some((bytes, modified)) {
         let text = serde_json::to_vec(&known).unwrap_or_default();
-        // It only saves time.
+        // A failed write only costs time.
         let _ = create_dir(&folder).and_then(|()| write_atomic(&entry, &text));
     }
     Ok(known.sha256)
 }
 
-/// Size and time of writing.
+/// Size and modification time.
 fn looks(path: &Path) -> Option<(u64, u128)> {
     let metadata = std::fs::metadata(path).ok()?;
     let modified = metadata

@@ -1,5 +1,5 @@
-//! Decoders of other crates panic at some damage. That must not end an encoding of millions of pictures, again at each attempt to go on, and
-//! what they say is for their authors.
+//! Panics of third-party decoders as errors. Some decoders panic at damaged input; one bad image must not end an encoding of millions of images, and
+//! the panic messages do not help users.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
@@ -10,7 +10,7 @@ thread_local! {
 }
 static HOOK: Once = Once::new();
 
-/// What `read` returns; `None` if it panics, of which nothing is printed.
+/// The result of `read`; `None` if it panics. The panic message is not printed.
 pub(crate) fn guarded<T>(read: impl FnOnce() -> T) -> Option<T> {
     HOOK.call_once(|| {
         let before = take_hook();

@@ -1,16 +1,16 @@
 //! Lock files: one writer at a time in a folder.
 //!
-//! The operating system holds the lock and lets go of it when the file is dropped or its process dies, so there are no stale locks. What the file
-//! says (process and host) is for messages only.
+//! The operating system releases the lock when the file is dropped or its process dies, so there are no stale locks. The content (process and host)
+//! is for messages only.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Error, ErrorKind, Read, Result, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Bytes of a lock file: it is always written in full, so that nothing has to be cut off.
+/// Size of a lock file in bytes. It is always written in full, so that no truncation is needed.
 const LENGTH: usize = 128;
-/// How often a lock that is held is tried again, and how long after.
+/// Number of attempts to take a held lock, and the delay between them.
 const TRIES: usize = 10;
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -22,19 +22,19 @@ pub struct LockFile {
 }
 
 impl LockFile {
-    /// Removes the file and lets go of the lock. Another process that waits with this file open takes a new one, see [`lock`].
+    /// Removes the file and releases the lock. A process that waits with this file open creates a new one, see [`lock`].
     pub fn remove(self) {
-        // Only litter: a lock file that stays is taken again by the next process.
+        // A file that remains is harmless: the next process locks it again.
         let _ = std::fs::remove_file(&self.path);
         let _ = self.file.unlock();
     }
 }
 
-/// Takes the lock file `path`, made if need be, and writes this process and host into it; else says who holds it. A symbolic link at `path` is not
-/// followed, and a file that no lock file can be is left as it is.
+/// Locks the file `path`, creating it if needed, and writes this process and host into it; otherwise returns the holder. Symbolic links are not
+/// followed, and a file that cannot be a lock file is left unchanged.
 ///
 /// # Errors
-/// The system's; [`ErrorKind::InvalidInput`] for something else at `path` (a link, a folder, a longer file).
+/// The system's error; [`ErrorKind::InvalidInput`] if `path` is a link, a folder or a longer file.
 pub fn lock(path: &Path) -> Result<std::result::Result<LockFile, String>> {
     loop {
         let mut options = File::options();
@@ -46,7 +46,7 @@ pub fn lock(path: &Path) -> Result<std::result::Result<LockFile, String>> {
             Err(TryLockError::Error(source)) => return Err(source),
         }
         if !is_at(&file, path) {
-            // Its last holder has removed it after it was opened here.
+            // The previous holder removed the file after it was opened here.
             continue;
         }
         let text = format!("{} {}", std::process::id(), host());
@@ -60,7 +60,7 @@ pub fn lock(path: &Path) -> Result<std::result::Result<LockFile, String>> {
     }
 }
 
-/// Who holds the lock file `path`, if anybody does: a process id, with its host where that is another one.
+/// The holder of the lock file `path`, if any: a process id, with the host if it is another host.
 ///
 /// # Errors
 /// Like [`lock`].
@@ -76,8 +76,8 @@ pub fn lock_holder(path: &Path) -> Result<Option<String>> {
     }
 }
 
-/// Tries a few times: a program that is being started (`git`, say) has the open files of its parent for a moment, and their locks, though the parent has
-/// let go of them or was killed.
+/// Retries a few times: a child process that is being started (such as `git`) briefly inherits its parent's open files and their locks, even after
+/// the parent has released them or was killed.
 fn patiently(
     attempt: impl Fn() -> std::result::Result<(), TryLockError>,
 ) -> std::result::Result<(), TryLockError> {
@@ -90,7 +90,7 @@ fn patiently(
     attempt()
 }
 
-/// Opens without following a link, and without waiting for the other end of a pipe.
+/// Opens without following a link, and without blocking on a pipe.
 fn open(path: &Path, options: &mut OpenOptions) -> Result<File> {
     #[cfg(unix)]
     {
@@ -115,7 +115,7 @@ fn open(path: &Path, options: &mut OpenOptions) -> Result<File> {
     Ok(file)
 }
 
-/// Whether `file` still is what stands at `path`.
+/// Whether `file` is still the file at `path`.
 #[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -130,7 +130,7 @@ fn is_at(_: &File, path: &Path) -> bool {
     path.is_file()
 }
 
-/// What the file says of who holds it.
+/// The holder that the file names.
 fn holder(mut file: &File) -> String {
     let mut text = String::new();
     let _ = file.take(LENGTH as u64).read_to_string(&mut text);
@@ -143,7 +143,7 @@ fn holder(mut file: &File) -> String {
     }
 }
 
-/// The name of this machine, as far as it has one.
+/// The host name, if it can be determined.
 fn host() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let name = name
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(std::fs::read(at("thesis")).expect("there").len(), 1000);
         assert!(!at("nothing").exists());
 
-        // One writer at a time; a lock of an earlier version, or of a killed process, is taken.
+        // One writer at a time; a lock of an earlier version, or of a killed process, can be taken.
         std::fs::write(at("lock"), "12345").expect("written");
         assert_eq!(lock_holder(&at("lock")).expect("readable"), None);
         let held = lock(&at("lock")).expect("writable").expect("free");

@@ -1,7 +1,7 @@
-//! Reading and writing files so that nothing half-written is ever seen.
+//! Reading files, and writing them atomically.
 //!
-//! Every file the project writes goes to a temporary name in the same folder and is renamed when it is complete. What a killed process has left of
-//! such files is removed by the next one that writes in the folder.
+//! Every file is written to a temporary name in the same folder and renamed when it is complete. Temporary files of a killed process are removed by the
+//! next process that writes in the folder.
 
 mod cache;
 mod guard;
@@ -30,10 +30,10 @@ pub enum FileError {
     /// The file does not exist.
     #[error("no such file: {0}")]
     Missing(PathBuf),
-    /// The operating system refused.
+    /// The operating system reported an error.
     #[error("cannot {action} {path}")]
     Io {
-        /// What was tried: `read`, `write`, `create`.
+        /// The attempted action: `read`, `write`, `create`.
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
@@ -41,20 +41,20 @@ pub enum FileError {
         #[source]
         source: std::io::Error,
     },
-    /// There is nowhere to keep what can be computed again.
+    /// There is no cache folder.
     #[error("no cache folder: set ECLIPSE_CACHE to one")]
     NoCache,
-    /// A text file holds something else.
+    /// A text file is not UTF-8.
     #[error("{path} is not UTF-8: byte {offset} is 0x{byte:02x}")]
     NotUtf8 {
         /// The file.
         path: PathBuf,
         /// Offset of the first bad byte.
         offset: usize,
-        /// That byte.
+        /// The byte.
         byte: u8,
     },
-    /// A file has more bytes than are read.
+    /// A file is larger than its limit.
     #[error("{path} has more than {most} bytes, and no more are read of {what}")]
     TooLarge {
         /// The file.
@@ -64,14 +64,14 @@ pub enum FileError {
         /// What kind of file it is.
         what: &'static str,
     },
-    /// A file is not what was recorded of it.
+    /// A file differs from its record.
     #[error("{path} was changed or damaged: expected {expected}, found {found}")]
     Changed {
         /// The file.
         path: PathBuf,
-        /// What was recorded.
+        /// The recorded value.
         expected: String,
-        /// What is there.
+        /// The value found.
         found: String,
     },
 }
@@ -89,7 +89,7 @@ impl FileError {
     }
 }
 
-/// All bytes of `path`. Pipes and devices, which may have no end, are read too, up to [`MAX_STREAM`].
+/// All bytes of `path`. Pipes and devices, which may be endless, are read up to [`MAX_STREAM`].
 ///
 /// # Errors
 /// [`FileError::Missing`], [`FileError::Io`] or [`FileError::TooLarge`], naming the path.
@@ -97,7 +97,7 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<u8>, FileError> {
     read_at_most(path, MAX_FILE, "a file")
 }
 
-/// All bytes of `path`, which is `what` and may have `most`.
+/// All bytes of `path`, at most `most`; `what` names the kind of file in errors.
 ///
 /// # Errors
 /// Like [`read()`].
@@ -128,7 +128,7 @@ pub fn read_at_most(path: impl AsRef<Path>, most: u64, what: &'static str) -> Re
     }
 }
 
-/// The text of `path`, which must be UTF-8. A byte-order mark before it, as some editors put it, is left out.
+/// The text of `path`, which must be UTF-8. A leading byte-order mark is removed.
 ///
 /// # Errors
 /// Like [`read()`], and [`FileError::NotUtf8`] with the first bad byte.
@@ -148,7 +148,7 @@ pub fn read_text(path: impl AsRef<Path>) -> Result<String, FileError> {
     })
 }
 
-/// Makes the folder `path` and its parents.
+/// Creates the folder `path` and its parents.
 ///
 /// # Errors
 /// [`FileError::Io`], naming the folder.
@@ -189,12 +189,12 @@ fn entries(path: &Path, keep: fn(&Path) -> bool) -> Result<Vec<PathBuf>, FileErr
 /// Writes `bytes` to a temporary file beside `path`, flushes it to disk and renames it to `path`.
 ///
 /// # Errors
-/// [`FileError::Io`], naming `path`; whatever stood at `path` before is then still there, untouched.
+/// [`FileError::Io`], naming `path`; an existing file at `path` is then unchanged.
 pub fn write_atomic(path: impl AsRef<Path>, bytes: &[u8]) -> Result<(), FileError> {
     write_atomic_with(path, |file| file.write_all(bytes))
 }
 
-/// [`write_atomic`] for content that is produced piece by piece.
+/// [`write_atomic`] for content that is produced in pieces.
 ///
 /// # Errors
 /// Like [`write_atomic`].
@@ -214,10 +214,10 @@ pub fn write_atomic_with(
     persist(file, path)
 }
 
-/// Writes all `files`, named from `folder`, or none: each is complete on the disk before the first takes its place, the last of them last.
+/// Writes all `files`, named relative to `folder`, or none: all are complete on disk before the first is renamed. The last file is renamed last.
 ///
 /// # Errors
-/// [`FileError::Io`], naming the file; unless the system refuses to rename, what stood in `folder` before is then still there, untouched.
+/// [`FileError::Io`], naming the file; unless a rename fails, the previous files in `folder` are then unchanged.
 pub fn write_all_atomic(folder: impl AsRef<Path>, files: &[(String, Vec<u8>)]) -> Result<(), FileError> {
     let folder = folder.as_ref();
     create_dir(folder)?;
@@ -237,8 +237,8 @@ pub fn write_all_atomic(folder: impl AsRef<Path>, files: &[(String, Vec<u8>)]) -
         .try_for_each(|(file, path)| persist(file, &path))
 }
 
-/// Copies the file `from` to `to` as [`write_atomic`] writes: a file of its own, never another name of the same one. File systems that can let both
-/// share their blocks until one is written to.
+/// Copies the file `from` to `to` as [`write_atomic`] writes: always a separate file, never a hard link. File systems with
+/// copy-on-write share the blocks.
 ///
 /// # Errors
 /// [`FileError`], naming the file that could not be read or written.
@@ -253,7 +253,7 @@ pub fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<(), FileErro
     persist(file, to)
 }
 
-/// Puts a complete temporary file in its place.
+/// Flushes a complete temporary file and renames it to `path`.
 fn persist(file: tempfile::NamedTempFile, path: &Path) -> Result<(), FileError> {
     let fail = |e| FileError::io("write", path, e);
     file.as_file().sync_all().map_err(fail)?;

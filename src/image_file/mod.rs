@@ -18,7 +18,7 @@ use crate::files::guarded;
 
 /// What an image may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PictureLimits {
+pub struct ImageLimits {
     /// Width times height.
     pub max_pixels: u64,
     /// Width, and height.
@@ -29,7 +29,7 @@ pub struct PictureLimits {
     pub min_side: u32,
 }
 
-impl Default for PictureLimits {
+impl Default for ImageLimits {
     /// 100 million pixels (Pillow's limit is 89 million for a warning and twice as many for an error), 16,384 a side, files of 128 MiB; at least 8 pixels a side.
     fn default() -> Self {
         Self {
@@ -57,7 +57,7 @@ pub enum ImageFileError {
 
 impl ImageFileError {
     /// A file of `size` bytes.
-    pub(crate) fn too_many_bytes(size: u64, limits: &PictureLimits) -> Self {
+    pub(crate) fn too_many_bytes(size: u64, limits: &ImageLimits) -> Self {
         Self::TooLarge(format!(
             "a file of {size} bytes, at most {} are read",
             limits.max_bytes
@@ -75,7 +75,7 @@ const UNWRITTEN: usize = 64;
 ///
 /// # Errors
 /// [`ImageFileError`].
-pub fn decode(bytes: &[u8], limits: &PictureLimits) -> Result<RgbImage, ImageFileError> {
+pub fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, ImageFileError> {
     guarded(|| decode_file(bytes, limits))
         .unwrap_or_else(|| Err(ImageFileError::Broken("the decoder gave up on it".to_owned())))
 }
@@ -102,7 +102,7 @@ fn broken(error: impl std::fmt::Display) -> ImageFileError {
     ImageFileError::Broken(error.to_string())
 }
 
-fn decode_file(bytes: &[u8], limits: &PictureLimits) -> Result<RgbImage, ImageFileError> {
+fn decode_file(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, ImageFileError> {
     if bytes.len() as u64 > limits.max_bytes {
         return Err(ImageFileError::too_many_bytes(bytes.len() as u64, limits));
     }
@@ -156,7 +156,7 @@ fn kind(bytes: &[u8]) -> String {
     name.into()
 }
 
-fn check_size(width: u32, height: u32, limits: &PictureLimits) -> Result<(), ImageFileError> {
+fn check_size(width: u32, height: u32, limits: &ImageLimits) -> Result<(), ImageFileError> {
     let n_pixels = u64::from(width) * u64::from(height);
     if width.max(height) > limits.max_side || n_pixels > limits.max_pixels {
         return Err(ImageFileError::TooLarge(format!(
@@ -202,7 +202,7 @@ fn rgb_of_cmyk(&[c, m, y, k]: &[u8; 4]) -> [u8; 3] {
 /// What a decoder of the `image` crate makes of it, and which way up it is.
 fn by_image_crate<D: ImageDecoder>(
     mut decoder: D,
-    limits: &PictureLimits,
+    limits: &ImageLimits,
     exif: impl FnOnce() -> Option<Vec<u8>>,
 ) -> Result<(RgbImage, image::metadata::Orientation), ImageFileError> {
     let (width, height) = decoder.dimensions();

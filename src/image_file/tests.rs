@@ -22,8 +22,8 @@ const BY_PILLOW: [(&str, &[u8], &[u8]); 3] = [
     ),
 ];
 
-fn all() -> PictureLimits {
-    PictureLimits::default()
+fn all() -> ImageLimits {
+    ImageLimits::default()
 }
 
 fn photo() -> RgbImage {

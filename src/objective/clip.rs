@@ -1,10 +1,10 @@
-//! CLIP's contrastive loss where it is known which caption is true of which picture.
+//! CLIP's contrastive loss with known true and false pairs.
 //!
-//! CLIP's own loss (the CLIP paper, figure 3) takes every other pair of the batch for a negative. In a world of few words most of those
-//! would be false negatives, so here every pair is true, false or unknown, and a row may have several true ones. Each true pair is a
-//! softmax of its own against the row's false ones; unknown pairs and other true ones stay out of it.
+//! CLIP's own loss (the CLIP paper, figure 3) treats every other pair of the batch as a negative. In a world with few words most of them
+//! would be false negatives, so here every pair is true, false or unknown, and a row may have several true pairs. Each true pair is a
+//! softmax of its own against the row's false pairs; unknown pairs and other true pairs are left out.
 //!
-//! Axes: n_captions; n_pictures; d_clip.
+//! Axes: n_captions; n_images; d_clip.
 
 use burn::prelude::*;
 use burn::tensor::activation::softplus;
@@ -12,35 +12,35 @@ use burn::tensor::assert_shape;
 
 use super::normalize::normalize;
 
-/// Added to a logit that must not count in a sum of exponentials.
+/// Added to a logit to exclude it from a sum of exponentials.
 const OUT: f32 = -1e9;
 
-/// Which captions are true, and which false, of which pictures; what is neither is unknown.
+/// True and false pairs of captions and images; pairs that are neither are unknown.
 #[derive(Debug, Clone)]
 pub struct TruthMatrix {
-    /// 1 where the caption is true of the picture, else 0; `[n_captions, n_pictures]`.
+    /// 1 where the caption is true of the image, else 0; `[n_captions, n_images]`.
     pub holds: Tensor<2>,
-    /// 1 where it is false, else 0; `[n_captions, n_pictures]`.
+    /// 1 where the caption is false of the image, else 0; `[n_captions, n_images]`.
     pub fails: Tensor<2>,
 }
 
-/// The mean of both directions, `[1]`: over captions (which picture?) and over pictures (which caption?), each the mean over rows with a
+/// The mean of both directions, `[1]`: over captions (which image?) and over images (which caption?), each the mean over rows with a
 /// true pair of the mean over their true pairs of `-log( e^s / (e^s + sum of e^s over the false pairs) )`, where `s = scale * cosine`.
-/// `z_x`: `[n_pictures, d_clip]`, `z_y`: `[n_captions, d_clip]`, `scale`: `[1]`.
+/// `z_x`: `[n_images, d_clip]`, `z_y`: `[n_captions, d_clip]`, `scale`: `[1]`.
 ///
-/// With a true diagonal and all else false this is CLIP's own loss.
+/// With a true diagonal and all other pairs false this is CLIP's own loss.
 pub fn truth_contrastive(z_x: Tensor<2>, z_y: Tensor<2>, truth: &TruthMatrix, scale: Tensor<1>) -> Tensor<1> {
-    let (n_pictures, n_captions) = (z_x.dims()[0], z_y.dims()[0]);
-    assert_shape!(truth.holds, [n_captions, n_pictures]);
-    assert_shape!(truth.fails, [n_captions, n_pictures]);
+    let (n_images, n_captions) = (z_x.dims()[0], z_y.dims()[0]);
+    assert_shape!(truth.holds, [n_captions, n_images]);
+    assert_shape!(truth.fails, [n_captions, n_images]);
     let logits = normalize(z_y).matmul(normalize(z_x).transpose()) * scale.unsqueeze::<2>();
     let by_caption = rows(logits.clone(), truth.holds.clone(), truth.fails.clone());
-    let by_picture = rows(
+    let by_image = rows(
         logits.transpose(),
         truth.holds.clone().transpose(),
         truth.fails.clone().transpose(),
     );
-    (by_caption + by_picture).mul_scalar(0.5)
+    (by_caption + by_image).mul_scalar(0.5)
 }
 
 fn rows(logits: Tensor<2>, holds: Tensor<2>, fails: Tensor<2>) -> Tensor<1> {
@@ -72,10 +72,10 @@ mod tests {
 
     /// 1 true, -1 false, 0 unknown.
     fn matrix(known: &[i8], n_captions: usize) -> TruthMatrix {
-        let n_pictures = known.len() / n_captions;
+        let n_images = known.len() / n_captions;
         let part = |sign: i8| {
             let values: Vec<f32> = known.iter().map(|&k| f32::from(u8::from(k == sign))).collect();
-            Tensor::from_data(TensorData::new(values, [n_captions, n_pictures]), &device())
+            Tensor::from_data(TensorData::new(values, [n_captions, n_images]), &device())
         };
         TruthMatrix {
             holds: part(1),
@@ -84,7 +84,7 @@ mod tests {
     }
 
     fn by_hand(cosines: &[f64], known: &[i8], n_captions: usize, scale: f64) -> f64 {
-        let n_pictures = known.len() / n_captions;
+        let n_images = known.len() / n_captions;
         let direction = |n: usize, m: usize, at: &dyn Fn(usize, usize) -> usize| {
             let mut rows = Vec::new();
             for i in 0..n {
@@ -101,21 +101,21 @@ mod tests {
             }
             rows.iter().sum::<f64>() / rows.len().max(1) as f64
         };
-        let captions = direction(n_captions, n_pictures, &|i, j| i * n_pictures + j);
-        let pictures = direction(n_pictures, n_captions, &|i, j| j * n_pictures + i);
-        (captions + pictures) / 2.0
+        let captions = direction(n_captions, n_images, &|i, j| i * n_images + j);
+        let images = direction(n_images, n_captions, &|i, j| j * n_images + i);
+        (captions + images) / 2.0
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
 
         #[test]
-        fn matches_loops(seed in 0u64..1000, n_captions in 1usize..6, n_pictures in 1usize..5, scale in 0.5f64..30.0) {
+        fn matches_loops(seed in 0u64..1000, n_captions in 1usize..6, n_images in 1usize..5, scale in 0.5f64..30.0) {
             let d = 6;
             let mut noise = Noise::new(seed);
-            let z_x: Tensor<2> = noise.normal([n_pictures, d], &device());
+            let z_x: Tensor<2> = noise.normal([n_images, d], &device());
             let z_y: Tensor<2> = noise.normal([n_captions, d], &device());
-            let known: Vec<i8> = (0..n_captions * n_pictures).map(|_| noise.rng().random_range(-1..=1)).collect();
+            let known: Vec<i8> = (0..n_captions * n_images).map(|_| noise.rng().random_range(-1..=1)).collect();
             let cosines = normalize(z_y.clone()).matmul(normalize(z_x.clone()).transpose());
             let cosines: Vec<f64> = cosines.into_data().iter::<f64>().collect();
             let expected = by_hand(&cosines, &known, n_captions, scale);

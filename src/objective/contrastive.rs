@@ -1,4 +1,4 @@
-//! Other forms of the contrastive term than Eq. 4 over its own batch: SigLIP's pairwise loss, more negatives, negatives left out.
+//! Variants of the contrastive term (Eq. 4): SigLIP's pairwise loss, additional negatives, masked negatives.
 
 use burn::prelude::*;
 use burn::tensor::activation::{log_softmax, softplus};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::normalize::normalize;
 
-/// Which way the softmax of Eq. 4 runs.
+/// The direction of the softmax of Eq. 4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
@@ -16,14 +16,14 @@ pub enum Direction {
     ImageToText,
     /// Over the batch's predicted images, for each text.
     TextToImage,
-    /// The mean of both, as CLIP itself trains.
+    /// The mean of both directions, as in CLIP's training.
     Symmetric,
 }
 
-/// Added to a logit that must not count in a sum of exponentials.
+/// Added to a logit to exclude it from a sum of exponentials.
 const OUT: f64 = -1e9;
 
-/// How predicted images are set against texts.
+/// The form of the contrastive term.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ContrastiveForm {
@@ -34,12 +34,12 @@ pub enum ContrastiveForm {
     Siglip,
 }
 
-/// What stands against each predicted image beside the batch's own texts, and what does not. The default is the batch and nothing else.
+/// Additional and masked negatives. The default is the batch alone.
 #[derive(Debug, Clone, Default)]
 pub struct Negatives {
     /// Text embeddings of other pairs, `[n_others, d_clip]`.
     pub others: Option<Tensor<2>>,
-    /// 1 where a text stands against an image and 0 where it does not, `[batch, batch + n_others]`; the diagonal, where the pairs are, is 1.
+    /// 1 where a text is a negative of an image and 0 where it is masked, `[batch, batch + n_others]`; the diagonal (the pairs) is 1.
     pub counts: Option<Tensor<2>>,
 }
 
@@ -58,9 +58,9 @@ impl Negatives {
     }
 }
 
-/// Eq. 4 over the batch's texts and the others; `[1]`. `tau`: see [`super::eclipse::contrastive`], which calls this with the batch alone.
+/// Eq. 4 over the batch's texts and the additional texts; `[1]`. `tau`: see [`super::eclipse::contrastive`], which calls this with the batch alone.
 ///
-/// The other direction, from a text to the predicted images, knows the images of the batch only.
+/// The direction from a text to the predicted images uses the images of the batch only.
 pub fn info_nce(
     z_x_hat: Tensor<2>,
     z_y: Tensor<2>,
@@ -91,10 +91,10 @@ fn cross_entropy(logits: Tensor<2>) -> Tensor<1> {
         .div_scalar(n as f64)
 }
 
-/// SigLIP's loss (Zhai et al. 2023, "Sigmoid loss for language image pre-training", Eq. 1): every image and text is a question of its own,
-/// `-1/N sum_i sum_j log sigmoid( sign_ij (cos_ij / tau + bias) )`, where `sign_ij` is 1 for the pairs and -1 for all else; `[1]`.
+/// SigLIP's loss (Zhai et al. 2023, "Sigmoid loss for language image pre-training", Eq. 1): a binary classification of every image and text,
+/// `-1/N sum_i sum_j log sigmoid( sign_ij (cos_ij / tau + bias) )`, where `sign_ij` is 1 for the pairs and -1 for all others; `[1]`.
 ///
-/// There tau and bias are learned from 0.1 and -10 on; here both are constants, as the temperature of Eq. 4 is.
+/// SigLIP learns tau and bias, starting from 0.1 and -10; here both are constants, like the temperature of Eq. 4.
 pub fn siglip(z_x_hat: Tensor<2>, z_y: Tensor<2>, tau: f64, bias: f64, negatives: &Negatives) -> Tensor<1> {
     let batch = z_y.dims()[0];
     let logits = negatives.logits(z_x_hat, z_y, tau).add_scalar(bias);

@@ -13,7 +13,7 @@ use super::contrastive::{Negatives, info_nce};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reduction {
-    /// Mean over batch and d_clip, as `mse_loss` does; lambda = 0.2 only makes sense so (a sum is d_clip times larger).
+    /// Mean over batch and d_clip, as `mse_loss` does; lambda = 0.2 is meant for this reduction (a sum is d_clip times larger).
     #[default]
     Mean,
     /// Sum over d_clip, mean over the batch: the squared norm as printed.
@@ -27,7 +27,7 @@ pub struct EclipseLoss {
     pub total: Tensor<1>,
     /// Eq. 3.
     pub projection: Tensor<1>,
-    /// Eq. 4; absent when lambda is 0, where it is not computed.
+    /// Eq. 4; `None` when lambda is 0, because it is not computed.
     pub contrastive: Option<Tensor<1>>,
 }
 
@@ -52,8 +52,8 @@ pub fn contrastive(z_x_hat: Tensor<2>, z_y: Tensor<2>, tau: f64, direction: Dire
     info_nce(z_x_hat, z_y, tau, direction, &Negatives::default())
 }
 
-/// Eq. 5, `L = L_proj + lambda * L_CLS`, of these or other forms of the two terms, each `[1]`. With `lambda` 0 it *is* the first: the contrastive
-/// term is not computed.
+/// Eq. 5, `L = L_proj + lambda * L_CLS`, of these or other forms of the two terms, each `[1]`. With `lambda` 0 the result is the first term and the
+/// contrastive term is not computed.
 pub fn eclipse(projection: Tensor<1>, lambda: f64, contrastive: impl FnOnce() -> Tensor<1>) -> EclipseLoss {
     if lambda == 0.0 {
         return EclipseLoss {

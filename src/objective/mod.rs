@@ -1,4 +1,4 @@
-//! Training objectives: pure functions on tensors, one per equation of the paper, and the other forms that its reviewers would ask for.
+//! Loss functions: pure functions on tensors, one per equation of the paper, and their variants.
 
 pub mod clip;
 pub mod contrastive;

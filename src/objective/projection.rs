@@ -1,4 +1,4 @@
-//! Other forms of the projection term than Eq. 3's squared error.
+//! Variants of the projection term (Eq. 3).
 
 use burn::prelude::*;
 use burn::tensor::assert_shape;
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::normalize::normalize;
 
-/// How far a prediction is from its target.
+/// The form of the projection term.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProjectionForm {
@@ -29,7 +29,7 @@ pub fn huber(z_x_hat: Tensor<2>, z_x: Tensor<2>, delta: f64) -> Tensor<1> {
     (near.clone().square() + (error - near).mul_scalar(2.0 * delta)).mean()
 }
 
-/// `1 - cos(z_x_hat, z_x)`, the mean over the batch, `[1]`. Says nothing about the norm.
+/// `1 - cos(z_x_hat, z_x)`, the mean over the batch, `[1]`. It ignores the norm.
 pub fn cosine(z_x_hat: Tensor<2>, z_x: Tensor<2>) -> Tensor<1> {
     let [batch, d_clip] = z_x.dims();
     assert_shape!(z_x_hat, [batch, d_clip]);

@@ -60,7 +60,7 @@ impl Gallery {
         let mut kept = Vec::new();
         let mut without = Vec::new();
         for system in &report.systems {
-            let folder = system.first.pictures_dir();
+            let folder = system.first.images_dir();
             let index = KeptImages::read(&folder).map_err(|source| ReportError::Images {
                 dir: system.first.path().to_path_buf(),
                 source,

@@ -112,13 +112,13 @@ impl NegativeOptions {
         if elsewhere > 0 {
             let part = (step - 1) * (all.len() / n) + start / n + 1;
             let mut noise = Noise::of(seed, Stream::OtherDevices(part as u64));
-            let taken: HashSet<usize> = all.iter().map(|e| e.picture).collect();
+            let taken: HashSet<usize> = all.iter().map(|e| e.image).collect();
             let n_examples = data.order().n_examples();
             // Of a hundred million examples nobody wants a list of those that are free: more than enough are drawn, and those that are not taken.
             let wanted = (elsewhere + all.len()).min(n_examples);
             let drawn = rand::seq::index::sample(noise.rng(), n_examples, wanted);
             let free = drawn.into_iter().map(|number| data.example(number, 0, seed));
-            others.extend(free.filter(|e| !taken.contains(&e.picture)).take(elsewhere));
+            others.extend(free.filter(|e| !taken.contains(&e.image)).take(elsewhere));
         }
         others
     }

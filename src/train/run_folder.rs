@@ -11,7 +11,7 @@ use std::time::{Instant, SystemTime};
 use super::metrics::MetricsLog;
 use super::session::{MetricSink, Phase, SessionOptions, checkpoints, resumable_step};
 use super::tensorboard::EventFile;
-use crate::files::FileError;
+use crate::files::{self, FileError};
 
 /// The file of the metric log in a run's folder.
 pub const METRICS: &str = "metrics.jsonl";
@@ -88,7 +88,7 @@ impl RunFolder {
         self.path.join(LOCK)
     }
 
-    /// The metric sink of a session in this folder. What is logged goes to `metrics.jsonl`, from which lines after the last checkpoint are cut
+    /// The metric sink of a session in this folder, which is made if it does not exist. What is logged goes to `metrics.jsonl`, from which lines after the last checkpoint are cut
     /// off, and to an event file for TensorBoard. `on_step` gets every step and every validation.
     ///
     /// # Errors
@@ -100,6 +100,7 @@ impl RunFolder {
         mut on_step: impl FnMut(Progress<'_>) + Send + 'static,
     ) -> Result<MetricSink, FileError> {
         let (n_steps, every) = (options.n_steps, log.every.max(1));
+        files::create_dir(&self.path)?;
         let resumed_after = resumable_step(&self.path, options);
         let mut metrics = MetricsLog::open_after(self.metrics_path(), resumed_after)?;
         let mut events = EventFile::create(&self.path.join("tensorboard"), SystemTime::now())?;

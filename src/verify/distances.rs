@@ -11,7 +11,7 @@ use crate::eval::frechet::{Frechet, Moments, frechet, frechet_of};
 use crate::eval::kid::kid_of;
 use crate::files;
 use crate::models::clip::ImageEncoder;
-use crate::models::clip::preprocess::{Cut, read_picture};
+use crate::models::clip::preprocess::{Cut, read_image};
 
 /// Why a golden cannot be computed.
 pub(super) type Failed = Box<dyn std::error::Error + Send + Sync>;
@@ -36,7 +36,7 @@ pub(super) fn mean_std<T: Copy + Into<f64>>(values: &[T]) -> [f64; 2] {
 /// All images of a folder, by name.
 fn folder(context: &Context, name: &str) -> Result<Vec<RgbImage>, Failed> {
     let files = files::list(context.root().join(name))?;
-    files.iter().map(|file| Ok(read_picture(file)?)).collect()
+    files.iter().map(|file| Ok(read_image(file)?)).collect()
 }
 
 /// The distances that a golden has, computed from `by_moments` (eigenvalues of covariances) and, where there are features, from these.

@@ -12,7 +12,7 @@ use super::{Array, Computed, Context, Outcome, Tolerance};
 use crate::eval::Embeddings;
 use crate::eval::fid::Resize;
 use crate::files;
-use crate::models::clip::preprocess::read_picture;
+use crate::models::clip::preprocess::read_image;
 use crate::models::inception::{Inception, SIDE, spatial_mean};
 use crate::weights::Checkpoint;
 
@@ -21,7 +21,7 @@ pub(super) fn images(context: &Context, key: &str) -> Result<Vec<RgbImage>, Fail
     let names: Vec<String> = context.info_as(key)?;
     names
         .iter()
-        .map(|name| Ok(read_picture(context.root().join(name))?))
+        .map(|name| Ok(read_image(context.root().join(name))?))
         .collect()
 }
 
@@ -174,7 +174,7 @@ pub(super) fn inception(context: &Context) -> Outcome {
 
 /// What the network is given, in every mode.
 pub(super) fn preprocess(context: &Context) -> Outcome {
-    let image = read_picture(context.root().join(context.info_as::<String>("image")?))?;
+    let image = read_image(context.root().join(context.info_as::<String>("image")?))?;
     let bytes = context.input("in.uint8_hwc")?;
     if bytes.shape.len() == 3
         && bytes.to_f64() != image.as_raw().iter().map(|v| f64::from(*v)).collect::<Vec<_>>()

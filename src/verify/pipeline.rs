@@ -17,7 +17,7 @@ use crate::generate::slerp::{mix, slerp};
 use crate::generate::stacks::kandinsky22::{MOVQ, latent_side};
 use crate::generate::stacks::karlo::{self, SuperRes};
 use crate::generate::stacks::latent_unet::{self, Start, image_tensor};
-use crate::models::clip::preprocess::read_picture;
+use crate::models::clip::preprocess::read_image;
 use crate::models::clip::{ImageEncoder, TextEncoder};
 use crate::models::movq::Movq;
 use crate::models::prior::TextCondition;
@@ -275,7 +275,7 @@ pub(super) fn karlo_image_variation(context: &Context) -> Outcome {
     let layout = PipelineLayout::open(context.root(), None, None)?;
     let encoder = ImageEncoder::load(layout.part(Part::IMAGE_ENCODER)?, context.device())?;
     let image: PathBuf = context.info_as("image")?;
-    let z_x = encoder.encode(&[read_picture(context.root().join(image))?])?;
+    let z_x = encoder.encode(&[read_image(context.root().join(image))?])?;
     let args: Arguments = context.info_as("args")?;
     let text = TextEncoder::load(layout.part(Part::TEXT_ENCODER)?, context.device())?.encode(&[""])?;
     let z_y = match args.karlo_guides() {
@@ -365,7 +365,7 @@ pub(super) fn kandinsky22_decoder(context: &Context) -> Outcome {
     };
     let start = match context.info_as::<PathBuf>("image") {
         Ok(file) => {
-            let image = read_picture(context.root().join(file))?;
+            let image = read_image(context.root().join(file))?;
             Start::Image {
                 latents: movq.encode(image_tensor(&image, args.width, args.height, device)),
                 strength: args.strength,
@@ -412,7 +412,7 @@ pub(super) fn init_picture(context: &Context) -> Outcome {
     let (width, height) = (context.info_as("width")?, context.info_as("height")?);
     let mut out = Vec::new();
     for (name, file) in files {
-        let image = read_picture(context.root().join(file))?;
+        let image = read_image(context.root().join(file))?;
         let pixels = image_tensor(&image, width, height, context.device());
         let name = format!("out.pixels.{name}");
         out.push(Computed::tensor(name, pixels, Tolerance::Pixel));

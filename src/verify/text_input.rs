@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Array, Computed, Context, Outcome, Tolerance};
-use crate::models::clip::preprocess::{Preprocess, read_picture};
+use crate::models::clip::preprocess::{Preprocess, read_image};
 use crate::models::clip::tokenizer::Tokenizer;
 
 /// Ids and masks of the golden's prompts, by every tokenizer folder of the fixture: all must give the same.
@@ -62,7 +62,7 @@ pub(super) fn preprocess(context: &Context) -> Outcome {
             }
             (None, None) => return Err(format!("{name}: no such picture").into()),
         };
-        let pixels = read_picture(context.root().join(file))?;
+        let pixels = read_image(context.root().join(file))?;
         out.push(match kind {
             "resized_u8" => {
                 let small = settings.resize(&pixels);

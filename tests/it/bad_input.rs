@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use eclipse_t2i::models::clip::preprocess::read_picture;
+use eclipse_t2i::models::clip::preprocess::read_image;
 use safetensors::Dtype;
 use serde_json::json;
 
@@ -581,7 +581,7 @@ fn pictures() {
     let desk = tempfile::tempdir().expect("a folder");
     let whole = golden("karlo-tiny-s0/images/square.png");
     let bytes = std::fs::read(&whole).expect("a picture");
-    read_picture(&whole).expect("it can be read");
+    read_image(&whole).expect("it can be read");
     let mut answers = String::new();
     for (name, bytes) in [
         ("text.png", &b"no picture"[..]),
@@ -590,11 +590,11 @@ fn pictures() {
         ("cut_in_header.png", &bytes[..20]),
     ] {
         std::fs::write(desk.path().join(name), bytes).expect("written");
-        let error = read_picture(desk.path().join(name)).expect_err(name).to_string();
+        let error = read_image(desk.path().join(name)).expect_err(name).to_string();
         answers += &error.replace(&format!("{}/", desk.path().display()), "");
         answers.push('\n');
     }
-    let error = read_picture(desk.path().join("absent.png"))
+    let error = read_image(desk.path().join("absent.png"))
         .expect_err("absent")
         .to_string();
     answers += &error.replace(&format!("{}/", desk.path().display()), "");

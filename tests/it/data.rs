@@ -89,7 +89,7 @@ fn a_held_out_image_is_never_trained_on() {
         store.shards()
     );
     let distinct: BTreeSet<u32> = store.first_of_image().iter().copied().collect();
-    assert_eq!((store.n_pictures(), distinct.len()), (48, 12));
+    assert_eq!((store.n_images(), distinct.len()), (48, 12));
 
     for (show, n_held_out) in [
         (Show::EachCaption, 3),
@@ -100,10 +100,7 @@ fn a_held_out_image_is_never_trained_on() {
         let images = |pairs: &StoredPairs| -> BTreeSet<u32> {
             let n = pairs.order().n_examples();
             let examples = pairs.at(3, 0..2 * n);
-            examples
-                .iter()
-                .map(|e| store.first_of_image()[e.picture])
-                .collect()
+            examples.iter().map(|e| store.first_of_image()[e.image]).collect()
         };
         let (trained, validated) = (images(&trained), images(&held_out));
         assert!(trained.is_disjoint(&validated), "{trained:?} and {validated:?}");
@@ -149,8 +146,8 @@ fn rows_of_one_image_are_one_picture_with_their_captions() {
         "encode --clip clip --pairs captions.csv --images images --out store",
     );
     let store = Store::open(&at("store")).expect("opens");
-    assert_eq!((store.n_pictures(), store.n_captions()), (5, 20));
-    assert!((0..5).all(|i| store.captions_of(i).len() == 4 && store.picture_id(i) == format!("{i}.png")));
+    assert_eq!((store.n_images(), store.n_captions()), (5, 20));
+    assert!((0..5).all(|i| store.captions_of(i).len() == 4 && store.image_id(i) == format!("{i}.png")));
 }
 
 #[test]
@@ -186,7 +183,7 @@ fn a_lost_file_is_an_error_with_an_exit_code_of_its_own() {
             "1 file(s) of tars could not be read, see unreadable-file in store-12/rejects.jsonl"
         )
     );
-    assert!(Store::open(&at("store-12")).expect("finished").n_pictures() >= 4);
+    assert!(Store::open(&at("store-12")).expect("finished").n_images() >= 4);
     let (code, said) = refused(desk.path(), "inspect tars");
     assert!(
         said.starts_with("1 file(s) of tars cannot be read: tars/1.tar: the tar ends early"),

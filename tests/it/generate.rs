@@ -10,7 +10,7 @@ use eclipse_t2i::generate::images::read_png_texts;
 use eclipse_t2i::generate::noise_source::{BatchNoise, NoiseStage, RowNoise};
 use eclipse_t2i::generate::recipe::Recipe;
 use eclipse_t2i::models::clip::ImageEncoder;
-use eclipse_t2i::models::clip::preprocess::read_picture;
+use eclipse_t2i::models::clip::preprocess::read_image;
 use image::RgbImage;
 use safetensors::Dtype;
 use serde_json::json;
@@ -60,7 +60,7 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 fn image(path: PathBuf) -> RgbImage {
-    read_picture(&path).unwrap_or_else(|e| panic!("{e}"))
+    read_image(&path).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// The largest difference between two images, in grey levels.

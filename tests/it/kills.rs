@@ -66,7 +66,10 @@ fn results(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
                 true => left.push(path),
                 false => {
                     let name = path.strip_prefix(folder).expect("below").to_path_buf();
-                    found.insert(name, std::fs::read(path).expect("a file"));
+                    // A process that is at work may rename a temporary file in between.
+                    if let Ok(bytes) = std::fs::read(path) {
+                        found.insert(name, bytes);
+                    }
                 }
             }
         }

@@ -94,7 +94,7 @@ fn a_store_has_what_clip_says() {
         store
             .expect_clip(&clip_hash(&desk.path().join("clip")).expect("hashes"))
             .expect("the same");
-        assert_eq!((store.n_pictures(), store.n_captions()), (60, 60));
+        assert_eq!((store.n_images(), store.n_captions()), (60, 60));
         let close = |what: &str, found: &[f32], wanted: &[f32]| {
             assert_eq!(found.len(), wanted.len(), "{name} {what}");
             let far = found
@@ -106,7 +106,7 @@ fn a_store_has_what_clip_says() {
         };
         for (i, pair) in pairs.iter().enumerate() {
             assert_eq!(store.captions_of(i), i..i + 1);
-            assert_eq!(store.picture_id(i), i.to_string());
+            assert_eq!(store.image_id(i), i.to_string());
             let (mut z_x, mut z_y, mut hidden) = (vec![], vec![], vec![]);
             store.z_x(i, &mut z_x);
             store.z_y(i, &mut z_y);
@@ -230,7 +230,7 @@ fn parts_of_several_machines_make_the_same_store() {
     done(desk.path(), &["merge", "parts"]);
     let (whole, merged) = (open(desk.path(), "whole"), open(desk.path(), "parts"));
     merged.verify().expect("hashes");
-    assert_eq!(merged.n_pictures(), 2300);
+    assert_eq!(merged.n_images(), 2300);
     assert_eq!(
         (&merged.manifest().mean, &merged.manifest().std),
         (&whole.manifest().mean, &whole.manifest().std)
@@ -240,7 +240,7 @@ fn parts_of_several_machines_make_the_same_store() {
             let mut row = Vec::new();
             store.z_x(i, &mut row);
             store.hidden(store.captions_of(i).start, &mut row);
-            (store.picture_id(i), row)
+            (store.image_id(i), row)
         };
         assert_eq!(row(&whole), row(&merged));
     }
@@ -256,8 +256,8 @@ fn write_tar(path: &Path, seed: u64) {
         .enumerate()
     {
         let mut png = std::io::Cursor::new(Vec::new());
-        let picture = eclipse_t2i::data::encode::picture(&pair.scene);
-        picture
+        let image = eclipse_t2i::data::encode::scene_image(&pair.scene);
+        image
             .write_to(&mut png, image::ImageFormat::Png)
             .expect("encodes");
         for (extension, bytes) in [
@@ -300,13 +300,13 @@ fn clip_and_pictures_may_lie_elsewhere_on_another_machine() {
     part("their-clip", "there", "0/2");
     done(desk.path(), &["merge", "parts"]);
     let (whole, merged) = (open(desk.path(), "whole"), open(desk.path(), "parts"));
-    assert_eq!((whole.n_pictures(), merged.n_pictures()), (15, 15));
+    assert_eq!((whole.n_images(), merged.n_images()), (15, 15));
     for i in 0..15 {
         let row = |store: &Store| {
             let mut row = Vec::new();
             store.z_x(i, &mut row);
             store.hidden(i, &mut row);
-            (store.picture_id(i), row)
+            (store.image_id(i), row)
         };
         assert_eq!(row(&whole), row(&merged));
     }
@@ -804,10 +804,10 @@ proptest! {
             Err(error) => prop_assert!(!error.to_string().is_empty()),
             Ok(store) => {
                 let mut out = Vec::new();
-                for picture in 0..store.n_pictures() {
-                    store.z_x(picture, &mut out);
-                    store.picture_id(picture);
-                    for caption in store.captions_of(picture) {
+                for image in 0..store.n_images() {
+                    store.z_x(image, &mut out);
+                    store.image_id(image);
+                    for caption in store.captions_of(image) {
                         store.ids(caption);
                         store.hidden(caption, &mut out);
                     }

@@ -129,12 +129,12 @@ impl Runner for Pretend {
 
 /// A picture of each split, one right and one wrong.
 fn keep_pictures(seed: u64, dir: &RunDir) -> Result<(), Failure> {
-    files::create_dir(dir.pictures_dir())?;
+    files::create_dir(dir.images_dir())?;
     let mut shown = Vec::new();
     for (split, colour) in [("seen", true), ("unseen", false)] {
         let file = format!("{split}.png");
         let shade = image::Rgb([40 * seed as u8, 90, if colour { 200 } else { 20 }]);
-        image::RgbImage::from_pixel(16, 16, shade).save(dir.pictures_dir().join(&file))?;
+        image::RgbImage::from_pixel(16, 16, shade).save(dir.images_dir().join(&file))?;
         shown.push(KeptImage {
             prompt: format!("{PROMPT}, {split}"),
             split: split.into(),
@@ -142,7 +142,7 @@ fn keep_pictures(seed: u64, dir: &RunDir) -> Result<(), Failure> {
             verdict: vec![("object".into(), true), ("colour".into(), colour)],
         });
     }
-    Ok(KeptImages::new(shown).write(&dir.pictures_dir())?)
+    Ok(KeptImages::new(shown).write(&dir.images_dir())?)
 }
 
 /// The sweep above, in a folder of its own.

@@ -31,7 +31,7 @@ pub fn run(args: &CheckerArgs, as_json: bool) -> anyhow::Result<()> {
     if args.n == 0 {
         return Err(Usage("--n 0: expected at least 1".into()).into());
     }
-    limits::check("--n", args.n, limits::MAX_PICTURES).map_err(Usage)?;
+    limits::check("--n", args.n, limits::MAX_IMAGES).map_err(Usage)?;
     let checker = Checker::new(args.world);
     let steps = crate::cli::progress::Steps::new();
     let mut rows = Vec::new();

@@ -27,7 +27,7 @@ pub struct InspectArgs {
     path: Existing,
     #[command(flatten)]
     source: SourceArgs,
-    /// Of a source: records to look at, pictures included; 0 is all of them.
+    /// Of a source: records to look at, images included; 0 is all of them.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     sample: usize,
     /// Of a store: read every shard and compare its hash.

@@ -4,12 +4,12 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use crate::data::source::{Item, Picture, Source, SourceOptions};
+use crate::data::source::{Item, RecordImage, Source, SourceOptions};
 use serde_json::{Value, json};
 
 use crate::cli::Unreadable;
 
-/// Pictures whose shorter side is less than CLIP's own are blown up before they are encoded.
+/// Images whose shorter side is less than CLIP's own are blown up before they are encoded.
 const SMALL: u32 = 224;
 /// Records that are shown.
 const N_SHOWN: usize = 3;
@@ -91,9 +91,9 @@ struct Seen {
     first_rejects: Vec<String>,
     samples: BTreeMap<String, Value>,
     captions: HashMap<u64, usize>,
-    pictures: HashMap<u64, String>,
-    same_pictures: Vec<String>,
-    n_same_pictures: usize,
+    images: HashMap<u64, String>,
+    same_images: Vec<String>,
+    n_same_images: usize,
     n_small: usize,
     n_dropped: usize,
 }
@@ -107,9 +107,9 @@ impl Seen {
         self.n += 1;
         let (id, place, captions, dropped, decoded) = match item {
             Item::Record(record) => {
-                let decoded = match record.picture {
-                    Picture::Embedding(values) => Ok(Err(values)),
-                    picture => picture.decode(&options.limits).map(Ok),
+                let decoded = match record.image {
+                    RecordImage::Embedding(values) => Ok(Err(values)),
+                    image => image.decode(&options.limits).map(Ok),
                 };
                 (record.id, record.place, record.captions, record.dropped, decoded)
             }
@@ -120,9 +120,9 @@ impl Seen {
             Item::Fault(_) => return,
         };
         let (size, hash) = match &decoded {
-            Ok(Ok(picture)) => {
-                self.n_small += usize::from(picture.width().min(picture.height()) < SMALL);
-                (json!([picture.width(), picture.height()]), hash(picture.as_raw()))
+            Ok(Ok(image)) => {
+                self.n_small += usize::from(image.width().min(image.height()) < SMALL);
+                (json!([image.width(), image.height()]), hash(image.as_raw()))
             }
             Ok(Err(values)) => {
                 let bits: Vec<u32> = values.iter().map(|v| v.to_bits()).collect();
@@ -134,11 +134,11 @@ impl Seen {
             }
         };
         self.n_usable += 1;
-        match self.pictures.entry(hash) {
+        match self.images.entry(hash) {
             Entry::Occupied(first) => {
-                self.n_same_pictures += 1;
-                if self.same_pictures.len() < N_SHOWN {
-                    self.same_pictures.push(format!("{} and {id}", first.get()));
+                self.n_same_images += 1;
+                if self.same_images.len() < N_SHOWN {
+                    self.same_images.push(format!("{} and {id}", first.get()));
                 }
             }
             Entry::Vacant(free) => {
@@ -176,11 +176,11 @@ impl Seen {
                 self.n_captions
             ));
         }
-        if self.n_same_pictures > 0 {
+        if self.n_same_images > 0 {
             warnings.push(format!(
                 "{} pictures are the same as another: {} ..",
-                self.n_same_pictures,
-                self.same_pictures.join(", ")
+                self.n_same_images,
+                self.same_images.join(", ")
             ));
         }
         if self.n_small > 0 {

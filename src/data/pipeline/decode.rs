@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::files::ReadFiles;
 use crate::data::budget::Budget;
 use crate::data::encode::FrozenClip;
-use crate::data::source::{Fault, Item, Picture, PictureLimits, Record, Reject, RejectReason, Source};
+use crate::data::source::{Fault, ImageLimits, Item, Record, RecordImage, Reject, RejectReason, Source};
 use crate::data::store::{ImageHash, Rejected, SourceFile};
 use crate::image_file;
 use crate::limits::MAX_IN_FLIGHT;
@@ -46,7 +46,7 @@ pub(super) enum Lost {
 
 pub(super) struct Decoded {
     pub(super) hash: ImageHash,
-    /// Drawn for this record alone: a world's pictures may be equal by chance, and stay apart.
+    /// Drawn for this record alone: a world's images may be equal by chance, and stay apart.
     pub(super) is_drawn: bool,
     pub(super) id: String,
     pub(super) place: String,
@@ -69,7 +69,7 @@ pub(super) struct Decoder<'a> {
     /// Bytes of images that are being decoded.
     pub(super) budget: &'a Budget,
     /// What an image may be.
-    pub(super) limits: &'a PictureLimits,
+    pub(super) limits: &'a ImageLimits,
     /// Records of a shard at most.
     pub(super) chunk: usize,
     /// Images of a forward pass.
@@ -131,7 +131,7 @@ impl Decoder<'_> {
     }
 
     fn decoded(&self, record: Record, files: &mut Vec<SourceFile>) -> Result<Decoded, Lost> {
-        let is_drawn = matches!(record.picture, Picture::Ready(_));
+        let is_drawn = matches!(record.image, RecordImage::Ready(_));
         let reject = |(reason, detail): (RejectReason, String)| {
             rejected(Reject {
                 id: record.id.clone(),
@@ -141,27 +141,27 @@ impl Decoder<'_> {
             })
         };
         let limits = self.limits;
-        let (image, hash) = match record.picture {
-            Picture::Embedding(values) => {
+        let (image, hash) = match record.image {
+            RecordImage::Embedding(values) => {
                 let hash = content_hash(&[], values.iter().flat_map(|v| v.to_le_bytes()).collect());
                 (Image::Embedding(values), hash)
             }
-            picture => {
-                let file = match &picture {
-                    Picture::File(path) => Some(path.clone()),
+            image => {
+                let file = match &image {
+                    RecordImage::File(path) => Some(path.clone()),
                     _ => None,
                 };
-                let picture = picture.load(limits).map_err(|why| Lost::Record(reject(why)))?;
-                if let (Some(path), Picture::Encoded(bytes)) = (&file, &picture) {
+                let image = image.load(limits).map_err(|why| Lost::Record(reject(why)))?;
+                if let (Some(path), RecordImage::Encoded(bytes)) = (&file, &image) {
                     files.extend(self.files.record(self.source, path, Some(bytes)));
                 }
-                let _permit = self.budget.take(memory_of(&picture));
-                let picture: RgbImage = picture.decode(limits).map_err(|why| Lost::Record(reject(why)))?;
-                let pixels = self.clip.image().preprocess().apply(&picture);
+                let _permit = self.budget.take(memory_of(&image));
+                let image: RgbImage = image.decode(limits).map_err(|why| Lost::Record(reject(why)))?;
+                let pixels = self.clip.image().preprocess().apply(&image);
                 let pixels =
                     pixels.map_err(|e| Lost::Record(reject((RejectReason::TooSmall, e.to_string()))))?;
-                let (w, h) = picture.dimensions();
-                (Image::Pixels(pixels), content_hash(&[w, h], picture.into_raw()))
+                let (w, h) = image.dimensions();
+                (Image::Pixels(pixels), content_hash(&[w, h], image.into_raw()))
             }
         };
         Ok(Decoded {
@@ -184,9 +184,9 @@ fn lost(lost: Lost) -> Read {
 }
 
 /// Bytes that decoding takes, by the size that an image says to have.
-fn memory_of(picture: &Picture) -> usize {
-    match picture {
-        Picture::Encoded(bytes) => {
+fn memory_of(image: &RecordImage) -> usize {
+    match image {
+        RecordImage::Encoded(bytes) => {
             let (width, height) = image_file::dimensions(bytes).unwrap_or((0, 0));
             let pixels = (width as usize).saturating_mul(height as usize);
             bytes.len().saturating_add(pixels.saturating_mul(PIXEL))

@@ -1,4 +1,4 @@
-//! From a source of pairs to a store: pictures are decoded on worker threads ahead of the encoder, shards appear whole, and what is there already, and
+//! From a source of pairs to a store: images are decoded on worker threads ahead of the encoder, shards appear whole, and what is there already, and
 //! is what was written, is not made again.
 //!
 //! Beside the networks and the chunk in hand, memory is bounded by bytes, whatever the files hold: [`MAX_IN_FLIGHT`] for images that are being decoded
@@ -17,7 +17,7 @@ use self::decode::{Decoder, Image, Lost, Message, Read};
 use self::files::ReadFiles;
 use super::budget::Budget;
 use super::encode::{EncodeError, FrozenClip, clip_hash};
-use super::source::{Fault, Item, PictureLimits, RejectReason, Source, SourceError};
+use super::source::{Fault, ImageLimits, Item, RejectReason, Source, SourceError};
 use super::store::{
     Caption, Chunk, Encoder, Hidden, ImageHash, Manifest, Rejected, Settings, SourceFile, StoreDtype,
     StoreError, Target, Writer,
@@ -116,10 +116,10 @@ pub struct EncodeOptions {
     pub part: (usize, usize),
     /// Threads that decode; 0: one a core.
     pub n_workers: usize,
-    /// Pictures, and captions, of a forward pass.
+    /// Images, and captions, of a forward pass.
     pub batch: usize,
-    /// What a picture may be.
-    pub limits: PictureLimits,
+    /// What an image may be.
+    pub limits: ImageLimits,
     /// A file that cannot be read is a reject, and the rest is encoded.
     pub keep_going: bool,
 }
@@ -454,7 +454,7 @@ impl<'a> Pipeline<'a> {
                 place: self.source.unit_name(unit),
             });
         }
-        // A source has pictures or embeddings, never both.
+        // A source has images or embeddings, never both.
         let mut z_x = match pixels.is_empty() {
             true => ready,
             false => self
@@ -515,8 +515,8 @@ impl<'a> Pipeline<'a> {
                 }
             }
             chunk.caption_ends.push(chunk.id_ends.len());
-            chunk.picture_ids.push(record.id.clone());
-            chunk.picture_hashes.push(record.hash);
+            chunk.image_ids.push(record.id.clone());
+            chunk.image_hashes.push(record.hash);
         }
         Ok(chunk)
     }

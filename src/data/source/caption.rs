@@ -22,7 +22,7 @@ pub(super) fn clean(text: &str) -> Result<String, (RejectReason, String)> {
     }
 }
 
-/// The captions of a picture.
+/// The captions of an image.
 #[derive(Debug, Default)]
 pub(super) struct Cleaned {
     /// Those that can be used; at least one.

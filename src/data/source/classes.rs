@@ -29,11 +29,11 @@ fn read(place: &Path, options: &SourceOptions) -> Result<Vec<String>, String> {
 /// A table, the images of which are called by their numbers alone, as img2dataset calls them: image i has the red value i.
 fn numbered(table: &[u8], n: u8, more: &[(&str, &[u8])]) -> tempfile::TempDir {
     let names: Vec<String> = (0..n).map(|i| format!("images/{i:09}.png")).collect();
-    let pictures: Vec<Vec<u8>> = (0..n).map(png).collect();
+    let images: Vec<Vec<u8>> = (0..n).map(png).collect();
     let mut files: Vec<(&str, &[u8])> = names
         .iter()
         .map(String::as_str)
-        .zip(pictures.iter().map(Vec::as_slice))
+        .zip(images.iter().map(Vec::as_slice))
         .collect();
     files.push(("t.tsv", table));
     files.extend(more);
@@ -126,15 +126,15 @@ proptest! {
         if blank {
             table.extend(b"\n\n");
         }
-        let pictures: Vec<(String, Vec<u8>)> = (0..12).map(|i| (format!("images/{i}.png"), png(i))).collect();
-        let mut files: Vec<(&str, &[u8])> = pictures.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+        let images: Vec<(String, Vec<u8>)> = (0..12).map(|i| (format!("images/{i}.png"), png(i))).collect();
+        let mut files: Vec<(&str, &[u8])> = images.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
         files.push(("t.csv", &table));
         let desk = folder(&files);
         let source = Source::open(&desk.path().join("t.csv").to_string_lossy(), &SourceOptions::default()).expect("opens");
         let mut found: BTreeMap<u8, usize> = BTreeMap::new();
         for item in source.unit(0).expect("a unit") {
             let Item::Record(record) = item else { panic!("{}", tell(item)) };
-            let red = record.picture.decode(&PictureLimits::default()).expect("an image").get_pixel(0, 0).0[0];
+            let red = record.image.decode(&ImageLimits::default()).expect("an image").get_pixel(0, 0).0[0];
             for caption in &record.captions {
                 let named: u8 = caption.text.split(' ').next().and_then(|n| n.parse().ok()).expect("a number");
                 prop_assert_eq!(named, red);

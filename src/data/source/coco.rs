@@ -100,7 +100,7 @@ fn listed(path: &Path, images: &Path, options: &SourceOptions) -> Result<Listed,
             None => {
                 let detail = format!("image {id} has no `file_name`");
                 places.insert(id.clone(), entries.len());
-                entries.push(Entry::wrong(id, RejectReason::NoPicture, detail));
+                entries.push(Entry::wrong(id, RejectReason::NoImage, detail));
             }
         }
     }
@@ -129,7 +129,7 @@ fn listed(path: &Path, images: &Path, options: &SourceOptions) -> Result<Listed,
             (None, _) => {
                 let of = of.unwrap_or_else(|| "nothing".into());
                 let detail = format!("annotation {name} is of image {of}, which `images` has not");
-                entries.push(Entry::wrong(name, RejectReason::NoPicture, detail));
+                entries.push(Entry::wrong(name, RejectReason::NoImage, detail));
             }
         }
     }

@@ -269,7 +269,7 @@ fn entries_of(path: &Path, lines: Vec<Line>, columns: &Columns) -> Result<Vec<En
             .find_map(|v| v.as_str().filter(|f| !f.trim().is_empty()));
         let Some(file) = file else {
             let detail = format!("{name}: {}", columns::missing("image", &keys));
-            entries.push(Entry::wrong(name, RejectReason::NoPicture, detail));
+            entries.push(Entry::wrong(name, RejectReason::NoImage, detail));
             continue;
         };
         if !found.has_caption() {

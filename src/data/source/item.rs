@@ -62,7 +62,7 @@ impl SourceError {
 /// An item of a unit: a record, or why there is none at this place.
 #[derive(Debug)]
 pub enum Item {
-    /// A picture with captions.
+    /// An image with captions.
     Record(Record),
     /// Something that cannot be used.
     Reject(Reject),
@@ -94,10 +94,10 @@ impl fmt::Display for Fault {
     }
 }
 
-/// A picture with its captions, of which there is at least one.
+/// An image with its captions, of which there is at least one.
 #[derive(Debug)]
 pub struct Record {
-    /// The picture's id in its source.
+    /// The image's id in its source.
     pub id: String,
     /// File and entry, or line.
     pub place: String,
@@ -107,8 +107,8 @@ pub struct Record {
     pub dropped: Vec<(RejectReason, String)>,
     /// The text file that the captions are from, where they have one of their own.
     pub caption_file: Option<PathBuf>,
-    /// The picture.
-    pub picture: Picture,
+    /// The image.
+    pub image: RecordImage,
 }
 
 impl Item {
@@ -116,13 +116,13 @@ impl Item {
     pub(in crate::data) fn bytes(&self) -> usize {
         let Self::Record(record) = self else { return 0 };
         let captions = record.captions.iter().map(|caption| caption.text.len());
-        let picture = match &record.picture {
-            Picture::Encoded(bytes) => bytes.len(),
-            Picture::File(_) => 0,
-            Picture::Ready(image) => image.as_raw().len(),
-            Picture::Embedding(values) => size_of_val(values.as_slice()),
+        let image = match &record.image {
+            RecordImage::Encoded(bytes) => bytes.len(),
+            RecordImage::File(_) => 0,
+            RecordImage::Ready(image) => image.as_raw().len(),
+            RecordImage::Embedding(values) => size_of_val(values.as_slice()),
         };
-        captions.sum::<usize>() + picture
+        captions.sum::<usize>() + image
     }
 }
 
@@ -135,16 +135,16 @@ pub struct Caption {
     pub text: String,
 }
 
-/// A picture, in the form in which the source has it.
+/// An image, in the form in which the source has it.
 #[derive(Debug)]
-pub enum Picture {
-    /// The bytes of a picture file.
+pub enum RecordImage {
+    /// The bytes of an image file.
     Encoded(Vec<u8>),
-    /// A picture file.
+    /// An image file.
     File(PathBuf),
     /// Pixels.
     Ready(RgbImage),
-    /// z_x, `[d_clip]`, in the place of a picture.
+    /// z_x, `[d_clip]`, in the place of an image.
     Embedding(Vec<f32>),
 }
 
@@ -186,10 +186,10 @@ pub enum RejectReason {
     CaptionTooLong,
     /// A text in another encoding.
     NotUtf8,
-    /// No picture where one should be.
-    NoPicture,
-    /// Bytes that are no picture, or break off.
-    BrokenPicture,
+    /// No image where one should be.
+    NoImage,
+    /// Bytes that are no image, or break off.
+    BrokenImage,
     /// More pixels or bytes than allowed.
     TooLarge,
     /// Less pixels than can be used.
@@ -202,7 +202,7 @@ pub enum RejectReason {
     DuplicateKey,
     /// A line, or a row, that is not what the format asks for.
     BadRecord,
-    /// The picture was not downloaded, as its own record says.
+    /// The image was not downloaded, as its own record says.
     NotDownloaded,
 }
 
@@ -212,8 +212,8 @@ impl fmt::Display for RejectReason {
             Self::NoCaption => "no-caption",
             Self::CaptionTooLong => "caption-too-long",
             Self::NotUtf8 => "not-utf8",
-            Self::NoPicture => "no-picture",
-            Self::BrokenPicture => "broken-picture",
+            Self::NoImage => "no-picture",
+            Self::BrokenImage => "broken-picture",
             Self::TooLarge => "too-large",
             Self::TooSmall => "too-small",
             Self::UnsafePath => "unsafe-path",

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::caption::{Cleaned, usable};
-use super::item::{Item, Picture, Record, Reject, RejectReason, SourceError};
+use super::item::{Item, Record, RecordImage, Reject, RejectReason, SourceError};
 use super::reader::{Items, Reader, UNIT, inside};
 use crate::files;
 
@@ -116,7 +116,7 @@ impl Listed {
                 Texts::File(path) => Some(path.clone()),
                 _ => None,
             },
-            picture: Picture::File(file),
+            image: RecordImage::File(file),
         })
     }
 }

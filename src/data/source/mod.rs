@@ -15,9 +15,9 @@ mod item;
 mod joined;
 mod listed;
 mod pages;
-mod picture;
 mod place;
 mod reader;
+mod record_image;
 
 /// The formats, in the order in which people are told of them.
 macro_rules! formats {
@@ -49,10 +49,12 @@ use self::reader::{Files, Reader};
 use crate::files;
 
 pub use self::columns::Columns;
-pub use self::item::{Caption, Fault, Item, Picture, Record, Reject, RejectReason, SourceError, UNREADABLE};
+pub use self::item::{
+    Caption, Fault, Item, Record, RecordImage, Reject, RejectReason, SourceError, UNREADABLE,
+};
 pub(crate) use self::npy::has_plain_header;
 pub use self::reader::{Format, SourceOptions};
-pub use crate::image_file::PictureLimits;
+pub use crate::image_file::ImageLimits;
 
 impl Format {
     /// The names of all formats, in a sentence.

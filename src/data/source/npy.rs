@@ -10,7 +10,7 @@ use half::f16;
 use npyz::{DType, NpyFile};
 
 use super::caption::usable;
-use super::item::{Fault, Item, Picture, Record, Reject, RejectReason, SourceError};
+use super::item::{Fault, Item, Record, RecordImage, Reject, RejectReason, SourceError};
 use super::parquet::{captions as texts, rows};
 use super::place::files_at;
 use super::reader::{Files, Items, Kind, Reader, names_and_sizes, threaded};
@@ -212,7 +212,7 @@ impl Reader for Embedded {
                         captions: captions.captions,
                         dropped: captions.dropped,
                         caption_file: None,
-                        picture: Picture::Embedding(values),
+                        image: RecordImage::Embedding(values),
                     }),
                     Err((reason, detail)) => Reject::item(id, place, reason, detail),
                 })

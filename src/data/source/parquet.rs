@@ -1,4 +1,4 @@
-//! Parquet as Hugging Face keeps pictures: a column `image` of `{bytes, path}`, of bytes or of a path, and one with a caption or several.
+//! Parquet as Hugging Face keeps images: a column `image` of `{bytes, path}`, of bytes or of a path, and one with a caption or several.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use parquet::record::{Field, Row};
 
 use super::caption::usable;
 use super::columns::{self, Columns, Found};
-use super::item::{Fault, Item, Picture, Record, Reject, RejectReason, SourceError};
+use super::item::{Fault, Item, Record, RecordImage, Reject, RejectReason, SourceError};
 use super::pages;
 use super::place::{PARQUET, Splits, files_at, not_a};
 use super::reader::{Files, Items, Kind, Reader, SourceOptions, inside, names_and_sizes, threaded};
@@ -234,15 +234,15 @@ fn item(number: usize, place: String, row: &Row, found: &Found, images: &Path) -
     };
     let record = texts(row, found)
         .and_then(|texts| usable(texts.into_iter().map(|text| (None, text))))
-        .and_then(|captions| Ok((captions, picture(row, found, images)?)));
+        .and_then(|captions| Ok((captions, image(row, found, images)?)));
     match record {
-        Ok((captions, picture)) => Item::Record(Record {
+        Ok((captions, image)) => Item::Record(Record {
             id,
             place,
             captions: captions.captions,
             dropped: captions.dropped,
             caption_file: None,
-            picture,
+            image,
         }),
         Err((reason, detail)) => Reject::item(id, place, reason, detail),
     }
@@ -308,13 +308,13 @@ pub(super) fn captions(row: &Row) -> Result<Vec<String>, (RejectReason, String)>
     texts(row, &found)
 }
 
-fn picture(row: &Row, found: &Found, images: &Path) -> Result<Picture, (RejectReason, String)> {
-    let mut why = (RejectReason::NoPicture, "neither bytes nor a path".to_owned());
+fn image(row: &Row, found: &Found, images: &Path) -> Result<RecordImage, (RejectReason, String)> {
+    let mut why = (RejectReason::NoImage, "neither bytes nor a path".to_owned());
     let mut named = |name: &str| match inside(images, name) {
-        Some(file) if file.is_file() => Some(Picture::File(file)),
+        Some(file) if file.is_file() => Some(RecordImage::File(file)),
         Some(_) => {
             why = (
-                RejectReason::NoPicture,
+                RejectReason::NoImage,
                 format!("no {name} in {}", images.display()),
             );
             None
@@ -326,20 +326,22 @@ fn picture(row: &Row, found: &Found, images: &Path) -> Result<Picture, (RejectRe
         }
     };
     for field in at(row, &found.image) {
-        let picture = match field {
-            Field::Bytes(bytes) if !bytes.data().is_empty() => Some(Picture::Encoded(bytes.data().to_vec())),
+        let image = match field {
+            Field::Bytes(bytes) if !bytes.data().is_empty() => {
+                Some(RecordImage::Encoded(bytes.data().to_vec()))
+            }
             Field::Str(name) => named(name),
             Field::Group(group) => match (column(group, &["bytes"]), column(group, &["path"])) {
                 (Some(Field::Bytes(bytes)), _) if !bytes.data().is_empty() => {
-                    Some(Picture::Encoded(bytes.data().to_vec()))
+                    Some(RecordImage::Encoded(bytes.data().to_vec()))
                 }
                 (_, Some(Field::Str(name))) => named(name),
                 _ => None,
             },
             _ => None,
         };
-        if let Some(picture) = picture {
-            return Ok(picture);
+        if let Some(image) = image {
+            return Ok(image);
         }
     }
     Err(why)

@@ -7,7 +7,7 @@ use super::columns::Columns;
 use super::item::{Fault, Item, SourceError};
 use crate::data::budget::Budget;
 use crate::files::{FileError, guarded};
-use crate::image_file::PictureLimits;
+use crate::image_file::ImageLimits;
 
 /// Records of a unit where the format has no files of its own.
 pub(super) const UNIT: usize = 10_000;
@@ -74,10 +74,10 @@ impl fmt::Display for Format {
 pub struct SourceOptions {
     /// Its format, where it is not what it looks like.
     pub format: Option<Format>,
-    /// Where its pictures are, if they are elsewhere.
+    /// Where its images are, if they are elsewhere.
     pub images: Option<PathBuf>,
-    /// What a picture may be.
-    pub limits: PictureLimits,
+    /// What an image may be.
+    pub limits: ImageLimits,
     /// Columns that names do not tell.
     pub columns: Columns,
     /// What separates the columns of a table, where its first line does not tell.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use super::caption::usable;
 use super::columns::{self, Columns, Found};
 use super::delimited::{Damage, RawRecord, Records, split};
-use super::item::{EXTENSIONS, Fault, Item, Picture, Record, Reject, RejectReason, SourceError};
+use super::item::{EXTENSIONS, Fault, Item, Record, RecordImage, Reject, RejectReason, SourceError};
 use super::place::check_text;
 use super::reader::{Files, Items, Kind, Reader, SourceOptions, UNIT, inside, names_and_sizes};
 use crate::files::{self, FileError};
@@ -219,7 +219,7 @@ impl Table {
         let named = self.layout.found.image.iter().filter_map(|&i| fields.get(i));
         let name = named.map(|f| f.trim()).find(|f| !f.is_empty());
         name.map(str::to_owned)
-            .ok_or_else(|| (RejectReason::NoPicture, "the row names no image".into()))
+            .ok_or_else(|| (RejectReason::NoImage, "the row names no image".into()))
     }
 
     fn fields<'a>(&self, record: &'a RawRecord) -> Result<&'a [String], (RejectReason, String)> {
@@ -311,7 +311,7 @@ impl Table {
                 captions: captions.captions,
                 dropped: captions.dropped,
                 caption_file: None,
-                picture: Picture::File(file),
+                image: RecordImage::File(file),
             }),
             Err((reason, detail)) => Reject::item(id, place, reason, detail),
         })
@@ -332,7 +332,7 @@ impl Table {
                 match name.contains("://") || inside(&self.images, name).is_some() {
                     true => {
                         let detail = format!("no {} in {}", last_part(name), self.images.display());
-                        (RejectReason::NoPicture, detail)
+                        (RejectReason::NoImage, detail)
                     }
                     false => {
                         let detail = format!("{name:?} leads out of {}", self.images.display());
@@ -351,7 +351,7 @@ impl Table {
             .flat_map(|folder| EXTENSIONS.map(|e| folder.join(format!("{numbered}.{e}"))));
         let Some(file) = tried.find(|file| file.is_file()) else {
             let detail = format!("no {numbered}.jpg in {}", self.images.display());
-            return Err((RejectReason::NoPicture, detail));
+            return Err((RejectReason::NoImage, detail));
         };
         // img2dataset says beside the image what it was downloaded from.
         let info = files::read(file.with_extension("json")).ok();

@@ -14,12 +14,12 @@ use sha2::{Digest, Sha256};
 
 use super::caption::{Cleaned, usable};
 use super::folder::texts_of;
-use super::item::{EXTENSIONS, Fault, Item, Picture, Record, Reject, RejectReason, SourceError, TEXT};
-use super::picture::too_many_bytes;
+use super::item::{EXTENSIONS, Fault, Item, Record, RecordImage, Reject, RejectReason, SourceError, TEXT};
 use super::place::{Splits, WEBDATASET, files_at, is_hidden, not_a, without_mark};
 use super::reader::{Files, Items, Kind, Reader, SourceOptions, names_and_sizes, threaded};
+use super::record_image::too_many_bytes;
 use crate::files::{self, FileError};
-use crate::image_file::PictureLimits;
+use crate::image_file::ImageLimits;
 use crate::limits::MAX_NAME;
 
 /// The format.
@@ -99,7 +99,7 @@ impl Names {
 /// The files, each a unit.
 pub(super) struct Tars {
     files: Vec<PathBuf>,
-    limits: PictureLimits,
+    limits: ImageLimits,
     faults: Vec<(usize, Fault)>,
     notes: Vec<String>,
 }
@@ -264,7 +264,7 @@ fn text_or_none<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Str
 #[derive(Default)]
 struct Sample {
     key: String,
-    picture: Option<Vec<u8>>,
+    image: Option<Vec<u8>>,
     text: Option<Vec<u8>>,
     info: Option<Vec<u8>>,
     /// What is wrong with it.
@@ -276,7 +276,7 @@ struct Sample {
 
 struct Samples<'a> {
     tar: PathBuf,
-    limits: PictureLimits,
+    limits: ImageLimits,
     /// Hashes of the keys so far: a tar may have millions of them, of any length.
     seen: HashSet<[u8; 16]>,
     open: Option<Sample>,
@@ -381,7 +381,7 @@ impl Samples<'_> {
             return Ok(());
         };
         let (slot, limit) = match extension {
-            _ if EXTENSIONS.contains(&extension) => (&mut sample.picture, self.limits.max_bytes),
+            _ if EXTENSIONS.contains(&extension) => (&mut sample.image, self.limits.max_bytes),
             "txt" => (&mut sample.text, TEXT),
             "json" => (&mut sample.info, TEXT),
             _ => {
@@ -422,13 +422,13 @@ impl Samples<'_> {
         };
         let (key, place) = (sample.key.clone(), self.place(&sample.key));
         let item = match sample.record() {
-            Ok((captions, picture)) => Item::Record(Record {
+            Ok((captions, image)) => Item::Record(Record {
                 id: key,
                 place,
                 captions: captions.captions,
                 dropped: captions.dropped,
                 caption_file: None,
-                picture,
+                image,
             }),
             Err((reason, detail)) => Reject::item(key, place, reason, detail),
         };
@@ -437,7 +437,7 @@ impl Samples<'_> {
 }
 
 impl Sample {
-    fn record(self) -> Result<(Cleaned, Picture), (RejectReason, String)> {
+    fn record(self) -> Result<(Cleaned, RecordImage), (RejectReason, String)> {
         if let Some(wrong) = self.wrong {
             return Err(wrong);
         }
@@ -489,10 +489,10 @@ impl Sample {
             return Err((RejectReason::NoCaption, cut("no caption")));
         }
         let captions = usable(texts.into_iter().map(|text| (None, text)))?;
-        let picture = self
-            .picture
-            .ok_or_else(|| (RejectReason::NoPicture, cut("no .jpg, .png or .webp")))?;
-        Ok((captions, Picture::Encoded(picture)))
+        let image = self
+            .image
+            .ok_or_else(|| (RejectReason::NoImage, cut("no .jpg, .png or .webp")))?;
+        Ok((captions, RecordImage::Encoded(image)))
     }
 }
 

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A picture of one colour, 12 x 10.
+/// An image of one colour, 12 x 10.
 pub(super) fn png(red: u8) -> Vec<u8> {
     encoded(
         DynamicImage::ImageRgb8(RgbImage::from_pixel(12, 10, image::Rgb([red, 0, 9]))),
@@ -21,9 +21,9 @@ pub(super) fn png(red: u8) -> Vec<u8> {
     )
 }
 
-fn encoded(picture: DynamicImage, format: ImageFormat) -> Vec<u8> {
+fn encoded(image: DynamicImage, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, format).expect("encodes");
+    image.write_to(&mut bytes, format).expect("encodes");
     bytes.into_inner()
 }
 
@@ -135,10 +135,10 @@ pub(super) fn tell(item: Item) -> String {
                 .into_iter()
                 .map(|c| c.id.map_or(c.text.clone(), |id| format!("{id}={}", c.text)))
                 .collect();
-            let seen = match record.picture {
-                Picture::Embedding(values) => format!("{values:?}"),
-                picture => match picture.decode(&PictureLimits::default()) {
-                    Ok(picture) => format!("{:?}", picture.get_pixel(1, 1).0),
+            let seen = match record.image {
+                RecordImage::Embedding(values) => format!("{values:?}"),
+                image => match image.decode(&ImageLimits::default()) {
+                    Ok(image) => format!("{:?}", image.get_pixel(1, 1).0),
                     Err((reason, _)) => reason.to_string(),
                 },
             };
@@ -161,7 +161,7 @@ pub(super) fn tell(item: Item) -> String {
 fn names_in_tars_are_as_long_as_names_are() {
     use crate::limits::MAX_NAME;
     let long = format!("{}/{}", "f".repeat(90), "n".repeat(150));
-    let (picture, text) = (png(1), b"a cat".as_slice());
+    let (image, text) = (png(1), b"a cat".as_slice());
     let gnu = |name: &str, bytes: &[u8], builder: &mut tar::Builder<Vec<u8>>| {
         let mut header = tar::Header::new_gnu();
         header.set_size(bytes.len() as u64);
@@ -169,12 +169,12 @@ fn names_in_tars_are_as_long_as_names_are() {
         builder.append_data(&mut header, name, bytes).expect("appends");
     };
     let mut builder = tar::Builder::new(Vec::new());
-    gnu(&format!("{long}.png"), &picture, &mut builder);
+    gnu(&format!("{long}.png"), &image, &mut builder);
     builder
         .append_pax_extensions([("path", format!("{long}.txt").as_bytes())])
         .expect("appends");
     gnu("short", text, &mut builder);
-    gnu("01.png", &picture, &mut builder);
+    gnu("01.png", &image, &mut builder);
     gnu("01.txt", text, &mut builder);
     let good = builder.into_inner().expect("ends");
     let entry = |kind: tar::EntryType, bytes: &[u8]| {
@@ -288,7 +288,7 @@ fn tars_are_streamed_sample_by_sample() {
 }
 
 #[test]
-fn indexes_name_pictures_elsewhere() {
+fn indexes_name_images_elsewhere() {
     let (a, b) = (png(1), png(2));
     let coco = br#"{"images": [{"id": 7, "file_name": "a.png"}, {"id": 8, "file_name": "../b.png"}, {"id": 9, "file_name": "none.png"}, {"id": 10, "file_name": "a.png"}],
         "annotations": [{"id": 70, "image_id": 7, "caption": "one"}, {"id": 71, "image_id": 7, "caption": " "}, {"id": 72, "image_id": 7, "caption": "two"},
@@ -342,10 +342,10 @@ fn indexes_name_pictures_elsewhere() {
 fn tars_tell_about_how_many_they_have() {
     let samples = |n: usize| {
         let names: Vec<_> = (0..n).map(|i| (format!("{i}.png"), format!("{i}.txt"))).collect();
-        let (picture, text) = (png(1), b"a cat");
+        let (image, text) = (png(1), b"a cat");
         let both = names
             .iter()
-            .flat_map(|(a, b)| [(a.as_str(), picture.as_slice()), (b.as_str(), &text[..])]);
+            .flat_map(|(a, b)| [(a.as_str(), image.as_slice()), (b.as_str(), &text[..])]);
         tar(&both.collect::<Vec<_>>())
     };
     let (three, six) = (samples(3), samples(6));
@@ -399,7 +399,7 @@ fn folders_have_texts_beside_or_a_table() {
 }
 
 #[test]
-fn parquet_holds_pictures_and_embeddings_have_captions() {
+fn parquet_holds_images_and_embeddings_have_captions() {
     let rows = parquet_file(
         ROWS,
         &[
@@ -433,8 +433,8 @@ fn parquet_holds_pictures_and_embeddings_have_captions() {
 }
 
 #[test]
-fn pictures_are_decoded_within_limits() {
-    let decode = |bytes: Vec<u8>| Picture::Encoded(bytes).decode(&PictureLimits::default());
+fn images_are_decoded_within_limits() {
+    let decode = |bytes: Vec<u8>| RecordImage::Encoded(bytes).decode(&ImageLimits::default());
     // A PNG that says it has 30,000 x 30,000 pixels, in 57 bytes.
     let mut bomb = b"\x89PNG\r\n\x1a\n".to_vec();
     let mut header = b"IHDR".to_vec();
@@ -493,13 +493,13 @@ fn pictures_are_decoded_within_limits() {
     );
     let mut cut = png(3);
     cut.truncate(cut.len() - 20);
-    assert_eq!(decode(cut).expect_err("cut").0, RejectReason::BrokenPicture);
-    let few = PictureLimits {
+    assert_eq!(decode(cut).expect_err("cut").0, RejectReason::BrokenImage);
+    let few = ImageLimits {
         max_bytes: 10,
-        ..PictureLimits::default()
+        ..ImageLimits::default()
     };
     assert_eq!(
-        Picture::Encoded(png(3)).decode(&few).expect_err("large").0,
+        RecordImage::Encoded(png(3)).decode(&few).expect_err("large").0,
         RejectReason::TooLarge
     );
 }
@@ -585,7 +585,7 @@ fn sound() -> Vec<(&'static str, Vec<u8>)> {
 fn read(name: &str, bytes: &[u8]) {
     let captions = || parquet_file(TEXTS, &[vec![b"a".to_vec(), b"b".to_vec()]]);
     if name.starts_with("x.") {
-        let _ = Picture::Encoded(bytes.to_vec()).decode(&PictureLimits::default());
+        let _ = RecordImage::Encoded(bytes.to_vec()).decode(&ImageLimits::default());
         return;
     }
     let folder = folder(&[(name, bytes), ("pictures/x.png", b"x")]);

@@ -1,6 +1,6 @@
 //! Images of one colour: `plain:red,blue` is a red image and a blue one.
 
-use super::item::{Caption, Item, Picture, Record, SourceError};
+use super::item::{Caption, Item, Record, RecordImage, SourceError};
 use super::reader::{Files, Items, Kind, Reader};
 
 /// The format.
@@ -56,7 +56,7 @@ impl Reader for Plain {
                 }],
                 dropped: vec![],
                 caption_file: None,
-                picture: Picture::Ready(image::RgbImage::from_pixel(32, 32, image::Rgb(*rgb))),
+                image: RecordImage::Ready(image::RgbImage::from_pixel(32, 32, image::Rgb(*rgb))),
             })
         })))
     }

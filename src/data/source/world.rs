@@ -1,8 +1,8 @@
 //! A built-in world as a source: `world:emoji?n=1000&seed=0&holes=true&bias=true&captions=sparse`.
 
-use super::item::{Caption, Item, Picture, Record, SourceError};
+use super::item::{Caption, Item, Record, RecordImage, SourceError};
 use super::reader::{Files, Items, Kind, Reader};
-use crate::data::encode::picture;
+use crate::data::encode::scene_image;
 use crate::world::{CaptionMix, Pair, PairOptions, World};
 
 /// The format.
@@ -14,7 +14,7 @@ pub(super) const FORMAT: Kind = Kind {
     open: |place, _| Ok(Box::new(WorldSource::open(place)?)),
 };
 
-/// Records of a unit: pictures are rendered as they are read.
+/// Records of a unit: images are rendered as they are read.
 const UNIT: usize = 1000;
 
 /// Pairs of a world.
@@ -105,7 +105,7 @@ impl Reader for WorldSource {
                 }],
                 dropped: vec![],
                 caption_file: None,
-                picture: Picture::Ready(picture(&pair.scene)),
+                image: RecordImage::Ready(scene_image(&pair.scene)),
             })
         })))
     }

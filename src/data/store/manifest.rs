@@ -117,7 +117,7 @@ pub struct Settings {
     pub n_units: usize,
     /// Records of a shard at most.
     pub chunk: usize,
-    /// Pictures of more pixels were rejected.
+    /// Images of more pixels were rejected.
     pub max_pixels: u64,
     /// Which part of how many this is: units whose number leaves `part.0` when divided by `part.1`.
     pub part: (usize, usize),
@@ -176,7 +176,7 @@ pub struct ShardInfo {
     pub unit: usize,
     /// Which chunk of the unit.
     pub chunk: usize,
-    /// Pictures.
+    /// Images.
     pub n_pictures: usize,
     /// Captions.
     pub n_captions: usize,
@@ -217,7 +217,7 @@ pub struct Rejected {
 pub struct Manifest {
     /// How it was made. `part` is that of the whole: (0, 1).
     pub settings: Settings,
-    /// Pictures.
+    /// Images.
     pub n_pictures: usize,
     /// Captions.
     pub n_captions: usize,
@@ -227,7 +227,7 @@ pub struct Manifest {
     pub n_cut: usize,
     /// Pairs, and captions of others, that could not be used, by reason.
     pub rejects: BTreeMap<String, usize>,
-    /// Mean of z_x over the pictures, `[d_clip]`.
+    /// Mean of z_x over the images, `[d_clip]`.
     pub mean: Vec<f32>,
     /// Standard deviation (biased), `[d_clip]`.
     pub std: Vec<f32>,
@@ -235,7 +235,7 @@ pub struct Manifest {
     pub norm_x: f64,
     /// Mean norm of z_y.
     pub norm_y: f64,
-    /// In the order in which pictures and captions are numbered.
+    /// In the order in which images and captions are numbered.
     pub shards: Vec<ShardInfo>,
     /// The other files of the store, by name. Absent in stores of earlier versions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -1,4 +1,4 @@
-//! Encoded pairs on disk: raw embeddings of pictures and captions, in shards that are mapped into memory.
+//! Encoded pairs on disk: raw embeddings of images and captions, in shards that are mapped into memory.
 //!
 //! ```text
 //! STORE/store.json                      what is in it, and the hash of every shard; written last
@@ -12,11 +12,11 @@
 //! Hashes are those of what was written, never of what lies there: a file that is not what was recorded is an error of whoever reads it, and made again
 //! by the encoding that wrote it.
 //!
-//! An image that its source has several times is one picture of a shard, with the captions of all; `picture_hashes` `[pictures, 16]` tell the images
+//! An image that its source has several times is one image of a shard, with the captions of all; `picture_hashes` `[pictures, 16]` tell the images
 //! that are equal across shards.
 //!
 //! A shard holds `z_x` `[pictures, d_clip]`, `z_y` `[captions, d_clip]`, the captions' token `ids` end to end without padding, and, if they are
-//! stored, the text tower's `hidden` states `[tokens, d_clip]` in the same order; captions lie by picture. `*_offsets` say where each begins and
+//! stored, the text tower's `hidden` states `[tokens, d_clip]` in the same order; captions lie by image. `*_offsets` say where each begins and
 //! ends. Values are f16 or f32, never normalised unless the manifest says so.
 
 mod lock;

@@ -25,13 +25,13 @@ pub struct Caption {
     pub hidden: Vec<f32>,
 }
 
-/// A finished store. Pictures and captions are numbered through all shards, in the manifest's order; captions lie by picture.
+/// A finished store. Images and captions are numbered through all shards, in the manifest's order; captions lie by image.
 #[derive(Debug)]
 pub struct Store {
     dir: PathBuf,
     manifest: Manifest,
     shards: Vec<Shard>,
-    /// Where each shard's pictures and captions begin.
+    /// Where each shard's images and captions begin.
     first: Vec<(usize, usize)>,
     first_of_image: OnceLock<Vec<u32>>,
     empty: Caption,
@@ -224,12 +224,12 @@ impl Store {
         &self.manifest.shards
     }
 
-    /// Pictures.
-    pub fn n_pictures(&self) -> usize {
+    /// Number of images, repeated ones included.
+    pub fn n_images(&self) -> usize {
         self.manifest.n_pictures
     }
 
-    /// Captions.
+    /// Number of captions.
     pub fn n_captions(&self) -> usize {
         self.manifest.n_captions
     }
@@ -239,60 +239,60 @@ impl Store {
         &self.empty
     }
 
-    /// The captions of a picture. This and the following panic for numbers out of range.
-    pub fn captions_of(&self, picture: usize) -> Range<usize> {
-        let (shard, picture, first) = self.picture(picture);
-        let Range { start, end } = shard.captions_of(picture);
+    /// The captions of an image. This and the following panic for numbers out of range.
+    pub fn captions_of(&self, image: usize) -> Range<usize> {
+        let (shard, image, first) = self.image(image);
+        let Range { start, end } = shard.captions_of(image);
         first + start..first + end
     }
 
-    /// Appends z_x of a picture, `[d_clip]`.
-    pub fn z_x(&self, picture: usize, out: &mut Vec<f32>) {
-        let (shard, picture, _) = self.picture(picture);
-        shard.z_x(picture, out);
+    /// Appends z_x of an image, `[d_clip]`.
+    pub fn z_x(&self, image: usize, out: &mut Vec<f32>) {
+        let (shard, image, _) = self.image(image);
+        shard.z_x(image, out);
     }
 
-    /// The first picture with the same image, for each picture: itself for all but repeated ones. Images are compared by their hashes, in stores that have
-    /// none by their embeddings.
+    /// For each image, the number of the first identical image: its own number unless the image is repeated. Hashes identify images; in stores without
+    /// hashes, embeddings do.
     pub fn first_of_image(&self) -> &[u32] {
         self.first_of_image.get_or_init(|| {
             let mut seen: HashMap<ImageHash, u32> = HashMap::new();
-            let mut firsts = Vec::with_capacity(self.n_pictures());
+            let mut firsts = Vec::with_capacity(self.n_images());
             for (i, shard) in self.shards.iter().enumerate() {
                 if shard.n_pictures > 0 {
                     self.shard(i);
                 }
-                for picture in 0..shard.n_pictures {
+                for image in 0..shard.n_pictures {
                     let number = firsts.len() as u32;
-                    firsts.push(*seen.entry(shard.image_hash(picture)).or_insert(number));
+                    firsts.push(*seen.entry(shard.image_hash(image)).or_insert(number));
                 }
             }
             firsts
         })
     }
 
-    /// How many different images are in `other` too.
+    /// Number of distinct images that `other` contains too.
     pub fn n_in_common(&self, other: &Self) -> usize {
         let images = |store: &Self| -> HashSet<ImageHash> {
             let shards = (0..store.shards.len()).filter(|&i| store.shards[i].n_pictures > 0);
             shards
                 .map(|i| store.shard(i))
-                .flat_map(|shard| (0..shard.n_pictures).map(|picture| shard.image_hash(picture)))
+                .flat_map(|shard| (0..shard.n_pictures).map(|image| shard.image_hash(image)))
                 .collect()
         };
         images(self).intersection(&images(other)).count()
     }
 
-    /// Different images.
-    pub fn n_images(&self) -> usize {
+    /// Number of distinct images.
+    pub fn n_distinct_images(&self) -> usize {
         let firsts = (0..).zip(self.first_of_image());
-        firsts.filter(|(picture, first)| picture == *first).count()
+        firsts.filter(|(image, first)| image == *first).count()
     }
 
-    /// The id that a picture has in its source.
-    pub fn picture_id(&self, picture: usize) -> String {
-        let (shard, picture, _) = self.picture(picture);
-        shard.picture_id(picture)
+    /// The id that an image has in its source.
+    pub fn image_id(&self, image: usize) -> String {
+        let (shard, image, _) = self.image(image);
+        shard.image_id(image)
     }
 
     /// Appends z_y of a caption, `[d_clip]`.
@@ -307,7 +307,7 @@ impl Store {
         shard.ids(caption)
     }
 
-    /// How many they are.
+    /// Number of token ids of a caption, without padding.
     pub fn n_ids(&self, caption: usize) -> usize {
         let (shard, caption) = self.caption(caption);
         shard.n_ids(caption)
@@ -319,10 +319,10 @@ impl Store {
         shard.hidden(caption, out)
     }
 
-    /// The shard of a picture, its number there, and the first caption of the shard.
-    fn picture(&self, picture: usize) -> (&Shard, usize, usize) {
-        let i = self.first.partition_point(|first| first.0 <= picture) - 1;
-        (self.shard(i), picture - self.first[i].0, self.first[i].1)
+    /// The shard of an image, its number there, and the first caption of the shard.
+    fn image(&self, image: usize) -> (&Shard, usize, usize) {
+        let i = self.first.partition_point(|first| first.0 <= image) - 1;
+        (self.shard(i), image - self.first[i].0, self.first[i].1)
     }
 
     fn caption(&self, caption: usize) -> (&Shard, usize) {

@@ -64,14 +64,14 @@ pub struct Chunk {
     pub id_ends: Vec<usize>,
     /// `[tokens, d_clip]`, or nothing.
     pub hidden: Vec<f32>,
-    /// Where each picture's captions end.
+    /// Where each image's captions end.
     pub caption_ends: Vec<usize>,
     /// Captions that were cut.
     pub n_cut: usize,
     /// Ids of the pictures.
-    pub picture_ids: Vec<String>,
-    /// What the pictures show, one each.
-    pub picture_hashes: Vec<ImageHash>,
+    pub image_ids: Vec<String>,
+    /// What the images show, one each.
+    pub image_hashes: Vec<ImageHash>,
     /// Ids of the captions; empty where the source has none.
     pub caption_ids: Vec<String>,
 }
@@ -126,7 +126,7 @@ impl Chunk {
         };
         let (n_pictures, n_captions) = (self.caption_ends.len(), self.id_ends.len());
         let ids = self.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
-        let hashes = [self.picture_hashes.len(), size_of::<ImageHash>()];
+        let hashes = [self.image_hashes.len(), size_of::<ImageHash>()];
         let mut file = TensorFile::new()
             .with_bytes("z_x", kind, &[n_pictures, d], float(&self.z_x))
             .with_bytes("z_y", kind, &[n_captions, d], float(&self.z_y))
@@ -143,12 +143,12 @@ impl Chunk {
                 &[n_pictures + 1],
                 offsets(&self.caption_ends),
             )
-            .with_bytes("picture_hashes", Dtype::U8, &hashes, self.picture_hashes.concat());
+            .with_bytes("picture_hashes", Dtype::U8, &hashes, self.image_hashes.concat());
         if !self.hidden.is_empty() {
             file = file.with_bytes("hidden", kind, &[self.ids.len(), d], float(&self.hidden));
         }
         for (name, ends, ids) in [
-            ("picture_ids", "picture_id_offsets", &self.picture_ids),
+            ("picture_ids", "picture_id_offsets", &self.image_ids),
             ("caption_ids", "caption_id_offsets", &self.caption_ids),
         ] {
             let (bytes, offsets) = text(ids);
@@ -176,9 +176,9 @@ pub(super) struct Shard {
     hidden: Option<StoredTensor>,
     id_offsets: StoredTensor,
     caption_offsets: StoredTensor,
-    picture_ids: (StoredTensor, StoredTensor),
+    image_ids: (StoredTensor, StoredTensor),
     /// Absent in stores of version 1.
-    picture_hashes: Option<StoredTensor>,
+    image_hashes: Option<StoredTensor>,
     pub(super) n_pictures: usize,
     pub(super) n_captions: usize,
     pub(super) n_tokens: usize,
@@ -238,7 +238,7 @@ impl Shard {
             true => Some(shaped("hidden", &floats, &[n_tokens, d])?),
             false => None,
         };
-        let picture_hashes = match file.tensors().contains_key("picture_hashes") {
+        let image_hashes = match file.tensors().contains_key("picture_hashes") {
             true => Some(shaped(
                 "picture_hashes",
                 &[Dtype::U8],
@@ -253,10 +253,10 @@ impl Shard {
             z_y: shaped("z_y", &floats, &[n_captions, d])?,
             ids: shaped("ids", &[Dtype::U16], &[n_tokens])?,
             hidden,
-            picture_hashes,
+            image_hashes,
             id_offsets: offsets("id_offsets", n_captions, n_tokens)?,
             caption_offsets: offsets("caption_offsets", n_pictures, n_captions)?,
-            picture_ids: (
+            image_ids: (
                 shaped("picture_ids", &[Dtype::U8], &[n_bytes])?,
                 offsets("picture_id_offsets", n_pictures, n_bytes)?,
             ),
@@ -271,9 +271,9 @@ impl Shard {
         self.hidden.is_some() || self.n_tokens == 0
     }
 
-    pub(super) fn captions_of(&self, picture: usize) -> Range<usize> {
+    pub(super) fn captions_of(&self, image: usize) -> Range<usize> {
         let at = |i| u64_at(&self.caption_offsets, i) as usize;
-        at(picture)..at(picture + 1)
+        at(image)..at(image + 1)
     }
 
     fn tokens_of(&self, caption: usize) -> Range<usize> {
@@ -285,8 +285,8 @@ impl Shard {
         self.tokens_of(caption).len()
     }
 
-    pub(super) fn z_x(&self, picture: usize, out: &mut Vec<f32>) {
-        floats(&self.z_x, picture * self.d..(picture + 1) * self.d, out);
+    pub(super) fn z_x(&self, image: usize, out: &mut Vec<f32>) {
+        floats(&self.z_x, image * self.d..(image + 1) * self.d, out);
     }
 
     pub(super) fn z_y(&self, caption: usize, out: &mut Vec<f32>) {
@@ -308,23 +308,23 @@ impl Shard {
         true
     }
 
-    /// What the picture shows: its hash, or one of its embedding.
-    pub(super) fn image_hash(&self, picture: usize) -> ImageHash {
+    /// What the image shows: its hash, or one of its embedding.
+    pub(super) fn image_hash(&self, image: usize) -> ImageHash {
         const N: usize = size_of::<ImageHash>();
-        let hash = match &self.picture_hashes {
-            Some(hashes) => hashes.bytes()[picture * N..][..N].to_vec(),
+        let hash = match &self.image_hashes {
+            Some(hashes) => hashes.bytes()[image * N..][..N].to_vec(),
             None => {
                 let row = self.d * self.z_x.bytes().len() / (self.d * self.n_pictures).max(1);
-                Sha256::digest(&self.z_x.bytes()[picture * row..][..row])[..N].to_vec()
+                Sha256::digest(&self.z_x.bytes()[image * row..][..row])[..N].to_vec()
             }
         };
         hash.try_into().unwrap_or_default()
     }
 
-    pub(super) fn picture_id(&self, picture: usize) -> String {
-        let (bytes, offsets) = &self.picture_ids;
+    pub(super) fn image_id(&self, image: usize) -> String {
+        let (bytes, offsets) = &self.image_ids;
         let at = |i| u64_at(offsets, i) as usize;
-        String::from_utf8_lossy(&bytes.bytes()[at(picture)..at(picture + 1)]).into_owned()
+        String::from_utf8_lossy(&bytes.bytes()[at(image)..at(image + 1)]).into_owned()
     }
 }
 

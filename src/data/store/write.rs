@@ -308,9 +308,9 @@ impl Writer {
             hidden: empty.hidden.clone(),
             caption_ends: vec![1],
             n_cut: 0,
-            z_x: vec![0.0; self.settings.encoder.d_clip], // a shard's captions belong to pictures
-            picture_ids: vec![String::new()],
-            picture_hashes: vec![[0; 16]],
+            z_x: vec![0.0; self.settings.encoder.d_clip], // a shard's captions belong to images
+            image_ids: vec![String::new()],
+            image_hashes: vec![[0; 16]],
             caption_ids: vec![],
         };
         let header = ShardHeader {
@@ -453,7 +453,7 @@ fn finite(row: &[f32], key: &str, path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Sums over all pictures and captions, in f64.
+/// Sums over all images and captions, in f64.
 struct Sums {
     d: usize,
     n: (usize, usize),
@@ -477,9 +477,9 @@ impl Sums {
     fn add(&mut self, shard: &Shard, path: &Path) -> Result<(), StoreError> {
         let mut row = Vec::with_capacity(self.d);
         let norm = |row: &[f32]| row.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
-        for picture in 0..shard.n_pictures {
+        for image in 0..shard.n_pictures {
             row.clear();
-            shard.z_x(picture, &mut row);
+            shard.z_x(image, &mut row);
             finite(&row, "z_x", path)?;
             self.norms.0 += norm(&row);
             for ((sum, square), &v) in self.sum.iter_mut().zip(&mut self.square).zip(&row) {

@@ -19,7 +19,7 @@ use crate::generate::recipe::Origin;
 use crate::generate::slerp::{mix, slerp};
 use crate::generate::zero_image::{cached_zero_image, zero_image};
 use crate::limits::finite;
-use crate::models::clip::preprocess::read_picture;
+use crate::models::clip::preprocess::read_image;
 use crate::models::clip::{ClipError, ImageEncoder, TextEncoder};
 use crate::models::prior::TextCondition;
 
@@ -240,7 +240,7 @@ impl<'a> Chunk<'a> {
         for images in images.chunks(BATCH) {
             let pixels: Result<Vec<RgbImage>, ClipError> = images
                 .iter()
-                .map(|(_, path)| read_picture(path).map_err(ClipError::from))
+                .map(|(_, path)| read_image(path).map_err(ClipError::from))
                 .collect();
             let encoded = rows_of(encoder.encode(&pixels?)?);
             for ((job, _), z) in images.iter().zip(encoded) {

@@ -22,7 +22,7 @@ use crate::generate::recipe::Size;
 use crate::generate::request::ImageRequest;
 use crate::limits::{MAX_AREA, MAX_SIDE};
 use crate::models::clip::ClipError;
-use crate::models::clip::preprocess::{read_picture, resize_bicubic_reducing};
+use crate::models::clip::preprocess::{read_image, resize_bicubic_reducing};
 use crate::models::unet::{Condition, Conditioning, UNet};
 
 /// A latent space, as its configuration says.
@@ -202,7 +202,7 @@ impl LatentDecoder {
         };
         job.output.stage("image encoder", 1);
         let autoencoder = self.space.load(dir, job.device)?;
-        let image = read_picture(&init.image.path).map_err(ClipError::from)?;
+        let image = read_image(&init.image.path).map_err(ClipError::from)?;
         let [h, w] = self.latent.map(|side| side * self.space.scale());
         let latents = autoencoder.encode(image_tensor(&image, w, h, job.device));
         job.output.progress();

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::config::{ConfigError, Keys};
 use crate::files::{self, FileError};
-use crate::image_file::{self, PictureLimits};
+use crate::image_file::{self, ImageLimits};
 use crate::limits::MAX_SIDE;
 
 /// Pillow's code for bicubic, the only filter CLIP models use.
@@ -36,7 +36,7 @@ pub enum PreprocessError {
     Config(#[from] ConfigError),
     /// The file is no image, or a broken one.
     #[error("{path}: not a readable picture: {reason}")]
-    Picture {
+    Image {
         /// The file.
         path: PathBuf,
         /// The decoder's reason.
@@ -281,15 +281,15 @@ impl Preprocess {
 /// Reads an image file, upright and strictly, see [`image_file`].
 ///
 /// # Errors
-/// [`PreprocessError::File`], or [`PreprocessError::Picture`] for a file that is no image, is incomplete, or has more pixels than allowed.
-pub fn read_picture(path: impl AsRef<Path>) -> Result<RgbImage, PreprocessError> {
+/// [`PreprocessError::File`], or [`PreprocessError::Image`] for a file that is no image, is incomplete, or has more pixels than allowed.
+pub fn read_image(path: impl AsRef<Path>) -> Result<RgbImage, PreprocessError> {
     let path = path.as_ref();
-    let limits = PictureLimits {
+    let limits = ImageLimits {
         min_side: 1,
-        ..PictureLimits::default()
+        ..ImageLimits::default()
     };
     let bytes = files::read_at_most(path, limits.max_bytes, "an image file")?;
-    image_file::decode(&bytes, &limits).map_err(|e| PreprocessError::Picture {
+    image_file::decode(&bytes, &limits).map_err(|e| PreprocessError::Image {
         path: path.to_path_buf(),
         reason: e.to_string(),
     })
@@ -618,18 +618,15 @@ mod tests {
         gradient(40, 40).save(at("whole.png")).expect("written");
         let bytes = std::fs::read(at("whole.png")).expect("read");
         std::fs::write(at("cut.png"), &bytes[..bytes.len() / 2]).expect("written");
-        assert_eq!(
-            read_picture(at("whole.png")).expect("a picture"),
-            gradient(40, 40)
-        );
+        assert_eq!(read_image(at("whole.png")).expect("an image"), gradient(40, 40));
         for name in ["text.png", "cut.png"] {
-            let error = read_picture(at(name)).expect_err("must be refused").to_string();
+            let error = read_image(at(name)).expect_err("must be refused").to_string();
             assert!(
                 error.contains(name) && error.contains("not a readable picture"),
                 "{error}"
             );
         }
-        let error = read_picture(at("none.png"))
+        let error = read_image(at("none.png"))
             .expect_err("must be refused")
             .to_string();
         assert!(error.starts_with("no such file"), "{error}");

@@ -6,7 +6,7 @@ use rand::RngExt;
 
 use super::recipe::ClipRecipe;
 use super::targets::FactTargets;
-use crate::data::encode::picture;
+use crate::data::encode::scene_image;
 use crate::models::clip::preprocess::Preprocess;
 use crate::models::clip::tokenizer::Tokenizer;
 use crate::noise::{Noise, Stream};
@@ -119,7 +119,7 @@ impl BatchMaker {
     }
 
     fn pixels(&self, scenes: &[Scene], device: &Device) -> Result<Tensor<4>, PretrainError> {
-        let images: Vec<RgbImage> = scenes.iter().map(picture).collect();
+        let images: Vec<RgbImage> = scenes.iter().map(scene_image).collect();
         let values = self.preprocess.apply_batch(&images)?;
         let side = self.recipe.image_size;
         Ok(Tensor::from_data(

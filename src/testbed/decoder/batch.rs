@@ -7,7 +7,7 @@ use image::RgbImage;
 use rand::RngExt;
 
 use super::recipe::DecoderRecipe;
-use crate::data::encode::picture;
+use crate::data::encode::scene_image;
 use crate::diffusion::Schedule;
 use crate::models::clip::{ClipError, ImageEncoder};
 use crate::models::noise_augmentation::NoiseAugmentation;
@@ -125,7 +125,7 @@ impl DecoderBatches {
         } = self.recipe;
         let mut noise = Noise::of(self.recipe.seed, Stream::PretrainBatch(step as u64));
         let scenes: Vec<Scene> = (0..n).map(|_| self.world.scene_w(noise.rng())).collect();
-        let images: Vec<RgbImage> = scenes.iter().map(picture).collect();
+        let images: Vec<RgbImage> = scenes.iter().map(scene_image).collect();
         let (levels, mut z_x) = self.augmented(step, self.z_x(&images)?, device);
         let d_clip = self.zero.len();
         for row in z_x.chunks_mut(d_clip) {

@@ -7,7 +7,7 @@ use image::RgbImage;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::data::encode::picture;
+use crate::data::encode::scene_image;
 use crate::generate::decoder::DecoderSettings;
 use crate::generate::frozen::FrozenDecoder;
 use crate::generate::images::{grid, write_png};
@@ -110,7 +110,7 @@ pub(super) fn images(world: World, n: usize, seed: u64) -> (Vec<Scene>, Vec<RgbI
     world
         .sample_w(n, seed)
         .into_iter()
-        .map(|pair| (pair.scene, picture(&pair.scene)))
+        .map(|pair| (pair.scene, scene_image(&pair.scene)))
         .unzip()
 }
 

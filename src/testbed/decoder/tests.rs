@@ -6,7 +6,7 @@ use burn::train::TrainStep;
 
 use super::trainer::{EMA, HIDDEN};
 use super::*;
-use crate::data::encode::picture;
+use crate::data::encode::scene_image;
 use crate::diffusion::Schedule;
 use crate::models::clip::ImageEncoder;
 use crate::models::unet::UNet;
@@ -36,7 +36,7 @@ fn known(batches: &DecoderBatches, n: usize, seed: u64) -> (Vec<Scene>, Vec<f32>
         .into_iter()
         .map(|pair| pair.scene)
         .collect();
-    let images: Vec<_> = scenes.iter().map(picture).collect();
+    let images: Vec<_> = scenes.iter().map(scene_image).collect();
     let z_x = images
         .chunks(64)
         .flat_map(|chunk| batches.z_x(chunk).expect("encoded"));

@@ -8,7 +8,7 @@ use super::objective::{CheckContext, PriorObjective};
 use super::time_conditioned::{self, NoisePath, check_guidance};
 use crate::config::InvalidValue;
 use crate::config::check::{at_least, at_most, non_negative, require};
-use crate::diffusion::{self, Scheduler, SchedulerConfig, Variance};
+use crate::diffusion::{BetaShape, Sampler, Scheduler, SchedulerConfig, SchedulerKind, Spacing, Variance};
 use crate::generate::prior::PriorSettings;
 use crate::limits;
 
@@ -16,8 +16,8 @@ use crate::limits;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Diffusion {
-    /// Shape of the noise schedule; linear in the paper (appendix A).
-    pub beta_schedule: BetaSchedule,
+    /// Shape of the noise schedule: `linear` in the paper (appendix A), `scaled_linear`, or `squaredcos_cap_v2`, which ignores the two ends.
+    pub beta_schedule: BetaShape,
     /// First beta of the linear schedule; the paper gives no range, this is the usual DDPM one.
     pub beta_start: f64,
     /// Last beta of the linear schedule.
@@ -35,7 +35,7 @@ pub struct Diffusion {
 impl Default for Diffusion {
     fn default() -> Self {
         Self {
-            beta_schedule: BetaSchedule::Linear,
+            beta_schedule: BetaShape::Linear,
             beta_start: 1e-4,
             beta_end: 0.02,
             train_steps: 1000,
@@ -46,22 +46,13 @@ impl Default for Diffusion {
     }
 }
 
-/// Shapes of the noise schedule, in the spelling of published scheduler files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BetaSchedule {
-    /// Betas on a line from `beta_start` to `beta_end`.
-    Linear,
-    /// The squared-cosine alpha-bar of the 1B priors; ignores `beta_start` and `beta_end`.
-    SquaredcosCapV2,
-}
-
 /// `[objective.sampler]` of a diffusion prior.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DiffusionSampler {
-    /// Update rule; DDPM in the paper.
-    pub scheduler: SchedulerKind,
+    /// Update rule: `ddpm` in the paper (ancestral sampling, leading spacing of timesteps), `ddim` (deterministic at eta 0) or `unclip` (ancestral
+    /// sampling over timesteps that include the first and the last).
+    pub scheduler: Sampler,
     /// Steps of one sample: 25 in the paper.
     pub steps: usize,
     /// Classifier-free guidance on the z_x prediction: 4.0 in the paper; 1 is none.
@@ -73,24 +64,12 @@ pub struct DiffusionSampler {
 impl Default for DiffusionSampler {
     fn default() -> Self {
         Self {
-            scheduler: SchedulerKind::Ddpm,
+            scheduler: Sampler::Ddpm,
             steps: 25,
             guidance: 4.0,
             eta: 1.0,
         }
     }
-}
-
-/// Update rules of a sampler.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SchedulerKind {
-    /// Ancestral sampling with the leading spacing of timesteps.
-    Ddpm,
-    /// Deterministic at eta 0.
-    Ddim,
-    /// Ancestral sampling over timesteps that include the first and the last.
-    Unclip,
 }
 
 impl PriorObjective for Diffusion {
@@ -116,10 +95,9 @@ impl PriorObjective for Diffusion {
         )?;
         require(
             "objective.beta_schedule",
-            self.sampler.scheduler != SchedulerKind::Unclip
-                || self.beta_schedule == BetaSchedule::SquaredcosCapV2,
+            self.sampler.scheduler != Sampler::UnClip || self.beta_schedule == BetaShape::SquaredCos,
             "squaredcos_cap_v2, because sampler.scheduler is unclip and knows no other",
-            "linear",
+            self.beta_schedule.name(),
         )?;
         require(
             "objective.sampler.steps",
@@ -158,32 +136,30 @@ impl PriorObjective for Diffusion {
 
 impl Diffusion {
     fn scheduler(&self) -> SchedulerConfig {
-        let kind = match self.sampler.scheduler {
-            SchedulerKind::Ddpm => diffusion::SchedulerKind::Ddpm {
-                variance: Variance::FixedSmall,
-            },
-            SchedulerKind::Ddim => diffusion::SchedulerKind::Ddim {
-                set_alpha_to_one: true,
-            },
-            SchedulerKind::Unclip => diffusion::SchedulerKind::UnClip {
-                variance: Variance::FixedSmallLog,
-            },
-        };
-        let betas = match self.beta_schedule {
-            BetaSchedule::Linear => diffusion::BetaSchedule::Linear {
-                start: self.beta_start,
-                end: self.beta_end,
-            },
-            BetaSchedule::SquaredcosCapV2 => diffusion::BetaSchedule::SquaredCos,
-        };
-        let spacing = match self.sampler.scheduler {
-            SchedulerKind::Unclip => diffusion::Spacing::UnClip,
-            SchedulerKind::Ddpm | SchedulerKind::Ddim => diffusion::Spacing::Leading { offset: 0 },
+        let (kind, spacing) = match self.sampler.scheduler {
+            Sampler::Ddpm => (
+                SchedulerKind::Ddpm {
+                    variance: Variance::FixedSmall,
+                },
+                Spacing::Leading { offset: 0 },
+            ),
+            Sampler::Ddim => (
+                SchedulerKind::Ddim {
+                    set_alpha_to_one: true,
+                },
+                Spacing::Leading { offset: 0 },
+            ),
+            Sampler::UnClip => (
+                SchedulerKind::UnClip {
+                    variance: Variance::FixedSmallLog,
+                },
+                Spacing::UnClip,
+            ),
         };
         SchedulerConfig {
             kind,
             n_train: self.train_steps,
-            betas,
+            betas: self.beta_schedule.between(self.beta_start, self.beta_end),
             spacing,
             ..SchedulerConfig::diffusion_baseline()
         }

@@ -4,15 +4,15 @@ use std::path::Path;
 
 use image::RgbImage;
 
-use super::item::{Picture, RejectReason};
-use crate::image_file::{self, ImageFileError, PictureLimits};
+use super::item::{RecordImage, RejectReason};
+use crate::image_file::{self, ImageFileError, ImageLimits};
 
-impl Picture {
+impl RecordImage {
     /// The bytes of an image file in its place: [`Picture::Encoded`]. What is no file stays.
     ///
     /// # Errors
     /// Why it cannot be read.
-    pub fn load(self, limits: &PictureLimits) -> Result<Self, (RejectReason, String)> {
+    pub fn load(self, limits: &ImageLimits) -> Result<Self, (RejectReason, String)> {
         match self {
             Self::File(path) => Ok(Self::Encoded(read(&path, limits)?)),
             other => Ok(other),
@@ -23,33 +23,33 @@ impl Picture {
     ///
     /// # Errors
     /// Why it cannot be used.
-    pub fn decode(self, limits: &PictureLimits) -> Result<RgbImage, (RejectReason, String)> {
+    pub fn decode(self, limits: &ImageLimits) -> Result<RgbImage, (RejectReason, String)> {
         let whole = |bytes: &[u8]| image_file::decode(bytes, limits).map_err(rejected);
         match self {
-            Self::Ready(picture) => Ok(picture),
+            Self::Ready(image) => Ok(image),
             Self::Encoded(bytes) => whole(&bytes),
             Self::File(path) => whole(&read(&path, limits)?),
-            Self::Embedding(_) => Err((RejectReason::NoPicture, "an embedding in its place".into())),
+            Self::Embedding(_) => Err((RejectReason::NoImage, "an embedding in its place".into())),
         }
     }
 }
 
 fn rejected(error: ImageFileError) -> (RejectReason, String) {
     let reason = match &error {
-        ImageFileError::Broken(_) => RejectReason::BrokenPicture,
+        ImageFileError::Broken(_) => RejectReason::BrokenImage,
         ImageFileError::TooLarge(_) => RejectReason::TooLarge,
         ImageFileError::TooSmall(_) => RejectReason::TooSmall,
     };
     (reason, error.to_string())
 }
 
-fn read(path: &Path, limits: &PictureLimits) -> Result<Vec<u8>, (RejectReason, String)> {
-    let missing = |e: std::io::Error| (RejectReason::NoPicture, format!("{}: {e}", path.display()));
+fn read(path: &Path, limits: &ImageLimits) -> Result<Vec<u8>, (RejectReason, String)> {
+    let missing = |e: std::io::Error| (RejectReason::NoImage, format!("{}: {e}", path.display()));
     let metadata = std::fs::metadata(path).map_err(missing)?;
     if !metadata.is_file() {
         // A pipe or a device may have no end.
         return Err((
-            RejectReason::NoPicture,
+            RejectReason::NoImage,
             format!("{}: not a regular file", path.display()),
         ));
     }
@@ -59,6 +59,6 @@ fn read(path: &Path, limits: &PictureLimits) -> Result<Vec<u8>, (RejectReason, S
     std::fs::read(path).map_err(missing)
 }
 
-pub(super) fn too_many_bytes(size: u64, limits: &PictureLimits) -> (RejectReason, String) {
+pub(super) fn too_many_bytes(size: u64, limits: &ImageLimits) -> (RejectReason, String) {
     rejected(ImageFileError::too_many_bytes(size, limits))
 }

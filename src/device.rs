@@ -26,7 +26,7 @@ enum Backend {
     Cuda,
 }
 
-/// What networks compute in. Between networks everything is f32 ([`crate::nn::enter`], [`crate::nn::leave`]).
+/// What networks compute in. Between networks everything is f32 ([`crate::nn::to_compute_dtype`], [`crate::nn::to_f32`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Precision {
     /// 32 bits: the precision of the reference numbers.

@@ -2,7 +2,12 @@
 //!
 //! Not part of the library's interface: it is here, and not in `src/main.rs`, so that unit tests can run whole commands.
 
-#![allow(missing_docs, unreachable_pub, reason = "the commands are the program's own")]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    rustdoc::invalid_html_tags,
+    reason = "the commands are the program's own"
+)]
 
 mod args;
 mod dev;

@@ -5,7 +5,7 @@
 //! record that cannot be used is an item too, so that places stay the same and nothing is lost in silence.
 
 //!
-//! To add a format: a file with a [`Kind`](reader::Kind) and a [`Reader`], and one line in `formats!`.
+//! To add a format: a file with a `Kind` and a `Reader`, and one line in `formats!`.
 
 mod caption;
 mod columns;

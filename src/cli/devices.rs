@@ -44,8 +44,8 @@ pub fn run(args: &DevicesArgs) -> anyhow::Result<()> {
     super::print(&lines.collect::<String>())
 }
 
-/// Has something known computed on `device`: what there is to say of it, or what went wrong. Software drivers have been seen to end the process, so
-/// another one asks.
+/// Checks `device` with a known computation: returns a remark, or the error. Software drivers may end the process, so
+/// a child process runs the check.
 fn try_out(device: &str) -> Result<String, String> {
     let asked = std::env::current_exe().and_then(|program| {
         let mut command = Command::new(program);

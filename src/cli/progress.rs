@@ -1,4 +1,4 @@
-//! What stderr says of how far training or drawing is: bars on a terminal; elsewhere plain lines for training, and nothing for drawing.
+//! Progress on stderr: bars on a terminal; otherwise plain lines for training, and nothing for drawing.
 
 use std::collections::HashMap;
 use std::io::IsTerminal;
@@ -13,14 +13,14 @@ use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 
 use super::output::{note, printable};
 
-/// Runs that are being trained: on a terminal a bar each, elsewhere a plain line for each step that is logged.
+/// Runs in training: a bar each on a terminal, otherwise a plain line per logged step.
 #[derive(Default)]
 pub struct Runs {
     bars: MultiProgress,
     shown: Mutex<HashMap<PathBuf, Shown>>,
 }
 
-/// What is known of one of them.
+/// Progress of one run.
 struct Shown {
     bar: ProgressBar,
     name: String,
@@ -31,12 +31,12 @@ struct Shown {
 }
 
 impl Runs {
-    /// Nothing until the first step.
+    /// No runs until their first step.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Puts `bar` below those of runs.
+    /// Adds `bar` below those of runs.
     pub fn add(&self, bar: ProgressBar) -> ProgressBar {
         self.bars.add(bar)
     }
@@ -46,7 +46,7 @@ impl Runs {
         self.bars.suspend(|| note(line));
     }
 
-    /// Shows how far `run` is.
+    /// Shows the progress of `run`.
     pub fn show(&self, run: &Path, progress: Progress<'_>) {
         let is_terminal = std::io::stderr().is_terminal();
         let Ok(mut shown) = self.shown.lock() else { return };
@@ -91,7 +91,7 @@ impl Runs {
         }
     }
 
-    /// Takes the bar of `run` away.
+    /// Removes the bar of `run`.
     pub fn end(&self, run: &Path) {
         if let Ok(mut shown) = self.shown.lock()
             && let Some(entry) = shown.remove(run)
@@ -108,7 +108,7 @@ fn styled(bar: ProgressBar, template: &str) -> ProgressBar {
     }
 }
 
-/// The bar of something that has steps.
+/// A bar that counts steps.
 pub struct Steps(Mutex<Option<ProgressBar>>);
 
 impl Steps {
@@ -117,7 +117,7 @@ impl Steps {
         Self(Mutex::new(None))
     }
 
-    /// Shows `step` of `n_steps`, with `message` if there is something to say.
+    /// Shows `step` of `n_steps`, with `message` unless it is empty.
     pub fn show(&self, name: &str, step: usize, n_steps: usize, message: &str) {
         if !std::io::stderr().is_terminal() {
             return;
@@ -136,7 +136,7 @@ impl Steps {
     }
 }
 
-/// The bar of the stage that is being computed, and how many images are done.
+/// The bar of the current stage, and the number of finished images.
 pub struct Stages {
     bar: Option<ProgressBar>,
     n_pictures: usize,
@@ -151,7 +151,7 @@ impl Stages {
         }
     }
 
-    /// Shows `event`; gives images drawn and images that were there already.
+    /// Shows `event`; returns the numbers of drawn images and of existing images.
     pub fn show(&mut self, event: &RenderEvent) -> (usize, usize) {
         let counted = match event {
             RenderEvent::Image(_) => (1, 0),
@@ -188,7 +188,7 @@ impl Stages {
         counted
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn finish(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
@@ -198,7 +198,7 @@ impl Stages {
     fn told(&self) -> String {
         match self.n_pictures {
             0 => String::new(),
-            n => format!("; {n} pictures done"),
+            n => format!("; {n} images done"),
         }
     }
 }

@@ -244,7 +244,7 @@ impl SweepSpec {
         let mut seen = HashSet::new();
         match runs.iter().find(|r| !seen.insert(r.run.hash().to_owned())) {
             None => {
-                let configs = runs.iter().map(|trial| (trial.axes(), planned.run().config()));
+                let configs = runs.iter().map(|trial| (trial.axes(), trial.run().config()));
                 self.report.check_curves(configs, &self.report_origin)?;
                 Ok(runs)
             }

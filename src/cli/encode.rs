@@ -198,7 +198,7 @@ pub fn run(args: &EncodeArgs, device: DeviceSpec) -> anyhow::Result<()> {
     };
     let pipeline = Pipeline::new(&clip, &args.clip, &source, &args.pairs, options)?;
     let estimate = pipeline.estimate()?;
-    super::note(format!("{}: {}", args.pairs, told(&estimate, &source)));
+    super::note(format!("{}: {}", args.pairs, describe(&estimate, &source)));
     if args.dry_run {
         return Ok(());
     }
@@ -265,7 +265,7 @@ fn told_unreadable(manifest: &Manifest, of: &str, store: &Path) -> anyhow::Resul
     }
 }
 
-fn told(estimate: &Estimate, source: &Source) -> String {
+fn describe(estimate: &Estimate, source: &Source) -> String {
     let records = match (estimate.n_records, estimate.bytes()) {
         (Some(n), Some(bytes)) => {
             let about = if estimate.counted { "" } else { "about " };

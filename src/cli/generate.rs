@@ -169,12 +169,12 @@ mod tests {
         );
         let said = eclipse(&["generate", "--help"]).expect_err("help");
         let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
-        for told in [
+        for expected in [
             "Known are Karlo, Kandinsky 2.2, small decoders of pixels, flat colours",
             "[default: 25 for Karlo, 100 for Kandinsky 2.2, 4 for small decoders of pixels;",
             "flat colours: that of the palette]",
         ] {
-            assert!(said.contains(told), "{told}: {said}");
+            assert!(said.contains(expected), "{expected}: {said}");
         }
 
         let class = |name: &str| {

@@ -197,7 +197,7 @@ fn run_clip(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let record = make_clip(&request, move |step, loss| {
         steps.show(&name, step, n_steps, &format!("loss {loss:.4}"));
     })
-    .map_err(stop::told_of_model)
+    .map_err(stop::pretraining_error)
     .context("cannot make the world's CLIP")?;
     let end = finish(args, &request.out, "clip", record.thresholds.missed())?;
     if args.json {
@@ -242,7 +242,7 @@ fn run_decoder(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let record = make_decoder(&request, move |step, loss| {
         steps.show(&name, step, n_steps, &format!("loss {loss:.4}"));
     })
-    .map_err(stop::told_of_model)
+    .map_err(stop::pretraining_error)
     .context("cannot make the world's decoder")?;
     let end = finish(args, &request.out, "decoder", record.scores.missed(args.world))?;
     if args.json {

@@ -67,11 +67,11 @@ impl Runs {
             }
         });
         let value = progress.values.first();
-        let told =
+        let format_values =
             |what: &str| value.map_or_else(String::new, |(name, value)| format!("{what}{name} {value:.4}"));
         match progress.phase {
-            Phase::Train => entry.train = told(""),
-            Phase::Valid => entry.valid = told(" valid "),
+            Phase::Train => entry.train = format_values(""),
+            Phase::Valid => entry.valid = format_values(" valid "),
         }
         let message = format!("{}{}", entry.train, entry.valid);
         if is_terminal {
@@ -139,7 +139,7 @@ impl Steps {
 /// The bar of the current stage, and the number of finished images.
 pub struct Stages {
     bar: Option<ProgressBar>,
-    n_pictures: usize,
+    n_images: usize,
 }
 
 impl Stages {
@@ -147,7 +147,7 @@ impl Stages {
     pub fn new() -> Self {
         Self {
             bar: None,
-            n_pictures: 0,
+            n_images: 0,
         }
     }
 
@@ -158,7 +158,7 @@ impl Stages {
             RenderEvent::Skipped(_) => (0, 1),
             RenderEvent::Stage { .. } | RenderEvent::Step => (0, 0),
         };
-        self.n_pictures += counted.0 + counted.1;
+        self.n_images += counted.0 + counted.1;
         if !std::io::stderr().is_terminal() {
             return counted;
         }
@@ -167,7 +167,7 @@ impl Stages {
                 self.finish();
                 let bar = ProgressBar::new(*n_steps as u64)
                     .with_prefix(*name)
-                    .with_message(self.told());
+                    .with_message(self.message());
                 let style = "  {prefix:24} {bar:24} {pos}/{len} steps, {eta} left{msg}";
                 let bar = styled(bar, style);
                 bar.enable_steady_tick(Duration::from_millis(500));
@@ -180,7 +180,7 @@ impl Stages {
             }
             RenderEvent::Image(path) | RenderEvent::Skipped(path) => {
                 if let (Some(bar), true) = (&self.bar, counted.0 > 0) {
-                    bar.set_message(self.told());
+                    bar.set_message(self.message());
                     bar.suspend(|| note(path.display()));
                 }
             }
@@ -195,8 +195,8 @@ impl Stages {
         }
     }
 
-    fn told(&self) -> String {
-        match self.n_pictures {
+    fn message(&self) -> String {
+        match self.n_images {
             0 => String::new(),
             n => format!("; {n} images done"),
         }

@@ -48,9 +48,9 @@ pub fn on_signals() -> anyhow::Result<Stop> {
             .and_then(|_| flag::register(signal, stop.flag()))
             .context("cannot handle signals")?;
     }
-    let asked = stop.clone();
+    let watched = stop.clone();
     thread::spawn(move || {
-        while !asked.is_requested() {
+        while !watched.is_requested() {
             thread::sleep(LOOK);
         }
         super::output::note("stopping after this step, which is saved; again to stop at once");
@@ -59,15 +59,15 @@ pub fn on_signals() -> anyhow::Result<Stop> {
 }
 
 /// The error of a training; for a stopped training, with the command to resume it.
-pub fn told(failure: Failure, resume: Option<&str>) -> anyhow::Error {
+pub fn training_error(failure: Failure, resume: Option<&str>) -> anyhow::Error {
     match failure.downcast_ref() {
         Some(stopped @ TrainError::Interrupted { .. }) => Stopped::new(stopped, resume).into(),
         _ => anyhow::Error::from_boxed(failure),
     }
 }
 
-/// Like [`told`], for a model of a built-in world.
-pub fn told_of_model(failure: PretrainError) -> anyhow::Error {
+/// Like [`training_error`], for a model of a built-in world.
+pub fn pretraining_error(failure: PretrainError) -> anyhow::Error {
     match failure {
         PretrainError::Train(stopped @ TrainError::Interrupted { .. }) => Stopped::new(stopped, None).into(),
         other => other.into(),

@@ -89,7 +89,7 @@ pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
             training.end(&run_path(&runs, trial));
             training.say(&format!(
                 "[{finished:>3}/{total}] {:<24} {}",
-                told(outcome),
+                describe(outcome),
                 trial.name()
             ));
             if let Outcome::Failed(failure) = outcome {
@@ -158,7 +158,7 @@ fn list(trials: &[Trial], runs: &Path, as_json: bool) -> anyhow::Result<()> {
     )
 }
 
-fn told(outcome: &Outcome) -> String {
+fn describe(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Done { resumed: false, took } => format!("done in {:.1} s", took.as_secs_f64()),
         Outcome::Done { resumed: true, took } => format!("resumed, done in {:.1} s", took.as_secs_f64()),

@@ -146,7 +146,7 @@ pub fn run(args: &TrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
     }
     let outcome = sweep_runner::execute(&trial, &dir, "train", &names, &runner);
     runs.end(&out);
-    match outcome.map_err(|failure| stop::told(failure, Some("--resume")))? {
+    match outcome.map_err(|failure| stop::training_error(failure, Some("--resume")))? {
         Outcome::Skipped => super::note(format!("already finished: {}", out.display())),
         _ => super::note(format!("finished: {}", out.display())),
     }

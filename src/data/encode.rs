@@ -255,5 +255,5 @@ pub fn clip_hash(dir: &Path) -> Result<ClipHash, WeightsError> {
 /// The rendered scene as an image.
 pub fn scene_image(scene: &Scene) -> RgbImage {
     let side = scene.world().image_size() as u32;
-    RgbImage::from_raw(side, side, scene.render()).expect("a render has the bytes of its picture")
+    RgbImage::from_raw(side, side, scene.render()).expect("a render has the bytes of its image")
 }

@@ -48,7 +48,7 @@ pub enum PipelineError {
     /// The embeddings are normalised.
     #[error(
         "{place}: the image embeddings have length 1: they were normalised, and the direction alone is not what priors predict (the paper's \
-         targets are raw; a decoder gets them raw). Encode the pictures, or take them as they are with --target l2"
+         targets are raw; a decoder gets them raw). Encode the images, or take them as they are with --target l2"
     )]
     Normalised {
         /// The unit.

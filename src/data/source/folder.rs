@@ -155,7 +155,7 @@ fn beside(folder: &Path, images: Option<&Path>, split: Option<&str>) -> Result<B
     }
     entries.sort_by(|a, b| a.file.cmp(&b.file));
     if entries.is_empty() {
-        let reason = "no metadata.jsonl, no metadata.csv, no .tar, no .parquet and no picture (.jpg, .png, .webp) with a .txt beside it, here or in folders below";
+        let reason = "no metadata.jsonl, no metadata.csv, no .tar, no .parquet and no image (.jpg, .png, .webp) with a .txt beside it, here or in folders below";
         let is_table = |f: &PathBuf| {
             f.extension()
                 .is_some_and(|e| ["csv", "tsv", "jsonl"].iter().any(|x| e.eq_ignore_ascii_case(x)))

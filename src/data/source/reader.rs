@@ -92,7 +92,7 @@ impl SourceOptions {
     /// The image folder of a source that only names its images.
     pub(super) fn images_of(&self, place: &str, format: &str) -> Result<PathBuf, SourceError> {
         self.images.clone().ok_or_else(|| {
-            let reason = format!("{format} names pictures that are elsewhere: expected --images DIR");
+            let reason = format!("{format} names images that are elsewhere: expected --images DIR");
             SourceError::place(place, reason)
         })
     }

@@ -13,7 +13,7 @@ pub const MAX_BEST_OF: usize = 1024;
 pub const MAX_IMAGES: usize = 1_000_000;
 /// Pairs of a built-in world.
 pub const MAX_WORLD_PAIRS: usize = 10_000_000;
-/// Threads that decode pictures.
+/// Threads that decode images.
 pub const MAX_WORKERS: usize = 1024;
 /// Records of a shard: all of them are in memory while it is made.
 pub const MAX_CHUNK: usize = 1 << 20;

@@ -84,7 +84,7 @@ impl DataSpec {
         if self.store.is_none() {
             let none = "nothing, because data.store is not set: data.n_validation holds pairs of a world out";
             require("data.validation", self.validation.is_none(), none, "a path")?;
-            let one = "false, because data.store is not set: a world's pictures have one caption each";
+            let one = "false, because data.store is not set: a world's images have one caption each";
             return require("data.one_caption", !self.one_caption, one, self.one_caption);
         }
         require(
@@ -180,7 +180,7 @@ impl EvalSpec {
         require(
             "eval.n_pictures",
             data.store.is_none() || self.n_pictures == 0,
-            "0, because data.store is set and nobody knows what the pictures show",
+            "0, because data.store is set and the content of its images is not known",
             self.n_pictures,
         )?;
         at_least("eval.n_noise", 1, self.n_noise)?;

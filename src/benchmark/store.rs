@@ -118,7 +118,7 @@ impl Benchmark for StoreBenchmark {
     }
 
     fn score_images(&self, _: &Embeddings, _: ImageFolder<'_>) -> Result<EvalFile, Failure> {
-        Err("nobody knows what the images of a store should show".into())
+        Err("the content of the images of a store is not known".into())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Arguments that several commands have.
+//! Arguments shared by several commands.
 
 use std::io::Read;
 use std::path::Path;
@@ -39,7 +39,7 @@ impl SpecArgs {
             key: "seed".into(),
             value: i64::from(n).into(),
         });
-        // Keys that are paths are relative to the caller's folder, as all that is typed.
+        // Path keys are relative to the caller's folder, like all arguments.
         const PATHS: [&str; 4] = ["clip", "decoder", "data.store", "data.validation"];
         let given = self.settings.iter().cloned().map(|mut setting| {
             if let (true, Some(path)) = (PATHS.contains(&setting.key.as_str()), setting.value.as_str()) {
@@ -54,8 +54,8 @@ impl SpecArgs {
 /// Options of commands that only run networks.
 #[derive(Debug, Args)]
 pub(super) struct PrecisionArgs {
-    /// What networks compute in, whatever their files hold: f32, f16 or bf16. Half precision halves the memory; between networks everything
-    /// stays f32.
+    /// Data type in which networks compute, whatever their files hold: f32, f16 or bf16. Half precision halves the memory; values between networks
+    /// remain f32.
     #[arg(long, value_name = "DTYPE", default_value_t)]
     pub(super) dtype: Precision,
 }
@@ -66,7 +66,7 @@ impl PrecisionArgs {
     }
 }
 
-/// An experiment's name, or its path where that exists, seen from the caller's folder.
+/// An experiment's name, or the path of a file or folder relative to the caller's folder.
 pub(super) fn experiment(given: &str) -> String {
     let path = place::resolved(given);
     match path.exists() {
@@ -75,12 +75,12 @@ pub(super) fn experiment(given: &str) -> String {
     }
 }
 
-/// The world of this name, as an argument's value.
+/// Parses the name of a world.
 pub(super) fn world_named(name: &str) -> Result<World, String> {
     World::named(name).ok_or_else(|| format!("expected one of {}", World::ALL.map(World::name).join(", ")))
 }
 
-/// The runner of priors; it shows how far they are in `runs`.
+/// The runner of priors, which reports progress to `runs`.
 pub(super) fn prior_runner(device: DeviceSpec, runs: &Arc<progress::Runs>) -> anyhow::Result<PriorRunner> {
     let runs = runs.clone();
     let on_step = move |run: &std::path::Path, progress: Progress<'_>| runs.show(run, progress);

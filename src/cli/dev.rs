@@ -1,4 +1,4 @@
-//! `eclipse dev`: for those who work on this program.
+//! `eclipse dev`: commands for developers.
 
 use std::path::PathBuf;
 
@@ -23,11 +23,11 @@ pub struct DevArgs {
 
 #[derive(Debug, Subcommand)]
 enum DevCommand {
-    /// Write a full-size network or stack of random numbers in the published layout, to measure with.
+    /// Write a full-size network or stack with random weights in the published layout, for measurements.
     RandomCheckpoint(RandomArgs),
-    /// Compute something known on a device; a process of its own, because a driver may end it.
+    /// Check a device with a known computation, in a separate process because a driver may end it.
     CheckDevice,
-    /// Run a prior's network once on tensors from a file: what other software's answers are compared with.
+    /// Run a prior's network once on tensors from a file, to compare with other implementations.
     Forward(ForwardArgs),
 }
 
@@ -36,10 +36,10 @@ struct ForwardArgs {
     /// The prior's folder.
     #[arg(long, value_name = "DIR")]
     prior: PathBuf,
-    /// A safetensors file: noise, z_y [n, d_clip], tokens [n, n_text, d_clip], mask [n, n_text] of 0 and 1; t [n] if the prior has time.
+    /// A safetensors file: noise, z_y [n, d_clip], tokens [n, n_text, d_clip], mask [n, n_text] of 0 and 1; t [n] for a time-conditioned prior.
     #[arg(long, value_name = "FILE")]
     inputs: PathBuf,
-    /// Gets `predicted` [n, d_clip], as the network gives it.
+    /// Output file with `predicted` [n, d_clip], the network's raw output.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
@@ -48,19 +48,19 @@ struct ForwardArgs {
 struct RandomArgs {
     #[arg(help = name_help())]
     name: String,
-    /// Where it goes.
+    /// Output folder.
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
-    /// What its files hold.
+    /// Data type of the weights.
     #[arg(long, value_name = "DTYPE", default_value_t = Precision::F16)]
     dtype: Precision,
     /// The tokenizer to copy into a stack.
     #[arg(long, value_name = "DIR")]
     tokenizer: Option<PathBuf>,
-    /// Leave CLIP's vision tower out.
+    /// Omit CLIP's vision tower.
     #[arg(long)]
     no_vision: bool,
-    /// Seed of the values.
+    /// Seed of the weights.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 }

@@ -44,15 +44,15 @@ pub fn run(args: &DevicesArgs) -> anyhow::Result<()> {
     super::print(&lines.collect::<String>())
 }
 
-/// Has something known computed on `device`: what there is to say of it, or what went wrong. Software drivers have been seen to end the process, so
-/// another one asks.
+/// Checks `device` with a known computation: returns a remark, or the error. Software drivers may end the process, so
+/// a child process runs the check.
 fn try_out(device: &str) -> Result<String, String> {
-    let asked = std::env::current_exe().and_then(|program| {
+    let output = std::env::current_exe().and_then(|program| {
         let mut command = Command::new(program);
         command.args(["--device", device, "dev", "check-device"]);
         command.env_remove("RUST_LOG").stdin(Stdio::null()).output()
     });
-    match asked {
+    match output {
         Err(e) => Err(format!("cannot be tried: {e}")),
         Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
         Ok(output) => {

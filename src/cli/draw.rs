@@ -13,28 +13,28 @@ use super::{Usage, check_output};
 /// Arguments of `eclipse draw`.
 #[derive(Debug, Args)]
 pub struct DrawArgs {
-    /// What to draw, as in "a red car on the left of a blue dog"; several prompts stand below each other.
+    /// Prompt, such as "a red car on the left of a blue dog"; several prompts are drawn below each other.
     #[arg(required = true, value_name = "PROMPT")]
     prompts: Vec<String>,
-    /// A finished run, or a folder of runs, of which there is one row for each system; may be repeated. [default: the experiment of the newest
+    /// A finished run, or a folder of runs, which contributes one row per system; may be repeated. [default: the experiment of the newest
     /// finished run]
     #[arg(long = "run", value_name = "DIR")]
     runs: Vec<Existing>,
-    /// Images of each prompt and prior.
+    /// Images per prompt and prior.
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=64))]
     images: u16,
-    /// Seed of the first image; the next ones count up.
+    /// Seed of the first image; each further image adds 1.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Enlarge images so many times.
+    /// Factor by which images are enlarged.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=16))]
     zoom: u8,
-    /// The sheet: a row for each prompt and prior; - is standard output.
+    /// The output sheet, with a row per prompt and prior; - is standard output.
     #[arg(long, value_name = "FILE.png", default_value = "draw.png")]
     out: PathBuf,
 }
 
-/// Draws one sheet of images and says what its rows are.
+/// Draws one sheet of images and lists its rows.
 pub fn run(args: &DrawArgs, device: DeviceSpec) -> anyhow::Result<()> {
     if !is_stdio(&args.out) {
         check_output("--out", &args.out)?;
@@ -82,7 +82,7 @@ pub fn run(args: &DrawArgs, device: DeviceSpec) -> anyhow::Result<()> {
     super::print(&format!("{text}wrote {}\n", args.out.display()))
 }
 
-/// A mistake in arguments is the caller's to fix.
+/// Marks errors that the user can correct.
 fn usage(error: DrawError) -> anyhow::Error {
     match error.is_usage() {
         true => Usage(error.to_string()).into(),

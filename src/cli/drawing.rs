@@ -1,4 +1,4 @@
-//! What `generate`, `vary` and `interpolate` share: options, the call, progress.
+//! Options, call and progress shared by `generate`, `vary` and `interpolate`.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -24,9 +24,9 @@ use super::place::{Existing, Prior};
 use super::progress::Stages;
 use super::{PrecisionArgs, Usage, check_output, check_output_folder};
 
-/// Images at once, and images for which the networks are loaded once, on a GPU: an image takes about as long as loading does.
+/// Images per batch, and images per loading of the networks, on a GPU: drawing an image takes about as long as loading.
 const GPU: (usize, usize) = (4, 64);
-/// The same on a CPU, which gains nothing from more than one image at once, and where full-size images take minutes each.
+/// The same on a CPU, where larger batches are not faster and full-size images take minutes each.
 const CPU: (usize, usize) = (1, 4);
 
 /// Width and height.
@@ -106,7 +106,7 @@ fn size_help() -> String {
     )
 }
 
-/// The models.
+/// The model folders.
 #[derive(Debug, Args)]
 pub struct ModelArgs {
     #[arg(long, value_name = "DIR", help = pipeline_help())]
@@ -114,15 +114,15 @@ pub struct ModelArgs {
     /// Another prior: an ECLIPSE prior's folder, a run trained here, or a pipeline with prior/. [default: the pipeline's]
     #[arg(long, value_name = "DIR")]
     prior: Option<Prior>,
-    /// Where text_encoder/, tokenizer/ and image_encoder/ are. [default: the prior's pipeline, else the pipeline]
+    /// Folder of text_encoder/, tokenizer/ and image_encoder/. [default: the prior's pipeline, else the pipeline]
     #[arg(long, value_name = "DIR")]
     clip: Option<Existing>,
 }
 
-/// How to sample.
+/// Sampling options.
 #[derive(Debug, Args)]
 pub struct SampleArgs {
-    /// Seed of the first image; the next ones count up. An image's noise does not depend on the others.
+    /// Seed of the first image; each further image adds 1. An image's noise does not depend on the other images.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
     #[arg(long, value_name = "TEXT", help = negative_help())]
@@ -134,7 +134,7 @@ pub struct SampleArgs {
     /// Sampler of the decoder, on the pipeline's own noise schedule: ddpm, ddim or unclip. [default: the pipeline's]
     #[arg(long, value_name = "NAME")]
     scheduler: Option<Sampler>,
-    /// Weight of the noise that the decoder adds in each step. [default: 1, and 0 for ddim]
+    /// Factor on the noise that the decoder adds in each step. [default: 1, and 0 for ddim]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     decoder_eta: Option<f64>,
     /// Steps of a diffusion prior.
@@ -143,30 +143,30 @@ pub struct SampleArgs {
     /// Guidance scale of a diffusion prior; up to 1 is none.
     #[arg(long, value_name = "X", default_value_t = PriorSettings::default().guidance, allow_negative_numbers = true)]
     prior_guidance: f64,
-    /// Weight of the noise that a diffusion prior adds in each step; 0 adds none.
+    /// Factor on the noise that a diffusion prior adds in each step; 0 adds none.
     #[arg(long, value_name = "X", default_value_t = PriorSettings::default().eta, allow_negative_numbers = true)]
     eta: f64,
     #[arg(long, value_name = "N", default_value_t = SUPER_RES_STEPS, help = super_res_help())]
     super_res_steps: usize,
     #[arg(long, value_name = "SIZE", help = size_help())]
     size: Option<SizeArg>,
-    /// Noise from a safetensors file, one row an image: every draw (noise.000, noise.001, ..), or initial latents by name (prior,
+    /// Noise from a safetensors file, one row per image: every sample (noise.000, noise.001, ..), or initial latents by name (prior,
     /// decoder, super_res).
     #[arg(long, value_name = "FILE")]
     latents: Option<PathBuf>,
 }
 
-/// Where images go.
+/// Output options.
 #[derive(Debug, Args)]
 pub struct OutArgs {
-    /// Folder of the images: NNNNNN-prompt.png, and a .json beside each that says how it was made. Finished images of the same call
+    /// Output folder of the images: NNNNNN-prompt.png, each with a .json that records how it was made. Finished images of the same call
     /// are kept.
     #[arg(long, value_name = "DIR", default_value = "pictures")]
     out: PathBuf,
     /// Replace images of other calls.
     #[arg(long)]
     overwrite: bool,
-    /// Also write every step: trajectories (.steps.safetensors) and an image of each step of the decoder.
+    /// Also write every step: trajectories (.steps.safetensors) and an image of each decoder step.
     #[arg(long)]
     save_steps: bool,
     /// Also write a contact sheet of the call's images.
@@ -174,13 +174,13 @@ pub struct OutArgs {
     sheet: Option<PathBuf>,
     #[command(flatten)]
     precision: PrecisionArgs,
-    /// Images that the decoder draws at once. [default: 1 on a CPU, else 4]
+    /// Batch size of the decoder. [default: 1 on a CPU, else 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     batch: Option<u16>,
 }
 
 impl ModelArgs {
-    /// Finds the parts.
+    /// The model folders of the pipeline.
     pub fn layout(&self) -> anyhow::Result<PipelineLayout> {
         let Some(pipeline) = &self.pipeline else {
             return Err(Usage("which decoder? give --pipeline DIR".into()).into());
@@ -194,7 +194,7 @@ impl ModelArgs {
 }
 
 impl SampleArgs {
-    /// The call that draws `origins`, each with its own seed or all with one.
+    /// The call that draws `origins`, each with its own seed or all with the same.
     pub fn request(&self, command: &str, origins: Vec<Origin>, one_seed: bool) -> ImageRequest {
         let n_images = origins.len();
         let subject = |(row, origin): (usize, Origin)| Subject {
@@ -230,7 +230,7 @@ impl SampleArgs {
 }
 
 impl OutArgs {
-    /// For the plan.
+    /// Options of the plan.
     pub fn options(&self, device: DeviceSpec) -> OutputOptions {
         OutputOptions {
             out: self.out.clone(),
@@ -241,7 +241,7 @@ impl OutArgs {
     }
 }
 
-/// The error of a command: [`Usage`] where the caller can fix an argument.
+/// The error of a command: [`Usage`] if the user can correct an argument.
 pub fn usage(error: RenderError) -> anyhow::Error {
     match error.is_usage() {
         true => Usage(error.to_string()).into(),

@@ -16,30 +16,30 @@ use serde_json::json;
 
 use super::{Unreadable, Usage};
 
-/// Where pairs are read from.
+/// Options of a source of pairs.
 #[derive(Debug, Args)]
 pub struct SourceArgs {
-    /// Folder of the images, where the source only names them (COCO captions, TSV).
+    /// Folder of the images, for sources that only name them (COCO captions, TSV).
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
     #[arg(long, help = format!("The source's format, where it is not what it looks like: {}", Format::names()))]
     format: Option<Format>,
-    /// Images of more pixels are rejected before they are decoded.
+    /// Most pixels of an image; larger images are rejected before decoding.
     #[arg(long, value_name = "N", default_value_t = ImageLimits::default().max_pixels, value_parser = clap::value_parser!(u64).range(1..=limits::MAX_PIXELS))]
     max_pixels: u64,
-    /// The column, or key, with the image: its file, its URL or the image itself. [default: told by its name]
+    /// The image column or key: a file, a URL or the image itself. [default: detected by name]
     #[arg(long, value_name = "NAME")]
     image_column: Option<String>,
-    /// The column, or key, with the caption. [default: told by its name]
+    /// The caption column or key. [default: detected by name]
     #[arg(long, value_name = "NAME")]
     caption_column: Option<String>,
-    /// What separates the columns of a table: a character, or tab. [default: told by the first line]
+    /// The column separator of a table: a character, or tab. [default: detected from the first line]
     #[arg(long, value_name = "CHAR", value_parser = separator)]
     separator: Option<char>,
-    /// The one split to read where names of files or folders tell several: train, validation or test.
+    /// The split to read if names of files or folders indicate several: train, validation or test.
     #[arg(long, value_name = "NAME")]
     split: Option<String>,
-    /// Row i of a table has the image with number i (000000000.jpg), whatever the row names: for images that were downloaded in the table's order.
+    /// Row i of a table has the image with number i (000000000.jpg), whatever the row names: for images downloaded in the table's order.
     #[arg(long)]
     by_position: bool,
 }
@@ -103,37 +103,37 @@ pub struct EncodeArgs {
     pairs: String,
     #[command(flatten)]
     source: SourceArgs,
-    /// Folder of the store. One that was cut short goes on where it stood.
+    /// Folder of the store. An interrupted encoding resumes.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Encode part i (from 0) of n, as one of n machines: 0/4. `eclipse merge` makes one store of all parts.
+    /// Encode part i (from 0) of n, on one of n machines: 0/4. `eclipse merge` combines all parts into one store.
     #[arg(long, value_name = "I/N", value_parser = shard, default_value = "0/1")]
     shard: (usize, usize),
-    /// Records of a shard file at most: what is made again after a crash, and what is held in memory.
+    /// Most records of a shard file: the unit of a resumed encoding and of memory use.
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=limits::MAX_CHUNK as i64))]
     chunk: u32,
-    /// Keep the text tower's hidden states, or run the text tower again while training. They are most of a store.
+    /// Store the text tower's hidden states, or run the text tower during training. Hidden states are most of a store's size.
     #[arg(long, value_enum, default_value = "stored")]
     hidden: HiddenArg,
-    /// How values are kept.
+    /// Data type of the values.
     #[arg(long, value_enum, default_value = "f16")]
     dtype: DtypeArg,
-    /// What is kept of image embeddings: raw, which priors predict, or of length 1 (l2).
+    /// Image embeddings to store: raw, the target of priors, or normalised to length 1 (l2).
     #[arg(long, value_enum, default_value = "raw")]
     target: TargetArg,
-    /// Threads that decode images. [default: one a core]
+    /// Threads that decode images. [default: one per core]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u16).range(..=limits::MAX_WORKERS as i64))]
     workers: u16,
-    /// Images, and captions, of a forward pass.
+    /// Images, and captions, per forward pass.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,
-    /// Encode the rest where files of the source are lost or cannot be read; they are named, and the exit code is 3.
+    /// Continue if files of the source are missing or unreadable; they are listed, and the exit code is 3.
     #[arg(long)]
     keep_going: bool,
-    /// Say how large the store will be and stop.
+    /// Print the estimated size of the store and stop.
     #[arg(long)]
     dry_run: bool,
-    /// Print what was made as JSON.
+    /// Print the result as JSON.
     #[arg(long)]
     json: bool,
 }
@@ -167,7 +167,7 @@ pub fn run(args: &EncodeArgs, device: DeviceSpec) -> anyhow::Result<()> {
     }
     let (part, n_parts) = args.shard;
     if n_parts > 1 && n_parts > source.n_units() {
-        // Also for the parts that would have something to do: they could never be merged.
+        // Checked for every part: parts without units could never be merged.
         let hint = format!(
             "--shard {part}/{n_parts}: {} has {} unit(s), and each part needs one at least",
             args.pairs,
@@ -198,7 +198,7 @@ pub fn run(args: &EncodeArgs, device: DeviceSpec) -> anyhow::Result<()> {
     };
     let pipeline = Pipeline::new(&clip, &args.clip, &source, &args.pairs, options)?;
     let estimate = pipeline.estimate()?;
-    super::note(format!("{}: {}", args.pairs, told(&estimate, &source)));
+    super::note(format!("{}: {}", args.pairs, describe(&estimate, &source)));
     if args.dry_run {
         return Ok(());
     }
@@ -207,7 +207,7 @@ pub fn run(args: &EncodeArgs, device: DeviceSpec) -> anyhow::Result<()> {
         _ => store::part_dir(&args.out, part, n_parts),
     };
     crate::files::create_dir(&out)?;
-    // Before anything is begun: whoever is refused may choose other settings for the same folder.
+    // Checked before anything is written, so that the user may choose other settings for the same folder.
     let on_disk = store::bytes_there(&out)?;
     let needed = estimate.bytes().map(|n| n.saturating_sub(on_disk));
     if let (Some(free), Some(needed)) = (fs4::available_space(&out).ok(), needed)
@@ -250,7 +250,7 @@ pub fn run(args: &EncodeArgs, device: DeviceSpec) -> anyhow::Result<()> {
     told_unreadable(&manifest, &args.pairs, &out)
 }
 
-/// An error that names the list of files which could not be read, if there are any.
+/// An error that names the list of unreadable files, if there are any.
 fn told_unreadable(manifest: &Manifest, of: &str, store: &Path) -> anyhow::Result<()> {
     match manifest.rejects.get(UNREADABLE) {
         None => Ok(()),
@@ -265,7 +265,7 @@ fn told_unreadable(manifest: &Manifest, of: &str, store: &Path) -> anyhow::Resul
     }
 }
 
-fn told(estimate: &Estimate, source: &Source) -> String {
+fn describe(estimate: &Estimate, source: &Source) -> String {
     let records = match (estimate.n_records, estimate.bytes()) {
         (Some(n), Some(bytes)) => {
             let about = if estimate.counted { "" } else { "about " };
@@ -360,14 +360,14 @@ fn report(args: &EncodeArgs, manifest: &Manifest, made: usize, took: Duration) -
 /// Arguments of `eclipse merge`.
 #[derive(Debug, Args)]
 pub struct MergeArgs {
-    /// Folder with the parts that `eclipse encode --shard i/n` has written.
+    /// Folder with the parts written by `eclipse encode --shard i/n`.
     store: PathBuf,
-    /// Print what was made as JSON.
+    /// Print the result as JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// Makes one store of parts.
+/// Combines parts into one store.
 pub fn merge(args: &MergeArgs) -> anyhow::Result<()> {
     if !args.store.is_dir() {
         return Err(Usage(format!("no such folder: {}", args.store.display())).into());

@@ -15,11 +15,11 @@ use super::place::Existing;
 pub struct ExportArgs {
     /// A finished run directory, or a prior's folder with config.json and weights.
     run: Existing,
-    /// Where it goes: a folder that does not exist, or is empty. Becomes a pipeline of diffusers, with a model card (README.md) that has the lines of
-    /// Python from a prompt to an image.
+    /// Output folder, which must be absent or empty. It becomes a pipeline for diffusers, with a model card (README.md) that contains the
+    /// Python code from a prompt to an image.
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
-    /// What the prior's weights are stored in: f32, f16 or bf16.
+    /// Data type of the prior's weights: f32, f16 or bf16.
     #[arg(long, value_name = "DTYPE", default_value_t)]
     dtype: Precision,
     /// The CLIP that the prior reads: its folder, or a pipeline with text_encoder/, tokenizer/ and image_encoder/. [default: the run's, or that of
@@ -28,7 +28,7 @@ pub struct ExportArgs {
     clip: Option<Existing>,
     #[arg(long, value_name = "DIR or NAME", help = decoder_help())]
     decoder: Option<String>,
-    /// Write the network and its scheduler alone.
+    /// Write only the network and its scheduler.
     #[arg(long, conflicts_with_all = ["clip", "decoder"])]
     prior_only: bool,
 }

@@ -13,7 +13,7 @@ use clap::Args;
 use super::Usage;
 use super::drawing::{ModelArgs, OutArgs, SampleArgs, draw, usage};
 
-/// Part of the trajectory that is sampled when an image is given to start from (reference: img2img's default).
+/// Fraction of the trajectory that is sampled from an initial image (reference: img2img's default).
 const STRENGTH: f64 = 0.3;
 
 /// Arguments of `eclipse generate`.
@@ -21,24 +21,24 @@ const STRENGTH: f64 = 0.3;
 pub struct GenerateArgs {
     #[command(flatten)]
     models: ModelArgs,
-    /// What to draw; may be repeated.
+    /// Prompt to draw; may be repeated.
     #[arg(long = "prompt", value_name = "TEXT")]
     prompts: Vec<String>,
-    /// Prompts from a file, one a line, UTF-8; - is standard input.
+    /// Prompts from a file, one per line, UTF-8; - is standard input.
     #[arg(long = "prompts", value_name = "FILE")]
     prompt_file: Option<PathBuf>,
-    /// Image embeddings in place of prompts: what `eclipse prior --out FILE.safetensors` wrote.
+    /// Image embeddings instead of prompts: a file written by `eclipse prior --out FILE.safetensors`.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompts", "prompt_file"])]
     embeddings: Option<PathBuf>,
-    /// Images for each prompt.
+    /// Images per prompt.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     images: u16,
     #[arg(long, value_name = "IMAGE", help = init_help())]
     init: Option<PathBuf>,
-    /// With --init: how far from the image, in 0..=1; this part of the steps is taken.
+    /// With --init: strength in 0..=1, the fraction of the steps that is taken.
     #[arg(long, value_name = "X", default_value_t = STRENGTH, requires = "init", allow_negative_numbers = true)]
     strength: f64,
-    /// Draw the image of a .json file again, from the folders it names; weights and settings must still be the same.
+    /// Draw the image of a .json file again, from the folders it names; weights and settings must be unchanged.
     #[arg(
         long,
         value_name = "FILE.json",
@@ -50,7 +50,7 @@ pub struct GenerateArgs {
     out: OutArgs,
 }
 
-/// What the command does, by the stacks that there are.
+/// Description of the command, from the list of stacks.
 pub fn about() -> String {
     let published = stacks::each(|about| about.published.map(|_| about.name.into()));
     format!("Draw prompts with a published decoder: {published}")
@@ -132,7 +132,7 @@ mod tests {
         std::fs::write(dir.join("z.safetensors"), file).expect("written");
     }
 
-    /// The stack of CONTRIBUTING.md is drawn with, described and exported like the others.
+    /// The stack of CONTRIBUTING.md draws, is described and is exported like the others.
     #[test]
     fn a_stack_is_one_file_and_one_line() {
         let desk = tempfile::tempdir().expect("a folder");
@@ -169,12 +169,12 @@ mod tests {
         );
         let said = eclipse(&["generate", "--help"]).expect_err("help");
         let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
-        for told in [
+        for expected in [
             "Known are Karlo, Kandinsky 2.2, small decoders of pixels, flat colours",
             "[default: 25 for Karlo, 100 for Kandinsky 2.2, 4 for small decoders of pixels;",
             "flat colours: that of the palette]",
         ] {
-            assert!(said.contains(told), "{told}: {said}");
+            assert!(said.contains(expected), "{expected}: {said}");
         }
 
         let class = |name: &str| {
@@ -203,7 +203,7 @@ mod tests {
         assert!(card.contains("\nEvery image has one colour.\n"), "{card}");
     }
 
-    /// The worked example is the code that the test above runs.
+    /// The worked example is the code tested above.
     #[test]
     fn contributing_shows_the_stack() {
         let guide = include_str!("../../CONTRIBUTING.md");

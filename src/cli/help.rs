@@ -1,11 +1,11 @@
-//! Help of the whole program: commands by what they are for, examples, completions, the manual page.
+//! Help of the whole program: command groups, examples, completions, the manual page.
 
 use clap::Command;
 
 use super::output::print;
 use super::place;
 
-/// Commands by what they are for. A test holds that each visible command stands here once.
+/// Commands by purpose. A test checks that each visible command is listed once.
 const GROUPS: [(&str, &[&str]); 6] = [
     ("Experiments", &["sweep", "train", "report", "draw", "list"]),
     ("Data", &["encode", "merge", "inspect"]),
@@ -21,7 +21,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ),
 ];
 
-/// What a newcomer types first.
+/// Examples for first use.
 const EXAMPLES: &str = "\
 Examples:
   eclipse sweep objectives                                    train and compare the three priors: ten minutes
@@ -31,7 +31,7 @@ Examples:
   eclipse export runs/train/my_1234abcd --to my-prior         a pipeline for Python's diffusers
   eclipse COMMAND --help                                      all options of a command";
 
-/// `command` with its subcommands by what they are for, examples, and negative numbers as values of options.
+/// Adds command groups, examples, and negative numbers as values of options to `command`.
 pub(super) fn grouped(command: Command) -> Command {
     let width = GROUPS
         .iter()

@@ -13,16 +13,16 @@ use super::{Usage, place};
 pub struct InterpolateArgs {
     #[command(flatten)]
     models: ModelArgs,
-    /// Where to start: a prompt, or @FILE for an image.
+    /// Start: a prompt, or @FILE for an image.
     #[arg(long, value_name = "TEXT or @FILE", required_unless_present = "mix")]
     from: Option<String>,
-    /// Where to end: a prompt, or @FILE for an image.
+    /// End: a prompt, or @FILE for an image.
     #[arg(long, value_name = "TEXT or @FILE", required_unless_present = "mix")]
     to: Option<String>,
-    /// One image of a weighted sum instead: --mix 0.3=@cat.png --mix "0.7=a starry night".
+    /// Draw one image of a weighted sum instead: --mix 0.3=@cat.png --mix "0.7=a starry night".
     #[arg(long, value_name = "WEIGHT=TEXT or @FILE", conflicts_with_all = ["from", "to", "frames"], allow_hyphen_values = true)]
     mix: Vec<String>,
-    /// Images, both ends included.
+    /// Number of images, both ends included.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(2..))]
     frames: u16,
     #[command(flatten)]
@@ -31,7 +31,7 @@ pub struct InterpolateArgs {
     out: OutArgs,
 }
 
-/// Draws images on the way from one image embedding to another.
+/// Draws images along the path between two image embeddings.
 pub fn run(args: &InterpolateArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let origins = match (&args.from, &args.to) {
         (Some(from), Some(to)) => {
@@ -54,10 +54,10 @@ pub fn run(args: &InterpolateArgs, device: DeviceSpec) -> anyhow::Result<()> {
     draw(&plan, &args.out, device)
 }
 
-/// Endings of image files: a prompt that ends so is a file's name that lacks its `@`.
+/// Extensions of image files: a prompt with such an ending is probably a file name without `@`.
 const ENDINGS: [&str; 5] = [".png", ".jpg", ".jpeg", ".webp", ".gif"];
 
-/// `@FILE` is an image, anything else a prompt; what looks like an image's name without `@` is refused, because a typo would be drawn as a prompt.
+/// `@FILE` is an image, any other text a prompt; a text that looks like an image file without `@` is refused, because it would be drawn as a prompt.
 fn end(option: &str, text: &str) -> anyhow::Result<Origin> {
     if let Some(path) = text.strip_prefix('@') {
         let path = place::resolved(path);

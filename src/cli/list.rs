@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 /// Arguments of `eclipse list`.
 #[derive(Debug, Args)]
 pub struct ListArgs {
-    /// What: experiments that can be swept, or run directories below runs/, the newest last.
+    /// What to list: experiments, or run directories in runs/, the newest last.
     #[arg(value_enum, default_value_t = What::Experiments)]
     what: What,
     /// Print JSON.

@@ -1,6 +1,6 @@
-//! The `eclipse` program: one file per command, each an args struct, one library call, and printing.
+//! The `eclipse` program: one file per command, with its arguments, one library call, and printing.
 //!
-//! Not part of the library's interface: it is here, and not in `src/main.rs`, so that unit tests can run whole commands.
+//! Not part of the library's interface: it is here instead of `src/main.rs` so that unit tests can run whole commands.
 
 #![allow(
     missing_docs,
@@ -50,23 +50,23 @@ use self::args::{PrecisionArgs, SpecArgs, experiment, prior_runner, read_prompts
 use self::output::{note, print, print_bytes, print_json};
 use self::usage::{Unreadable, Usage, check_output, check_output_folder, exit_code};
 
-/// The package's version, and the commit.
+/// The package's version and commit.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("ECLIPSE_COMMIT"), ")");
 
 /// Train, sample, evaluate and sweep text-to-image priors (ECLIPSE, Projection, Diffusion-Baseline).
 #[derive(Debug, Parser)]
 #[command(name = "eclipse", version = VERSION, propagate_version = true, max_term_width = 100)]
 pub struct Cli {
-    /// What computes: flex, ndarray, wgpu, vulkan, metal, cuda or cuda:1; `eclipse devices` lists what this build has.
+    /// Device: flex, ndarray, wgpu, vulkan, metal, cuda or cuda:1; `eclipse devices` lists those of this build.
     #[arg(long, global = true, value_name = "DEVICE")]
     device: Option<DeviceSpec>,
     /// The project's root, with experiments/, datasets/ and runs/. [default: ECLIPSE_HOME, else the nearest one above this folder]
     #[arg(long, global = true, value_name = "DIR")]
     root: Option<PathBuf>,
-    /// Say more; twice: still more.
+    /// More log messages; may be given twice.
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
-    /// Say errors only.
+    /// Only errors.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
     #[command(subcommand)]
@@ -75,39 +75,39 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Carry out an experiment: every run that is not finished, then the report.
+    /// Run an experiment: every unfinished run, then the report.
     Sweep(sweep::SweepArgs),
-    /// Carry out one run.
+    /// Run one training.
     Train(train::TrainArgs),
-    /// List experiments, or runs: what there is, and how far it is.
+    /// List experiments, or runs and their progress.
     List(list::ListArgs),
-    /// Encode images and captions with a CLIP into a store to train on.
+    /// Encode images and captions with a CLIP into a store of training data.
     Encode(encode::EncodeArgs),
-    /// Make one store of the parts that several machines have encoded.
+    /// Merge parts encoded by several machines into one store.
     Merge(encode::MergeArgs),
-    /// Make tables, plots and the page again, from run directories only.
+    /// Write tables, plots and the page again, from run directories only.
     Report(report::ReportArgs),
-    /// Say what a model directory, a safetensors file or a run directory holds.
+    /// Describe a model directory, a safetensors file, a run directory, a store or a source.
     Inspect(inspect::InspectArgs),
-    /// Turn prompts into image embeddings with any prior.
+    /// Predict image embeddings of prompts with any prior.
     Prior(prior::PriorArgs),
     /// Write a trained prior as a folder that diffusers loads.
     Export(export::ExportArgs),
-    /// Draw your own words with priors that were trained in a built-in world.
+    /// Draw your own words with priors trained in a built-in world.
     Draw(draw::DrawArgs),
     #[command(about = generate::about())]
     Generate(generate::GenerateArgs),
-    /// Draw images like other images.
+    /// Draw variations of images.
     Vary(vary::VaryArgs),
-    /// Draw images on the way from one image or prompt to another.
+    /// Draw images between two images or prompts.
     Interpolate(interpolate::InterpolateArgs),
-    /// Score images (FID, KID, CLIPScore, PickScore), or how far a world's checker can be trusted.
+    /// Score images (FID, KID, CLIPScore, PickScore), or measure the reliability of a world's checker.
     Eval(eval::EvalArgs),
     /// Reproduce reference numbers on this machine and device.
     Verify(verify::VerifyArgs),
-    /// Make a built-in world's small CLIP or decoder again, and measure what it can do.
+    /// Train a built-in world's small CLIP or decoder again, and measure its quality.
     Pretrain(pretrain::PretrainArgs),
-    /// List the devices that this build can compute on.
+    /// List the devices of this build.
     Devices(devices::DevicesArgs),
     /// Print completions for a shell: bash, zsh, fish, elvish, powershell.
     Completions {
@@ -116,12 +116,12 @@ enum Command {
     },
     /// Print the manual page, in roff.
     Man,
-    /// For those who work on this program.
+    /// Commands for developers.
     #[command(hide = true)]
     Dev(dev::DevArgs),
 }
 
-/// The program's command line: as it is derived, with grouped help, and negative numbers as values of options.
+/// The program's command line: the derived one, with grouped help, and negative numbers as values of options.
 fn command() -> clap::Command {
     help::grouped(Cli::command())
 }
@@ -139,7 +139,7 @@ pub fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(cli.filter())
         .with_writer(std::io::stderr)
-        // Without a reader there is nobody to tell; the default panics then.
+        // By default, a failed write is reported on stderr, which panics if stderr is closed.
         .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .init();
@@ -153,7 +153,7 @@ pub fn main() -> ExitCode {
 }
 
 impl Cli {
-    /// What is logged: what -v or -q says, else RUST_LOG, else warnings.
+    /// The log filter: -v or -q, else RUST_LOG, else warnings.
     pub fn filter(&self) -> EnvFilter {
         let level = match (self.quiet, self.verbose) {
             (true, _) => "error",

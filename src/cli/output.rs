@@ -7,7 +7,7 @@ pub(super) fn print(text: &str) -> anyhow::Result<()> {
     print_bytes(printable(text).as_bytes())
 }
 
-/// Writes data to stdout as it is. A reader that closed the pipe has seen enough.
+/// Writes bytes to stdout. A closed pipe is not an error.
 pub(super) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
@@ -18,13 +18,13 @@ pub(super) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     }
 }
 
-/// Writes a line to stderr, whoever reads it: a closed pipe, a full device or a terminal that is gone do not end the work.
+/// Writes a line to stderr. Errors are ignored: a closed pipe, a full device or a closed terminal do not end the work.
 pub fn note(line: impl std::fmt::Display) {
-    // In one piece, so that lines of several threads do not mix.
+    // A single write, so that lines of several threads do not mix.
     let _ = std::io::stderr().write_all(format!("{}\n", printable(&line.to_string())).as_bytes());
 }
 
-/// `text` with its control characters escaped, but for line ends and tabs: names of files are other people's text, and must not command a terminal.
+/// `text` with control characters escaped, except line ends and tabs: file names are untrusted and must not control the terminal.
 pub(super) fn printable(text: &str) -> std::borrow::Cow<'_, str> {
     let commands = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
     match text.contains(commands) {

@@ -1,8 +1,8 @@
-//! Where the program works: the project's root, whatever folder it is called from.
+//! The project's root, which the program changes to from any folder.
 //!
-//! `experiments/`, `datasets/` and `runs/` are folders of the root. It is `--root`, else `ECLIPSE_HOME`, else the nearest folder above the caller's
-//! that holds the project; where there is none, the caller's folder. The program changes to it; paths that the caller gives stay relative to the
-//! folder that they were given in.
+//! `experiments/`, `datasets/` and `runs/` are folders of the root. The root is `--root`, else `ECLIPSE_HOME`, else the nearest parent folder
+//! that contains the project, else the caller's folder. Paths that the caller gives remain relative to the
+//! caller's folder.
 
 use std::any::TypeId;
 use std::ffi::OsString;
@@ -17,18 +17,18 @@ use clap::Command;
 
 use super::usage::Usage;
 
-/// Standard input or output in the place of a file.
+/// Standard input or output instead of a file.
 pub const STDIO: &str = "-";
-/// What an environment variable names the root with.
+/// The environment variable that names the root.
 const HOME: &str = "ECLIPSE_HOME";
 
-/// The caller's folder, where the program has left it.
+/// The caller's folder, if the program has left it.
 static CALLED_FROM: OnceLock<PathBuf> = OnceLock::new();
 
 /// Changes to the project's root. Called once, before arguments are parsed.
 ///
 /// # Errors
-/// A root that was named and is no folder.
+/// The named root is not a folder.
 pub fn enter_root() -> Result<(), Usage> {
     let given = asked_for(std::env::args_os());
     let named = match given {
@@ -82,7 +82,7 @@ fn is_root(folder: &Path) -> bool {
         && std::fs::read_to_string(folder.join("Cargo.toml")).is_ok_and(is_ours)
 }
 
-/// What to do where a file of a built-in world is missing because the program was called outside of the project; else nothing.
+/// A remedy if a file of a built-in world is missing because the program was called outside of the project; else empty.
 pub fn remedy(error: &anyhow::Error) -> &'static str {
     let is_of_world = |e: &(dyn std::error::Error + 'static)| match e.downcast_ref() {
         Some(FileError::Missing(path)) => path.starts_with("datasets"),
@@ -101,15 +101,15 @@ pub fn is_stdio(path: &Path) -> bool {
     path.as_os_str() == STDIO
 }
 
-/// A path as the caller gave it, for a program that may have changed its folder.
+/// Resolves a path given by the caller: the program may have changed its folder.
 ///
 /// # Errors
-/// None: paths are not looked at here. The signature is that of clap's parsers of values.
+/// None: the path is not checked here. The signature is that of clap's value parsers.
 pub fn path(given: &str) -> Result<PathBuf, String> {
     Ok(resolved(given))
 }
 
-/// Gives every option and argument that is a path the parser that resolves it, so that none can be forgotten: [`path`], and [`runs`] for `--runs`.
+/// Gives every option and argument with a path its resolving parser, so that none is forgotten: [`path`], and [`runs`] for `--runs`.
 pub fn with_paths(command: Command) -> Command {
     command
         .mut_args(|arg| match arg.get_value_parser().type_id() {
@@ -120,7 +120,7 @@ pub fn with_paths(command: Command) -> Command {
         .mut_subcommands(with_paths)
 }
 
-/// A run, a model or another folder that is there, by its path or, of a run, by the end of its name.
+/// A run, a model or another existing folder, by its path or, for a run, by the end of its name.
 #[derive(Debug, Clone)]
 pub struct Existing(PathBuf);
 
@@ -140,7 +140,7 @@ impl FromStr for Existing {
     }
 }
 
-/// A trained prior's folder, or a pipeline's with one: that of [`Existing`], or the prior in it, where that is a run.
+/// The folder of a trained prior, or of a pipeline with a prior: that of [`Existing`], or for a run the prior in it.
 #[derive(Debug, Clone)]
 pub struct Prior(PathBuf);
 
@@ -175,8 +175,8 @@ impl FromStr for Prior {
     }
 }
 
-/// `given` as a path from the caller's folder; where nothing is there, from the root and from `runs/`; else the run below `runs/` whose name is
-/// `given` or ends in `_given`, as the hash of its configuration. A path that is none of these is the caller's, for the command to say what is missing.
+/// `given` as a path from the caller's folder; if nothing exists there, from the root and from `runs/`; else the run in `runs/` whose name is
+/// `given` or ends in `_given`, such as the hash of its configuration. Otherwise the caller's path, which the command reports as missing.
 fn found(given: &str) -> Result<PathBuf, String> {
     let path = resolved(given);
     let of_root = PathBuf::from(given);
@@ -211,7 +211,7 @@ fn found(given: &str) -> Result<PathBuf, String> {
     }
 }
 
-/// As [`path`]; `runs`, the default, is the root's.
+/// Like [`path`]; the default `runs` is relative to the root.
 ///
 /// # Errors
 /// None.
@@ -223,7 +223,7 @@ pub fn runs(given: &str) -> Result<PathBuf, String> {
     })
 }
 
-/// As [`path`], of what a source's place is told by: a path, a pattern of paths, or a built-in world.
+/// Like [`path`], for the place of a source: a path, a pattern of paths, or a built-in world.
 ///
 /// # Errors
 /// None.
@@ -231,7 +231,7 @@ pub fn place(given: &str) -> Result<String, String> {
     Ok(resolved(given).display().to_string())
 }
 
-/// `given`, relative to the caller's folder; a built-in world has none.
+/// `given`, relative to the caller's folder; a built-in world has no path.
 pub fn resolved(given: &str) -> PathBuf {
     match CALLED_FROM.get() {
         _ if crate::data::source::with_scheme(given).is_some() || given == STDIO => given.into(),

@@ -21,38 +21,38 @@ use super::stop;
 pub struct PretrainArgs {
     #[arg(value_parser = super::world_named, help = worlds())]
     world: World,
-    /// Which of its models.
+    /// The model to train.
     #[arg(long, value_enum, default_value_t = ModelPart::Clip)]
     part: ModelPart,
     /// The CLIP whose image embeddings a decoder reads. [default: datasets/WORLD/clip]
     #[arg(long, value_name = "DIR")]
     clip: Option<Existing>,
-    /// A trained decoder with the recipe's sizes, whose UNet training starts from; noise augmentation (`max_noise_level`) may be new to it.
+    /// A trained decoder of the recipe's sizes, whose UNet initialises the training; the recipe may add noise augmentation (`max_noise_level`).
     #[arg(long, value_name = "DIR")]
     start_from: Option<Existing>,
-    /// Where the model goes. [default: clip/ or decoder/ in the run's folder]
+    /// Output folder of the model. [default: clip/ or decoder/ in the run's folder]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Checkpoints and metrics; a run that was stopped goes on from here. [default: runs/pretrain/WORLD-seedN, of a decoder
+    /// Folder of checkpoints and metrics; an interrupted run resumes from it. [default: runs/pretrain/WORLD-seedN, for a decoder
     /// runs/pretrain/WORLD-decoder-seedN]
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
-    /// Seed of the first values and of all batches.
+    /// Seed of initial weights and of all batches.
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
-    /// Another recipe: a JSON object with some of the keys under `recipe` in `pretrain.json`; the others stay.
+    /// Another recipe: a JSON object with some of the keys under `recipe` in `pretrain.json`; other keys keep their values.
     #[arg(long, value_name = "FILE", conflicts_with = "smoke")]
     recipe: Option<PathBuf>,
     /// Optimiser steps, if not the recipe's.
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
-    /// Also put the model into datasets/WORLD/PART, in the place of the one there that all experiments use; refused below its acceptance thresholds.
+    /// Also copy the model to datasets/WORLD/PART, replacing the model that all experiments use; refused below its acceptance thresholds.
     #[arg(long, conflicts_with = "smoke")]
     publish: bool,
-    /// Only see that everything fits together, in seconds.
+    /// Check in seconds that all parts work together.
     #[arg(long)]
     smoke: bool,
-    /// Print what `pretrain.json` says.
+    /// Print the content of `pretrain.json`.
     #[arg(long)]
     json: bool,
 }
@@ -66,11 +66,11 @@ fn worlds() -> String {
 enum ModelPart {
     /// Text and vision tower.
     Clip,
-    /// What draws images from image embeddings.
+    /// The decoder from image embeddings to images.
     Decoder,
 }
 
-/// Makes one of the world's small models and prints what it can do.
+/// Trains one of the world's small models and prints its measurements.
 pub fn run(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let (run_dir, out) = folders(args);
     super::check_output_folder("--run-dir", &run_dir)?;
@@ -91,7 +91,7 @@ pub fn run(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
     }
 }
 
-/// Folders of checkpoints and of the model: those that are named, or the usual ones.
+/// Folders of checkpoints and of the model: the named or the default ones.
 fn folders(args: &PretrainArgs) -> (PathBuf, PathBuf) {
     let (part, infix) = match args.part {
         ModelPart::Clip => ("clip", ""),
@@ -110,7 +110,7 @@ fn folders(args: &PretrainArgs) -> (PathBuf, PathBuf) {
     (run_dir, out)
 }
 
-/// What is said of a finished model; publishes it where that was asked for and `missed`, what it lacks, is nothing.
+/// Prints the result for a finished model; publishes it on request if `missed`, the list of missed thresholds, is empty.
 fn finish(args: &PretrainArgs, out: &Path, part: &str, missed: Option<String>) -> anyhow::Result<String> {
     let there = PathBuf::from("datasets").join(args.world.name()).join(part);
     let written = format!("written to {}\n", out.display());
@@ -128,7 +128,7 @@ fn finish(args: &PretrainArgs, out: &Path, part: &str, missed: Option<String>) -
     }
 }
 
-/// Copies the files of a folder, and of folders below it, over those of another.
+/// Copies the files of a folder and its subfolders over those of another.
 fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
     files::create_dir(to)?;
     for file in files::list(from)? {
@@ -140,7 +140,7 @@ fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The recipe with the keys that the file at `path` gives.
+/// The recipe with the keys of the file at `path` replaced.
 fn changed<T: Serialize + DeserializeOwned>(recipe: &T, path: &Path) -> anyhow::Result<T> {
     let given: serde_json::Map<String, serde_json::Value> = read_json(path)?;
     let mut all = serde_json::to_value(recipe)?;
@@ -150,7 +150,7 @@ fn changed<T: Serialize + DeserializeOwned>(recipe: &T, path: &Path) -> anyhow::
     serde_json::from_value(all).with_context(|| path.display().to_string())
 }
 
-/// What a recipe is refused for, with the file that it comes from.
+/// The error of an invalid recipe, with the file's path.
 fn refused(args: &PretrainArgs, reason: String) -> super::Usage {
     super::Usage(match &args.recipe {
         Some(path) => format!("{}: {reason}", path.display()),
@@ -197,7 +197,7 @@ fn run_clip(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let record = make_clip(&request, move |step, loss| {
         steps.show(&name, step, n_steps, &format!("loss {loss:.4}"));
     })
-    .map_err(stop::told_of_model)
+    .map_err(stop::pretraining_error)
     .context("cannot make the world's CLIP")?;
     let end = finish(args, &request.out, "clip", record.thresholds.missed())?;
     if args.json {
@@ -242,7 +242,7 @@ fn run_decoder(args: &PretrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let record = make_decoder(&request, move |step, loss| {
         steps.show(&name, step, n_steps, &format!("loss {loss:.4}"));
     })
-    .map_err(stop::told_of_model)
+    .map_err(stop::pretraining_error)
     .context("cannot make the world's decoder")?;
     let end = finish(args, &request.out, "decoder", record.scores.missed(args.world))?;
     if args.json {

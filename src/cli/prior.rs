@@ -21,13 +21,13 @@ pub struct PriorArgs {
     /// The prior: a folder with config.json and weights, published or trained here, a run, or a pipeline with prior/.
     #[arg(long, value_name = "DIR")]
     prior: Prior,
-    /// The text tower it was trained on: a CLIP folder, or a pipeline with text_encoder/ and tokenizer/.
+    /// The text tower of its training: a CLIP folder, or a pipeline with text_encoder/ and tokenizer/.
     #[arg(long, value_name = "DIR")]
     text: Existing,
-    /// One prompt a line, UTF-8; - is standard input.
+    /// Prompts, one per line, UTF-8; - is standard input.
     #[arg(long, value_name = "FILE")]
     prompts: PathBuf,
-    /// Where the embeddings go: .safetensors (z_x_hat, z_y and the prompts), .npy (z_x_hat alone), or - for .npy on standard output.
+    /// Output file: .safetensors (z_x_hat, z_y and the prompts), .npy (z_x_hat alone), or - for .npy on standard output.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Seed of the noise.
@@ -36,23 +36,23 @@ pub struct PriorArgs {
     /// Steps of a diffusion prior.
     #[arg(long, value_name = "N", default_value_t = PriorSettings::default().n_steps)]
     steps: usize,
-    /// Weight of the noise that a diffusion prior adds in each step; 0 adds none.
+    /// Factor on the noise that a diffusion prior adds in each step; 0 adds none.
     #[arg(long, value_name = "X", default_value_t = PriorSettings::default().eta, allow_negative_numbers = true)]
     eta: f64,
     /// Guidance scale of a diffusion prior; up to 1 is none.
     #[arg(long, value_name = "X", default_value_t = PriorSettings::default().guidance, allow_negative_numbers = true)]
     guidance: f64,
-    /// What guidance pushes away from, in place of the empty prompt.
+    /// Negative prompt for guidance, instead of the empty prompt.
     #[arg(long, value_name = "TEXT")]
     negative: Option<String>,
-    /// Draw this many candidates a prompt and keep the one nearest to the text embedding.
+    /// Sample this many candidates per prompt and keep the one nearest to the text embedding.
     #[arg(long, value_name = "N", default_value_t = 1)]
     best_of: usize,
     #[command(flatten)]
     precision: super::PrecisionArgs,
 }
 
-/// Turns a prompt file into image embeddings.
+/// Predicts the image embeddings of a prompt file.
 pub fn run(args: &PriorArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let format = Format::of(&args.out)?;
     let settings = PriorSettings {

@@ -1,4 +1,4 @@
-//! What stderr says of how far training or drawing is: bars on a terminal; elsewhere plain lines for training, and nothing for drawing.
+//! Progress on stderr: bars on a terminal; otherwise plain lines for training, and nothing for drawing.
 
 use std::collections::HashMap;
 use std::io::IsTerminal;
@@ -13,14 +13,14 @@ use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 
 use super::output::{note, printable};
 
-/// Runs that are being trained: on a terminal a bar each, elsewhere a plain line for each step that is logged.
+/// Runs in training: a bar each on a terminal, otherwise a plain line per logged step.
 #[derive(Default)]
 pub struct Runs {
     bars: MultiProgress,
     shown: Mutex<HashMap<PathBuf, Shown>>,
 }
 
-/// What is known of one of them.
+/// Progress of one run.
 struct Shown {
     bar: ProgressBar,
     name: String,
@@ -31,12 +31,12 @@ struct Shown {
 }
 
 impl Runs {
-    /// Nothing until the first step.
+    /// No runs until their first step.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Puts `bar` below those of runs.
+    /// Adds `bar` below those of runs.
     pub fn add(&self, bar: ProgressBar) -> ProgressBar {
         self.bars.add(bar)
     }
@@ -46,7 +46,7 @@ impl Runs {
         self.bars.suspend(|| note(line));
     }
 
-    /// Shows how far `run` is.
+    /// Shows the progress of `run`.
     pub fn show(&self, run: &Path, progress: Progress<'_>) {
         let is_terminal = std::io::stderr().is_terminal();
         let Ok(mut shown) = self.shown.lock() else { return };
@@ -67,11 +67,11 @@ impl Runs {
             }
         });
         let value = progress.values.first();
-        let told =
+        let format_values =
             |what: &str| value.map_or_else(String::new, |(name, value)| format!("{what}{name} {value:.4}"));
         match progress.phase {
-            Phase::Train => entry.train = told(""),
-            Phase::Valid => entry.valid = told(" valid "),
+            Phase::Train => entry.train = format_values(""),
+            Phase::Valid => entry.valid = format_values(" valid "),
         }
         let message = format!("{}{}", entry.train, entry.valid);
         if is_terminal {
@@ -91,7 +91,7 @@ impl Runs {
         }
     }
 
-    /// Takes the bar of `run` away.
+    /// Removes the bar of `run`.
     pub fn end(&self, run: &Path) {
         if let Ok(mut shown) = self.shown.lock()
             && let Some(entry) = shown.remove(run)
@@ -108,7 +108,7 @@ fn styled(bar: ProgressBar, template: &str) -> ProgressBar {
     }
 }
 
-/// The bar of something that has steps.
+/// A bar that counts steps.
 pub struct Steps(Mutex<Option<ProgressBar>>);
 
 impl Steps {
@@ -117,7 +117,7 @@ impl Steps {
         Self(Mutex::new(None))
     }
 
-    /// Shows `step` of `n_steps`, with `message` if there is something to say.
+    /// Shows `step` of `n_steps`, with `message` unless it is empty.
     pub fn show(&self, name: &str, step: usize, n_steps: usize, message: &str) {
         if !std::io::stderr().is_terminal() {
             return;
@@ -136,10 +136,10 @@ impl Steps {
     }
 }
 
-/// The bar of the stage that is being computed, and how many images are done.
+/// The bar of the current stage, and the number of finished images.
 pub struct Stages {
     bar: Option<ProgressBar>,
-    n_pictures: usize,
+    n_images: usize,
 }
 
 impl Stages {
@@ -147,18 +147,18 @@ impl Stages {
     pub fn new() -> Self {
         Self {
             bar: None,
-            n_pictures: 0,
+            n_images: 0,
         }
     }
 
-    /// Shows `event`; gives images drawn and images that were there already.
+    /// Shows `event`; returns the numbers of drawn images and of existing images.
     pub fn show(&mut self, event: &RenderEvent) -> (usize, usize) {
         let counted = match event {
             RenderEvent::Image(_) => (1, 0),
             RenderEvent::Skipped(_) => (0, 1),
             RenderEvent::Stage { .. } | RenderEvent::Step => (0, 0),
         };
-        self.n_pictures += counted.0 + counted.1;
+        self.n_images += counted.0 + counted.1;
         if !std::io::stderr().is_terminal() {
             return counted;
         }
@@ -167,7 +167,7 @@ impl Stages {
                 self.finish();
                 let bar = ProgressBar::new(*n_steps as u64)
                     .with_prefix(*name)
-                    .with_message(self.told());
+                    .with_message(self.message());
                 let style = "  {prefix:24} {bar:24} {pos}/{len} steps, {eta} left{msg}";
                 let bar = styled(bar, style);
                 bar.enable_steady_tick(Duration::from_millis(500));
@@ -180,7 +180,7 @@ impl Stages {
             }
             RenderEvent::Image(path) | RenderEvent::Skipped(path) => {
                 if let (Some(bar), true) = (&self.bar, counted.0 > 0) {
-                    bar.set_message(self.told());
+                    bar.set_message(self.message());
                     bar.suspend(|| note(path.display()));
                 }
             }
@@ -188,17 +188,17 @@ impl Stages {
         counted
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn finish(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
     }
 
-    fn told(&self) -> String {
-        match self.n_pictures {
+    fn message(&self) -> String {
+        match self.n_images {
             0 => String::new(),
-            n => format!("; {n} pictures done"),
+            n => format!("; {n} images done"),
         }
     }
 }

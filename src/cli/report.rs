@@ -17,7 +17,7 @@ pub struct ReportArgs {
     /// Name of a folder in experiments/, the path of a sweep file, or a folder of run directories.
     #[arg(required_unless_present = "index")]
     experiment: Option<String>,
-    /// Write experiments/index.html, the page of all experiments, from what their folders hold.
+    /// Write experiments/index.html, the page of all experiments, from their folders.
     #[arg(long, conflicts_with = "experiment")]
     index: bool,
     #[command(flatten)]
@@ -25,7 +25,7 @@ pub struct ReportArgs {
     /// Report the tiny runs of --smoke.
     #[arg(long)]
     smoke: bool,
-    /// Compare every system with this one, in the place of the specification's `[report] reference`: the label of a system or one part of it, as in
+    /// Compare every system with this one, instead of the specification's `[report] reference`: the label of a system or one part of it, such as
     /// projection. Prints the differences, and writes the report beside the runs.
     #[arg(long, value_name = "SYSTEM", conflicts_with = "index")]
     reference: Option<String>,
@@ -33,7 +33,7 @@ pub struct ReportArgs {
     destination: Destination,
 }
 
-/// Where runs lie and where a report goes.
+/// Folders of the runs and of the report.
 #[derive(Debug, Args)]
 pub struct Destination {
     /// Folder of all run directories.
@@ -42,7 +42,7 @@ pub struct Destination {
     /// Folder of the report. [default: results/ beside the runs]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Put the report into results/ beside the specification: the one that is committed.
+    /// Write the committed report: results/ beside the specification.
     #[arg(long, conflicts_with = "out")]
     pub publish: bool,
     /// Print the table as JSON.
@@ -71,7 +71,7 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
     show(&spec, &runs, &dirs, &args.reference, &args.destination).map(drop)
 }
 
-/// Reports whatever runs are in `folder`.
+/// Reports the runs in `folder`.
 fn of_folder(folder: &Path, reference: &Option<String>, destination: &Destination) -> anyhow::Result<()> {
     if destination.publish {
         return Err(Usage(
@@ -97,7 +97,7 @@ fn of_folder(folder: &Path, reference: &Option<String>, destination: &Destinatio
     )
 }
 
-/// `spec` with this reference, if one was given.
+/// `spec` with this reference, if given.
 fn compared_with(spec: &ReportSpec, reference: &Option<String>) -> ReportSpec {
     let mut spec = spec.clone();
     if let Some(reference) = reference {
@@ -106,7 +106,7 @@ fn compared_with(spec: &ReportSpec, reference: &Option<String>) -> ReportSpec {
     spec
 }
 
-/// Whether the reference that was asked for is there.
+/// Checks that the requested reference exists.
 fn check(report: &Report, reference: &Option<String>) -> anyhow::Result<()> {
     match reference {
         Some(reference) if report.systems.iter().all(|s| s.compared_with.is_none()) => {
@@ -120,7 +120,7 @@ fn check(report: &Report, reference: &Option<String>) -> anyhow::Result<()> {
     }
 }
 
-/// Refuses to put anything but an experiment as it is specified into its committed report.
+/// Refuses to publish anything except the unmodified experiment.
 pub fn check_publish(
     spec: &SweepSpec,
     reference: &Option<String>,
@@ -134,7 +134,7 @@ pub fn check_publish(
     }
 }
 
-/// Reports the runs of a sweep; gives the page.
+/// Reports the runs of a sweep; returns the path of the page.
 pub fn show(
     spec: &SweepSpec,
     runs: &Path,
@@ -163,7 +163,7 @@ pub fn show(
     Ok(out.join("index.html"))
 }
 
-/// Writes the report and prints its table; where a reference was asked for, the claims too.
+/// Writes the report and prints its table, and the claims if a reference was requested.
 fn write(
     report: &Report,
     spec: &ReportSpec,

@@ -11,16 +11,16 @@ use anyhow::Context;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-/// How often it is looked whether to say that a stop was asked for.
+/// Interval between checks whether a stop was requested.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Work that was stopped on request, and how it is continued; the exit code is 130, a shell's for SIGINT.
+/// Work that was stopped on request, and the command to resume it; the exit code is 130, a shell's for SIGINT.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Stopped(String);
 
 impl Stopped {
-    /// `what` was stopped; the same command, with `resume` where it has such an option, continues it.
+    /// `what` was stopped; the same command, with `resume` if it has such an option, resumes it.
     pub fn new(what: impl std::fmt::Display, resume: Option<&str>) -> Self {
         let mut words: Vec<String> = std::env::args().collect();
         if let Some(program) = words.first_mut() {
@@ -36,21 +36,21 @@ impl Stopped {
     }
 }
 
-/// A request to stop that the signals make.
+/// A stop request that signals set.
 ///
 /// # Errors
-/// When the system does not let signals be handled.
+/// The system does not support handlers of these signals.
 pub fn on_signals() -> anyhow::Result<Stop> {
     let stop = Stop::default();
     for signal in [SIGINT, SIGTERM] {
-        // In this order: the first signal finds the flag unset.
+        // The order matters: the first signal finds the flag unset.
         flag::register_conditional_shutdown(signal, 128 + signal, stop.flag())
             .and_then(|_| flag::register(signal, stop.flag()))
             .context("cannot handle signals")?;
     }
-    let asked = stop.clone();
+    let watched = stop.clone();
     thread::spawn(move || {
-        while !asked.is_requested() {
+        while !watched.is_requested() {
             thread::sleep(LOOK);
         }
         super::output::note("stopping after this step, which is saved; again to stop at once");
@@ -58,16 +58,16 @@ pub fn on_signals() -> anyhow::Result<Stop> {
     Ok(stop)
 }
 
-/// What is said of training that failed: how to continue, where it was asked to stop.
-pub fn told(failure: Failure, resume: Option<&str>) -> anyhow::Error {
+/// The error of a training; for a stopped training, with the command to resume it.
+pub fn training_error(failure: Failure, resume: Option<&str>) -> anyhow::Error {
     match failure.downcast_ref() {
         Some(stopped @ TrainError::Interrupted { .. }) => Stopped::new(stopped, resume).into(),
         _ => anyhow::Error::from_boxed(failure),
     }
 }
 
-/// As [`told`], of a model of a built-in world.
-pub fn told_of_model(failure: PretrainError) -> anyhow::Error {
+/// Like [`training_error`], for a model of a built-in world.
+pub fn pretraining_error(failure: PretrainError) -> anyhow::Error {
     match failure {
         PretrainError::Train(stopped @ TrainError::Interrupted { .. }) => Stopped::new(stopped, None).into(),
         other => other.into(),

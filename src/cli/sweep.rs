@@ -16,7 +16,7 @@ use super::report::{Destination, check_publish, show};
 use super::stop::{self, Stopped};
 use super::{SpecArgs, check_output_folder};
 
-/// Small priors keep little more than one core busy, so a CPU carries out two runs at a time.
+/// Small priors use little more than one core, so two runs in parallel suit a CPU.
 const CPU_JOBS: usize = 2;
 
 /// Arguments of `eclipse sweep`.
@@ -26,20 +26,20 @@ pub struct SweepArgs {
     experiment: String,
     #[command(flatten)]
     spec: SpecArgs,
-    /// Runs at a time. [default: 2 on a CPU device, else 1]
+    /// Runs in parallel. [default: 2 on a CPU device, else 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
-    /// Tiny runs, kept apart from the real ones: does everything work?
+    /// Tiny runs, kept apart from the real ones, to check that everything works.
     #[arg(long)]
     smoke: bool,
     #[command(flatten)]
     destination: Destination,
-    /// List the runs, check all that can be checked without training, and stop.
+    /// List the runs, check everything that can be checked without training, and stop.
     #[arg(long)]
     dry_run: bool,
 }
 
-/// Expands, carries out what is not finished, reports.
+/// Expands the sweep, executes unfinished trials, writes the report.
 pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let spec = SweepSpec::read(
         &super::experiment(&args.experiment),
@@ -89,7 +89,7 @@ pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
             training.end(&run_path(&runs, trial));
             training.say(&format!(
                 "[{finished:>3}/{total}] {:<24} {}",
-                told(outcome),
+                describe(outcome),
                 trial.name()
             ));
             if let Outcome::Failed(failure) = outcome {
@@ -131,7 +131,7 @@ pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A page as a link that terminals open.
+/// The `file://` link of a page.
 fn link(page: &Path) -> String {
     let path = page.canonicalize().unwrap_or_else(|_| page.to_path_buf());
     let bytes = path.to_string_lossy().into_owned().into_bytes();
@@ -158,7 +158,7 @@ fn list(trials: &[Trial], runs: &Path, as_json: bool) -> anyhow::Result<()> {
     )
 }
 
-fn told(outcome: &Outcome) -> String {
+fn describe(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Done { resumed: false, took } => format!("done in {:.1} s", took.as_secs_f64()),
         Outcome::Done { resumed: true, took } => format!("resumed, done in {:.1} s", took.as_secs_f64()),
@@ -169,7 +169,7 @@ fn told(outcome: &Outcome) -> String {
     }
 }
 
-/// An error and what caused it, on one line.
+/// An error with its causes, on one line.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |e| e.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")

@@ -1,4 +1,4 @@
-//! Whole commands, with what only unit tests have: the examples of CONTRIBUTING.md.
+//! Tests of whole commands with the examples of CONTRIBUTING.md, which only unit tests can see.
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// A line in the list and a file: the objective is in the help, in specifications with its checks, in runs, in reports, and in model cards.
+/// With a line in the list and a file, the objective is in the help, in specifications with its checks, in runs, in reports, and in model cards.
 #[test]
 fn a_listed_objective_is_everywhere() {
     assert!(help("train").contains("baseline, toy"));

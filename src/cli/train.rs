@@ -18,19 +18,19 @@ pub struct TrainArgs {
     /// Specification of the run. The config.toml of a run directory is one.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// What people type in the place of --config and --set.
+    /// Mistaken positional arguments, which the error turns into --config or --set.
     #[arg(hide = true)]
     words: Vec<String>,
     #[command(flatten)]
     spec: SpecArgs,
-    /// Continue a run that was cut short.
+    /// Resume an interrupted run.
     #[arg(long)]
     resume: bool,
     /// Run directory [default: runs/train/<name of FILE>_<hash of the configuration>].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Devices that work on a step together, in the place of --device: cuda:0,cuda:1. The first keeps the prior. Each needs a part of the step:
-    /// `train.accumulate` is a multiple of them.
+    /// Devices that share each step, instead of --device: cuda:0,cuda:1. The first holds the prior. `train.accumulate`, the number of micro-batches,
+    /// must be a multiple of their number.
     #[arg(
         long,
         value_name = "DEVICE,..",
@@ -38,16 +38,16 @@ pub struct TrainArgs {
         conflicts_with = "device"
     )]
     devices: Vec<DeviceSpec>,
-    /// How --devices work together: parts go to them in turn and are added in order, bit for bit what one device gets; multi-device is
-    /// burn-train's, a worker on each, the same up to rounding; ddp is burn-train's distributed data parallel, on CUDA only.
+    /// How --devices share a step: parts gives them micro-batches in turn and adds gradients in order, bit for bit the result of one device;
+    /// multi-device is burn-train's, one worker per device, equal up to rounding; ddp is burn-train's distributed data parallel, on CUDA only.
     #[arg(long, value_enum, default_value = "parts", requires = "devices")]
     strategy: Strategy,
-    /// Print the complete configuration, check all that can be checked without training, and stop.
+    /// Print the complete configuration, check everything that can be checked without training, and stop.
     #[arg(long)]
     dry_run: bool,
 }
 
-/// Names of [`session::Strategy`]. Without texts of their own: --help stays short.
+/// Names of [`session::Strategy`]. Variants have no help texts, so that --help stays short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Strategy {
     Parts,
@@ -65,7 +65,7 @@ impl From<Strategy> for session::Strategy {
     }
 }
 
-/// What to type in the place of a bare word.
+/// The correct spelling of a mistaken argument.
 fn remedy(word: &str) -> String {
     if let Some((key, value)) = word.split_once('=') {
         let key = match key.contains('.') {
@@ -82,7 +82,7 @@ fn remedy(word: &str) -> String {
     format!("{word}: the run's specification is named with --config: --config {word}")
 }
 
-/// Carries out one run.
+/// Executes one run.
 pub fn run(args: &TrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
     if let Some(word) = args.words.first() {
         return Err(Usage(remedy(word)).into());
@@ -146,7 +146,7 @@ pub fn run(args: &TrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
     }
     let outcome = sweep_runner::execute(&trial, &dir, "train", &names, &runner);
     runs.end(&out);
-    match outcome.map_err(|failure| stop::told(failure, Some("--resume")))? {
+    match outcome.map_err(|failure| stop::training_error(failure, Some("--resume")))? {
         Outcome::Skipped => super::note(format!("already finished: {}", out.display())),
         _ => super::note(format!("finished: {}", out.display())),
     }

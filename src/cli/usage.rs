@@ -1,4 +1,4 @@
-//! Errors that are the caller's to fix, checks of where results go, and exit codes.
+//! User errors, checks of output paths, and exit codes.
 
 use crate::data::source::SourceError;
 use crate::device::DeviceError;
@@ -6,18 +6,18 @@ use crate::experiment::SpecError;
 
 use super::stop::Stopped;
 
-/// An argument that makes no sense; the exit code is 2.
+/// An invalid argument; the exit code is 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Usage(pub(super) String);
 
-/// A part of what was to be read is lost; the exit code is 3.
+/// A part of the input cannot be read; the exit code is 3.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Unreadable(pub(super) String);
 
-/// The program's exit code after `error`: 1 for a failure, 2 for the caller's mistake, 3 where files of a source cannot be read, 130 where it was
-/// asked to stop.
+/// The exit code of `error`: 1 for a failure, 2 for a user error, 3 for unreadable files of a source, 130 for a stop on
+/// request.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     match error {
         _ if is_usage(error) => 2,
@@ -27,20 +27,20 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// Whether `error` is the caller's to fix in arguments or specification, rather than a failure.
+/// Whether the user can correct `error` in arguments or specification, as opposed to a failure.
 fn is_usage(error: &anyhow::Error) -> bool {
     error
         .chain()
         .any(|e| e.is::<SpecError>() || e.is::<DeviceError>() || e.is::<Usage>() || is_wrong_world(e))
 }
 
-/// Whether the query of a built-in world makes no sense: it is all argument.
+/// Whether the query of a built-in world is invalid: the whole place is an argument.
 fn is_wrong_world(error: &(dyn std::error::Error + 'static)) -> bool {
     let place = error.downcast_ref::<SourceError>();
     matches!(place, Some(SourceError::Place { place, .. }) if crate::data::source::with_scheme(place).is_some())
 }
 
-/// Refuses a file that could not be written later: before the work, not after it.
+/// Refuses an output file that cannot be written, before the work starts.
 pub(super) fn check_output(option: &str, path: &std::path::Path) -> Result<(), Usage> {
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -59,13 +59,13 @@ pub(super) fn check_output(option: &str, path: &std::path::Path) -> Result<(), U
     }
 }
 
-/// Refuses a folder that could not be made or written to later: before the work, not after it. Makes nothing.
+/// Refuses an output folder that cannot be created or written, before the work starts. Creates nothing.
 pub(super) fn check_output_folder(option: &str, path: &std::path::Path) -> Result<(), Usage> {
     let refuse = |reason: String| Err(Usage(format!("{option} {}: {reason}", path.display())));
     if path.exists() && !path.is_dir() {
         return refuse("is a file, expected a folder".into());
     }
-    // The nearest folder that is there is where the first missing one would be made.
+    // The first missing folder would be created in the nearest existing folder.
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     let Some(there) = absolute.ancestors().find(|folder| folder.exists()) else {
         return refuse("no such folder, and none above it".into());

@@ -15,18 +15,18 @@ pub struct VerifyArgs {
     /// Fixtures: folders with a manifest.json, goldens/ and miniature checkpoints.
     #[arg(required = true, value_name = "DIR")]
     dirs: Vec<PathBuf>,
-    /// Only goldens whose name contains this; with * or ?, those that match it as a whole.
+    /// Only goldens whose name contains this text; with * or ?, goldens whose whole name matches.
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Write the records as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write what was computed to this folder, under the goldens' file and tensor names.
+    /// Write computed tensors to this folder, under the goldens' file and tensor names.
     #[arg(long, value_name = "DIR")]
     dump: Option<PathBuf>,
 }
 
-/// Reproduces reference numbers on `device` and prints one row for each golden.
+/// Reproduces reference numbers on `device` and prints one row per golden.
 pub fn run(args: &VerifyArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let options = Options {
         only: args.only.clone(),
@@ -58,7 +58,7 @@ pub fn run(args: &VerifyArgs, device: DeviceSpec) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One row for each golden, a line beneath it where there is something to say, and the sums.
+/// One row per golden, with a line beneath it for details, and the totals.
 fn table(report: &VerifyReport) -> String {
     let records = &report.records;
     let width = |f: fn(&Record) -> &str, head: &str| {
@@ -99,7 +99,7 @@ fn table(report: &VerifyReport) -> String {
             number(r.reference_noise),
             verdict(r.status),
         );
-        // A golden that is wholly unsupported needs no explanation, one that is in part does.
+        // A partly unsupported golden has an explanation; a wholly unsupported one needs none.
         if let Some(message) = r
             .message
             .as_ref()

@@ -1,8 +1,8 @@
-//! A bound on the bytes that are in memory at a time, shared by threads.
+//! A limit on the bytes in memory at a time, shared by threads.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-/// So many bytes may be taken at a time.
+/// Grants at most a fixed number of bytes at a time.
 #[derive(Debug, Clone)]
 pub(super) struct Budget(Arc<State>);
 
@@ -13,7 +13,7 @@ struct State {
     freed: Condvar,
 }
 
-/// Bytes that are taken, until this is dropped.
+/// Granted bytes; dropping this value returns them.
 #[derive(Debug)]
 pub(super) struct Permit {
     of: Arc<State>,
@@ -21,7 +21,7 @@ pub(super) struct Permit {
 }
 
 impl Budget {
-    /// `most` bytes at a time.
+    /// A budget of `most` bytes.
     pub(super) fn new(most: usize) -> Self {
         Self(Arc::new(State {
             most,
@@ -30,7 +30,7 @@ impl Budget {
         }))
     }
 
-    /// Takes `n` bytes, and waits for others to give theirs back where there are not enough. More than there are at all are taken alone.
+    /// Takes `n` bytes; blocks until enough are free. A request above the limit is granted when no other bytes are taken.
     pub(super) fn take(&self, n: usize) -> Permit {
         let n = n.min(self.0.most);
         let mut taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);

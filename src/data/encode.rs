@@ -1,4 +1,4 @@
-//! Captions and images through a frozen CLIP, in batches, to the host.
+//! Encodes captions and images with a frozen CLIP, in batches; results are on the host.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -15,19 +15,19 @@ use crate::models::text::EncodedTexts;
 use crate::weights::{Checkpoint, WeightsError};
 use crate::world::{Pair, Scene};
 
-/// Captions or images a forward pass: bounds memory, not results.
+/// Captions or images per forward pass: affects memory, not results.
 const BATCH: usize = 64;
 
-/// A CLIP that cannot serve a prior.
+/// A CLIP that cannot be used with a prior.
 #[derive(Debug, thiserror::Error)]
 pub enum EncodeError {
-    /// A tower does not load or encode.
+    /// A tower cannot be loaded, or encoding fails.
     #[error(transparent)]
     Clip(#[from] ClipError),
-    /// Weights do not load.
+    /// Weights cannot be loaded.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// A prior reads text states of the joint width only (reference: diffusers `PriorTransformer`).
+    /// A prior requires text states of the joint width (reference: diffusers `PriorTransformer`).
     #[error(
         "{dir}: `text_config.hidden_size` is {hidden} and `projection_dim` is {d_clip}: a prior needs them to be equal"
     )]
@@ -51,7 +51,7 @@ pub enum EncodeError {
     },
 }
 
-/// Both towers of a frozen CLIP with what goes before them.
+/// Both towers of a frozen CLIP with tokenizer and preprocessing.
 #[derive(Debug)]
 pub struct FrozenClip {
     text: TextEncoder,
@@ -82,7 +82,7 @@ impl FrozenClip {
                 image: found,
             });
         }
-        // A pipeline has its towers in folders of their own, and no temperature.
+        // The towers of a pipeline are in separate folders, without a temperature.
         let logit_scale = logit_scale(dir)?;
         Ok(Self {
             text,
@@ -101,17 +101,17 @@ impl FrozenClip {
         self.text.tokenizer().n_text()
     }
 
-    /// The temperature it was trained to, `exp(-logit_scale)`, if its checkpoint tells.
+    /// The temperature of CLIP, `exp(-logit_scale)`, if its checkpoint contains it.
     pub fn tau(&self) -> Option<f64> {
         self.logit_scale.map(|s| (-s).exp())
     }
 
-    /// The text side.
+    /// The text encoder.
     pub fn text(&self) -> &TextEncoder {
         &self.text
     }
 
-    /// The image side.
+    /// The image encoder.
     pub fn image(&self) -> &ImageEncoder {
         &self.image
     }
@@ -210,7 +210,7 @@ pub fn clip_files(dir: &Path) -> Result<BTreeMap<String, String>, WeightsError> 
     Ok(hashes)
 }
 
-/// Files of tokenizer and preprocessing.
+/// Files of the tokenizer and the preprocessing.
 const BESIDE_FILES: [&str; 7] = [
     "tokenizer.json",
     "vocab.json",
@@ -221,10 +221,10 @@ const BESIDE_FILES: [&str; 7] = [
     TOKENIZER_FILES[1],
 ];
 
-/// Files of tokenizers that earlier versions did not hash; their runs and stores have no record of them.
+/// Tokenizer files that earlier versions did not hash; their runs and stores have no record of these files.
 const TOKENIZER_FILES: [&str; 2] = ["special_tokens_map.json", "tokenizer_config.json"];
 
-/// Whether earlier versions left this file of [`clip_files`] out.
+/// Whether earlier versions omitted this file of [`clip_files`].
 pub fn is_new_input(name: &str) -> bool {
     TOKENIZER_FILES
         .iter()
@@ -252,8 +252,8 @@ pub fn clip_hash(dir: &Path) -> Result<ClipHash, WeightsError> {
     })
 }
 
-/// The rendered scene as an image for the preprocessing.
+/// The rendered scene as an image.
 pub fn scene_image(scene: &Scene) -> RgbImage {
     let side = scene.world().image_size() as u32;
-    RgbImage::from_raw(side, side, scene.render()).expect("a render has the bytes of its picture")
+    RgbImage::from_raw(side, side, scene.render()).expect("a render has the bytes of its image")
 }

@@ -1,7 +1,7 @@
-//! The order in which training sees its examples: an endless sequence of passes, each a new permutation.
+//! The training order of examples: an endless sequence of passes, each a new permutation.
 //!
-//! A place in it is a function of the seed alone, so a run that was killed goes on where it stood. Shards are shuffled, then the examples within
-//! a few neighbouring shards: a pass reads each file while it is in memory, and examples of one file do not follow each other.
+//! The order is a function of the seed alone, so a resumed run sees the same examples. Shards are shuffled, then the examples within
+//! a window of shards: a pass reads each file while it is in memory, and examples of one file are not consecutive.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,16 +10,16 @@ use rand::seq::SliceRandom;
 
 use crate::noise::{Noise, Stream};
 
-/// Shards whose examples are mixed with each other.
+/// Shards per window.
 const WINDOW: usize = 8;
 
-/// Passes that are kept: a step at the end of one needs the next, a queue of negatives the one before.
+/// Number of cached passes: a step at the end of a pass also needs the next pass, a queue of negatives the previous one.
 const KEPT: usize = 2;
 
 /// Shuffles examples that lie in shards.
 #[derive(Debug)]
 pub struct Order {
-    /// Examples of each shard; they are numbered through all shards.
+    /// Number of examples of each shard; examples are numbered across shards.
     shards: Vec<usize>,
     n: usize,
     passes: Mutex<Vec<Pass>>,
@@ -49,7 +49,7 @@ impl Order {
         self.n
     }
 
-    /// The examples at these places of the sequence, each with its pass (from 0).
+    /// The examples at these positions of the sequence, each with its pass (from 0).
     pub fn at(&self, seed: u64, places: Range<usize>) -> Vec<(usize, usize)> {
         let mut examples = Vec::with_capacity(places.len());
         let mut current = None;
@@ -135,7 +135,7 @@ mod tests {
                 sorted.sort_unstable();
                 prop_assert_eq!(sorted, (0..n).collect::<Vec<_>>());
             }
-            // In pieces, from another value that has seen nothing yet, and backwards.
+            // In chunks, from a new value, and backwards.
             let again = Order::new(order.shards.clone());
             let mut pieces = Vec::new();
             for first in (0..3 * n).step_by(cut).rev() {

@@ -1,4 +1,4 @@
-//! Captioned images as a prior sees them: embeddings in memory.
+//! Captioned images as embeddings in memory.
 //!
 //! Axes: n pairs; n_text tokens; d_clip.
 
@@ -12,7 +12,7 @@ use super::order::Order;
 use crate::models::noise_augmentation::mean_and_std;
 use crate::models::text::{EncodedText, EncodedTexts, TextCondition};
 
-/// Images with one caption each; a pair's number is that of its image and of its caption.
+/// Images with one caption each; image and caption share the pair's number.
 #[derive(Debug)]
 pub struct Pairs {
     /// `[n, d_clip]`, raw CLIP image embeddings.
@@ -26,7 +26,7 @@ pub struct Pairs {
     order: Order,
 }
 
-/// A number for each of `values`, equal where they are.
+/// A number for each of `values`, equal for equal values.
 fn numbered<T: Eq + Hash>(values: impl IntoIterator<Item = T>) -> Vec<u64> {
     let mut numbers = HashMap::new();
     values
@@ -39,11 +39,11 @@ fn numbered<T: Eq + Hash>(values: impl IntoIterator<Item = T>) -> Vec<u64> {
 }
 
 impl Pairs {
-    /// Pairs of raw image embeddings `z_x` `[n, d_clip]` and `texts`. `captions` says which captions have the same words, `meanings` which say the
-    /// same; `empty` is the caption `""`, which stands for no condition.
+    /// Pairs of raw image embeddings `z_x` `[n, d_clip]` and `texts`. Equal `captions` have the same words, equal `meanings` the same meaning;
+    /// `empty` is the caption `""`, which stands for no condition.
     ///
     /// # Panics
-    /// If there are none, or not as many of each.
+    /// If there are no pairs, or the lengths differ.
     pub fn new<W: Eq + Hash, M: Eq + Hash>(
         z_x: Vec<f32>,
         texts: EncodedTexts,
@@ -69,12 +69,12 @@ impl Pairs {
         pairs
     }
 
-    /// Pairs.
+    /// Number of pairs.
     pub fn len(&self) -> usize {
         self.texts.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no pairs.
     pub fn is_empty(&self) -> bool {
         self.texts.is_empty()
     }

@@ -1,4 +1,4 @@
-//! Prompt files: one prompt a line, UTF-8, empty lines skipped.
+//! Prompt files: one prompt per line, UTF-8, empty lines skipped.
 
 use std::path::{Path, PathBuf};
 
@@ -7,10 +7,10 @@ use crate::files::{self, FileError};
 /// A prompt file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PromptError {
-    /// It cannot be read, or is not UTF-8.
+    /// The file cannot be read, or is not UTF-8.
     #[error(transparent)]
     File(#[from] FileError),
-    /// It holds no prompt.
+    /// The file contains no prompt.
     #[error("{0} holds no prompt: expected one a line")]
     Empty(PathBuf),
 }
@@ -23,7 +23,7 @@ pub fn read_prompts(path: &Path) -> Result<Vec<String>, PromptError> {
     prompts_of(&files::read_text(path)?, path)
 }
 
-/// The prompts of a file's text, which is named `path` in errors.
+/// The prompts of a file's text; errors name it `path`.
 ///
 /// # Errors
 /// [`PromptError::Empty`].

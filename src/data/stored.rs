@@ -1,4 +1,4 @@
-//! A store of embeddings as what a prior is trained on.
+//! Training data from a store of embeddings.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -16,16 +16,16 @@ use crate::models::clip::tokenizer::Tokens;
 use crate::models::text::{EncodedText, EncodedTexts, TextCondition};
 use crate::noise::{Noise, Stream};
 
-/// What of a store makes an example.
+/// Examples of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Show {
     /// Each caption, with its image.
     EachCaption,
-    /// Each image, with one of its captions, another one each pass.
+    /// Each image, with one of its captions, another one in each pass.
     OneCaption,
 }
 
-/// Some images of a store, with their captions.
+/// Images of a store, with their captions.
 pub struct StoredPairs {
     store: Arc<Store>,
     show: Show,
@@ -44,25 +44,25 @@ impl std::fmt::Debug for StoredPairs {
     }
 }
 
-/// The images of a store that are held out: `n_held_out` of `n`, evenly spread.
+/// Whether an image is held out: `n_held_out` of `n`, evenly spread.
 fn is_held_out(image: usize, n: usize, n_held_out: usize) -> bool {
     (image + 1) * n_held_out / n > image * n_held_out / n
 }
 
 impl StoredPairs {
-    /// All pairs of `store`. `texts` is asked for the hidden states where the store has none; it has to be the encoder's own.
+    /// All pairs of `store`. `texts` computes hidden states if the store has none; it must be the text tower of the store's CLIP.
     ///
     /// # Panics
-    /// If the store has no caption, or neither hidden states nor `texts` are there.
+    /// If the store has no caption, or neither `store` nor `texts` provides hidden states.
     pub fn new(store: Arc<Store>, show: Show, texts: Option<Arc<TextEncoder>>) -> Self {
         Self::of(store, show, texts, |_| true)
     }
 
-    /// All pairs of `store` but those of `n_held_out` images, and these, each with one caption. An image that the store has several times is one: its
-    /// images are on the same side.
+    /// All pairs of `store` except those of `n_held_out` images, and the pairs of these images, each with one caption. Occurrences of a repeated image are
+    /// on the same side of the split.
     ///
     /// # Panics
-    /// As [`StoredPairs::new`]; also if none are held out, or all ([`Store::n_distinct_images`]).
+    /// As [`StoredPairs::new`]; also if no image or every image ([`Store::n_distinct_images`]) is held out.
     pub fn parted(
         store: Arc<Store>,
         show: Show,
@@ -142,7 +142,7 @@ impl StoredPairs {
         &self.store
     }
 
-    /// The captions as the store or the text tower gives them; `None` is the empty caption.
+    /// The captions from the store or the text tower; `None` is the empty caption.
     fn encoded(&self, captions: &[Option<usize>]) -> EncodedTexts {
         let computed = match self.store.manifest().hidden_stored() {
             true => None,

@@ -275,12 +275,12 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Writes a folder's entries to disk: without it, a power cut may undo a rename.
+/// Syncs a folder's entries to disk: otherwise a power failure may undo a rename.
 fn sync_folder(folder: &Path) -> std::io::Result<()> {
     #[cfg(unix)]
     {
         match std::fs::File::open(folder).and_then(|folder| folder.sync_all()) {
-            // File systems that do not sync folders say so in this way, and folders that may not be read cannot be synced.
+            // File systems that cannot sync folders return this error, as do unreadable folders.
             Err(e)
                 if !matches!(
                     e.kind(),
@@ -297,10 +297,10 @@ fn sync_folder(folder: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Makes the folder `path`, and its parents, of what `fill` puts into a temporary folder beside it. `path` must not exist or be empty.
+/// Creates the folder `path`, and its parents, with the content that `fill` writes into a temporary folder. `path` must be absent or empty.
 ///
 /// # Errors
-/// [`FileError::Io`], naming `path`, and whatever `fill` returns; nothing is at `path` then that was not before.
+/// [`FileError::Io`], naming `path`, and the errors of `fill`; `path` is then unchanged.
 pub fn write_dir_atomic<E: From<FileError>>(
     path: impl AsRef<Path>,
     fill: impl FnOnce(&Path) -> Result<(), E>,
@@ -317,18 +317,18 @@ pub fn write_dir_atomic<E: From<FileError>>(
         let mode = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(folder.path(), mode).map_err(fail)?;
     }
-    // Some systems do not rename over an empty folder.
+    // Some systems cannot rename over an empty folder.
     match std::fs::remove_dir(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(fail(e).into()),
         _ => {}
     }
     std::fs::rename(folder.path(), path).map_err(fail)?;
-    // It is not there any more.
+    // The folder is already gone.
     let _ = folder.keep();
     Ok(sync_folder(parent).map_err(fail)?)
 }
 
-/// tempfile adds the temporary name to the system's reason; a reader of the message has no use for it.
+/// Removes the temporary name that tempfile adds to the system's reason.
 fn without_path(error: std::io::Error) -> std::io::Error {
     use std::io::ErrorKind as Kind;
     match error.kind() {

@@ -8,7 +8,7 @@ use super::{FileError, list, list_folders, read_text, sha256_file, write_atomic}
 /// Name of the file.
 pub const SUMS: &str = "SHA256SUMS";
 
-/// Recorded hashes of files, by name from their folder.
+/// Recorded hashes of files, by name relative to their folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sums {
     folder: PathBuf,
@@ -16,7 +16,7 @@ pub struct Sums {
 }
 
 impl Sums {
-    /// Hashes the files `names` of `folder`; of a folder among them, all files in it. What is not there is left out.
+    /// Hashes the files `names` of `folder`, and all files of folders among them. Missing files are left out.
     ///
     /// # Errors
     /// [`FileError`], naming the file.
@@ -39,10 +39,10 @@ impl Sums {
         Ok(Self { folder, hashes })
     }
 
-    /// What `folder` records, if it does.
+    /// The record of `folder`, if it exists.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be read, or has a line that is no record.
+    /// [`FileError`] if the file cannot be read, or a line is invalid.
     pub fn read(folder: &Path) -> Result<Option<Self>, FileError> {
         let path = folder.join(SUMS);
         if !path.is_file() {
@@ -88,7 +88,7 @@ impl Sums {
     /// Reads every recorded file whose name begins with `prefix` and compares its hash.
     ///
     /// # Errors
-    /// [`FileError::Changed`] with the first file that differs, [`FileError::Missing`] with one that is gone.
+    /// [`FileError::Changed`] with the first file that differs, [`FileError::Missing`] with a missing file.
     pub fn check(&self, prefix: &str) -> Result<(), FileError> {
         for name in self.names(prefix) {
             expect_sha256(&self.folder.join(name), &self.hashes[name])?;
@@ -97,7 +97,7 @@ impl Sums {
     }
 }
 
-/// Reads a file and compares its hash with what was recorded.
+/// Reads a file and compares its hash with the record.
 ///
 /// # Errors
 /// [`FileError::Changed`], [`FileError::Missing`], [`FileError::Io`].

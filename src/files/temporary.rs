@@ -1,6 +1,6 @@
-//! Temporary files and folders, and the removal of those that a killed process has left.
+//! Temporary files and folders, and the removal of those of killed processes.
 //!
-//! Each is locked by the process that writes it. One that nobody holds is litter: the first write of a process in a folder removes it.
+//! Each is locked by the process that writes it. The first write of a process in a folder removes unlocked ones.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -10,10 +10,10 @@ use std::sync::{Mutex, PoisonError};
 
 use tempfile::{NamedTempFile, TempDir};
 
-/// How temporary files and folders begin.
+/// Prefix of temporary files and folders.
 pub(super) const PREFIX: &str = ".tmp-";
 
-/// Folders in which this process has looked for litter.
+/// Folders that this process has cleaned.
 static CLEANED: Mutex<Option<HashSet<PathBuf>>> = Mutex::new(None);
 
 /// A temporary file in `folder`.
@@ -24,17 +24,17 @@ pub(super) fn file(folder: &Path) -> Result<NamedTempFile> {
         if hold(file.as_file(), file.path()) {
             return Ok(file);
         }
-        // Taken for litter between its creation and its lock.
+        // Another process removed it between its creation and its lock.
     }
 }
 
-/// A temporary folder in `folder`, and what holds it.
+/// A temporary folder in `folder`, with its lock.
 pub(super) fn folder(folder: &Path) -> Result<(TempDir, Option<File>)> {
     clean_once(folder);
     loop {
         let made = tempfile::Builder::new().prefix(PREFIX).tempdir_in(folder)?;
         let Ok(file) = File::open(made.path()) else {
-            // Not on systems that do not open folders: nothing is cleaned there either.
+            // `None` on systems that cannot open folders, where nothing is cleaned either.
             return Ok((made, None));
         };
         if hold(&file, made.path()) {
@@ -43,16 +43,16 @@ pub(super) fn folder(folder: &Path) -> Result<(TempDir, Option<File>)> {
     }
 }
 
-/// Locks what was made. False where another process removes it.
+/// Locks a new file. False if another process removes it.
 fn hold(file: &File, path: &Path) -> bool {
     match file.try_lock() {
         Err(std::fs::TryLockError::WouldBlock) => false,
-        // File systems without locks: what is written there is not cleaned, see below.
+        // File systems without locks: temporaries there are not cleaned, see below.
         _ => path.exists(),
     }
 }
 
-/// Removes what killed processes have left in `folder`, the first time that this process comes there.
+/// Removes temporaries of killed processes in `folder`, at the first call for this folder.
 pub(crate) fn clean_once(folder: &Path) {
     let key = std::path::absolute(folder).unwrap_or_else(|_| folder.into());
     let mut cleaned = CLEANED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -61,7 +61,7 @@ pub(crate) fn clean_once(folder: &Path) {
     }
 }
 
-/// Removes the temporaries in `folder` that no process holds.
+/// Removes unlocked temporaries in `folder`.
 fn clean(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
@@ -77,7 +77,7 @@ fn clean(folder: &Path) {
             continue;
         };
         if file.try_lock().is_ok() {
-            // Only litter: whoever cannot remove it leaves it.
+            // A file that cannot be removed is harmless.
             let _ = match kind.is_dir() {
                 true => std::fs::remove_dir_all(&path),
                 false => std::fs::remove_file(&path),

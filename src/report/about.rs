@@ -12,19 +12,19 @@ use crate::files::{self, FileError};
 pub struct About {
     /// Its heading, empty without one.
     pub title: String,
-    /// Its first paragraph, as Markdown.
+    /// First paragraph, as Markdown.
     claim: String,
-    /// What follows, as Markdown.
+    /// The remaining text, as Markdown.
     rest: String,
-    /// The way from the report to the folder of the experiment, as in `../`, if links can be followed.
+    /// The relative path from the report to the experiment's folder, such as `../`, if links can be followed.
     base: Option<String>,
 }
 
 impl About {
-    /// Reads `README.md` in `folder`; a report about it will lie in `out`. Without that file there is nothing to say.
+    /// Reads `README.md` in `folder` for a report in `out`. A missing file gives an empty value.
     ///
     /// # Errors
-    /// [`FileError`] when it is there and cannot be read.
+    /// [`FileError`] if the file exists and cannot be read.
     pub fn read(folder: &Path, out: &Path) -> Result<Self, FileError> {
         let path = folder.join("README.md");
         if !path.is_file() {
@@ -65,13 +65,13 @@ impl About {
         self.render(&self.claim)
     }
 
-    /// The rest as HTML, `None` if there is none.
+    /// The remaining text as HTML, `None` if there is none.
     pub(super) fn rest(&self) -> Option<Markup> {
         (!self.rest.is_empty()).then(|| self.render(&self.rest))
     }
 
-    /// Markdown as HTML that asks for nothing outside: images and raw HTML are left out, links lead from `base`, wide tables have a box of
-    /// their own.
+    /// Markdown as self-contained HTML: images and raw HTML are left out, links are relative to `base`, wide tables can be
+    /// scrolled.
     fn render(&self, markdown: &str) -> Markup {
         let (mut events, mut is_linked) = (Vec::new(), false);
         for event in Parser::new_ext(markdown, Options::ENABLE_TABLES) {
@@ -84,7 +84,7 @@ impl About {
                     title,
                     id,
                 }) => {
-                    // Links do not lie in links.
+                    // Links cannot be nested.
                     is_linked = false;
                     if let Some(dest_url) = self.link(&dest_url) {
                         is_linked = true;
@@ -128,10 +128,10 @@ impl About {
         PreEscaped(text)
     }
 
-    /// Where a link leads from the page; `None` where it cannot be followed, or would run something instead of leading somewhere.
+    /// The target of a link from the page; `None` if it cannot be followed, or would execute a script.
     fn link<'a>(&self, to: &CowStr<'a>) -> Option<CowStr<'a>> {
         let base = self.base.as_ref()?;
-        // Browsers take these out of an address before they look for its scheme.
+        // Browsers remove these characters before they parse the scheme.
         let address: String = to.chars().filter(|c| !c.is_control()).collect();
         let address = address.trim();
         let before = address.split(['/', '?', '#']).next().unwrap_or_default();
@@ -146,12 +146,12 @@ impl About {
     }
 }
 
-/// One level down: the page has a heading of its own.
+/// One level lower, because the page has its own heading.
 fn lower(level: HeadingLevel) -> HeadingLevel {
     HeadingLevel::try_from(level as usize + 1).unwrap_or(level)
 }
 
-/// `../` for each folder that `out` lies below `folder`; `None` if it lies elsewhere.
+/// `../` for each level of `out` below `folder`; `None` if `out` is elsewhere.
 fn way_up(folder: &Path, out: &Path) -> Option<String> {
     let below = out.strip_prefix(folder).ok()?;
     let plain = |c: Component<'_>| matches!(c, Component::Normal(_));
@@ -172,7 +172,7 @@ mod tests {
     fn parts_of_a_page() {
         let about = About::of(PAGE);
         assert_eq!(about.title, "toy: does it?");
-        // Nowhere to follow links from: their words stay.
+        // Without a base, links become text.
         assert_eq!(
             about.claim().0,
             "<p><strong>OrderClaim</strong> (paper, log):\n<code>a</code> &lt; b.</p>\n"

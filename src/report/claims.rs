@@ -1,19 +1,19 @@
-//! Claims of order: which of two systems stands above the other, only where the interval of their difference excludes zero.
+//! Claims of order between two systems, stated only if the interval of their difference excludes zero.
 
 use super::metric_key::MetricKey;
 use super::results::{Report, System};
 use crate::eval::Interval;
 
-/// What the interval of a paired difference says about two systems.
+/// The verdict on two systems by the interval of their paired difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// The reference has the higher number.
+    /// The reference has the higher value.
     Above,
-    /// The reference has the lower number.
+    /// The reference has the lower value.
     Below,
-    /// The interval holds zero.
+    /// The interval contains zero.
     NotToldApart,
-    /// One of them is not at convergence: a difference is a statement about the length of training.
+    /// One of them has not converged: a difference would depend on the length of training.
     NotClaimed,
 }
 
@@ -33,7 +33,7 @@ pub struct OrderClaim {
 pub struct OrderClaims {
     /// The reference.
     pub reference: String,
-    /// Metric by metric: the reference against the others.
+    /// By metric: the reference against the other systems.
     pub metrics: Vec<(MetricKey, Vec<OrderClaim>)>,
 }
 
@@ -49,7 +49,7 @@ impl Order {
         }
     }
 
-    /// As in "eclipse above ridge".
+    /// The verdict as text, such as "eclipse above ridge".
     pub fn words(self) -> &'static str {
         match self {
             Self::Above => "above",
@@ -60,7 +60,7 @@ impl Order {
     }
 }
 
-/// The method, above the claims.
+/// Description of the method, above the claims.
 pub(super) const HOW: &str = "Paired bootstrap over prompts and seeds: the same draw of prompts for both systems, and of seeds where both \
 have the same ones. An order is stated only where the 95 % interval of the difference excludes zero. Above is the higher number; the direction that is \
 better stands beside the metric. Each interval stands for itself; there is no correction for their number.";

@@ -1,4 +1,4 @@
-//! Lines over an axis of numbers: one panel a metric, one line a series, with 95 % bands.
+//! Curves over a numeric axis: one panel per metric, one line per series, with 95 % bands.
 
 use plotters::element::DashedPathElement;
 use plotters::prelude::*;
@@ -10,20 +10,20 @@ use super::results::Report;
 use crate::eval::Interval;
 use crate::experiment::report_spec::{CurveSpec, ReportSpec};
 
-/// Level lines.
+/// Colour of horizontal lines.
 const LEVEL: RGBColor = RGBColor(120, 120, 120);
-/// Dash and gap of level lines, in pixels.
+/// Dash and gap of horizontal lines, in pixels.
 const DASHES: [(u32, u32); 5] = [(8, 4), (2, 3), (14, 4), (5, 2), (2, 7)];
 
 /// Sizes in pixels.
 const PANEL: (u32, u32) = (380, 250);
 const HEAD: u32 = 34;
-/// Room between two ticks of x.
+/// Minimum distance between two ticks of x.
 const TICK_GAP: f64 = 34.0;
 /// Panels side by side in one file.
 const COLUMNS: usize = 3;
 
-/// Name of the file of curve `i`.
+/// File name of curve `i`.
 pub(super) fn curve_file(i: usize) -> String {
     match i {
         0 => "curves.svg".into(),
@@ -31,7 +31,7 @@ pub(super) fn curve_file(i: usize) -> String {
     }
 }
 
-/// The curves that `spec` asks for and the runs of `report` have numbers for.
+/// The curves of `spec` for which the runs of `report` have values.
 pub(super) fn curves_of(report: &Report, spec: &ReportSpec) -> Vec<Curves> {
     let curves = spec.curves.iter();
     curves
@@ -59,13 +59,13 @@ pub(super) struct Curves {
     log: bool,
     /// Names of the lines.
     series: Vec<String>,
-    /// Names of the level lines.
+    /// Names of the horizontal lines.
     levels: Vec<String>,
     panels: Vec<Panel>,
 }
 
 impl Curves {
-    /// `None` if no finished system of `report` has a number at `x`.
+    /// `None` if no finished system of `report` has a value at `x`.
     pub(super) fn of(report: &Report, spec: &CurveSpec, columns: &[String]) -> Option<Self> {
         let mut curves = Self {
             x: spec.x.clone(),
@@ -130,17 +130,17 @@ impl Curves {
         (!curves.panels.is_empty()).then_some(curves)
     }
 
-    /// The key along the panels.
+    /// The key on the x axis.
     pub(super) fn x(&self) -> &str {
         &self.x
     }
 
-    /// The values that all of its systems have, as text; empty where all systems are on it.
+    /// The values of [`CurveSpec::only`] as text; empty if all systems are included.
     pub(super) fn only(&self) -> String {
         self.only.clone()
     }
 
-    /// Names of lines and level lines, each with its mark as SVG.
+    /// Names of lines and horizontal lines, each with its marker as SVG.
     pub(super) fn legend(&self) -> Result<Vec<(String, String)>, ReportError> {
         self.marks()
             .map(|(name, mark)| Ok((name.to_owned(), svg((30, 14), |area| mark.draw(area, (0, 7)))?)))
@@ -161,7 +161,7 @@ impl Curves {
         series.chain(levels)
     }
 
-    /// Each panel as SVG of its own: `(metric, SVG)`.
+    /// Each panel as a separate SVG: `(metric, SVG)`.
     pub(super) fn panels(&self) -> Result<Vec<(String, String)>, ReportError> {
         let panels = self.panels.iter();
         panels
@@ -253,7 +253,7 @@ impl Curves {
             chart
                 .draw_series([Polygon::new(band, colour.mix(0.16).filled())])
                 .map_err(failed)?;
-            // A step from zero on a logarithmic axis has no true length.
+            // On a logarithmic axis the distance from zero is arbitrary.
             let broken = usize::from(along.is_broken(line.points[0].0));
             let path: Vec<(f64, f64)> = line.points.iter().map(|(x, i)| at(*x, i.value)).collect();
             if broken == 1 && path.len() > 1 {
@@ -271,7 +271,7 @@ impl Curves {
     }
 }
 
-/// How an entry of the legend looks.
+/// Appearance of a legend entry.
 #[derive(Clone, Copy)]
 enum Mark {
     Series(usize),
@@ -297,7 +297,7 @@ impl Mark {
     }
 }
 
-/// The mark of series `name`: shapes and colours change together, so that either tells.
+/// The marker of series `name`: shapes and colours change together, so that either identifies the series.
 fn marker(area: &Area<'_>, name: usize, (x, y): (i32, i32)) -> Result<(), ReportError> {
     let style = COLOURS[name % COLOURS.len()].filled();
     let drawn = match name % 4 {
@@ -309,7 +309,7 @@ fn marker(area: &Area<'_>, name: usize, (x, y): (i32, i32)) -> Result<(), Report
     drawn.map_err(failed)
 }
 
-/// Positions along x: the value, or its decimal logarithm with zero a step to the left of the least other value.
+/// Positions along x: the value, or its decimal logarithm with zero a step to the left of the smallest other value.
 struct Along {
     values: Vec<f64>,
     log: bool,
@@ -341,7 +341,7 @@ impl Along {
         self.log && x <= 0.0
     }
 
-    /// The ends of the axis.
+    /// The range of the axis.
     fn ends(&self) -> (f64, f64) {
         let place = |x: Option<&f64>| x.map_or(0.0, |x| self.place(*x));
         let (low, high) = (place(self.values.first()), place(self.values.last()));
@@ -349,7 +349,7 @@ impl Along {
         (low - pad, high + pad)
     }
 
-    /// Places of the values that have room for a label on an axis of `width` pixels; the two ends always have.
+    /// Indices of the values whose labels fit on an axis of `width` pixels; the two ends always have labels.
     fn ticks(&self, width: f64) -> Vec<f64> {
         let (low, high) = self.ends();
         let pixel = |u: f64| (u - low) / (high - low) * width;

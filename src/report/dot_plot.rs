@@ -1,4 +1,4 @@
-//! The dot plot of a report: one panel a metric, one row a system, one mark a split, with intervals.
+//! The dot plot of a report: one panel per metric, one row per system, one marker per split, with intervals.
 
 use plotters::prelude::*;
 
@@ -7,7 +7,7 @@ use super::metric_key::MetricKey;
 use super::plot_style::{Area, FONT, ends, failed, hex, padding, style_axes, svg, text, tick};
 use super::results::Report;
 
-/// Splits in the order of the marks, with colours that colour-blind readers can tell apart (Okabe and Ito).
+/// Splits in the order of the markers, with colours for colour-blind readers (Okabe and Ito).
 const SPLITS: &[(&str, RGBColor)] = &[
     ("all", RGBColor(60, 60, 60)),
     ("seen", RGBColor(0, 114, 178)),
@@ -23,7 +23,7 @@ const FOOT: u32 = 34;
 /// The scores `keys` of `report` as SVG. Splits of one metric share a panel; at most 8 panels are drawn.
 ///
 /// # Errors
-/// [`ReportError::Draw`] when the drawing library refuses.
+/// [`ReportError::Draw`] if the drawing library fails.
 pub(super) fn scores(report: &Report, keys: &[MetricKey]) -> Result<String, ReportError> {
     let panels = panels_of(keys);
     let gutter = gutter(report);
@@ -54,7 +54,7 @@ pub(super) fn scores(report: &Report, keys: &[MetricKey]) -> Result<String, Repo
     })
 }
 
-/// Each panel of [`scores`] as SVG of its own, without a legend: `(metric, SVG)`.
+/// Each panel of [`scores`] as a separate SVG, without a legend: `(metric, SVG)`.
 ///
 /// # Errors
 /// Like [`scores`].
@@ -81,7 +81,7 @@ pub(super) fn score_panels(
         .collect()
 }
 
-/// The splits that the panels of `keys` show: name and colour.
+/// The splits in the panels of `keys`: name and colour.
 pub(super) fn splits_of(keys: &[MetricKey]) -> impl Iterator<Item = (&'static str, String)> {
     let shown = |(i, _): &(usize, &(&str, RGBColor))| keys.iter().any(|k| split_of(k) == *i);
     let entries = SPLITS.iter().enumerate().filter(shown);
@@ -101,7 +101,7 @@ fn panels_of(keys: &[MetricKey]) -> Vec<(&str, Vec<&MetricKey>)> {
     panels
 }
 
-/// Room for the names of systems, in pixels.
+/// Width of the system names, in pixels.
 fn gutter(report: &Report) -> u32 {
     let longest = report.systems.iter().map(|s| s.label.chars().count()).max();
     longest.unwrap_or(0) as u32 * 7 + 24
@@ -114,7 +114,7 @@ fn split_of(key: &MetricKey) -> usize {
         .unwrap_or(0)
 }
 
-/// Names the splits that some panel shows.
+/// Draws the legend of the splits.
 fn legend(root: &Area<'_>, gutter: u32, panels: &[(&str, Vec<&MetricKey>)]) -> Result<(), ReportError> {
     let mut x = gutter as i32 + 12;
     for (i, (name, colour)) in SPLITS.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Why a report cannot be made.
+//! Errors of reports.
 
 use std::path::PathBuf;
 
@@ -6,13 +6,13 @@ use crate::eval::EvalError;
 use crate::experiment::RunDirError;
 use crate::files::FileError;
 
-/// A report cannot be made.
+/// A report cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
-    /// There is nothing to report.
+    /// There is no finished run.
     #[error("no finished run in {folder}: expected directories with a DONE file; run the sweep first")]
     Empty {
-        /// Where runs were looked for.
+        /// The folder of the runs.
         folder: PathBuf,
     },
     /// A run directory is damaged.
@@ -23,16 +23,16 @@ pub enum ReportError {
     Scores {
         /// The run directory.
         dir: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: EvalError,
     },
-    /// Seeds of one system were not asked the same.
+    /// Runs of one system have different prompts.
     #[error("cannot combine the runs of {system}")]
     Combine {
         /// Label of the system.
         system: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: EvalError,
     },
@@ -41,17 +41,17 @@ pub enum ReportError {
     Images {
         /// The run directory.
         dir: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: EvalError,
     },
-    /// The report cannot be written, or a page about it not read.
+    /// The report cannot be written, or a README cannot be read.
     #[error("cannot write the report")]
     Write(#[from] FileError),
-    /// The table cannot be put into CSV.
+    /// The table cannot be written as CSV.
     #[error("cannot write CSV: {0}")]
     Csv(String),
-    /// A kept image is none, or the sheet of them cannot be made.
+    /// A kept image cannot be decoded, or the sheet cannot be encoded.
     #[error("cannot put the images on one sheet")]
     Sheet(#[source] image::ImageError),
     /// The plot cannot be drawn.

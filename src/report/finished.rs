@@ -1,4 +1,4 @@
-//! One run directory, as a report reads it.
+//! A finished run, as read for a report.
 
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ use crate::files;
 pub(super) struct Finished {
     pub(super) dir: RunDir,
     pub(super) provenance: Provenance,
-    /// Without the seed.
+    /// Axes without the seed.
     pub(super) config: Table,
     /// `None` for a baseline.
     pub(super) convergence: Option<Convergence>,
@@ -107,7 +107,7 @@ fn is_baseline(config: &Table) -> bool {
     value_at(config, "objective", "kind").and_then(Value::as_str) == Some("baseline")
 }
 
-/// `eval.checkpoint` of a configuration, which leaves it out where it is the default.
+/// `eval.checkpoint` of a configuration, which omits it if it has the default.
 fn scored_checkpoint(config: &Table) -> ScoredCheckpoint {
     let value = value_at(config, "eval", "checkpoint").cloned();
     value.and_then(|v| v.try_into().ok()).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! The images of a report: prompt by prompt, one of each system, with the checker's verdict.
+//! The images of a report by prompt, one per system, with the checker's verdict.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,18 +9,18 @@ use crate::eval::Split;
 use crate::eval::kept_images::{KeptImage, KeptImages};
 use crate::files;
 
-/// Prompts of each split, at most.
+/// Most prompts of each split.
 const PER_SPLIT: usize = 4;
-/// Bytes of all images: a page, which has them in base64, can be committed and sent.
+/// Most bytes of all images: the page contains them as base64, and must remain small enough to commit.
 const BUDGET: usize = 750_000;
 
-/// An image inside the page.
+/// An image in the page.
 pub(super) struct GalleryImage {
     /// Label of the system.
     pub(super) system: String,
     /// Its file.
     pub(super) png: Vec<u8>,
-    /// What the checker looked for and whether it is there.
+    /// Facts that the checker looked for, and whether it found them.
     pub(super) verdict: Vec<(String, bool)>,
 }
 
@@ -30,7 +30,7 @@ impl GalleryImage {
         format!("data:image/png;base64,{}", STANDARD.encode(&self.png))
     }
 
-    /// Whether all of it is there.
+    /// Whether all of these facts hold.
     pub(super) fn is_right(&self) -> bool {
         self.verdict.iter().all(|(_, right)| *right)
     }
@@ -45,14 +45,14 @@ pub(super) struct GalleryRow {
 
 /// All images of a report.
 pub(super) struct Gallery {
-    /// Prompts that some system drew, those of one split together.
+    /// Prompts that some system drew, grouped by split.
     pub(super) prompts: Vec<GalleryRow>,
     /// Systems without images.
     pub(super) without: Vec<String>,
 }
 
 impl Gallery {
-    /// The images that the first run of each system keeps.
+    /// The images kept by the first run of each system.
     ///
     /// # Errors
     /// [`ReportError::Images`] or [`ReportError::Write`], naming the file.
@@ -96,7 +96,7 @@ impl Gallery {
                 .collect::<Vec<_>>()
         };
         let by_split: Vec<Vec<(&str, &str)>> = splits.iter().map(|split| of_split(split)).collect();
-        // Round by round, a prompt of each split, until the images would be too many.
+        // One prompt of each split in turn, up to the size limit.
         let mut chosen = Vec::new();
         let mut bytes = 0;
         for round in 0..PER_SPLIT {

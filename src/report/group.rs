@@ -1,4 +1,4 @@
-//! Runs that differ in their seed only, and their scores together.
+//! Runs that differ only in their seed, with their combined scores.
 
 use super::finished::Finished;
 use super::metric_key::MetricKey;
@@ -11,11 +11,11 @@ use crate::files;
 pub struct Cell {
     /// The mean, and its interval.
     pub interval: Interval,
-    /// Whether the interval says anything: not for one number of one run.
+    /// Whether the interval is meaningful: not for a single value of one run.
     pub has_interval: bool,
-    /// Runs behind it.
+    /// Number of runs.
     pub n_runs: usize,
-    /// Prompts of each run behind it.
+    /// Number of prompts of each run.
     pub n_prompts: usize,
     /// This system minus the reference on the same prompts, where both have values per prompt.
     pub difference: Option<Interval>,
@@ -62,7 +62,7 @@ impl Scores {
         Seeds::of(&self.rows, &other.rows)
     }
 
-    /// Whether prompt by prompt comparison makes sense.
+    /// Whether a comparison by prompt is possible.
     pub(super) fn is_comparable(&self, other: &Self) -> bool {
         self.is_per_prompt
             && other.is_per_prompt
@@ -72,7 +72,7 @@ impl Scores {
 }
 
 impl<'a> Group<'a> {
-    /// Runs by system, in the order of the runs; systems of one label get different ones.
+    /// Groups runs by system, in the order of the runs; different systems with equal labels get distinct labels.
     pub(super) fn all(runs: &'a [Finished]) -> Vec<Self> {
         let mut groups: Vec<Self> = Vec::new();
         for run in runs {
@@ -94,7 +94,7 @@ impl<'a> Group<'a> {
         groups
     }
 
-    /// The system that this one is compared with: that of the label `reference`; if there is none, the one that differs in one axis only and has
+    /// The system that this one is compared with: the system labelled `reference`; if there is none, the system that differs in one axis only and has
     /// `reference` there.
     pub(super) fn counterpart<'g>(&self, groups: &'g [Self], reference: &str) -> Option<&'g Self> {
         let others = || groups.iter().filter(|g| g.label != self.label);
@@ -108,7 +108,7 @@ impl<'a> Group<'a> {
     /// This system's cell of a table, with the difference to `reference`, if there is one; `None` if no run has the metric.
     ///
     /// # Errors
-    /// [`EvalError::Shape`] where runs do not agree in their prompts.
+    /// [`EvalError::Shape`] if runs have different prompts.
     pub(super) fn cell(&self, key: &MetricKey, reference: Option<&Self>) -> Result<Option<Cell>, EvalError> {
         let Some(scores) = Scores::of(key, &self.runs)? else {
             return Ok(None);
@@ -143,7 +143,7 @@ impl<'a> Group<'a> {
     }
 }
 
-/// Whether `other` differs from `own` in one axis only and is called `reference` there.
+/// Whether `other` differs from `own` in one axis only and has the label `reference` there.
 fn is_counterpart(own: &[&(String, String)], other: &[&(String, String)], reference: &str) -> bool {
     let of =
         |axes: &[&(String, String)], key: &str| axes.iter().find(|(k, _)| k == key).map(|(_, l)| l.clone());

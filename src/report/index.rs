@@ -1,4 +1,4 @@
-//! The page of all experiments, from what their folders hold.
+//! The page of all experiments, from their folders.
 
 use std::path::{Path, PathBuf};
 
@@ -9,16 +9,16 @@ use super::error::ReportError;
 use super::page::{document, href};
 use crate::files;
 
-/// Plots are files of the experiments; browsers ask for nothing else.
+/// Plots are files of the experiments; the page loads nothing else.
 const POLICY: &str = "default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inline'";
 
 /// One experiment.
 struct Entry {
     name: String,
     about: About,
-    /// Files of its `results/` that are there.
+    /// Existing files of its `results/`.
     results: Vec<String>,
-    /// How the results were made.
+    /// Provenance of the results.
     made: Option<String>,
 }
 

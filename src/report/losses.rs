@@ -10,7 +10,7 @@ pub(super) struct Losses {
 }
 
 impl Losses {
-    /// By the rows of `metrics.jsonl`.
+    /// The losses in the rows of `metrics.jsonl`.
     pub(super) fn of(rows: &[MetricRow]) -> Self {
         let of = |split: &str| {
             let losses = rows.iter().filter(|row| row.split == split && row.name == "loss");

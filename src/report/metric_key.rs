@@ -1,16 +1,16 @@
-//! A metric on a split, and how a specification names one.
+//! A metric on a split, and its notation in specifications.
 
 use crate::config::nearest;
 use crate::eval::Metric;
 use crate::eval::metrics::{self, Direction, MetricInfo};
 
-/// Digits of a metric that the table of metrics does not know.
+/// Decimals of a metric that is not in the table of metrics.
 const DECIMALS: usize = 3;
 
 /// A metric on a split.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MetricKey {
-    /// As in `forced_choice/object`.
+    /// Name of the metric, such as `forced_choice/object`.
     pub name: String,
     /// `all`, `seen`, `unseen`, or `against` for counter-bias prompts.
     pub split: String,
@@ -24,27 +24,27 @@ impl MetricKey {
         }
     }
 
-    /// What is known about the metric.
+    /// The metric's entry in the table of metrics.
     pub fn info(&self) -> Option<&'static MetricInfo> {
         metrics::info(&self.name)
     }
 
-    /// Which of two values is better; neither for a metric that the table of metrics does not know.
+    /// The better direction; none for a metric that is not in the table of metrics.
     pub fn better(&self) -> Direction {
         self.info().map_or(Direction::Neither, |info| info.better)
     }
 
-    /// Digits behind the point.
+    /// Number of decimals.
     pub(super) fn decimals(&self) -> usize {
         self.info().map_or(DECIMALS, |info| info.decimals)
     }
 
-    /// [`MetricKey::title`] with the arrow of its direction: the heading of a column.
+    /// [`MetricKey::title`] with the arrow of its direction: a column heading.
     pub fn heading(&self) -> String {
         format!("{}{}", self.title(), self.better().arrow())
     }
 
-    /// How tables call it.
+    /// The name in tables.
     pub fn title(&self) -> String {
         if self.split == "all" {
             self.name.clone()
@@ -54,8 +54,8 @@ impl MetricKey {
     }
 }
 
-/// The keys among `metrics` that `wanted` names (`name` for every split, `name@split` for one); without any, those of all prompts. A name that nothing
-/// has is left out with a warning.
+/// The keys among `metrics` that `wanted` names (`name` for every split, `name@split` for one); if `wanted` is empty, those of all prompts. Unknown
+/// names are left out with a warning.
 pub(super) fn select(metrics: &[MetricKey], wanted: &[String]) -> Vec<MetricKey> {
     if wanted.is_empty() {
         return metrics.iter().filter(|k| k.split == "all").cloned().collect();

@@ -1,4 +1,4 @@
-//! Reports: tables, plots and pages from run directories and nothing else.
+//! Reports: tables, plots and pages from run directories only.
 //!
 //! Runs that differ only in their seed are one system. Values are means over seeds and prompts; intervals come from the bootstrap over both
 //! ([`crate::eval::bootstrap`]). No number is typed by hand.

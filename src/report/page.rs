@@ -1,4 +1,4 @@
-//! A report as one HTML page that needs nothing else: style, plots and images are inside.
+//! A report as one self-contained HTML page: style, plots and images are embedded.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -19,9 +19,9 @@ use crate::eval::metrics::MetricInfo;
 use crate::experiment::convergence;
 use crate::experiment::report_spec::{ReportSpec, flatten};
 
-/// Of every page.
+/// The style of every page.
 const STYLE: &str = include_str!("style.css");
-/// The content security policy: a page loads nothing but itself.
+/// The content security policy: a page loads only embedded content.
 const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
 
 /// A whole page; `policy` is its content security policy.
@@ -33,7 +33,7 @@ pub(super) fn document(title: &str, policy: &str, body: &Markup) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta http-equiv="Content-Security-Policy" content=(policy);
-                // Without it a browser asks the server for one.
+                // Without an icon a browser requests one from the server.
                 link rel="icon" href="data:,";
                 title { (title) }
                 style { (PreEscaped(STYLE)) }
@@ -44,7 +44,7 @@ pub(super) fn document(title: &str, policy: &str, body: &Markup) -> String {
     page.into_string() + "\n"
 }
 
-/// A relative address of `parts`, which are names of files and folders: none of them is taken for a scheme, a query or an anchor.
+/// A relative URL of `parts`, which are names of files and folders: special characters are escaped.
 pub(super) fn href(parts: &[&str]) -> String {
     const KEPT: &AsciiSet = &NON_ALPHANUMERIC
         .remove(b'-')
@@ -239,7 +239,7 @@ impl Report {
         }
     }
 
-    /// The keys that all trained systems share, and those of each alone.
+    /// The configuration keys that all trained systems share, and the other keys of each system.
     fn configuration(&self) -> Markup {
         let flat: Vec<Vec<(String, String)>> = self.systems.iter().map(|s| own_keys(&s.config)).collect();
         let is_trained = |pairs: &&Vec<(String, String)>| !pairs.contains(&baseline());
@@ -269,7 +269,7 @@ impl Report {
     }
 }
 
-/// An order in a cell of a table.
+/// The text of an order in a table cell.
 fn short_words(order: Order) -> &'static str {
     match order {
         Order::Above => "above",
@@ -279,12 +279,12 @@ fn short_words(order: Order) -> &'static str {
     }
 }
 
-/// The key and value that mark a system without a network.
+/// The key and value that mark a baseline.
 fn baseline() -> (String, String) {
     ("objective.kind".into(), "\"baseline\"".into())
 }
 
-/// The keys of a configuration that matter to it: a baseline has no size and no training.
+/// The keys of a configuration that affect a system: model and training keys do not affect a baseline.
 fn own_keys(config: &Table) -> Vec<(String, String)> {
     let values = flatten(config).into_iter();
     let mut pairs: Vec<(String, String)> = values.map(|(key, value)| (key, value.to_string())).collect();
@@ -294,7 +294,7 @@ fn own_keys(config: &Table) -> Vec<(String, String)> {
     pairs
 }
 
-/// A name whose long words may be broken after an underscore.
+/// A name that may break after underscores.
 fn breakable(name: &str) -> Markup {
     html! {
         @for word in name.split_inclusive(' ') {
@@ -347,7 +347,7 @@ fn panels(drawn: &[(String, String)]) -> Markup {
     }
 }
 
-/// `text` for an attribute.
+/// Escapes `text` for an attribute.
 fn plain(text: &str) -> String {
     html! { (text) }.into_string()
 }

@@ -1,4 +1,4 @@
-//! How all plots of a report look: fonts, colours, axes, ticks.
+//! Style of all plots of a report: fonts, colours, axes, ticks.
 
 use std::fmt::Display;
 
@@ -9,10 +9,10 @@ use plotters::prelude::*;
 
 use super::error::ReportError;
 
-/// Panels are titled in this font; rows in the same, one pixel smaller.
+/// Font of panel titles; row labels are one pixel smaller.
 pub(super) const FONT: &str = "sans-serif";
 
-/// Colours of lines that colour-blind readers can tell apart (Okabe and Ito); marks differ in shape too.
+/// Line colours for colour-blind readers (Okabe and Ito); markers differ in shape too.
 pub(super) const COLOURS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -21,18 +21,18 @@ pub(super) const COLOURS: [RGBColor; 6] = [
     RGBColor(230, 159, 0),
     RGBColor(86, 180, 233),
 ];
-/// Axes and their ticks.
+/// Colour of axes and ticks.
 pub(super) const AXIS: RGBColor = RGBColor(150, 150, 150);
-/// Lines of the grid.
+/// Colour of the grid.
 const GRID: RGBColor = RGBColor(225, 225, 225);
 
-/// What plots are drawn on.
+/// The drawing area type.
 pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// An SVG of this size, drawn by `draw`.
 ///
 /// # Errors
-/// Those of `draw`, and [`ReportError::Draw`] when the drawing library refuses.
+/// Those of `draw`, and [`ReportError::Draw`] if the drawing library fails.
 pub(super) fn svg(
     size: (u32, u32),
     draw: impl FnOnce(&Area<'_>) -> Result<(), ReportError>,
@@ -60,19 +60,19 @@ pub(super) fn hex(RGBColor(r, g, b): RGBColor) -> String {
     format!("#{r:02X}{g:02X}{b:02X}")
 }
 
-/// The least and the largest of `values`; infinities without any.
+/// The minimum and maximum of `values`; infinities if there are none.
 pub(super) fn ends(values: impl Iterator<Item = f64>) -> (f64, f64) {
     values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| {
         (low.min(v), high.max(v))
     })
 }
 
-/// What the drawing library says, as an error of a report.
+/// An error of the drawing library as a report error.
 pub(super) fn failed(error: impl Display) -> ReportError {
     ReportError::Draw(error.to_string())
 }
 
-/// Writes `text` at this place, in pixels: its left end, or with `right` its right end.
+/// Draws `text` at this position, in pixels: its left end, or with `right` its right end.
 pub(super) fn text(
     area: &Area<'_>,
     text: &str,
@@ -89,7 +89,7 @@ pub(super) fn text(
     area.draw(&Text::new(text.to_owned(), at, style)).map_err(failed)
 }
 
-/// Space beyond the least and the largest value of an axis; where all are equal, enough for ticks that differ.
+/// Margin beyond the minimum and maximum of an axis; for equal values, enough for distinct ticks.
 pub(super) fn padding(low: f64, high: f64) -> f64 {
     if high - low < 1e-9 {
         (low.abs() / 10.0).max(0.05)
@@ -98,7 +98,7 @@ pub(super) fn padding(low: f64, high: f64) -> f64 {
     }
 }
 
-/// A tick with as many digits as the range needs.
+/// A tick label with as many digits as the range needs.
 pub(super) fn tick(value: f64, range: f64) -> String {
     match range {
         r if r >= 20.0 => format!("{value:.0}"),

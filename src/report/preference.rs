@@ -1,4 +1,4 @@
-//! Preferences: how often a system wins on the same prompt, by a metric with a value for each prompt.
+//! Preferences: win rates of systems on the same prompt, by a metric with a value per prompt.
 
 use super::error::ReportError;
 use super::group::{Group, Scores};
@@ -7,40 +7,40 @@ use crate::eval::metrics::Direction;
 use crate::eval::{Bootstrap, WinRate};
 use crate::experiment::report_spec::{PreferenceSpec, ReportSpec};
 
-/// One metric, and how systems win, tie and lose by it.
+/// Wins, ties and losses by one metric.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Preference {
-    /// The metric; the better value wins, the higher one where neither direction is better.
+    /// The metric; the better value wins, the higher one if neither direction is better.
     pub key: MetricKey,
     /// Differences up to this are ties.
     pub tolerance: f64,
     /// Systems that have the metric.
     pub systems: Vec<String>,
-    /// Each pair that met.
+    /// Each compared pair.
     pub meetings: Vec<Meeting>,
-    /// Whether all pairs met.
+    /// Whether all pairs were compared.
     pub round_robin: bool,
 }
 
 /// Two systems on the same prompts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Meeting {
-    /// The one whose wins are counted.
+    /// The system whose wins are counted.
     pub system: String,
-    /// The other.
+    /// The other system.
     pub opponent: String,
-    /// How often it wins.
+    /// The win rate.
     pub wins: WinRate,
-    /// Whether `system` is what `opponent` is compared with.
+    /// Whether `system` is the reference of `opponent`.
     pub is_reference: bool,
 }
 
-/// The method, above the tables.
+/// Description of the method, above the tables.
 pub(super) const HOW: &str = "The system with the better value on a prompt wins it; each seed meets the same seed of the other system where both have \
 the same ones, else every seed. 95 % intervals from the bootstrap over prompts and seeds.";
 
 impl Preference {
-    /// Lets the systems meet, metric by metric.
+    /// Compares the systems, by metric.
     pub(super) fn of(
         spec: &ReportSpec,
         groups: &[Group<'_>],
@@ -110,12 +110,12 @@ impl Preference {
         }))
     }
 
-    /// The meetings of references with what is compared with them.
+    /// References paired with the systems that are compared with them.
     pub fn of_reference(&self) -> Vec<&Meeting> {
         self.meetings.iter().filter(|m| m.is_reference).collect()
     }
 
-    /// The meeting of `system` with `opponent`.
+    /// The comparison of `system` with `opponent`.
     pub fn between(&self, system: &str, opponent: &str) -> Option<&Meeting> {
         self.meetings
             .iter()
@@ -123,7 +123,7 @@ impl Preference {
     }
 }
 
-/// `[seed][prompt]` with the sign that makes the higher value the better one.
+/// `[seed][prompt]`, with the sign for which higher values are better.
 fn towards(key: &MetricKey, table: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let sign = match key.better() {
         Direction::Lower => -1.0,

@@ -1,4 +1,4 @@
-//! How the runs of a report were made, from their provenance.
+//! Provenance of the runs of a report.
 
 use super::finished::Finished;
 use crate::experiment::provenance::{Provenance, Session};
@@ -28,7 +28,7 @@ fn seconds(runs: &[Finished]) -> u64 {
     sessions(runs).filter_map(took).sum()
 }
 
-/// One sentence on how the runs were made.
+/// One sentence on the provenance of the runs.
 pub(super) fn made(runs: &[Finished]) -> String {
     format!(
         "{} finished runs; code {}; device {}; {} s of run time in all.",
@@ -39,7 +39,7 @@ pub(super) fn made(runs: &[Finished]) -> String {
     )
 }
 
-/// All that is known about how the runs were made: `(name, values)`.
+/// The provenance of the runs: `(name, values)`.
 pub(super) fn of(runs: &[Finished]) -> Vec<(&'static str, Vec<String>)> {
     let of = |value: &dyn Fn(&Provenance) -> String| distinct(runs.iter().map(|r| value(&r.provenance)));
     let starts = distinct(sessions(runs).map(|s| s.start.clone()));
@@ -74,16 +74,16 @@ fn duration(start: &str, end: &str) -> Option<u64> {
         .map(|d| d.as_secs())
 }
 
-/// Each value once, in order.
+/// Distinct values, in order.
 fn distinct(values: impl Iterator<Item = String>) -> Vec<String> {
     let set: std::collections::BTreeSet<String> = values.collect();
     set.into_iter().collect()
 }
 
-/// Options that say where something lies on one machine, and change no result.
+/// Options that name local paths and change no result.
 const PLACES: [&str; 2] = ["--runs", "--out"];
 
-/// A command as another machine would repeat it: the program's name, and no places of this one.
+/// A command without paths of this machine, to repeat it elsewhere.
 fn command(argv: &[String]) -> String {
     let mut words = vec!["eclipse"];
     let mut given = argv.iter().skip(1).map(String::as_str);

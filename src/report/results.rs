@@ -1,4 +1,4 @@
-//! The content of a report: systems and their scores, read from run directories.
+//! Data of a report: systems and their scores, read from run directories.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::experiment::convergence::Convergence;
 use crate::experiment::report_spec::ReportSpec;
 use crate::files::FileError;
 
-/// Runs that differ only in their seed.
+/// A system: runs that differ only in their seed.
 #[derive(Debug, Clone)]
 pub struct System {
     /// Its axis labels.
@@ -26,9 +26,9 @@ pub struct System {
     pub n_runs: usize,
     /// Its scores.
     pub cells: BTreeMap<MetricKey, Cell>,
-    /// The system that its differences are to.
+    /// The reference of its differences.
     pub compared_with: Option<String>,
-    /// Whether its training had converged, by the least converged of its runs; `None` for a baseline, which needs no training.
+    /// Whether its training converged, by the least converged of its runs; `None` for a baseline, which needs no training.
     pub convergence: Option<Convergence>,
     /// `(axis, label)` without the seed.
     pub(super) axes: Vec<(String, String)>,
@@ -36,11 +36,11 @@ pub struct System {
     pub(super) config: Table,
     /// Losses of its runs; none for a baseline.
     pub(super) losses: Vec<Losses>,
-    /// The run of its first seed.
+    /// The run directory of its first seed.
     pub(super) first: RunDir,
 }
 
-/// Everything a report shows.
+/// The data of a report.
 #[derive(Debug, Clone)]
 pub struct Report {
     /// Title.
@@ -49,20 +49,20 @@ pub struct Report {
     pub systems: Vec<System>,
     /// All metrics, in the order of the evaluation.
     pub metrics: Vec<MetricKey>,
-    /// Runs that were asked for and are not finished.
+    /// Requested runs that are not finished.
     pub missing: Vec<PathBuf>,
-    /// How the runs were made: commits, devices, time.
+    /// Provenance of the runs: commits, devices, time.
     pub made: String,
-    /// Who wins how often, as the specification asks.
+    /// Preferences, as specified.
     pub preferences: Vec<Preference>,
-    /// The reference that the specification names.
+    /// The reference of the specification.
     pub(super) reference: String,
-    /// What is known about how the runs were made, and its values.
+    /// Provenance by name, with values.
     pub(super) provenance: Vec<(&'static str, Vec<String>)>,
 }
 
 impl Report {
-    /// Reads the runs in `dirs`, in that order. Unfinished ones are listed as missing. `folder` is named when none is
+    /// Reads the runs in `dirs`, in that order. Unfinished runs are listed as missing. `folder` is named in the error if no run is
     /// finished.
     ///
     /// # Errors
@@ -151,13 +151,13 @@ impl Report {
         Ok(dirs)
     }
 
-    /// The metrics that `wanted` names (`name` for every split, `name@split` for one); without any, those of all prompts.
-    /// A name that nothing has is left out with a warning.
+    /// The metrics that `wanted` names (`name` for every split, `name@split` for one); if `wanted` is empty, those of all prompts.
+    /// Unknown names are left out with a warning.
     pub fn select(&self, wanted: &[String]) -> Vec<MetricKey> {
         metric_key::select(&self.metrics, wanted)
     }
 
-    /// Whether `value` is the best mean of the systems by the metric's direction. With one system nothing is best.
+    /// Whether `value` is the best mean of the systems by the metric's direction. A single system has no best value.
     pub(super) fn is_best(&self, key: &MetricKey, value: f64) -> bool {
         let values = || {
             self.systems
@@ -179,7 +179,7 @@ impl Report {
 }
 
 impl System {
-    /// Whether an order may be claimed that rests on this system.
+    /// Whether a claim of order may rest on this system.
     pub fn may_be_compared(&self) -> bool {
         matches!(self.convergence, None | Some(Convergence::Converged))
     }

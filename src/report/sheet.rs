@@ -1,4 +1,4 @@
-//! Images of a report as one PNG, for places that show no page: a row a prompt, a column a system.
+//! Images of a report as one PNG, for places that cannot show the page: a row per prompt, a column per system.
 
 use image::codecs::png::{CompressionType, FilterType as PngFilter, PngEncoder};
 use image::imageops::{FilterType, resize};
@@ -8,21 +8,21 @@ use super::error::ReportError;
 use super::gallery::{Gallery, GalleryImage, GalleryRow};
 use crate::generate::images::grid;
 
-/// Pixels that one pixel of an image becomes.
+/// Factor by which images are enlarged.
 const SCALE: u32 = 2;
-/// Width of the frame around an image that is right; one that is not has none.
+/// Width of the frame around a correct image; other images have none.
 const FRAME: u32 = 4;
 const RIGHT: Rgb<u8> = Rgb([0, 132, 61]);
 const NOT: Rgb<u8> = Rgb([255, 255, 255]);
 
-/// The sheet and what is on it.
+/// The sheet and its description.
 pub(super) struct Sheet<'a> {
     systems: Vec<&'a str>,
     rows: Vec<&'a GalleryRow>,
 }
 
 impl<'a> Sheet<'a> {
-    /// The first `per_split` prompts of each split; `None` where there are no images.
+    /// The sheet of the first `per_split` prompts of each split; `None` if there are no images.
     pub(super) fn of(gallery: &'a Gallery, per_split: usize) -> Option<Self> {
         let mut rows: Vec<&GalleryRow> = Vec::new();
         for asked in &gallery.prompts {
@@ -40,7 +40,7 @@ impl<'a> Sheet<'a> {
     }
 
     /// # Errors
-    /// [`ReportError::Sheet`] for an image that is none.
+    /// [`ReportError::Sheet`] if an image cannot be decoded.
     pub(super) fn png(&self) -> Result<Vec<u8>, ReportError> {
         let mut cells = Vec::new();
         for row in &self.rows {
@@ -57,7 +57,7 @@ impl<'a> Sheet<'a> {
         Ok(png)
     }
 
-    /// What the columns and rows are.
+    /// Description of columns and rows.
     pub(super) fn markdown(&self, file: &str) -> String {
         let mut text = format!(
             "\n## Images\n\n![a row a prompt, a column a system]({file})\n\nColumns: {}. Framed: the checker finds all that the prompt asks for. Rows:\n\n",
@@ -76,7 +76,7 @@ impl<'a> Sheet<'a> {
     }
 }
 
-/// The image, larger, with its frame.
+/// The enlarged image, with its frame.
 fn framed(shown: &GalleryImage) -> Result<RgbImage, ReportError> {
     let image = image::load_from_memory_with_format(&shown.png, ImageFormat::Png)
         .map_err(ReportError::Sheet)?

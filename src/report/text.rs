@@ -12,14 +12,14 @@ use crate::eval::{Interval, WinRate};
 use crate::experiment::convergence;
 use crate::experiment::report_spec::ReportSpec;
 
-/// How tables show which direction is better.
+/// How tables mark the better direction.
 pub(super) const DIRECTIONS: &str =
     "↑: higher is better, ↓: lower is better; the best mean is bold, which claims no order.";
-/// More systems than this are counted, not listed, in a sentence.
+/// Above this number, a sentence counts systems instead of listing them.
 const MANY: usize = 4;
 
 impl Report {
-    /// The table for a terminal, a column a system: mean and half the width of its interval.
+    /// The table for a terminal, a column per system: mean and half the width of its interval.
     pub fn table(&self, spec: &ReportSpec) -> String {
         let show = |cell: &Cell, digits: usize| {
             let (value, half) = (cell.interval.value, cell.interval.width() / 2.0);
@@ -48,7 +48,7 @@ impl Report {
         aligned(&rows)
     }
 
-    /// The report as Markdown; `images` is the section about them.
+    /// The report as Markdown; `images` is the section on images.
     pub(super) fn markdown(&self, spec: &ReportSpec, images: &str) -> String {
         let keys = self.select(&spec.columns);
         let mut text = format!("# {}: results\n\n", self.experiment);
@@ -106,7 +106,7 @@ impl Report {
         text
     }
 
-    /// That runs are missing, where some are.
+    /// A note on missing runs, if there are any.
     pub(super) fn missing_text(&self) -> String {
         format!(
             "{} runs of this experiment are not finished and not counted.",
@@ -114,7 +114,7 @@ impl Report {
         )
     }
 
-    /// That training of some systems had not converged, where it had not.
+    /// A note on systems that have not converged, if there are any.
     pub(super) fn unconverged_text(&self) -> Option<String> {
         let systems = self.systems.iter().filter(|s| !s.may_be_compared());
         let listed: Vec<String> = systems
@@ -130,7 +130,7 @@ impl Report {
         ))
     }
 
-    /// What may be said of the reference and each other system, as a Markdown list; empty without a reference.
+    /// The claims on the reference and each other system, as a Markdown list; empty without a reference.
     pub fn claims_markdown(&self, keys: &[MetricKey]) -> String {
         let claims = self.claims(keys);
         if claims.is_empty() {
@@ -192,10 +192,10 @@ impl Report {
         text
     }
 
-    /// Every meeting of [`Preference`]s as a row of CSV.
+    /// [`Preference`]s as CSV, one row per comparison.
     ///
     /// # Errors
-    /// [`ReportError::Csv`] when the library refuses a record.
+    /// [`ReportError::Csv`] if the CSV library fails.
     pub fn preferences_csv(&self) -> Result<String, ReportError> {
         let header = "metric,split,system,against,win,win_low,win_high,tie,tie_low,tie_high,loss,loss_low,loss_high,rate,rate_low,rate_high";
         let mut rows = vec![header.split(',').map(str::to_owned).collect::<Vec<_>>()];
@@ -212,10 +212,10 @@ impl Report {
         csv_of(&rows)
     }
 
-    /// Every cell as a row of CSV.
+    /// The table as CSV, one row per cell.
     ///
     /// # Errors
-    /// [`ReportError::Csv`] when the library refuses a record.
+    /// [`ReportError::Csv`] if the CSV library fails.
     pub fn csv(&self) -> Result<String, ReportError> {
         let header = [
             "system",
@@ -318,13 +318,13 @@ fn csv_of(rows: &[Vec<String>]) -> Result<String, ReportError> {
     String::from_utf8(bytes).map_err(|e| fail(e.to_string()))
 }
 
-/// A share in percent with its interval.
+/// A fraction in percent with its interval.
 pub(super) fn share_text(share: &Interval) -> String {
     let [value, low, high] = [share.value, share.low, share.high].map(|v| 100.0 * v);
     format!("{value:.0} % [{low:.0}, {high:.0}]")
 }
 
-/// A value with its interval, if it says anything; `digits` stand behind the point.
+/// A value with its interval, if the interval is meaningful, with `digits` decimals.
 pub(super) fn interval_text(interval: &Interval, has_interval: bool, signed: bool, digits: usize) -> String {
     let Interval { value, low, high } = interval;
     match (has_interval, signed) {
@@ -334,7 +334,7 @@ pub(super) fn interval_text(interval: &Interval, has_interval: bool, signed: boo
     }
 }
 
-/// Columns of equal width; the first to the left, the others to the right.
+/// Aligned columns; the first to the left, the others to the right.
 fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |c: usize| rows.iter().map(|r| r[c].chars().count()).max().unwrap_or(0);
@@ -364,7 +364,7 @@ mod tests {
     use crate::experiment::{Failure, RunDir};
     use crate::report::About;
 
-    /// The run of a system with these values of the toy metric, a prompt each.
+    /// A run of the system with these values of the toy metric, one per prompt.
     fn finish(dir: &std::path::Path, n_pairs: usize, values: &[f64]) -> Result<(), Failure> {
         let data = DataSpec {
             n_pairs,

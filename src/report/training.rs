@@ -1,4 +1,5 @@
-//! Training curves: losses over optimiser steps, a line a run; one pair of panels for each kind of objective, whose losses are not comparable.
+//! Training curves: losses over optimiser steps, one line per run; one pair of panels per kind of objective, because losses of different kinds are not
+//! comparable.
 
 use plotters::prelude::*;
 use toml::Table;
@@ -10,11 +11,11 @@ use super::results::Report;
 
 /// Size of a panel in pixels.
 const PANEL: (u32, u32) = (380, 250);
-/// Points of a line, at most.
+/// Most points of a line.
 const POINTS: usize = 80;
 /// Weight of the previous point in a smoothed line.
 const SMOOTHING: f64 = 0.8;
-/// Runs of a panel up to which the raw training loss is drawn behind the smoothed one.
+/// Most runs of a panel for which the raw training loss is drawn behind the smoothed one.
 const RAW_RUNS: usize = 12;
 
 /// A line of a panel.
@@ -26,18 +27,18 @@ struct Line {
 
 /// The curves of one kind of objective.
 pub(super) struct ObjectiveCurves {
-    /// As in `objective.kind`.
+    /// Value of `objective.kind`.
     pub(super) name: String,
-    /// Systems, each with its colour.
+    /// Systems with their colours.
     pub(super) legend: Vec<(String, String)>,
     /// `(name, SVG)`.
     pub(super) panels: Vec<(String, String)>,
 }
 
-/// The curves of all systems that were trained, by kind of objective.
+/// The curves of all trained systems, by kind of objective.
 ///
 /// # Errors
-/// [`ReportError::Draw`] when the drawing library refuses.
+/// [`ReportError::Draw`] if the drawing library fails.
 pub(super) fn kinds(report: &Report) -> Result<Vec<ObjectiveCurves>, ReportError> {
     let mut names: Vec<&str> = Vec::new();
     for name in report
@@ -52,7 +53,7 @@ pub(super) fn kinds(report: &Report) -> Result<Vec<ObjectiveCurves>, ReportError
     }
     let mut kinds = Vec::new();
     for name in names {
-        // Systems that differ in their sampling only are drawn by the same priors.
+        // Systems that differ only in their sampler share their priors.
         let mut systems: Vec<(String, &[Losses])> = Vec::new();
         for system in report.systems.iter().filter(|s| kind(&s.config) == name) {
             match systems.iter_mut().find(|(_, losses)| *losses == system.losses) {
@@ -95,7 +96,7 @@ fn kind(config: &Table) -> &str {
 
 type Points = Vec<(f64, f64)>;
 
-/// Lines of every run of `systems` that has two points or more.
+/// Lines of every run of `systems` with at least two points.
 fn lines(systems: &[(String, &[Losses])], of_run: impl Fn(&Losses) -> Vec<(Points, bool)>) -> Vec<Line> {
     let mut lines = Vec::new();
     for (system, runs) in systems.iter().map(|(_, losses)| losses).enumerate() {
@@ -107,12 +108,12 @@ fn lines(systems: &[(String, &[Losses])], of_run: impl Fn(&Losses) -> Vec<(Point
             });
         }
     }
-    // Raw lines lie behind the others.
+    // Raw lines are drawn first, behind the smoothed ones.
     lines.sort_by_key(|line| !line.is_raw);
     lines
 }
 
-/// Exponential moving average, started at the first value.
+/// Exponential moving average, initialised with the first value.
 fn smoothed(points: &[(f64, f64)]) -> Points {
     let mut mean = None;
     let all = points.iter().map(|&(step, loss)| {
@@ -123,7 +124,7 @@ fn smoothed(points: &[(f64, f64)]) -> Points {
     all.collect()
 }
 
-/// Every so many points, with the last.
+/// A subsample of evenly spaced points, with the last point.
 fn thinned(points: &[(f64, f64)]) -> Points {
     let every = points.len().div_ceil(POINTS);
     let last = points.len() - 1;

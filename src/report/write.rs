@@ -13,7 +13,7 @@ use crate::experiment::report_spec::ReportSpec;
 use crate::files;
 
 impl Report {
-    /// Writes the report into `out` and returns the paths: `index.html`, `README.md`, `scores.csv`, `scores.svg`, and where `spec` has them
+    /// Writes the report into `out` and returns the paths: `index.html`, `README.md`, `scores.csv`, `scores.svg`, and if `spec` requests them
     /// `preferences.csv`, `curves.svg` and `pictures.png`. `about` is the experiment's README.
     ///
     /// # Errors
@@ -56,7 +56,7 @@ impl Report {
     }
 }
 
-/// Removes files of an earlier report that this one does not have, so that they are not taken for a part of it.
+/// Removes files of an earlier report that this report does not have.
 fn remove_others(out: &Path, parts: &[(String, Vec<u8>)]) {
     let is_ours = |name: &str| {
         let curve = name.strip_prefix("curves").and_then(|n| n.strip_suffix(".svg"));
@@ -67,11 +67,11 @@ fn remove_others(out: &Path, parts: &[(String, Vec<u8>)]) {
     for path in files::list(out).unwrap_or_default() {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if is_ours(&name) && parts.iter().all(|(part, _)| *part != name) {
-            // The report is whole without it.
+            // A failure is harmless.
             let _ = std::fs::remove_file(&path);
         }
     }
 }
 
-/// Name of the file with the images.
+/// File name of the sheet of images.
 const SHEET: &str = "pictures.png";

@@ -123,7 +123,7 @@ fn a_held_out_image_is_never_trained_on() {
         desk.path(),
         "train --config run.toml --out all --set data.n_validation=12",
     );
-    let wanted = "`data.n_validation`: expected less than the 12 pictures of store, found 12";
+    let wanted = "`data.n_validation`: expected less than the 12 images of store, found 12";
     assert_eq!((code, said.as_str()), (1, wanted));
 }
 

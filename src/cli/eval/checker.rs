@@ -18,10 +18,10 @@ pub struct CheckerArgs {
     /// The world.
     #[arg(long, value_name = "NAME", default_value = "emoji", value_parser = crate::cli::world_named)]
     world: World,
-    /// Images for each kind of damage.
+    /// Images per kind of damage.
     #[arg(long, value_name = "N", default_value_t = 400)]
     n: usize,
-    /// Which images.
+    /// The images.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 }
@@ -51,7 +51,7 @@ pub fn run(args: &CheckerArgs, as_json: bool) -> anyhow::Result<()> {
     crate::cli::print(&table(args.world, &rows))
 }
 
-/// In Markdown, so that it can be put into the world's README. What the world does not have has no column.
+/// Markdown, for the world's README. Attributes that the world lacks have no column.
 fn table(world: World, rows: &[(String, Accuracy)]) -> String {
     type Column = (&'static str, fn(&Accuracy) -> HitRate);
     const COLUMNS: [Column; 7] = [

@@ -1,4 +1,4 @@
-//! Metrics on folders of images: any of the table's, none by name.
+//! Metrics on folders of images, from the table of metrics.
 
 use std::path::PathBuf;
 
@@ -31,7 +31,7 @@ pub struct ImageArgs {
         ": a folder of images, or an .npz: mu and sigma for Frechet distances, feats for kernel distances",
     ))]
     reference: Option<PathBuf>,
-    /// Prompts of the images, one a line in the order of their names, or COCO's captions_*.json. Without it they come from side files or names.
+    /// Prompts of the images, one per line in the order of the image names, or COCO's captions_*.json. [default: from side files or image names]
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
     #[arg(long, value_name = "DIR", help = for_readers(
@@ -91,13 +91,13 @@ pub struct ImageArgs {
         " in this .npz, which pytorch-fid and clean-fid read too",
     ))]
     save_statistics: Option<PathBuf>,
-    /// Compare with this result; one of another protocol is refused.
+    /// Compare with this result; a result of another protocol is refused.
     #[arg(long, value_name = "FILE")]
     compare: Option<PathBuf>,
     /// Folder for <metric>.json [default: eval/ in the folder of images].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Compute all features again; without it those of images that were seen before are taken from the cache (ECLIPSE_CACHE).
+    /// Compute all features again instead of reading features of known images from the cache (ECLIPSE_CACHE).
     #[arg(long)]
     no_cache: bool,
     #[command(flatten)]
@@ -202,7 +202,7 @@ impl ImageArgs {
     }
 }
 
-/// Shows how many images of a folder have their features; a folder begins with none.
+/// Shows how many images of a folder have features; each folder starts at zero.
 fn show(bar: &ProgressBar, done: usize, of: usize) {
     if done == 0 {
         bar.reset();
@@ -214,7 +214,7 @@ fn show(bar: &ProgressBar, done: usize, of: usize) {
     }
 }
 
-/// In Markdown.
+/// Markdown.
 fn table(scores: &[(&MetricInfo, ImageScore)]) -> String {
     let mut text = "| metric | value | 95 % interval | images | better |\n|---|---|---|---|---|\n".to_owned();
     for (info, score) in scores {

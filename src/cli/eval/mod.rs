@@ -21,7 +21,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct EvalArgs {
-    /// What to measure; several at once.
+    /// Measures to compute; one or several.
     #[arg(required = true, value_name = "METRIC", value_parser = measures())]
     metrics: Vec<Measure>,
     #[command(flatten)]
@@ -33,7 +33,7 @@ pub struct EvalArgs {
     json: bool,
 }
 
-/// What is measured.
+/// A measure.
 #[derive(Clone)]
 enum Measure {
     /// A metric on a folder of images.
@@ -53,7 +53,7 @@ impl std::fmt::Debug for Measure {
 
 const CHECKER: &str = "checker";
 
-/// The names of all measures, with what they mean and which direction is better.
+/// The names of all measures, with meaning and direction.
 fn measures() -> impl TypedValueParser<Value = Measure> {
     let of_images =
         metrics::of_image_folders().map(|(info, _)| PossibleValue::new(info.name).help(info.sentence()));
@@ -65,7 +65,7 @@ fn measures() -> impl TypedValueParser<Value = Measure> {
     })
 }
 
-/// Measures, prints and keeps.
+/// Computes, prints and saves the measures.
 pub fn run(args: &EvalArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let of_images = args.metrics.iter().filter_map(|measure| match measure {
         Measure::Images(entry) => Some(*entry),

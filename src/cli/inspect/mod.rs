@@ -23,14 +23,14 @@ mod source;
 /// Arguments of `eclipse inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// A model directory, a pipeline directory, a safetensors file, a run directory, a store, or anything that `eclipse encode` reads pairs from.
+    /// A model directory, a pipeline directory, a safetensors file, a run directory, a store, or a source that `eclipse encode` reads.
     path: Existing,
     #[command(flatten)]
     source: SourceArgs,
-    /// Of a source: records to look at, images included; 0 is all of them.
+    /// Records of a source to read, images included; 0 for all.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     sample: usize,
-    /// Of a store: read every shard and compare its hash.
+    /// Verify the hash of every shard of a store.
     #[arg(long)]
     verify: bool,
     /// List every tensor.
@@ -41,7 +41,7 @@ pub struct InspectArgs {
     json: bool,
 }
 
-/// Says what is at the path.
+/// Describes the content of the path.
 pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
     let (found, error) = found(args)?;
     if args.json {
@@ -52,7 +52,7 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
     error.map_or(Ok(()), Err)
 }
 
-/// What is there, and what has to be said of a source that can be used in part only, or not at all.
+/// The description, and the faults of a source that can be used only in part or not at all.
 fn found(args: &InspectArgs) -> anyhow::Result<(Value, Option<anyhow::Error>)> {
     let whole = |found: anyhow::Result<Value>| Ok((found?, None));
     let path: &Path = &args.path;
@@ -170,7 +170,7 @@ fn look_at_run(run: &RunDir) -> anyhow::Result<Value> {
     }))
 }
 
-/// How far a run is: the last values of `metrics.jsonl`.
+/// Progress of a run: the last values of `metrics.jsonl`.
 fn training(run: &RunDir) -> anyhow::Result<Value> {
     let rows = MetricsLog::read(run.metrics_path())?;
     let mut last = BTreeMap::new();
@@ -189,7 +189,7 @@ fn training(run: &RunDir) -> anyhow::Result<Value> {
     }))
 }
 
-/// What a run was scored with, as `name@split`: over all prompts, and of the summary of each group of scores over each split too.
+/// Scores of a run, as `name@split`: all prompts, and for the summary of each group of scores each split too.
 fn scores(run: &RunDir) -> anyhow::Result<BTreeMap<String, f64>> {
     let mut scores = BTreeMap::new();
     for file in run.eval_files()? {
@@ -200,7 +200,7 @@ fn scores(run: &RunDir) -> anyhow::Result<BTreeMap<String, f64>> {
     Ok(scores)
 }
 
-/// The time that finished sessions took, in all.
+/// Total duration of the finished sessions.
 fn seconds(sessions: &[Session]) -> Option<u64> {
     let time = |text: &str| humantime::parse_rfc3339(text).ok();
     let all = sessions.iter().map(|session| {
@@ -218,12 +218,12 @@ fn has_weights(folder: &Path) -> bool {
         .any(|name| {
             let stem = name.starts_with("model") || name.starts_with("diffusion_pytorch_model");
             let is_index = name.contains(".index.") && name.ends_with(".json");
-            // Weights of pytorch are not read, which the reader says.
+            // PyTorch weights are not supported; the reader's error says so.
             stem && (name.ends_with(".safetensors") || is_index || name.ends_with(".bin"))
         })
 }
 
-/// What config.json says the model is.
+/// The model described by config.json.
 fn kind(path: &Path) -> Option<String> {
     let config: Value = serde_json::from_str(&files::read_text(path.join("config.json")).ok()?).ok()?;
     let text = |key: &str| config.get(key).and_then(Value::as_str).map(str::to_owned);

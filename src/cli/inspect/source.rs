@@ -1,4 +1,4 @@
-//! What a source of pairs holds, and what may be wrong with it.
+//! Content and problems of a source of pairs.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -9,17 +9,17 @@ use serde_json::{Value, json};
 
 use crate::cli::Unreadable;
 
-/// Images whose shorter side is less than CLIP's own are blown up before they are encoded.
+/// Images with a shorter side below CLIP's resolution are enlarged before they are encoded.
 const SMALL: u32 = 224;
-/// Records that are shown.
+/// Number of listed records.
 const N_SHOWN: usize = 3;
-/// Rejects that are shown.
+/// Number of listed rejects.
 const N_REJECTS: usize = 5;
 
 /// Reads `sample` records (0: all) of the source at `place`.
 ///
 /// # Errors
-/// What cannot be opened. Files that cannot be read are in the second value, and what is said where nothing can be used.
+/// The place cannot be opened. The second value contains unreadable files, or the reason why no record can be used.
 pub(super) fn look(
     place: &str,
     options: &SourceOptions,
@@ -39,7 +39,7 @@ pub(super) fn look(
     let notes = source.notes();
     let warnings = [notes, seen.warnings()].concat();
     for fault in source.faults() {
-        // Also of units that the sample did not come to.
+        // Includes units that the sample did not reach.
         let fault = fault.to_string();
         if !seen.faults.contains(&fault) {
             seen.faults.push(fault);

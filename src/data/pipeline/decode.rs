@@ -1,4 +1,4 @@
-//! The first half of an encoding: items of a source to preprocessed images, on worker threads.
+//! Decodes and preprocesses the images of a source on worker threads.
 
 use std::collections::BTreeSet;
 use std::sync::mpsc::SyncSender;
@@ -16,29 +16,29 @@ use crate::data::store::{ImageHash, Rejected, SourceFile};
 use crate::image_file;
 use crate::limits::MAX_IN_FLIGHT;
 
-/// Bytes of a pixel while an image is decoded and turned upright, at most: coefficients of a progressive JPEG and two copies in RGB, or 16-bit RGBA and
-/// one.
+/// Most bytes per pixel while an image is decoded and rotated: coefficients of a progressive JPEG and two copies in RGB, or 16-bit RGBA and
+/// one copy.
 const PIXEL: usize = 12;
-/// Bytes of the records of a batch that is decoded at once; a batch of more ends early.
+/// Bytes of the records of a batch that are decoded together; a larger batch is split.
 const MAX_GROUP: usize = MAX_IN_FLIGHT / 4;
 
-/// What the decoding half hands on.
+/// Output of the decoding stage.
 pub(super) enum Message {
     Batch(Vec<Read>),
-    /// A chunk of so many items that is there already.
+    /// A chunk of this many items that is already stored.
     There(usize),
     EndOfChunk {
         last: bool,
     },
 }
 
-/// An item, with the files that were read for it.
+/// An item, with the files read for it.
 pub(super) struct Read {
     pub(super) files: Vec<SourceFile>,
     pub(super) decoded: Result<Decoded, Lost>,
 }
 
-/// Nothing was decoded.
+/// No image was decoded.
 pub(super) enum Lost {
     Record(Rejected),
     File(Fault),
@@ -46,7 +46,7 @@ pub(super) enum Lost {
 
 pub(super) struct Decoded {
     pub(super) hash: ImageHash,
-    /// Drawn for this record alone: a world's images may be equal by chance, and stay apart.
+    /// Rendered for this record: a world's images may be equal by chance, and count as distinct.
     pub(super) is_drawn: bool,
     pub(super) id: String,
     pub(super) place: String,
@@ -61,24 +61,24 @@ pub(super) enum Image {
     Embedding(Vec<f32>),
 }
 
-/// What the decoding half needs.
+/// State of the decoding stage.
 pub(super) struct Decoder<'a> {
     pub(super) clip: &'a FrozenClip,
     pub(super) source: &'a Source,
     pub(super) files: &'a ReadFiles,
-    /// Bytes of images that are being decoded.
+    /// Budget for images in decoding.
     pub(super) budget: &'a Budget,
-    /// What an image may be.
+    /// Limits of an image.
     pub(super) limits: &'a ImageLimits,
-    /// Records of a shard at most.
+    /// Most records of a shard.
     pub(super) chunk: usize,
-    /// Images of a forward pass.
+    /// Images per forward pass.
     pub(super) batch: usize,
 }
 
 impl Decoder<'_> {
-    /// Decodes the items of a unit and hands them on, batch by batch, chunk by chunk, without those of the chunks in `good`. Ends early where nobody
-    /// listens any more.
+    /// Decodes the items of a unit and sends them by batch and chunk, except the chunks in `good`. Ends early if the receiver
+    /// is gone.
     pub(super) fn decode(
         &self,
         items: Box<dyn Iterator<Item = Item> + Send + '_>,
@@ -183,7 +183,7 @@ fn lost(lost: Lost) -> Read {
     }
 }
 
-/// Bytes that decoding takes, by the size that an image says to have.
+/// Bytes needed for decoding, by the size in the image's header.
 fn memory_of(image: &RecordImage) -> usize {
     match image {
         RecordImage::Encoded(bytes) => {
@@ -195,7 +195,7 @@ fn memory_of(image: &RecordImage) -> usize {
     }
 }
 
-/// What tells an image from others: the first half of a SHA-256 over its size and pixels.
+/// Identifies an image: the first half of a SHA-256 over its size and pixels.
 fn content_hash(size: &[u32], content: Vec<u8>) -> ImageHash {
     let mut hasher = Sha256::new();
     size.iter().for_each(|side| hasher.update(side.to_le_bytes()));

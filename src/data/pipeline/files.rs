@@ -1,4 +1,4 @@
-//! The files that an encoding reads, as they were then: an image or a caption that is edited later is noticed when the encoding goes on.
+//! Records of the source files that an encoding reads: a resumed encoding detects edited images and captions.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,12 @@ use crate::data::source::Source;
 use crate::data::store::{SourceFile, StoreError};
 use crate::files;
 
-/// Files of a source. Those that were hashed whole are hashed once.
+/// Files of a source. Each file that is hashed as a whole is hashed once.
 #[derive(Debug, Default)]
 pub(super) struct ReadFiles(Mutex<HashMap<PathBuf, SourceFile>>);
 
 impl ReadFiles {
-    /// What is recorded of the file at `path`, whose bytes are `content` where they were read already. `None` where it cannot be read: it is a reject.
+    /// The record of the file at `path`, whose bytes are `content` if they were read already. `None` if the file cannot be read; it is then a reject.
     pub(super) fn record(&self, source: &Source, path: &Path, content: Option<&[u8]>) -> Option<SourceFile> {
         let (bytes, changed) = size_and_time(path)?;
         let sha256 = match content {
@@ -29,7 +29,7 @@ impl ReadFiles {
         })
     }
 
-    /// The files that a unit is read from as a whole: tars, parquet, tables.
+    /// The files that contain whole units: tars, parquet, tables.
     pub(super) fn of_unit(&self, source: &Source, unit: usize) -> Vec<SourceFile> {
         let files = source.files_of(unit);
         files.iter().filter_map(|path| self.whole(source, path)).collect()
@@ -48,7 +48,7 @@ impl ReadFiles {
         }
     }
 
-    /// Compares a file with what was recorded of it: size and time, and its hash where the time is another one (copies have their own).
+    /// Compares a file with its record: size and modification time, and the hash if the time differs (copies have new times).
     ///
     /// # Errors
     /// [`StoreError::SourceChanged`], naming the file.
@@ -74,7 +74,7 @@ impl ReadFiles {
     }
 }
 
-/// Size in bytes, and time of the last change in nanoseconds since 1970.
+/// Size in bytes, and modification time in nanoseconds since 1970.
 fn size_and_time(path: &Path) -> Option<(u64, i64)> {
     let metadata = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
     let time = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok();

@@ -1,8 +1,8 @@
-//! From a source of pairs to a store: images are decoded on worker threads ahead of the encoder, shards appear whole, and what is there already, and
-//! is what was written, is not made again.
+//! Encodes a source of pairs into a store. Worker threads decode images ahead of the encoder, shards are written atomically, and intact shards of an
+//! interrupted encoding are kept.
 //!
-//! Beside the networks and the chunk in hand, memory is bounded by bytes, whatever the files hold: [`MAX_IN_FLIGHT`] for images that are being decoded
-//! (a larger one is decoded alone), as much for preprocessed images that wait, and [`crate::data::source`]'s own for records that were read ahead.
+//! Besides the networks and the current chunk, memory is limited in bytes for any input: [`MAX_IN_FLIGHT`] for images in decoding
+//! (a larger image is decoded alone), the same for preprocessed images, and the limit of [`crate::data::source`] for prefetched records.
 
 mod decode;
 mod files;
@@ -26,45 +26,45 @@ use crate::limits::MAX_IN_FLIGHT;
 use crate::models::clip::ClipError;
 use crate::models::clip::tokenizer::Tokens;
 
-/// Batches that are decoded and wait for the encoder.
+/// Decoded batches that wait for the encoder.
 const AHEAD: usize = 2;
-/// Captions by which the length of all is guessed.
+/// Number of captions from which the mean length is estimated.
 const SAMPLE: usize = 256;
-/// How far from 1 the norm of an embedding that was normalised may be, in half precision.
+/// Tolerance of the norm of normalised embeddings in half precision.
 const UNIT: f64 = 1e-2;
 
-/// A store cannot be made.
+/// A store cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
-    /// The source.
+    /// The source failed.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// The store.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// CLIP.
+    /// CLIP failed.
     #[error(transparent)]
     Encode(#[from] EncodeError),
-    /// Normalised embeddings.
+    /// The embeddings are normalised.
     #[error(
         "{place}: the image embeddings have length 1: they were normalised, and the direction alone is not what priors predict (the paper's \
-         targets are raw; a decoder gets them raw). Encode the pictures, or take them as they are with --target l2"
+         targets are raw; a decoder gets them raw). Encode the images, or take them as they are with --target l2"
     )]
     Normalised {
         /// The unit.
         place: String,
     },
-    /// Embeddings of another width.
+    /// The embeddings have another width.
     #[error("{place}: image embeddings of {found} values; the text tower's CLIP has {expected}")]
     Width {
         /// The record.
         place: String,
         /// d_clip.
         expected: usize,
-        /// What was there.
+        /// The width found.
         found: usize,
     },
-    /// A token id that does not fit.
+    /// A token id exceeds 16 bits.
     #[error(
         "token {id} of {caption:?} does not fit into 16 bits: a store keeps vocabularies of up to 65,536 tokens"
     )]
@@ -74,23 +74,23 @@ pub enum PipelineError {
         /// The caption.
         caption: String,
     },
-    /// More images at once than fit into the memory that they may take.
+    /// The batch of images exceeds the memory limit.
     #[error("--batch: expected at most {most} for this CLIP's images, found {found}")]
     Batch {
         /// The limit.
         most: usize,
-        /// What was asked for.
+        /// The requested batch size.
         found: usize,
     },
-    /// A file of the source that cannot be read.
+    /// A file of the source cannot be read.
     #[error("{fault}; --keep-going encodes the rest and names what is lost")]
     Unreadable {
-        /// The file and why.
+        /// The file and the reason.
         fault: Fault,
-        /// Whether there were records before it.
+        /// Whether records came before it.
         has_records: bool,
     },
-    /// A thread pool could not be made.
+    /// A thread pool could not be created.
     #[error("cannot start {0} worker threads")]
     Threads(usize),
 }
@@ -101,52 +101,52 @@ impl From<ClipError> for PipelineError {
     }
 }
 
-/// How a source is encoded.
+/// Options of an encoding.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EncodeOptions {
-    /// How values are kept.
+    /// Data type of the values.
     pub dtype: StoreDtype,
-    /// Whether hidden states are.
+    /// Whether hidden states are stored.
     pub hidden: Hidden,
-    /// What z_x is.
+    /// Content of z_x.
     pub target: Target,
-    /// Records of a shard at most.
+    /// Most records of a shard.
     pub chunk: usize,
-    /// Which part (from 0) of how many.
+    /// The part (from 0) and the number of parts.
     pub part: (usize, usize),
-    /// Threads that decode; 0: one a core.
+    /// Decoding threads; 0: one per core.
     pub n_workers: usize,
-    /// Images, and captions, of a forward pass.
+    /// Images, and captions, per forward pass.
     pub batch: usize,
-    /// What an image may be.
+    /// Limits of an image.
     pub limits: ImageLimits,
-    /// A file that cannot be read is a reject, and the rest is encoded.
+    /// Whether a file that cannot be read is a reject, so that the rest is encoded.
     pub keep_going: bool,
 }
 
-/// What an encoding tells while it works.
+/// Progress of an encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// So many records were encoded or rejected.
+    /// This many records were encoded or rejected.
     Records(usize),
-    /// So many records were in shards already.
+    /// This many records were already in shards.
     There(usize),
     /// A shard was written.
     Shard,
 }
 
-/// How large a store will be, as far as that can be told before it is made.
+/// Size estimate of a store.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
-    /// Records of this part, about; none where only reading the source tells.
+    /// Approximate number of records of this part; `None` if only reading the source tells.
     pub n_records: Option<usize>,
-    /// Whether the source's records were counted, and not guessed from a part of them.
+    /// Whether the source's records were counted, not estimated from a sample.
     pub counted: bool,
-    /// Mean tokens of a caption, of a sample.
+    /// Mean tokens of a caption, from a sample.
     pub tokens: f64,
-    /// Mean captions of a record, of the sample.
+    /// Mean captions of a record, from the sample.
     pub captions: f64,
-    /// Bytes of a record.
+    /// Bytes per record.
     pub bytes_a_record: f64,
 }
 
@@ -157,22 +157,22 @@ impl Estimate {
     }
 }
 
-/// A frozen CLIP, a source and how to bring them together.
+/// A frozen CLIP, a source, and the options of their encoding.
 pub struct Pipeline<'a> {
     clip: &'a FrozenClip,
     source: &'a Source,
     options: EncodeOptions,
     settings: Settings,
     files: ReadFiles,
-    /// For images that are being decoded.
+    /// Budget for images in decoding.
     budget: Budget,
 }
 
 impl<'a> Pipeline<'a> {
-    /// An encoding of `source`, known to people as `place`, by the CLIP in `clip_dir`.
+    /// An encoding of `source`, which messages call `place`, by the CLIP in `clip_dir`.
     ///
     /// # Errors
-    /// [`PipelineError`] when the files of CLIP or source cannot be read.
+    /// [`PipelineError`] if the files of CLIP or source cannot be read.
     pub fn new(
         clip: &'a FrozenClip,
         clip_dir: &Path,
@@ -225,7 +225,7 @@ impl<'a> Pipeline<'a> {
         3 * side * side * size_of::<f32>()
     }
 
-    /// What the store will say of how it was made.
+    /// The settings recorded in the store.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
@@ -236,7 +236,7 @@ impl<'a> Pipeline<'a> {
         (part..self.settings.n_units).step_by(of.max(1))
     }
 
-    /// Looks at the first captions.
+    /// Estimates the size of the store from the first captions.
     ///
     /// # Errors
     /// [`PipelineError`].
@@ -276,10 +276,10 @@ impl<'a> Pipeline<'a> {
         })
     }
 
-    /// Encodes what `writer` has not yet, and finishes the store.
+    /// Encodes the missing chunks of `writer` and finishes the store.
     ///
     /// # Errors
-    /// [`PipelineError`]; every shard that was finished stays.
+    /// [`PipelineError`]; finished shards remain.
     pub fn run(&self, writer: &Writer, tell: &mut dyn FnMut(Progress)) -> Result<Manifest, PipelineError> {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(self.options.n_workers)
@@ -302,7 +302,7 @@ impl<'a> Pipeline<'a> {
         Ok(rows.swap_remove(0))
     }
 
-    /// Every chunk of a unit that is not there, or is not what was written.
+    /// The missing and damaged chunks of a unit.
     fn unit(
         &self,
         unit: usize,
@@ -322,7 +322,7 @@ impl<'a> Pipeline<'a> {
             }
         }
         if is_whole && good.iter().copied().eq(0..good.len()) {
-            // Its last chunk may be shorter; nobody counts it for this.
+            // The last chunk may be shorter; counting its records would require reading the unit.
             tell(Progress::There(good.len() * self.options.chunk));
             return Ok(());
         }
@@ -344,7 +344,7 @@ impl<'a> Pipeline<'a> {
         })
     }
 
-    /// Encodes what comes in and writes a shard at each end of a chunk.
+    /// Encodes received batches and writes a shard at each end of a chunk.
     fn encode(
         &self,
         unit: usize,
@@ -420,7 +420,7 @@ impl<'a> Pipeline<'a> {
             };
             gathered.rejects.extend(decoded.dropped);
             if !decoded.is_drawn {
-                // The same image again is another caption of it.
+                // A repeated image adds captions to its first occurrence.
                 let next = gathered.records.len();
                 let first = *gathered.places.entry(decoded.hash).or_insert(next);
                 if first < next {
@@ -475,7 +475,7 @@ impl<'a> Pipeline<'a> {
         Ok(())
     }
 
-    /// The values of a shard: captions of the same words are encoded once.
+    /// The values of a shard: captions with the same words are encoded once.
     fn chunk(&self, records: Vec<Gather>, z_x: Vec<f32>) -> Result<Chunk, PipelineError> {
         let mut numbers: HashMap<&str, usize> = HashMap::new();
         let mut unique: Vec<&str> = Vec::new();
@@ -560,23 +560,23 @@ impl<'a> Pipeline<'a> {
     }
 }
 
-/// An image that is ready.
+/// A prepared image.
 struct Gather {
     id: String,
-    /// With their ids.
+    /// Captions with their ids.
     captions: Vec<(Option<String>, String)>,
     hash: ImageHash,
 }
 
-/// What a chunk has so far.
+/// The current content of a chunk.
 #[derive(Default)]
 struct Gathered {
     records: Vec<Gather>,
-    /// Which record has an image.
+    /// Index of an image's record.
     places: HashMap<ImageHash, usize>,
     z_x: Vec<f32>,
     rejects: Vec<Rejected>,
-    /// What was read for it.
+    /// Source files of the chunk.
     files: BTreeSet<SourceFile>,
 }
 

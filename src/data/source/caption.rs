@@ -1,14 +1,14 @@
-//! Captions as they come, made fit for a tokenizer.
+//! Cleans captions for a tokenizer.
 
 use super::item::{Caption, RejectReason};
 
-/// Bytes of a caption at most.
+/// Most bytes of a caption.
 const LONGEST: usize = 64 * 1024;
 
-/// The words on one line: control characters become spaces, runs of white space one.
+/// The text on one line: control characters become spaces, and runs of white space one space.
 ///
 /// # Errors
-/// Why it cannot be used.
+/// Why the caption is rejected.
 pub(super) fn clean(text: &str) -> Result<String, (RejectReason, String)> {
     if text.len() > LONGEST {
         let detail = format!("a caption of {} bytes, at most {LONGEST} are read", text.len());
@@ -22,19 +22,19 @@ pub(super) fn clean(text: &str) -> Result<String, (RejectReason, String)> {
     }
 }
 
-/// The captions of an image.
+/// The captions of an image, cleaned.
 #[derive(Debug, Default)]
 pub(super) struct Cleaned {
-    /// Those that can be used; at least one.
+    /// Usable captions; at least one.
     pub(super) captions: Vec<Caption>,
-    /// Why others cannot be.
+    /// Why other captions are rejected.
     pub(super) dropped: Vec<(RejectReason, String)>,
 }
 
-/// Parts captions that can be used from those that cannot.
+/// Separates usable captions from rejected ones.
 ///
 /// # Errors
-/// Where there is none to use: why the last one cannot be.
+/// If no caption is usable: why the last one is rejected.
 pub(super) fn usable<S: AsRef<str>>(
     captions: impl IntoIterator<Item = (Option<String>, S)>,
 ) -> Result<Cleaned, (RejectReason, String)> {

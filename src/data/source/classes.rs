@@ -1,4 +1,4 @@
-//! Inputs that would spoil a result without a word, by their class: pairs that shift, images that are several, records and files that are lost.
+//! Inputs that could silently corrupt a result, by class: shifted pairs, ambiguous images, lost records and files.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ fn read(place: &Path, options: &SourceOptions) -> Result<Vec<String>, String> {
     Ok(told)
 }
 
-/// A table, the images of which are called by their numbers alone, as img2dataset calls them: image i has the red value i.
+/// A table whose images are named by number, as img2dataset names them: image i has the red value i.
 fn numbered(table: &[u8], n: u8, more: &[(&str, &[u8])]) -> tempfile::TempDir {
     let names: Vec<String> = (0..n).map(|i| format!("images/{i:09}.png")).collect();
     let images: Vec<Vec<u8>> = (0..n).map(png).collect();
@@ -60,7 +60,7 @@ fn position_stands_for_a_name_only_where_every_row_has_its_number() {
         let source = Source::open(&place.to_string_lossy(), &options(&desk)).expect("opens");
         assert!(source.notes()[0].contains("by position"), "{:?}", source.notes());
     }
-    // One image too few, one too many: nobody knows which.
+    // One image too few, or one too many: the assignment is unknown.
     let table = b"zero\thttp://x/a.jpg\none\thttp://x/b.jpg\ntwo\thttp://x/c.jpg\n";
     for n in [2, 4] {
         let desk = numbered(table, n, &[]);
@@ -73,7 +73,7 @@ fn position_stands_for_a_name_only_where_every_row_has_its_number() {
         assert_eq!(told.len(), 3);
         assert_eq!(told[..2], wanted[..2]);
     }
-    // What the downloader says beside an image goes before its number.
+    // The sidecar file of the downloader overrides the number.
     let desk = numbered(
         table,
         3,
@@ -106,7 +106,7 @@ fn urls_that_end_alike_are_not_one_file() {
 }
 
 proptest! {
-    /// Whatever a table looks like, a caption gets the image that its row names and no other, and rows of one image are one record.
+    /// For any table, a caption gets the image that its row names and no other, and rows of one image are one record.
     #[test]
     fn a_row_gets_the_image_it_names(
         rows in prop::collection::vec((0u8..12, "[a-z ,;|\"\n]{0,8}"), 1..30),
@@ -327,9 +327,9 @@ fn a_file_that_is_something_else_is_told() {
     ] {
         assert_eq!(told(name).expect_err(name), wanted);
     }
-    // Formats by their first bytes, whatever the name says.
+    // The first bytes decide the format, not the name.
     assert_eq!(told("named.tar").expect("parquet"), ["0: one [1, 0, 9]"]);
-    // One of several shards is lost, and those that a pattern names are shards whether or not they are there.
+    // A pattern names shards whether or not they exist.
     let lost = "FAULT some/1.tar: is an HTML page: the download has failed (a login, or an error page)";
     assert_eq!(told("some").expect("one is good"), ["0: a cat [1, 0, 9]", lost]);
     let pattern = desk.path().join("some/{0..2}.tar");

@@ -1,5 +1,5 @@
-//! COCO's captions: `{"images": [{"id", "file_name"}], "annotations": [{"image_id", "id", "caption"}]}`. Whatever is wrong with an image or an
-//! annotation is a reject; only a file without the two lists is no source.
+//! COCO's captions: `{"images": [{"id", "file_name"}], "annotations": [{"image_id", "id", "caption"}]}`. A faulty image or
+//! annotation is a reject; only a file without the two lists is an error.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -43,7 +43,7 @@ fn open(place: &str, options: &SourceOptions) -> Result<Box<dyn Reader>, SourceE
     let path = Path::new(place);
     check_text(path)?;
     let images = options.images_of(place, FORMAT.name);
-    // An array may have its images beside it.
+    // The images of an array may be in the same folder.
     let beside = path.parent().map(Path::to_path_buf);
     let is_array = start(path)?.trim_ascii_start().starts_with(b"[");
     let images = match is_array {
@@ -53,8 +53,8 @@ fn open(place: &str, options: &SourceOptions) -> Result<Box<dyn Reader>, SourceE
     Ok(Box::new(listed(path, &images?, options)?))
 }
 
-/// A record is an image with all its captions, in the order of the file; captions of no image come last, as rejects. A JSON array of objects with
-/// an image and a caption each is read too.
+/// A record is an image with all its captions, in the order of the file; captions without an image come last, as rejects. A JSON array of objects with
+/// an image and a caption each is also supported.
 fn listed(path: &Path, images: &Path, options: &SourceOptions) -> Result<Listed, SourceError> {
     let bytes = files::read_at_most(path, MAX_INDEX, "an index in JSON (split it)")?;
     let text = without_mark(&bytes);
@@ -117,7 +117,7 @@ fn listed(path: &Path, images: &Path, options: &SourceOptions) -> Result<Listed,
         match (place, caption) {
             (Some(place), caption) => match (&mut entries[place].texts, caption) {
                 (Texts::Known(texts), Ok(caption)) => texts.push((id, caption)),
-                // An empty caption is dropped with its id and the reason.
+                // An empty caption is rejected, with its id and the reason.
                 (Texts::Known(texts), Err((RejectReason::NoCaption, _))) => {
                     texts.push((Some(name), String::new()))
                 }

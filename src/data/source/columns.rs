@@ -1,6 +1,6 @@
-//! Which column of a table, key of a JSON line or column of a parquet file is the image and which the caption.
+//! Finds the image and caption columns of a table, JSON line or parquet file.
 
-/// What names of images are called, the best first: a file before a URL.
+/// Names of image columns, in order of preference: a file before a URL.
 const IMAGES: [&str; 21] = [
     "file_name",
     "filename",
@@ -24,7 +24,7 @@ const IMAGES: [&str; 21] = [
     "link",
     "image_link",
 ];
-/// What captions are called, the best first.
+/// Names of caption columns, in order of preference.
 const CAPTIONS: [&str; 13] = [
     "caption",
     "text",
@@ -41,34 +41,34 @@ const CAPTIONS: [&str; 13] = [
     "label_text",
 ];
 
-/// Columns that a user names, in place of those that are found.
+/// Columns named by the user, which override detection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Columns {
-    /// The image: a file name, a URL, or the image itself.
+    /// The image column: a file name, a URL, or the image itself.
     pub image: Option<String>,
-    /// The caption.
+    /// The caption column.
     pub caption: Option<String>,
 }
 
-/// Places of the columns among the names of a header.
+/// Indices of the columns in a header.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Found {
-    /// The image, the best first: one may be empty where another is not.
+    /// Image columns in order of preference: one may be empty in some rows.
     pub(super) image: Vec<usize>,
-    /// The caption, the best first.
+    /// Caption columns in order of preference.
     pub(super) caption: Vec<usize>,
-    /// Captions that are numbered (`caption_0`, `caption_1`): each is one.
+    /// Numbered captions (`caption_0`, `caption_1`): each is a caption.
     pub(super) numbered: Vec<usize>,
 }
 
 impl Found {
-    /// Whether there are captions.
+    /// Whether there are caption columns.
     pub(super) fn has_caption(&self) -> bool {
         !self.caption.is_empty() || !self.numbered.is_empty()
     }
 }
 
-/// A name without case, quotes, spaces and byte-order mark.
+/// A name in lower case, without quotes, spaces and byte-order mark.
 pub(super) fn plain(name: &str) -> String {
     let bare = name
         .trim_start_matches('\u{feff}')
@@ -78,10 +78,10 @@ pub(super) fn plain(name: &str) -> String {
     bare.to_lowercase().replace([' ', '-'], "_")
 }
 
-/// Finds the columns by name. Names are compared without case.
+/// Finds the columns by name, ignoring case.
 ///
 /// # Errors
-/// The message for a column that the user names and that is not there.
+/// The message for a user-named column that does not exist.
 pub(super) fn find<'a>(names: impl IntoIterator<Item = &'a str>, columns: &Columns) -> Result<Found, String> {
     let names: Vec<&str> = names.into_iter().collect();
     let plain_names: Vec<String> = names.iter().map(|name| plain(name)).collect();
@@ -142,7 +142,7 @@ pub(super) fn names_an_image(value: &str) -> bool {
     value.contains("://") && !value.contains(' ') || (named && !value.contains(' '))
 }
 
-/// The message where a column is not found.
+/// The message for a column that was not found.
 pub(super) fn missing(what: &str, names: &[impl AsRef<str>]) -> String {
     let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
     format!(

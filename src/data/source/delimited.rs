@@ -1,27 +1,27 @@
-//! Records of a delimited text file, one at a time, with their place in it.
+//! Reads the records of a delimited text file with their offsets.
 //!
-//! Fields may be quoted as RFC 4180 says, over several lines too. A quote that is no such quoting (CC3M's captions have some) is a character like any
-//! other, so that it never swallows the lines behind it.
+//! Fields may be quoted as in RFC 4180, also over several lines. Any other quote (CC3M's captions contain some) is an ordinary
+//! character, so that it never swallows the following lines.
 
 use std::io::{BufRead, Read, Seek, SeekFrom};
 
-/// Bytes of a line at most.
+/// Most bytes of a line.
 const LINE: u64 = 1 << 20;
-/// Lines of a record at most.
+/// Most lines of a record.
 const LINES: usize = 64;
 
-/// A record as it lies in the file.
+/// A record of the file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct RawRecord {
-    /// Where it begins.
+    /// Byte offset of its start.
     pub(super) offset: u64,
     /// Number of its first line, from 1.
     pub(super) line: u32,
-    /// Its fields, or what is wrong with it.
+    /// Its fields, or why it is invalid.
     pub(super) fields: Result<Vec<String>, Damage>,
 }
 
-/// A line that is no text.
+/// An invalid line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Damage {
     /// Not UTF-8.
@@ -36,12 +36,12 @@ pub(super) struct Records<R> {
     offset: u64,
     line: u32,
     separator: char,
-    /// Fields of a record, as far as it is known.
+    /// Number of fields of a record, if known.
     n_fields: Option<usize>,
 }
 
 impl<R: BufRead + Seek> Records<R> {
-    /// From `offset`, which is the beginning of line `line`.
+    /// A reader from `offset`, which is the start of line `line`.
     pub(super) fn new(
         mut reader: R,
         separator: char,
@@ -58,7 +58,7 @@ impl<R: BufRead + Seek> Records<R> {
         })
     }
 
-    /// Goes to another record.
+    /// Seeks to another record.
     pub(super) fn go_to(&mut self, offset: u64, line: u32) -> std::io::Result<()> {
         if offset != self.offset {
             self.reader.seek(SeekFrom::Start(offset))?;
@@ -67,7 +67,7 @@ impl<R: BufRead + Seek> Records<R> {
         Ok(())
     }
 
-    /// The next record that is no blank line; `None` at the end.
+    /// The next record that is not blank; `None` at the end.
     pub(super) fn next(&mut self) -> std::io::Result<Option<RawRecord>> {
         loop {
             let (offset, line) = (self.offset, self.line);
@@ -90,7 +90,7 @@ impl<R: BufRead + Seek> Records<R> {
                 &text
             };
             let (fields, open) = split(ended(text), self.separator);
-            // In a raw table of tabs a line with all its fields is a record; elsewhere an open quote goes on in the next line.
+            // In a raw tab-separated table a line with all its fields is a record; otherwise an open quote continues on the next line.
             let complete = self.separator == '\t' && self.n_fields == Some(fields.len());
             if open
                 && !complete
@@ -126,7 +126,7 @@ impl<R: BufRead + Seek> Records<R> {
         Ok(Some((bytes, is_whole)))
     }
 
-    /// The fields of `first` together with the lines behind it, if they make a record; else the reader stays where it is.
+    /// The fields of `first` together with the following lines, if they form a record; otherwise the reader's position is unchanged.
     fn joined(&mut self, first: &str) -> std::io::Result<Option<Vec<String>>> {
         let before = (self.offset, self.line);
         let mut text = first.to_owned();
@@ -154,7 +154,7 @@ impl<R: BufRead + Seek> Records<R> {
     }
 }
 
-/// Without the end of the line.
+/// The line without its end.
 fn ended(text: &str) -> &str {
     let text = text.strip_suffix('\n').unwrap_or(text);
     text.strip_suffix('\r').unwrap_or(text)
@@ -183,11 +183,11 @@ pub(super) fn split(text: &str, separator: char) -> (Vec<String>, bool) {
 }
 
 enum Quoted<'a> {
-    /// The field, and what follows the separator behind it.
+    /// The field, and the rest after the separator.
     Field(String, Option<&'a str>),
-    /// The quote does not end.
+    /// The quote is not closed.
     Open,
-    /// No quoted field.
+    /// The field is not quoted.
     No,
 }
 
@@ -251,7 +251,7 @@ mod tests {
     }
 
     proptest! {
-        /// What a CSV writer writes is read back, wherever reading begins.
+        /// CSV output of a writer parses to the same records, from any start.
         #[test]
         fn rfc_4180_is_read_back(
             rows in prop::collection::vec(prop::collection::vec("[a-z,\"\n ;|]{0,6}[a-z]", 3), 1..8), separator in prop::sample::select(vec![',', ';', '|'])

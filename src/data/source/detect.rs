@@ -1,4 +1,4 @@
-//! The format of a place, where it isn't given: by the first bytes of a file, by its extension, by what a folder holds.
+//! Detects the format of a place by the first bytes of a file, by its extension, or by the content of a folder.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ fn by_extension(path: &Path, formats: &[&'static Kind]) -> Option<Format> {
     formats.iter().find(is_of).map(|kind| Format(kind))
 }
 
-/// What the place looks like.
+/// The detected format.
 ///
 /// # Errors
-/// [`SourceError`] where nothing is there, or nothing that can be read.
+/// [`SourceError`] if nothing exists there, or no known format.
 pub(super) fn detect(place: &str, formats: &[&'static Kind]) -> Result<Format, SourceError> {
     if is_pattern(place) {
         let files = expand(place)?;
@@ -62,7 +62,7 @@ pub(super) fn detect(place: &str, formats: &[&'static Kind]) -> Result<Format, S
     })
 }
 
-/// What a folder holds: tars and parquet go before images, wherever below they are; an image downloader's own log in parquet is none.
+/// The format of a folder: tars and parquet, at any depth, take precedence over images; the parquet log of an image downloader does not count.
 fn of_folder(path: &Path) -> Result<Format, SourceError> {
     let has = |file: &Path, wanted: &str| file.extension().is_some_and(|e| e.eq_ignore_ascii_case(wanted));
     if path.join("img_emb").is_dir() {

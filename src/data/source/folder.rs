@@ -1,4 +1,4 @@
-//! A folder of images: captions in `metadata.jsonl`, in a table, or in a `.txt` beside each image; also in folders below it.
+//! A folder of images with captions in `metadata.jsonl`, in a table, or in a `.txt` beside each image; subfolders are included.
 
 use std::path::{Path, PathBuf};
 
@@ -65,7 +65,7 @@ pub(super) fn is_index(file: &Path) -> bool {
     name.is_some_and(|n| matches!(n.as_str(), "metadata.jsonl" | "metadata.csv" | "metadata.tsv"))
 }
 
-/// An index with its images beside it, or where `--images` says.
+/// An index with its images in the same folder, or in the folder of `--images`.
 fn index(path: &Path, options: &SourceOptions) -> Result<Box<dyn Reader>, SourceError> {
     if let Some(alien) = place::alien(&place::start(path)?) {
         return Err(SourceError::content(path, alien));
@@ -119,7 +119,7 @@ fn find_index(folder: &Path) -> Result<Option<PathBuf>, SourceError> {
     })
 }
 
-/// Images, also in folders below, each with a text file of its own.
+/// Images, including subfolders, each with its own text file.
 fn beside(folder: &Path, images: Option<&Path>, split: Option<&str>) -> Result<Box<dyn Reader>, SourceError> {
     let images = images.unwrap_or(folder);
     let is_image = |file: &Path| {
@@ -155,7 +155,7 @@ fn beside(folder: &Path, images: Option<&Path>, split: Option<&str>) -> Result<B
     }
     entries.sort_by(|a, b| a.file.cmp(&b.file));
     if entries.is_empty() {
-        let reason = "no metadata.jsonl, no metadata.csv, no .tar, no .parquet and no picture (.jpg, .png, .webp) with a .txt beside it, here or in folders below";
+        let reason = "no metadata.jsonl, no metadata.csv, no .tar, no .parquet and no image (.jpg, .png, .webp) with a .txt beside it, here or in folders below";
         let is_table = |f: &PathBuf| {
             f.extension()
                 .is_some_and(|e| ["csv", "tsv", "jsonl"].iter().any(|x| e.eq_ignore_ascii_case(x)))
@@ -179,7 +179,7 @@ fn beside(folder: &Path, images: Option<&Path>, split: Option<&str>) -> Result<B
     Ok(Box::new(Joined::new(vec![Box::new(listed)], notes)))
 }
 
-/// What is said of a small file that holds nothing but the way to a folder: a link that a copy or a checkout has not kept as one.
+/// A hint for a small file that only contains the path of a folder: a symbolic link that a copy or checkout turned into a text file.
 fn lost_link(file: &Path) -> Option<String> {
     if file.extension().is_some() || std::fs::metadata(file).ok()?.len() > 1024 {
         return None;
@@ -228,7 +228,7 @@ pub(super) fn entries_of_values(
 
 type Line = (String, Result<Value, (RejectReason, String)>);
 
-/// One entry for each line. Its image is the first key with a name that is known (or asked for) and a value; so is its caption.
+/// One entry per line. Its image is the first known (or requested) key with a value; likewise its caption.
 fn entries_of(path: &Path, lines: Vec<Line>, columns: &Columns) -> Result<Vec<Entry>, SourceError> {
     let mut entries = Vec::new();
     let (mut usable, mut keys_seen, mut asked) = (false, Vec::new(), None);
@@ -290,7 +290,7 @@ fn entries_of(path: &Path, lines: Vec<Line>, columns: &Columns) -> Result<Vec<En
         });
     }
     if !usable && !entries.is_empty() && !keys_seen.is_empty() {
-        // Nothing at all: the columns are called otherwise.
+        // No entry at all: the columns have other names.
         let reason = asked.unwrap_or_else(|| {
             let first = entries.first().map(|e| match &e.texts {
                 Texts::Wrong(_, why) => why.clone(),

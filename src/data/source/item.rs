@@ -1,4 +1,4 @@
-//! What sources give: records, and why something cannot be used.
+//! Items of a source: records, rejects and faults.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,30 +7,30 @@ use image::RgbImage;
 
 use crate::files::FileError;
 
-/// What image files are called.
+/// Extensions of image files.
 pub(super) const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
-/// Bytes of a text or JSON file of one image, at most.
+/// Most bytes of the text or JSON file of an image.
 pub(super) const TEXT: u64 = 1 << 20;
-/// A source that cannot be used at all.
+/// A source that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// A file.
+    /// A file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// What the source is called says too little, or something wrong.
+    /// The place is incomplete or wrong.
     #[error("{place}: {reason}")]
     Place {
         /// The place as it was given.
         place: String,
-        /// What was expected and what was found.
+        /// The expected and the found value.
         reason: String,
     },
-    /// A file that is not what its format asks for.
+    /// A file does not match its format.
     #[error("{path}: {reason}")]
     Content {
         /// The file.
         path: PathBuf,
-        /// Key or line, what was expected, what was found.
+        /// Key or line, expected value, found value.
         reason: String,
     },
 }
@@ -50,7 +50,7 @@ impl SourceError {
         }
     }
 
-    /// What is wrong, without the file's name.
+    /// The message without the file's name.
     pub(super) fn reason(&self) -> String {
         match self {
             Self::Content { reason, .. } => reason.clone(),
@@ -59,23 +59,23 @@ impl SourceError {
     }
 }
 
-/// An item of a unit: a record, or why there is none at this place.
+/// An item of a unit.
 #[derive(Debug)]
 pub enum Item {
     /// An image with captions.
     Record(Record),
-    /// Something that cannot be used.
+    /// A record that cannot be used.
     Reject(Reject),
     /// The rest of the unit cannot be read.
     Fault(Fault),
 }
 
-/// A file of a source that cannot be read, or not to its end: unlike with a record that cannot be used, nobody knows what is lost.
+/// A source file that cannot be read completely. Unlike with a rejected record, the number of lost records is unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// The file.
     pub path: PathBuf,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
@@ -94,25 +94,25 @@ impl fmt::Display for Fault {
     }
 }
 
-/// An image with its captions, of which there is at least one.
+/// An image with at least one caption.
 #[derive(Debug)]
 pub struct Record {
     /// The image's id in its source.
     pub id: String,
     /// File and entry, or line.
     pub place: String,
-    /// What is said of it.
+    /// Its captions.
     pub captions: Vec<Caption>,
-    /// Captions that cannot be used, and why: the others still can.
+    /// Rejected captions with the reason; the others are used.
     pub dropped: Vec<(RejectReason, String)>,
-    /// The text file that the captions are from, where they have one of their own.
+    /// The text file of the captions, if they have their own file.
     pub caption_file: Option<PathBuf>,
     /// The image.
     pub image: RecordImage,
 }
 
 impl Item {
-    /// Bytes that it holds in memory, about.
+    /// Approximate size in memory, in bytes.
     pub(in crate::data) fn bytes(&self) -> usize {
         let Self::Record(record) = self else { return 0 };
         let captions = record.captions.iter().map(|caption| caption.text.len());
@@ -131,11 +131,11 @@ impl Item {
 pub struct Caption {
     /// Its id, if the source has one.
     pub id: Option<String>,
-    /// Its words, on one line.
+    /// Its text, on one line.
     pub text: String,
 }
 
-/// An image, in the form in which the source has it.
+/// An image, in the representation of the source.
 #[derive(Debug)]
 pub enum RecordImage {
     /// The bytes of an image file.
@@ -144,20 +144,20 @@ pub enum RecordImage {
     File(PathBuf),
     /// Pixels.
     Ready(RgbImage),
-    /// z_x, `[d_clip]`, in the place of an image.
+    /// z_x, `[d_clip]`, instead of an image.
     Embedding(Vec<f32>),
 }
 
-/// Something that cannot be used.
+/// A rejected record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reject {
-    /// Its id, as far as it has one.
+    /// Its id, if known.
     pub id: String,
     /// File and entry, or line.
     pub place: String,
-    /// Why, as a word to count by.
+    /// Reason, as a keyword.
     pub reason: RejectReason,
-    /// Why, in words.
+    /// Reason, as text.
     pub detail: String,
 }
 
@@ -177,32 +177,32 @@ impl Reject {
     }
 }
 
-/// Why a record cannot be used.
+/// Why a record is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RejectReason {
     /// No caption, or only empty ones.
     NoCaption,
     /// A caption of more than 64 KiB.
     CaptionTooLong,
-    /// A text in another encoding.
+    /// A text that is not UTF-8.
     NotUtf8,
-    /// No image where one should be.
+    /// The image is missing.
     NoImage,
-    /// Bytes that are no image, or break off.
+    /// Bytes that are not a complete image.
     BrokenImage,
     /// More pixels or bytes than allowed.
     TooLarge,
-    /// Less pixels than can be used.
+    /// Too few pixels.
     TooSmall,
-    /// A name that leads out of its folder.
+    /// A path outside its folder.
     UnsafePath,
-    /// A file of the source that cannot be read, or not to its end.
+    /// A source file that cannot be read completely.
     UnreadableFile,
-    /// A key that was there before.
+    /// A repeated key.
     DuplicateKey,
-    /// A line, or a row, that is not what the format asks for.
+    /// A line or row that does not match the format.
     BadRecord,
-    /// The image was not downloaded, as its own record says.
+    /// The image was not downloaded, according to its own record.
     NotDownloaded,
 }
 
@@ -225,5 +225,5 @@ impl fmt::Display for RejectReason {
     }
 }
 
-/// The reason of rejects that stand for files which cannot be read.
+/// The keyword of rejects that stand for unreadable files.
 pub const UNREADABLE: &str = "unreadable-file";

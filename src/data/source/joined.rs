@@ -1,4 +1,4 @@
-//! Several sources of one kind, one after the other.
+//! Concatenates sources of one kind.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ impl Joined {
         Self { readers, notes }
     }
 
-    /// The reader of a unit, and the unit's number there.
+    /// The reader of a unit, and the unit's number in this reader.
     fn at(&self, unit: usize) -> Option<(&dyn Reader, usize)> {
         let mut unit = unit;
         for reader in &self.readers {

@@ -1,4 +1,4 @@
-//! Sources whose index is small enough to be in memory: a list of images with what is known of each.
+//! Sources with an index that fits into memory: a list of images with their captions.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -8,20 +8,20 @@ use super::item::{Item, Record, RecordImage, Reject, RejectReason, SourceError};
 use super::reader::{Items, Reader, UNIT, inside};
 use crate::files;
 
-/// Where an image's captions are.
+/// Location of an image's captions.
 pub(super) enum Texts {
-    /// Here, with their ids.
+    /// In memory, with their ids.
     Known(Vec<(Option<String>, String)>),
     /// In a text file.
     File(PathBuf),
-    /// Nowhere: this is no record, and why.
+    /// Missing: this entry is a reject, with the reason.
     Wrong(RejectReason, String),
 }
 
 /// An image of the list.
 pub(super) struct Entry {
     pub(super) id: String,
-    /// Its file's name, as the index has it.
+    /// Its file name in the index.
     pub(super) file: String,
     pub(super) texts: Texts,
 }
@@ -39,7 +39,7 @@ impl Entry {
 
 /// The list.
 pub(super) struct Listed {
-    /// What it was made from, for messages.
+    /// The source's path, for messages.
     index: PathBuf,
     images: PathBuf,
     entries: Vec<Entry>,
@@ -48,7 +48,7 @@ pub(super) struct Listed {
 }
 
 impl Listed {
-    /// Entries of one file become one, with the captions of all.
+    /// Merges entries of one file into one entry, with all captions.
     pub(super) fn new(index: &Path, images: &Path, entries: Vec<Entry>, identity: String) -> Self {
         let mut places: HashMap<String, usize> = HashMap::new();
         let mut kept: Vec<Entry> = Vec::new();
@@ -121,7 +121,7 @@ impl Listed {
     }
 }
 
-/// A text file is a caption.
+/// A text file contains one caption.
 fn from_file(path: &Path) -> Result<Cleaned, (RejectReason, String)> {
     match std::fs::metadata(path) {
         Ok(m) if !m.is_file() => {

@@ -1,8 +1,8 @@
-//! Where captioned images come from: the formats that people have them in (img2dataset's, COCO's, CC3M's and CC12M's, folders, Hugging Face's,
+//! Sources of captioned images: common formats (img2dataset's, COCO's, CC3M's and CC12M's, folders, Hugging Face's,
 //! clip-retrieval's), and the built-in worlds.
 //!
-//! A source has units: the files of a format that is read from end to end, else ranges of its index. A unit's items come in a fixed order, and a
-//! record that cannot be used is an item too, so that places stay the same and nothing is lost in silence.
+//! A source has units: files of a streamed format, or ranges of an index. The items of a unit have a fixed order, and a
+//! rejected record is an item too, so that positions are stable and every record is accounted for.
 
 //!
 //! To add a format: a file with a `Kind` and a `Reader`, and one line in `formats!`.
@@ -19,7 +19,7 @@ mod place;
 mod reader;
 mod record_image;
 
-/// The formats, in the order in which people are told of them.
+/// The formats, in the order of messages.
 macro_rules! formats {
     ($($(#[$attribute:meta])* $module:ident,)*) => {
         $($(#[$attribute])* mod $module;)*
@@ -67,7 +67,7 @@ impl Format {
     }
 }
 
-/// The format whose scheme `place` begins with, such as `world:`: such a place is no file.
+/// The format whose scheme `place` begins with, such as `world:`: such a place is not a file.
 pub fn with_scheme(place: &str) -> Option<Format> {
     let has_scheme = |kind: &&&reader::Kind| kind.scheme.is_some_and(|scheme| place.starts_with(scheme));
     FORMATS.iter().find(has_scheme).map(|kind| Format(kind))
@@ -85,12 +85,12 @@ impl FromStr for Format {
     }
 }
 
-/// Captioned images in some place.
+/// A source of captioned images.
 pub struct Source {
     format: Format,
     reader: Box<dyn Reader>,
     faults: BTreeMap<usize, Fault>,
-    /// Where its files are: its images, and itself.
+    /// Base folders of its files: images, and the source itself.
     roots: Vec<PathBuf>,
 }
 
@@ -104,7 +104,7 @@ impl Source {
     /// Opens a file, a folder, a pattern of files (`*`, `{00000..00012}`) or a world (`world:emoji?n=1000`).
     ///
     /// # Errors
-    /// [`SourceError`] where nothing, or nothing readable, is there.
+    /// [`SourceError`] if nothing exists there, or no known format.
     pub fn open(place: &str, options: &SourceOptions) -> Result<Self, SourceError> {
         let format = match options.format {
             Some(format) => format,
@@ -158,7 +158,7 @@ impl Source {
         })
     }
 
-    /// The files that a unit is read from as a whole: its tar, its parquet file, its table.
+    /// The files that contain a whole unit: its tar, its parquet file, its table.
     pub fn files_of(&self, unit: usize) -> Vec<PathBuf> {
         match self.faults.contains_key(&unit) {
             true => vec![],
@@ -166,13 +166,13 @@ impl Source {
         }
     }
 
-    /// What a file of the source is called wherever the source lies.
+    /// The name of a source file, independent of the source's location.
     pub fn name_of(&self, file: &Path) -> String {
         let name = self.roots.iter().find_map(|root| file.strip_prefix(root).ok());
         name.unwrap_or(file).to_string_lossy().into_owned()
     }
 
-    /// Where the file that [`Source::name_of`] calls `name` is now.
+    /// The current path of the file that [`Source::name_of`] calls `name`.
     pub fn path_of(&self, name: &str) -> PathBuf {
         let mut places = self.roots.iter().map(|root| root.join(name));
         places
@@ -180,12 +180,12 @@ impl Source {
             .unwrap_or_else(|| PathBuf::from(name))
     }
 
-    /// Files that are known to be unreadable before anything is read, by unit.
+    /// Files already known to be unreadable, by unit.
     pub fn faults(&self) -> impl Iterator<Item = &Fault> {
         self.faults.values()
     }
 
-    /// What a user should know of how the source is read: splits that are mixed, images found by position.
+    /// Notes for the user: mixed splits, images found by position.
     pub fn notes(&self) -> Vec<String> {
         self.reader.notes()
     }
@@ -195,7 +195,7 @@ impl Source {
         self.format
     }
 
-    /// How many units it has.
+    /// Number of units.
     pub fn n_units(&self) -> usize {
         self.reader.n_units()
     }
@@ -205,12 +205,12 @@ impl Source {
         self.reader.unit_name(unit)
     }
 
-    /// Its records, where they can be counted without reading them.
+    /// Exact number of records, if known without reading them.
     pub fn n_records(&self) -> Option<usize> {
         self.reader.n_records()
     }
 
-    /// How many records it has, about where they cannot be counted but a part of them tells.
+    /// Number of records, estimated from a sample if it is not known.
     pub fn about(&self) -> Option<usize> {
         self.n_records().or_else(|| self.reader.about())
     }
@@ -218,7 +218,7 @@ impl Source {
     /// The items of a unit.
     ///
     /// # Errors
-    /// [`SourceError`] when its file cannot be opened. One that cannot be read is an [`Item::Fault`].
+    /// [`SourceError`] if its file cannot be opened. A file that cannot be read is an [`Item::Fault`].
     pub fn unit(&self, unit: usize) -> Result<Box<dyn Iterator<Item = Item> + Send + '_>, SourceError> {
         match self.faults.get(&unit) {
             Some(fault) => Ok(Box::new(std::iter::once(Item::Fault(fault.clone())))),
@@ -226,10 +226,10 @@ impl Source {
         }
     }
 
-    /// A hash of what tells the source from another one, so that a resumed or parted encoding sees the same.
+    /// A hash that identifies the source, so that a resumed or partitioned encoding uses the same source.
     ///
     /// # Errors
-    /// [`SourceError`] when a file of it is gone.
+    /// [`SourceError`] if a file is missing.
     pub fn identity(&self) -> Result<String, SourceError> {
         Ok(files::sha256(self.reader.identity()?.as_bytes()))
     }

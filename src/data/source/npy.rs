@@ -1,6 +1,6 @@
 //! clip-retrieval's output: `img_emb/img_emb_N.npy`, rows of f16 or f32, with `metadata/metadata_N.parquet` beside it.
 //!
-//! Its embeddings are of length 1 by default, which the encoding refuses unless asked; its texts are encoded again, for their hidden states.
+//! Its embeddings have length 1 by default, which the encoding refuses unless requested; texts are encoded again for their hidden states.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
@@ -26,12 +26,12 @@ pub(super) const FORMAT: Kind = Kind {
     open: |place, _| Ok(Box::new(Embedded::open(Path::new(place))?)),
 };
 
-/// Bytes in which the header of an array of numbers ends, many times over.
+/// Limit of an array's header in bytes, far above real headers.
 const HEADER: u64 = 64 * 1024;
-/// A dictionary and a shape have two brackets; a few more do no harm.
+/// Limit of bracket depth; a dictionary and a shape need two.
 const BRACKETS: usize = 16;
 
-/// The files, each a unit: embeddings and metadata.
+/// The files of each unit: embeddings and metadata.
 pub(super) struct Embedded {
     files: Vec<(PathBuf, PathBuf)>,
     n_rows: Option<usize>,
@@ -76,7 +76,7 @@ impl Embedded {
 
 type Npy = NpyFile<BufReader<File>>;
 
-/// The file, and its rows and columns.
+/// The file, with its numbers of rows and columns.
 fn open(path: &Path) -> Result<(Npy, (usize, usize)), SourceError> {
     let file = File::open(path).map_err(|source| FileError::Io {
         action: "read",
@@ -116,12 +116,12 @@ fn open(path: &Path) -> Result<(Npy, (usize, usize)), SourceError> {
     }
 }
 
-/// Whether the header nests as little as an array of numbers asks for: the crate reads it recursively, and a deep one would end the program.
+/// Whether the header is shallow and short: the crate parses it recursively, and deep nesting would overflow the stack.
 pub(crate) fn has_plain_header(file: &mut (impl Read + Seek)) -> std::io::Result<bool> {
     let mut start = Vec::new();
     file.take(HEADER).read_to_end(&mut start)?;
     file.rewind()?;
-    // From version 2 on a header may claim 4 GiB, which the crate allocates.
+    // From version 2 on a header may claim 4 GiB, which the crate would allocate.
     if let Some(&[major, _, a, b, c, d]) = start.get(6..12)
         && major >= 2
         && u64::from(u32::from_le_bytes([a, b, c, d])) > HEADER
@@ -132,7 +132,7 @@ pub(crate) fn has_plain_header(file: &mut (impl Read + Seek)) -> std::io::Result
     Ok(header.iter().filter(|b| b"([{".contains(b)).count() <= BRACKETS)
 }
 
-/// Hands out row after row.
+/// Iterates over rows.
 fn values(npy: Npy, d: usize) -> Box<dyn FnMut() -> Option<Vec<f32>> + Send> {
     let half = matches!(npy.dtype(), DType::Plain(dtype) if dtype.to_string() == "<f2");
     fn rows<T: npyz::Deserialize + Send + 'static>(

@@ -1,4 +1,4 @@
-//! The sizes that the pages of a parquet file claim, read before anything of theirs is unpacked: a page of a few bytes may claim 2 GiB, which the crate
+//! Checks the page sizes of a parquet file before decompression: a page of a few bytes may claim 2 GiB, which the crate
 //! would allocate.
 //!
 //! A page begins with a header in Thrift's compact protocol: `type`, `uncompressed_page_size`, `compressed_page_size` (fields 1 to 3), and more (reference:
@@ -14,12 +14,12 @@ use crate::limits::MAX_PAGE;
 /// Nested values of a header.
 const DEPTH: usize = 8;
 
-/// Whether every page of `path` claims at most [`MAX_PAGE`] bytes; else what is wrong. A header that cannot be read is left to the reader of the page.
+/// Checks that every page of `path` claims at most [`MAX_PAGE`] bytes. A header that cannot be parsed is left to the page reader.
 pub(super) fn check(path: &Path, metadata: &ParquetMetaData) -> Result<(), String> {
     within(path, metadata, MAX_PAGE)
 }
 
-/// [`check`] of another limit.
+/// [`check`] with another limit.
 pub(super) fn within(path: &Path, metadata: &ParquetMetaData, most: u64) -> Result<(), String> {
     let file = std::fs::File::open(path).map_err(|e| e.to_string())?;
     let mut file = BufReader::new(file);
@@ -42,16 +42,16 @@ pub(super) fn within(path: &Path, metadata: &ParquetMetaData, most: u64) -> Resu
     Ok(())
 }
 
-/// What a header says.
+/// Content of a header.
 #[derive(Debug, PartialEq, Eq)]
 struct Header {
-    /// Of itself.
+    /// Size of the header.
     length: u64,
     unpacked: u64,
     packed: u64,
 }
 
-/// The header that `file` stands at.
+/// Parses the header at the position of `file`.
 fn page(file: &mut impl Read) -> Option<Header> {
     let mut thrift = Thrift { file, read: 0 };
     let (mut field, mut sizes) = (0, [0; 4]);
@@ -69,10 +69,10 @@ fn page(file: &mut impl Read) -> Option<Header> {
     })
 }
 
-/// Type of whole numbers of 32 bits.
+/// Type code of 32-bit integers.
 const I32: u8 = 5;
 
-/// Thrift's compact protocol, as far as headers use it.
+/// The subset of Thrift's compact protocol that headers use.
 struct Thrift<'a, R> {
     file: &'a mut R,
     read: u64,
@@ -98,7 +98,7 @@ impl<R: Read> Thrift<'_, R> {
         None
     }
 
-    /// Zigzag.
+    /// A zigzag integer.
     fn signed(&mut self) -> Option<i64> {
         let value = self.unsigned()?;
         Some((value >> 1) as i64 ^ -((value & 1) as i64))
@@ -126,7 +126,7 @@ impl<R: Read> Thrift<'_, R> {
     fn skip(&mut self, kind: u8, depth: usize) -> Option<()> {
         let depth = depth.checked_sub(1)?;
         match kind {
-            // True and false are their types.
+            // Booleans are encoded in their type.
             1 | 2 => Some(()),
             3 => self.byte().map(drop),
             4..=6 => self.unsigned().map(drop),
@@ -141,7 +141,7 @@ impl<R: Read> Thrift<'_, R> {
                     15 => self.unsigned()?,
                     n => u64::from(n),
                 };
-                // Each takes a byte at least, so a long list ends with the file.
+                // Each element takes at least a byte, so a long list ends with the file.
                 (0..n).try_for_each(|_| match byte & 0x0F {
                     1 | 2 => self.byte().map(drop),
                     kind => self.skip(kind, depth),

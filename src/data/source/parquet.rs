@@ -1,4 +1,4 @@
-//! Parquet as Hugging Face keeps images: a column `image` of `{bytes, path}`, of bytes or of a path, and one with a caption or several.
+//! Parquet in Hugging Face's layout: a column `image` of `{bytes, path}`, of bytes or of a path, and one or several captions.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -26,15 +26,15 @@ pub(super) const FORMAT: Kind = Kind {
     open: |place, options| Ok(Box::new(Parquet::open(place, options)?)),
 };
 
-/// What ids are called.
+/// Names of id columns.
 const IDS: [&str; 4] = ["id", "key", "image_id", "__key__"];
-/// Columns of the log that img2dataset writes beside its images, none of which is an image.
+/// Columns of the log that img2dataset writes beside its images; none of them is an image.
 const LOG: [&str; 3] = ["url", "key", "status"];
 
-/// The files, each a unit.
+/// The files, one per unit.
 pub(super) struct Parquet {
     files: Vec<PathBuf>,
-    /// Where paths lead.
+    /// Base folder of paths.
     images: PathBuf,
     columns: Columns,
     n_rows: Option<usize>,
@@ -83,7 +83,7 @@ impl Parquet {
     }
 }
 
-/// The rows of a file whose columns can be read.
+/// Refuses files with unsupported compression.
 fn checked(file: &Path, columns: &Columns) -> Result<usize, SourceError> {
     if let Some(wrong) = not_a(PARQUET, file) {
         return Err(SourceError::content(file, wrong));
@@ -144,12 +144,12 @@ pub(super) fn open(path: &Path) -> Result<SerializedFileReader<File>, SourceErro
         .map_err(|e| SourceError::content(path, e))
 }
 
-/// Says why there is nothing where the crate gave up.
+/// Reports the crate's panic as an error.
 fn guarded<T>(read: impl FnOnce() -> T) -> Result<T, String> {
     quiet(read).ok_or_else(|| "the file is damaged".to_owned())
 }
 
-/// Calls `each` with every row of `path`, or with why there are no more; it says whether to go on.
+/// Calls `each` with every row of `path`, or with the error that ends the file; `each` returns whether to continue.
 pub(super) fn rows(path: &Path, mut each: impl FnMut(usize, Result<Row, String>) -> bool) {
     let reader = match open(path) {
         Ok(reader) => reader,
@@ -287,7 +287,7 @@ fn texts_of(field: &Field) -> Result<Vec<String>, (RejectReason, String)> {
     })
 }
 
-/// The captions of a row: the first column that has any.
+/// The captions of a row: the first non-empty column.
 fn texts(row: &Row, found: &Found) -> Result<Vec<String>, (RejectReason, String)> {
     for field in at(row, &found.caption) {
         let texts = texts_of(field)?;

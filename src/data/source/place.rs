@@ -1,4 +1,4 @@
-//! Files at a place: those of a folder or of a pattern, their first bytes, and splits by name.
+//! Files at a place: those of a folder or a pattern, their first bytes, and splits by name.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io::Read;
@@ -7,20 +7,20 @@ use std::path::{Path, PathBuf};
 use super::item::{EXTENSIONS, SourceError};
 use crate::files::{self, FileError};
 
-/// Formats that the first bytes of a file tell.
+/// Formats that are recognised by the first bytes of a file.
 pub(super) const WEBDATASET: &str = "webdataset";
 pub(super) const PARQUET: &str = "parquet";
-/// Names that a pattern may stand for.
+/// Most names of a pattern.
 const NAMES: usize = 1_000_000;
-/// Folders below a folder that are looked into, one in another.
+/// Maximum depth of folders.
 const DEPTH: usize = 16;
 
-/// Without the byte-order mark that some editors put before UTF-8.
+/// Removes a byte-order mark before UTF-8.
 pub(super) fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes)
 }
 
-/// Refuses a file that is plainly no text.
+/// Refuses a file that is not text.
 pub(super) fn check_text(path: &Path) -> Result<(), SourceError> {
     match alien(&start(path)?) {
         Some(alien) => Err(SourceError::content(path, alien)),
@@ -28,10 +28,10 @@ pub(super) fn check_text(path: &Path) -> Result<(), SourceError> {
     }
 }
 
-/// The first 512 bytes of a file, less where it is shorter.
+/// The first 512 bytes of a file, or fewer if it is shorter.
 ///
 /// # Errors
-/// [`SourceError`] where it is no regular file or cannot be read.
+/// [`SourceError`] if it is not a regular file or cannot be read.
 pub(super) fn start(path: &Path) -> Result<Vec<u8>, SourceError> {
     let fail = |source: std::io::Error| match source.kind() {
         std::io::ErrorKind::NotFound => FileError::Missing(path.to_path_buf()),
@@ -50,7 +50,7 @@ pub(super) fn start(path: &Path) -> Result<Vec<u8>, SourceError> {
     Ok(bytes)
 }
 
-/// What a file is that no source can be read from, and what helps.
+/// Recognises files that no source can be read from, with a remedy.
 pub(super) fn alien(start: &[u8]) -> Option<&'static str> {
     let text = without_mark(start).trim_ascii_start();
     let begins = |with: &[u8]| {
@@ -73,7 +73,7 @@ pub(super) fn alien(start: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// Why `path` is no file of the format `wanted`; nothing where it may be one.
+/// Why `path` is not a file of the format `wanted`; `None` if it may be one.
 pub(super) fn not_a(wanted: &str, path: &Path) -> Option<String> {
     let bytes = match start(path) {
         Ok(bytes) => bytes,
@@ -91,7 +91,7 @@ pub(super) fn not_a(wanted: &str, path: &Path) -> Option<String> {
     }
 }
 
-/// The name of the format by the first bytes, where they tell.
+/// The format by the first bytes, if they determine it.
 pub(super) fn by_bytes(start: &[u8]) -> Option<&'static str> {
     match start {
         [b'P', b'A', b'R', b'1', ..] => Some(PARQUET),
@@ -100,16 +100,16 @@ pub(super) fn by_bytes(start: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Whether the place is a pattern and not a file's own name.
+/// Whether the place is a pattern and not an existing file.
 pub(super) fn is_pattern(place: &str) -> bool {
     place.contains(['*', '?', '{', '[']) && !Path::new(place).exists()
 }
 
-/// The files of `format` at a place: a file, those of a folder and of folders below it, or those of a pattern, by name. Files that a pattern names one by
-/// one are among them even where they are not there.
+/// The files of `format` at a place: a file, the files of a folder and its subfolders, or those of a pattern, by name. Files that a pattern lists
+/// explicitly are included even if they do not exist.
 ///
 /// # Errors
-/// [`SourceError`] where there is none.
+/// [`SourceError`] if there are none.
 pub(super) fn files_at(place: &str, extension: &str) -> Result<Vec<PathBuf>, SourceError> {
     let path = Path::new(place);
     let mut found = if path.is_dir() {
@@ -139,7 +139,7 @@ pub(super) fn files_at(place: &str, extension: &str) -> Result<Vec<PathBuf>, Sou
     }
 }
 
-/// Names that the operating system, or an archiver, leaves behind.
+/// Files that operating systems or archivers leave behind.
 pub(super) fn is_hidden(path: &Path) -> bool {
     path.file_name().is_some_and(|n| {
         let name = n.to_string_lossy();
@@ -147,10 +147,10 @@ pub(super) fn is_hidden(path: &Path) -> bool {
     })
 }
 
-/// Every file in a folder and below it, by name; links to folders are followed, each folder once, and hidden names are left out.
+/// Every file in a folder and its subfolders, by name; links to folders are followed, each folder once, and hidden names are skipped.
 ///
 /// # Errors
-/// [`SourceError`] where a folder cannot be read.
+/// [`SourceError`] if a folder cannot be read.
 pub(super) fn walk(folder: &Path) -> Result<Vec<PathBuf>, SourceError> {
     let mut visited = Visited::default();
     let (mut folders, mut found) = (vec![(folder.to_path_buf(), 0)], Vec::new());
@@ -185,7 +185,7 @@ pub(super) fn expand(place: &str) -> Result<Vec<PathBuf>, SourceError> {
     Ok(found)
 }
 
-/// `a{03..05}b` is `a03b`, `a04b`, `a05b`; `{train,test}` is both.
+/// Expands braces: `{03..05}` is `03`, `04`, `05`; `{train,test}` is both.
 fn braces(pattern: &str) -> Result<Vec<String>, String> {
     let Some((before, rest)) = pattern.split_once('{') else {
         return Ok(vec![pattern.to_owned()]);
@@ -223,14 +223,14 @@ fn braces(pattern: &str) -> Result<Vec<String>, String> {
     Ok(all)
 }
 
-/// The files that are read, and what is to be said of it.
+/// The selected files, and a note for the user.
 pub(super) type Chosen = (Vec<PathBuf>, Vec<String>);
 
-/// Splits that names of files and folders tell: train, validation, test.
+/// Splits in names of files and folders: train, validation, test.
 pub(super) struct Splits;
 
 impl Splits {
-    /// The files of the split that is asked for, and what is to be said of it; `None` where no name tells a split and none is asked for.
+    /// The files of the requested split, and a note for the user; `None` if no name indicates a split and none is requested.
     pub(super) fn of(
         root: &Path,
         files: &[PathBuf],
@@ -280,7 +280,7 @@ impl Splits {
     }
 }
 
-/// The split that a word stands for.
+/// The split that a word means.
 fn canonical(word: &str) -> Option<&'static str> {
     Some(match word.to_lowercase().as_str() {
         "train" | "training" => "train",
@@ -290,7 +290,7 @@ fn canonical(word: &str) -> Option<&'static str> {
     })
 }
 
-/// The split in a path below `root`: a folder of that name, or the first word of the file's name that is one.
+/// The split in a path below `root`: a folder with that name, or the first such word of the file's name.
 fn split_of(root: &Path, file: &Path) -> Option<String> {
     let below = file.strip_prefix(root).unwrap_or(file);
     let folders = below.parent().into_iter().flat_map(Path::components);
@@ -299,7 +299,7 @@ fn split_of(root: &Path, file: &Path) -> Option<String> {
             return Some(split.to_owned());
         }
     }
-    // One image called `test.jpg` is no split; shards and tables are.
+    // An image called `test.jpg` is not a split; shards and tables are.
     let is_image = below
         .extension()
         .is_some_and(|e| EXTENSIONS.iter().any(|x| e.eq_ignore_ascii_case(x)));
@@ -313,12 +313,12 @@ fn split_of(root: &Path, file: &Path) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// Folders that were seen, so that links cannot lead in circles.
+/// Visited folders, so that links cannot cause a cycle.
 #[derive(Default)]
 struct Visited(HashSet<PathBuf>);
 
 impl Visited {
-    /// Whether `folder` is new, whatever path leads to it.
+    /// Whether `folder` is new, by any path.
     fn is_new(&mut self, folder: &Path) -> bool {
         let real = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
         self.0.insert(real)

@@ -1,4 +1,4 @@
-//! What a format has to provide, and helpers that several formats share.
+//! The interface of a format, and helpers that several formats share.
 
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
@@ -9,11 +9,11 @@ use crate::data::budget::Budget;
 use crate::files::{FileError, guarded};
 use crate::image_file::ImageLimits;
 
-/// Records of a unit where the format has no files of its own.
+/// Records of a unit of formats without files.
 pub(super) const UNIT: usize = 10_000;
-/// Items that a reader in a thread of its own is ahead.
+/// Items that a reader thread prefetches.
 const AHEAD: usize = 32;
-/// Bytes of these items; a larger one is alone.
+/// Bytes of prefetched items; a larger item is alone.
 const AHEAD_BYTES: usize = 64 << 20;
 
 /// Opens a place.
@@ -22,30 +22,30 @@ pub(super) type Open = fn(&str, &SourceOptions) -> Result<Box<dyn Reader>, Sourc
 /// A format of captioned images.
 #[derive(Debug)]
 pub(super) struct Kind {
-    /// What `--format` calls it.
+    /// Its name for `--format`.
     pub(super) name: &'static str,
-    /// How places of this format begin that are no files, such as `world:`.
+    /// URL scheme of places that are not files, such as `world:`.
     pub(super) scheme: Option<&'static str>,
-    /// Extensions of its files, where they alone tell the format.
+    /// Extensions of its files, if they determine the format.
     pub(super) extensions: &'static [&'static str],
-    /// Which files it reads.
+    /// The files it reads.
     pub(super) files: Files,
     /// Opens a place.
     pub(super) open: Open,
 }
 
-/// Which files a format reads.
+/// The files that a format reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Files {
-    /// As many as the place names, which may be of several splits.
+    /// All files of the place, which may belong to several splits.
     Many,
-    /// One index at a time; of a pattern, one after the other.
+    /// One index at a time; a pattern is read index by index.
     Index,
-    /// None, or a fixed layout.
+    /// No files, or a fixed layout.
     Own,
 }
 
-/// How pairs are kept: one of the formats that can be read.
+/// A supported format of pairs.
 #[derive(Clone, Copy)]
 pub struct Format(pub(super) &'static Kind);
 
@@ -69,30 +69,30 @@ impl fmt::Display for Format {
     }
 }
 
-/// How a source is read.
+/// Options of a source.
 #[derive(Debug, Clone, Default)]
 pub struct SourceOptions {
-    /// Its format, where it is not what it looks like.
+    /// Its format, if detection should be overridden.
     pub format: Option<Format>,
-    /// Where its images are, if they are elsewhere.
+    /// Folder of its images, if they are elsewhere.
     pub images: Option<PathBuf>,
-    /// What an image may be.
+    /// Limits of an image.
     pub limits: ImageLimits,
-    /// Columns that names do not tell.
+    /// Image and caption columns, if their names are not known ones.
     pub columns: Columns,
-    /// What separates the columns of a table, where its first line does not tell.
+    /// Column separator of a table, if its first line does not determine it.
     pub separator: Option<char>,
-    /// The one split to read, of several.
+    /// The split to read.
     pub split: Option<String>,
-    /// Row i of a table has the image with number i, whatever it names.
+    /// Row i of a table has the image with number i, whatever the row names.
     pub by_position: bool,
 }
 
 impl SourceOptions {
-    /// Where the images of a source are that only names them.
+    /// The image folder of a source that only names its images.
     pub(super) fn images_of(&self, place: &str, format: &str) -> Result<PathBuf, SourceError> {
         self.images.clone().ok_or_else(|| {
-            let reason = format!("{format} names pictures that are elsewhere: expected --images DIR");
+            let reason = format!("{format} names images that are elsewhere: expected --images DIR");
             SourceError::place(place, reason)
         })
     }
@@ -101,33 +101,33 @@ impl SourceOptions {
 /// Items of a unit, in order.
 pub(super) type Items<'a> = Box<dyn Iterator<Item = Item> + Send + 'a>;
 
-/// A source of one format: its units, and their items in a fixed order.
+/// A source of one format: units, and their items in a fixed order.
 pub(super) trait Reader: Send + Sync {
-    /// Units: files that are read from end to end, or ranges of an index.
+    /// Number of units: streamed files, or ranges of an index.
     fn n_units(&self) -> usize;
-    /// What messages call a unit.
+    /// Name of a unit in messages.
     fn unit_name(&self, unit: usize) -> String;
-    /// Records, where they can be counted without reading them.
+    /// Number of records, if known without reading them.
     fn n_records(&self) -> Option<usize>;
-    /// About so many, where they cannot be counted but a part of them tells.
+    /// Estimate of this number from a sample.
     fn about(&self) -> Option<usize> {
         None
     }
-    /// Units that are known to be unreadable before they are read.
+    /// Units already known to be unreadable.
     fn faults(&self) -> Vec<(usize, Fault)> {
         vec![]
     }
-    /// What a user should know of how the source is read.
+    /// Notes for the user.
     fn notes(&self) -> Vec<String> {
         vec![]
     }
     /// The items of a unit.
     fn unit(&self, unit: usize) -> Result<Items<'_>, SourceError>;
-    /// The files that a unit is read from as a whole.
+    /// The files that contain a whole unit.
     fn files(&self, _unit: usize) -> Vec<PathBuf> {
         vec![]
     }
-    /// What tells the source from another one: names, sizes, contents of an index.
+    /// Identity of the source: names, sizes, contents of an index.
     fn identity(&self) -> Result<String, SourceError>;
 }
 
@@ -138,7 +138,7 @@ pub(super) fn names_and_sizes(paths: &[PathBuf]) -> Result<String, SourceError> 
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let size = match std::fs::metadata(path) {
             Ok(metadata) => metadata.len(),
-            // A lost file is one of the source's faults.
+            // A missing file is one of the source's faults.
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 text.push_str(&format!("{name} lost\n"));
                 continue;
@@ -157,8 +157,8 @@ pub(super) fn names_and_sizes(paths: &[PathBuf]) -> Result<String, SourceError> 
     Ok(text)
 }
 
-/// Items that `read` finds in `file`, in a thread of its own, a little ahead. It stops where nobody listens any more. A reader that panics ends in a
-/// fault: what came before it is not all there is.
+/// Items that `read` finds in `file`, on a separate thread that reads ahead and stops when the receiver is gone. A panic of the reader becomes a
+/// fault, because items may be missing.
 pub(super) fn threaded(
     file: &Path,
     read: impl FnOnce(&mut dyn FnMut(Item) -> bool) + Send + 'static,
@@ -180,9 +180,9 @@ pub(super) fn threaded(
     Box::new(receive.into_iter().map(|(item, _)| item))
 }
 
-/// The file that `name` means in `folder`: a relative path in it, or an absolute path to what is in it. `None` where it leads out.
+/// The file `name` in `folder`: a relative path, or an absolute path into the folder. `None` if it leads out of the folder.
 pub(super) fn inside(folder: &Path, name: &str) -> Option<PathBuf> {
-    // Tables that were written on Windows.
+    // Tables written on Windows.
     let name = name.replace('\\', "/");
     let path = Path::new(&name);
     let is_plain = |path: &Path| {
@@ -198,7 +198,7 @@ pub(super) fn inside(folder: &Path, name: &str) -> Option<PathBuf> {
         if let Some(below) = below.filter(|below| is_plain(below)) {
             return Some(folder.join(below));
         }
-        // By way of links.
+        // Symbolic links may lead out too.
         return path.canonicalize().ok().filter(|file| file.starts_with(&real));
     }
     (is_plain(path) && !name.is_empty()).then(|| folder.join(path))

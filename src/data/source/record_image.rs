@@ -1,4 +1,4 @@
-//! Images of a source to pixels.
+//! Decodes the images of a source.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use super::item::{RecordImage, RejectReason};
 use crate::image_file::{self, ImageFileError, ImageLimits};
 
 impl RecordImage {
-    /// The bytes of an image file in its place: [`Picture::Encoded`]. What is no file stays.
+    /// Replaces an image file by its bytes: [`RecordImage::Encoded`]. Other variants are unchanged.
     ///
     /// # Errors
     /// Why it cannot be read.
@@ -22,7 +22,7 @@ impl RecordImage {
     /// Pixels, upright, see [`image_file`].
     ///
     /// # Errors
-    /// Why it cannot be used.
+    /// Why the image is rejected.
     pub fn decode(self, limits: &ImageLimits) -> Result<RgbImage, (RejectReason, String)> {
         let whole = |bytes: &[u8]| image_file::decode(bytes, limits).map_err(rejected);
         match self {
@@ -47,7 +47,7 @@ fn read(path: &Path, limits: &ImageLimits) -> Result<Vec<u8>, (RejectReason, Str
     let missing = |e: std::io::Error| (RejectReason::NoImage, format!("{}: {e}", path.display()));
     let metadata = std::fs::metadata(path).map_err(missing)?;
     if !metadata.is_file() {
-        // A pipe or a device may have no end.
+        // A pipe or a device may be endless.
         return Err((
             RejectReason::NoImage,
             format!("{}: not a regular file", path.display()),

@@ -1,8 +1,8 @@
 //! Delimited tables of captions and images: CC3M's `caption TAB url` and CC12M's `url TAB caption` as published without a header, and tables with a
 //! header of any columns (open_clip's, Flickr's, CSVs of all kinds).
 //!
-//! Rows of one image are one record with several captions. An image is the file that its row names, by path or by the last part of a URL; by its
-//! number in the table only where every row has its numbered file, or where the user asks for it. Of millions of rows only places are in memory.
+//! Rows of one image are one record with several captions. An image is the file that its row names, by path or by the last part of a URL; it is found
+//! by number only if every row has its numbered file, or on request. Only offsets of rows are in memory.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -40,24 +40,24 @@ fn open_tsv(place: &str, options: &SourceOptions) -> Result<Box<dyn Reader>, Sou
     Ok(Box::new(Table::open(path, images, &table)?))
 }
 
-/// Rows by which header, separator and columns are told.
+/// Rows from which header, separator and columns are detected.
 const SAMPLE: usize = 100;
-/// Rows whose files are looked for before it is asked whether images are numbered.
+/// Rows whose files are looked up before numbered images are considered.
 const NAMED: usize = 1000;
-/// Separators that are tried.
+/// Candidate separators.
 const SEPARATORS: [char; 4] = ['\t', ',', ';', '|'];
 
-/// How a table is read.
+/// The layout of a table.
 pub(super) struct TableOptions<'a> {
     pub(super) columns: &'a Columns,
     pub(super) separator: Option<char>,
-    /// Row i has the image with number i, whatever it names.
+    /// Row i has the image with number i, whatever the row names.
     pub(super) by_position: bool,
-    /// Whether ids are the names of files, or numbers of rows.
+    /// Whether ids are file names or row numbers.
     pub(super) named_ids: bool,
 }
 
-/// Where a row begins.
+/// Start of a row.
 #[derive(Debug, Clone, Copy)]
 struct Row {
     offset: u64,
@@ -72,14 +72,14 @@ pub(super) struct Table {
     layout: Layout,
     by_position: bool,
     named_ids: bool,
-    /// Rows, those of an image together, in the order in which images first appear.
+    /// Rows, grouped by image, in the order in which images first appear.
     rows: Vec<Row>,
-    /// Where each image's rows begin, and whether they name several URLs that end alike.
+    /// First row of each image, and whether its rows name several URLs with the same ending.
     starts: Vec<(u32, bool)>,
     notes: Vec<String>,
 }
 
-/// What is known of the columns.
+/// Detected columns.
 #[derive(Debug, Clone)]
 struct Layout {
     separator: char,
@@ -130,7 +130,7 @@ impl Table {
         Records::new(open(&self.path)?, layout.separator, Some(layout.n_fields), from).map_err(self.io())
     }
 
-    /// Reads the table once: where its rows are, and which are of one image. Whether any of the first rows names a file that is there.
+    /// Scans the table for the offsets and images of its rows. Returns whether any of the first rows names an existing file.
     fn index(&mut self) -> Result<bool, SourceError> {
         let mut records = self.records((0, 1))?;
         if self.layout.has_header {
@@ -172,7 +172,7 @@ impl Table {
         Ok(found)
     }
 
-    /// No row names a file that is there: perhaps images are numbered, as img2dataset does it. Then every row has to have its own, and none may be over.
+    /// No row names an existing file: images may be numbered, as in img2dataset's output. Then rows and numbered images must match one by one.
     fn number(&mut self) -> Result<(), SourceError> {
         let numbered = numbered_images(&self.images)?;
         if numbered.is_empty() {
@@ -213,7 +213,7 @@ impl Table {
         format!("{} line {}", self.path.display(), row.line)
     }
 
-    /// The first field of the image's columns that is not empty.
+    /// The first non-empty field of the image columns.
     fn name_of(&self, record: &RawRecord) -> Result<String, (RejectReason, String)> {
         let fields = self.fields(record)?;
         let named = self.layout.found.image.iter().filter_map(|&i| fields.get(i));
@@ -251,7 +251,7 @@ impl Table {
         }
     }
 
-    /// The record of an image. Rows of it that cannot be used are told as captions that cannot be.
+    /// The record of an image. Its rejected rows are rejected captions.
     fn item(&self, group: usize, records: &mut Records<BufReader<File>>) -> std::io::Result<Item> {
         let (start, clash) = self.starts[group];
         let end = self
@@ -317,7 +317,7 @@ impl Table {
         })
     }
 
-    /// The file that `name` means, if it is there.
+    /// The file `name`, if it exists.
     fn named(&self, name: &str) -> Option<PathBuf> {
         inside(&self.images, last_part(name)).filter(|file| file.is_file())
     }
@@ -353,7 +353,7 @@ impl Table {
             let detail = format!("no {numbered}.jpg in {}", self.images.display());
             return Err((RejectReason::NoImage, detail));
         };
-        // img2dataset says beside the image what it was downloaded from.
+        // img2dataset's sidecar file contains the image's URL.
         let info = files::read(file.with_extension("json")).ok();
         let url = info
             .and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok())
@@ -391,7 +391,7 @@ impl Layout {
         {
             sample.extend(record.fields.ok());
         }
-        // How often each column names an image, the first row aside.
+        // Number of image names per column, except in the first row.
         let votes = |i: usize| {
             let values = sample.iter().skip(1).filter_map(|row| row.get(i));
             values.filter(|value| columns::names_an_image(value)).count()
@@ -432,7 +432,7 @@ impl Layout {
                 found,
             });
         }
-        // The most frequent number of fields: the first row may be a bad one.
+        // The most frequent number of fields: the first row may be faulty.
         let mut counts: HashMap<usize, usize> = HashMap::new();
         for row in &sample {
             *counts.entry(row.len()).or_default() += 1;
@@ -486,7 +486,7 @@ impl Layout {
     }
 }
 
-/// The separator by which the first line has most of the names that are known, else that of the file's extension, else that with most fields.
+/// The separator with the most known names in the first line; else that of the file's extension; else that with the most fields.
 fn separator_of(first: &str, path: &Path, asked: &Columns) -> char {
     let is_tsv = path
         .extension()
@@ -507,7 +507,7 @@ fn separator_of(first: &str, path: &Path, asked: &Columns) -> char {
     best.filter(|&s| score(s).2 > 1).unwrap_or(usual)
 }
 
-/// Both columns by their numbers, from 1, where a user gives them so.
+/// Both columns by number, from 1, if the user gives numbers.
 fn numbered_columns(columns: &Columns, n_fields: usize) -> Option<Found> {
     let number = |name: &Option<String>| -> Option<usize> {
         let number = name.as_ref()?.parse::<usize>().ok()?;
@@ -535,7 +535,7 @@ fn first_line(path: &Path) -> Result<String, SourceError> {
     }
 }
 
-/// The last part of a URL, without its query; a path as it is.
+/// The last part of a URL, without its query; a path is unchanged.
 fn last_part(name: &str) -> &str {
     if !name.contains("://") {
         return name.trim_start_matches("./");
@@ -544,7 +544,7 @@ fn last_part(name: &str) -> &str {
     bare.rsplit('/').next().unwrap_or(bare)
 }
 
-/// Numbers of the images that are called by a number alone, sorted, in `folder` and in folders of it that are called by a number.
+/// Numbers of images with purely numeric names, sorted, in `folder` and its numeric subfolders.
 fn numbered_images(folder: &Path) -> Result<Vec<u64>, SourceError> {
     let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
     let is_number = |text: &str| text.len() == 9 && digits(text);

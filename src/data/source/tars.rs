@@ -1,6 +1,6 @@
-//! Tars of samples, as img2dataset writes them and webdataset reads them: files whose names are equal up to the first dot belong together.
+//! Tars of samples in img2dataset's and webdataset's layout: files with equal names up to the first dot form a sample.
 //!
-//! They are streamed, never unpacked: a name cannot lead anywhere, but one that tries to is told.
+//! Tars are streamed, never unpacked: a path outside the tar cannot be followed, but is reported.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -31,10 +31,10 @@ pub(super) const FORMAT: Kind = Kind {
     open: |place, options| Ok(Box::new(Tars::open(place, options)?)),
 };
 
-/// What a tar is made of.
+/// Contents of a tar.
 const BLOCK: u64 = 512;
 
-/// Counts what is read.
+/// Counts bytes read.
 struct Counted<'a, R> {
     file: R,
     n: &'a Cell<u64>,
@@ -48,12 +48,12 @@ impl<R: Read> Read for Counted<'_, R> {
     }
 }
 
-/// Long names, which stand in entries of their own before the one that is named. The crate would read such an entry whole, of whatever size.
+/// Long names, which are separate entries before the entry they name. The crate would read such an entry as a whole, at any size.
 #[derive(Default)]
 struct Names(Option<Vec<u8>>);
 
 impl Names {
-    /// Whether `entry` only describes the one after it; if so, what it says is kept.
+    /// Whether `entry` only describes the next entry; if so, its content is kept.
     fn take(&mut self, entry: &mut tar::Entry<'_, impl Read>) -> std::io::Result<bool> {
         let kind = entry.header().entry_type();
         let is_name = matches!(kind, tar::EntryType::GNULongName | tar::EntryType::XHeader);
@@ -96,7 +96,7 @@ impl Names {
     }
 }
 
-/// The files, each a unit.
+/// The files, one per unit.
 pub(super) struct Tars {
     files: Vec<PathBuf>,
     limits: ImageLimits,
@@ -159,7 +159,7 @@ impl Reader for Tars {
         self.files[unit].display().to_string()
     }
 
-    /// As img2dataset counted them, in `00000_stats.json` beside `00000.tar`.
+    /// Number of samples by img2dataset's `00000_stats.json` beside `00000.tar`.
     fn n_records(&self) -> Option<usize> {
         self.files.iter().map(|tar| counted(tar)).sum()
     }
@@ -208,13 +208,13 @@ impl Reader for Tars {
     }
 }
 
-/// What img2dataset says of a tar.
+/// img2dataset's statistics of a tar.
 #[derive(Deserialize)]
 struct Stats {
     successes: usize,
 }
 
-/// The samples of a tar, where img2dataset has left their number beside it.
+/// Number of samples of a tar, if img2dataset recorded it.
 fn counted(tar: &Path) -> Option<usize> {
     let stem = tar.file_stem()?.to_string_lossy();
     let bytes = files::read(tar.with_file_name(format!("{stem}_stats.json"))).ok()?;
@@ -223,7 +223,7 @@ fn counted(tar: &Path) -> Option<usize> {
         .map(|stats| stats.successes)
 }
 
-/// The samples of a tar by its headers; of one that ends early, those that are there.
+/// Number of samples of a tar by its headers; of a truncated tar, the readable ones.
 fn samples(tar: &Path) -> std::io::Result<usize> {
     let mut archive = tar::Archive::new(BufReader::new(File::open(tar)?));
     let (mut n, mut last) = (0, None);
@@ -242,7 +242,7 @@ fn samples(tar: &Path) -> std::io::Result<usize> {
     Ok(n)
 }
 
-/// What img2dataset says of a sample; a value of another kind is none.
+/// img2dataset's metadata of a sample; values of other types are ignored.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Info {
@@ -260,16 +260,16 @@ fn text_or_none<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Str
     })
 }
 
-/// A sample whose files are being gathered.
+/// A sample in construction.
 #[derive(Default)]
 struct Sample {
     key: String,
     image: Option<Vec<u8>>,
     text: Option<Vec<u8>>,
     info: Option<Vec<u8>>,
-    /// What is wrong with it.
+    /// Why it is rejected.
     wrong: Option<(RejectReason, String)>,
-    /// The first extension that has a dot and ends in one that is known, and how many there are.
+    /// The first extension that contains a dot and ends in a known one, and the number of such extensions.
     cut: Option<String>,
     n_cut: usize,
 }
@@ -277,7 +277,7 @@ struct Sample {
 struct Samples<'a> {
     tar: PathBuf,
     limits: ImageLimits,
-    /// Hashes of the keys so far: a tar may have millions of them, of any length.
+    /// Hashes of the keys so far: a tar may have millions of keys of any length.
     seen: HashSet<[u8; 16]>,
     open: Option<Sample>,
     tell: &'a mut dyn FnMut(Item) -> bool,
@@ -337,13 +337,13 @@ impl Samples<'_> {
                 return;
             }
             if let Err(e) = self.add(&extension, entry.size(), &mut entry) {
-                // What there is of the sample is not known to be whole.
+                // The current sample may be incomplete.
                 self.open = None;
                 return self.truncated(end, &e);
             }
         }
         if self.close() && n_read.get() < end.next_multiple_of(BLOCK) + BLOCK {
-            // The crate takes the end of the file for the end of the tar: a cut between two files would not be seen.
+            // The crate accepts the end of the file as the end of the tar, so truncation between two files would go unnoticed.
             self.truncated(
                 end,
                 &std::io::Error::other("the block that ends a tar is missing"),
@@ -360,7 +360,7 @@ impl Samples<'_> {
         (self.tell)(Item::Fault(Fault::new(&self.tar, reason)));
     }
 
-    /// Begins the sample `key` after the one that is open. False where nobody listens any more.
+    /// Starts the sample `key` and emits the previous one. False if the receiver is gone.
     fn begin(&mut self, key: String) -> bool {
         if !self.close() {
             return false;
@@ -415,7 +415,7 @@ impl Samples<'_> {
         Ok(())
     }
 
-    /// Tells what the open sample is. False where nobody listens any more.
+    /// Emits the current sample. False if the receiver is gone.
     fn close(&mut self) -> bool {
         let Some(sample) = self.open.take() else {
             return true;
@@ -449,7 +449,7 @@ impl Sample {
             )
         });
         let cut = |detail: &str| detail.to_owned() + cut.as_deref().unwrap_or_default();
-        // Only for what the text does not say, and for what became of the download.
+        // Needed only if there is no text file, and for the download status.
         let info: Result<Info, String> = match &self.info {
             Some(bytes) => serde_json::from_slice(without_mark(bytes)).map_err(|e| e.to_string()),
             None => Ok(Info::default()),
@@ -496,7 +496,7 @@ impl Sample {
     }
 }
 
-/// Key and extension of an entry: the name is cut at its first dot.
+/// Key and extension of an entry: the name is split at its first dot.
 fn parted(path: &str) -> (String, String) {
     let path = path.trim_start_matches("./");
     let name = path.rfind('/').map_or(0, |slash| slash + 1);

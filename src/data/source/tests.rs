@@ -274,7 +274,7 @@ fn tars_are_streamed_sample_by_sample() {
             .is_some_and(|last| last.starts_with("FAULT /b.tar: the tar ends early, near byte")),
         "{cut:?}"
     );
-    // Cut between two files: all of them are there, but nobody knows whether they are all.
+    // Truncated between two files: the present files are whole, but more may be missing.
     let mut between = told(&folder, "c.tar");
     let last = between.pop().expect("items");
     assert_eq!(between, wanted);
@@ -581,7 +581,7 @@ fn sound() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Reads whatever is there to the end.
+/// Reads an input to its end.
 fn read(name: &str, bytes: &[u8]) {
     let captions = || parquet_file(TEXTS, &[vec![b"a".to_vec(), b"b".to_vec()]]);
     if name.starts_with("x.") {

@@ -1,19 +1,19 @@
-//! One writer at a time.
+//! The lock of a store's folder: one writer at a time.
 
 use std::path::Path;
 
 use super::StoreError;
 use crate::files::{self, FileError, LockFile};
 
-/// Held while a folder is written to.
+/// The lock of a folder that this process writes to.
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "what it holds is held by being there")] LockFile);
 
 impl Lock {
-    /// Takes the folder `dir`.
+    /// Locks the folder `dir`.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] with the process that has it.
+    /// [`StoreError::Busy`] with the process that holds the lock.
     pub fn take(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join(".lock");
         let held = files::lock(&path).map_err(|source| FileError::Io {

@@ -1,4 +1,4 @@
-//! What a store says of itself.
+//! The manifest of a store.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,21 +9,21 @@ use serde::{Deserialize, Serialize};
 use super::StoreError;
 use crate::files;
 
-/// The version of the format that this code writes. It reads version 1 too, which has no hashes of images.
+/// The format version that this code writes. It also reads version 1, which has no image hashes.
 pub(super) const VERSION: u32 = 2;
 
-/// How values are kept.
+/// Data type of stored values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StoreDtype {
-    /// Half precision: what CLIP embeddings are computed in elsewhere.
+    /// Half precision, in which other programs compute CLIP embeddings.
     F16,
     /// Single precision.
     F32,
 }
 
 impl StoreDtype {
-    /// Bytes of a value.
+    /// Bytes per value.
     pub fn size(self) -> usize {
         match self {
             Self::F16 => 2,
@@ -32,37 +32,37 @@ impl StoreDtype {
     }
 }
 
-/// Whether the text tower's hidden states are kept.
+/// Whether the text tower's hidden states are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Hidden {
-    /// They are: training needs no CLIP.
+    /// Stored: training needs no CLIP.
     Stored,
-    /// They are not: training runs the text tower. Most of a store are hidden states.
+    /// Not stored: training runs the text tower. Hidden states are most of a store's size.
     None,
 }
 
-/// What z_x is.
+/// Content of z_x.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
-    /// CLIP's image embedding as it comes out: what priors predict (paper, Eq. 3).
+    /// CLIP's raw image embedding, the target of priors (paper, Eq. 3).
     Raw,
-    /// Of length 1.
+    /// Normalised to length 1.
     L2,
 }
 
-/// What tells one CLIP from another: two with the same hashes make the same embeddings.
+/// Identity of a CLIP: equal hashes imply equal embeddings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClipHash {
-    /// Over its files.
+    /// Hash over its files.
     pub clip: String,
-    /// Over those of its tokenizer that the first leaves out, because earlier versions did; not recorded by them.
+    /// Hash over the tokenizer files that the first hash omits for compatibility; earlier versions did not record it.
     pub tokenizer: Option<String>,
 }
 
 impl ClipHash {
-    /// Whether both are of one CLIP, as far as both know.
+    /// Whether both identify one CLIP, as far as both are recorded.
     pub fn is_same(&self, other: &Self) -> bool {
         let known = self.tokenizer.as_ref().zip(other.tokenizer.as_ref());
         self.clip == other.clip && known.is_none_or(|(a, b)| a == b)
@@ -76,55 +76,55 @@ impl fmt::Display for ClipHash {
     }
 }
 
-/// The CLIP behind the embeddings.
+/// The CLIP of the embeddings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Encoder {
     /// Hash over its files, see [`ClipHash`].
     pub clip: String,
-    /// Hash over the files that the first leaves out. Absent in stores of earlier versions.
+    /// Hash over the files that the first hash omits. Absent in stores of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<String>,
-    /// Where it was.
+    /// Its path at the time of the encoding.
     pub dir: String,
     /// d_clip.
     pub d_clip: usize,
-    /// Tokens of a caption at most.
+    /// Most tokens of a caption.
     pub n_text: usize,
-    /// The temperature it was trained to, if it tells.
+    /// The temperature of CLIP, if its checkpoint contains it.
     pub tau: Option<f64>,
 }
 
-/// What an encoding was asked for. Two encodings with the same settings write the same shards.
+/// Settings of an encoding. Encodings with equal settings write equal shards.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Of the format.
+    /// Format version.
     pub version: u32,
     /// The CLIP.
     pub encoder: Encoder,
-    /// How values are kept.
+    /// Data type of the values.
     pub dtype: StoreDtype,
-    /// Whether hidden states are.
+    /// Whether hidden states are stored.
     pub hidden: Hidden,
-    /// What z_x is.
+    /// Content of z_x.
     pub target: Target,
-    /// Where the pairs came from.
+    /// Path of the source.
     pub source: String,
-    /// Hash of what identifies the source.
+    /// Hash that identifies the source.
     pub source_identity: String,
-    /// Units of the source.
+    /// Number of units of the source.
     pub n_units: usize,
-    /// Records of a shard at most.
+    /// Most records of a shard.
     pub chunk: usize,
-    /// Images of more pixels were rejected.
+    /// Images with more pixels were rejected.
     pub max_pixels: u64,
-    /// Which part of how many this is: units whose number leaves `part.0` when divided by `part.1`.
+    /// The part and the number of parts: units whose number leaves `part.0` when divided by `part.1`.
     pub part: (usize, usize),
 }
 
 impl Encoder {
-    /// What tells it from others.
+    /// Hash of the settings.
     pub fn hash(&self) -> ClipHash {
         ClipHash {
             clip: self.clip.clone(),
@@ -134,7 +134,7 @@ impl Encoder {
 }
 
 impl Settings {
-    /// The same without the places of CLIP and source, which differ from machine to machine where their hashes do not.
+    /// The settings without the paths of CLIP and source, which differ between machines.
     pub(super) fn without_places(&self) -> Self {
         let mut settings = self.clone();
         settings.encoder.dir.clear();
@@ -142,7 +142,7 @@ impl Settings {
         settings
     }
 
-    /// The first setting in which `other` differs, with both values. Places do not count; of sources that differ they are what is told, if they do.
+    /// The first setting that differs in `other`, with both values. Paths are ignored; for different sources the message shows the paths if they differ.
     pub(super) fn difference(&self, other: &Self) -> Option<(String, String, String)> {
         let flat = |settings: &Self| -> BTreeMap<String, String> {
             let mut told = settings.without_places();
@@ -174,17 +174,17 @@ pub struct ShardInfo {
     pub file: String,
     /// The unit of the source.
     pub unit: usize,
-    /// Which chunk of the unit.
+    /// Number of the chunk within the unit.
     pub chunk: usize,
-    /// Images.
+    /// Number of images.
     pub n_pictures: usize,
-    /// Captions.
+    /// Number of captions.
     pub n_captions: usize,
-    /// Tokens of all captions.
+    /// Number of tokens of all captions.
     pub n_tokens: usize,
-    /// Size of the file.
+    /// Size of the file in bytes.
     pub bytes: u64,
-    /// Its hash.
+    /// SHA-256 of the file.
     pub sha256: String,
 }
 
@@ -198,16 +198,16 @@ impl ShardInfo {
     }
 }
 
-/// A pair that could not be used.
+/// A rejected pair.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejected {
-    /// Its id, as far as it has one.
+    /// Its id, if known.
     pub id: String,
-    /// File and entry or line.
+    /// File and entry, or line.
     pub place: String,
-    /// Why, as a word to count by.
+    /// Reason, as a keyword.
     pub reason: String,
-    /// Why, in words.
+    /// Reason, as text.
     pub detail: String,
 }
 
@@ -215,17 +215,17 @@ pub struct Rejected {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// How it was made. `part` is that of the whole: (0, 1).
+    /// Settings of the encoding. `part` is that of the whole store: (0, 1).
     pub settings: Settings,
-    /// Images.
+    /// Number of images.
     pub n_pictures: usize,
-    /// Captions.
+    /// Number of captions.
     pub n_captions: usize,
-    /// Tokens of all captions.
+    /// Number of tokens of all captions.
     pub n_tokens: usize,
-    /// Captions that did not fit into the text tower and were cut.
+    /// Number of captions that were truncated to the text tower's length.
     pub n_cut: usize,
-    /// Pairs, and captions of others, that could not be used, by reason.
+    /// Number of rejected pairs and rejected captions, by reason.
     pub rejects: BTreeMap<String, usize>,
     /// Mean of z_x over the images, `[d_clip]`.
     pub mean: Vec<f32>,
@@ -235,28 +235,28 @@ pub struct Manifest {
     pub norm_x: f64,
     /// Mean norm of z_y.
     pub norm_y: f64,
-    /// In the order in which images and captions are numbered.
+    /// Shards, in the order in which images and captions are numbered.
     pub shards: Vec<ShardInfo>,
     /// The other files of the store, by name. Absent in stores of earlier versions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, FileInfo>,
-    /// SHA-256 of the manifest with 64 zeros in this place. Absent in stores of earlier versions.
+    /// SHA-256 of the manifest with 64 zeros in place of this value. Absent in stores of earlier versions.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub sha256: String,
 }
 
-/// What is recorded of a file.
+/// Record of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileInfo {
-    /// Its size.
+    /// Size in bytes.
     pub bytes: u64,
-    /// Its hash.
+    /// SHA-256.
     pub sha256: String,
 }
 
 impl FileInfo {
-    /// That of `bytes`.
+    /// The record of `bytes`.
     pub(super) fn of(bytes: &[u8]) -> Self {
         Self {
             bytes: bytes.len() as u64,
@@ -264,10 +264,10 @@ impl FileInfo {
         }
     }
 
-    /// Whether the file at `path` is the one that was recorded.
+    /// Whether the file at `path` matches its record.
     ///
     /// # Errors
-    /// [`StoreError::Content`] where it is not, [`StoreError::File`] where it cannot be read.
+    /// [`StoreError::Content`] if it does not match, [`StoreError::File`] if it cannot be read.
     pub(super) fn check(&self, path: &Path) -> Result<(), StoreError> {
         let found = std::fs::metadata(path).map(|m| m.len()).ok();
         if found != Some(self.bytes) {
@@ -283,13 +283,13 @@ impl FileInfo {
     }
 }
 
-/// How the last entry of a manifest begins.
+/// Start of the last entry of a manifest.
 const SEAL: &str = "\n  \"sha256\": \"";
 /// Hexadecimal digits of a hash.
 const DIGITS: usize = 64;
 
 impl Manifest {
-    /// The manifest's text, with its own hash.
+    /// The manifest's text, including its own hash.
     pub(super) fn sealed(&self) -> Result<String, serde_json::Error> {
         let zeros = Self {
             sha256: "0".repeat(DIGITS),
@@ -304,7 +304,7 @@ impl Manifest {
         Ok(text)
     }
 
-    /// The hash that the text of a manifest should have in it, where it has one.
+    /// The expected hash of a manifest's text, if it contains one.
     pub(super) fn seal_of(text: &str) -> Option<String> {
         let at = text.rfind(SEAL)? + SEAL.len();
         text.get(at..at + DIGITS)?;

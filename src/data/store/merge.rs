@@ -1,4 +1,4 @@
-//! One store from the parts that several machines have written.
+//! Merges the parts that several machines encoded into one store.
 
 use std::path::Path;
 
@@ -7,19 +7,19 @@ use super::write::write_manifest;
 use super::{EMPTY, FileInfo, Lock, Manifest, Settings, Store, StoreError};
 use crate::files;
 
-/// What [`merge`] made.
+/// Result of [`merge`].
 #[derive(Debug)]
 pub struct Merged {
     /// The new manifest.
     pub manifest: Manifest,
-    /// Parts it was made of.
+    /// Number of merged parts.
     pub n_parts: usize,
 }
 
-/// Checks that the parts in `dir` are all there, whole and of one kind, and writes the manifest of a store that reads their shards where they lie.
+/// Checks that the parts in `dir` are complete, intact and of equal settings, and writes the manifest of a store whose shards remain in the parts.
 ///
 /// # Errors
-/// [`StoreError`] naming the part that is missing, not finished, of other settings or changed since.
+/// [`StoreError`] naming the part that is missing, unfinished, of other settings or changed.
 pub fn merge(dir: &Path) -> Result<Merged, StoreError> {
     let wrong = |reason: String| StoreError::Parts {
         dir: dir.to_path_buf(),
@@ -88,7 +88,7 @@ pub fn merge(dir: &Path) -> Result<Merged, StoreError> {
             settings.n_units
         )));
     }
-    // Made again from the same parts, a manifest of an earlier version stays as it is: runs that were trained on the store name it by its hash.
+    // An unchanged manifest of an earlier version remains: runs trained on the store identify it by its hash.
     if let Ok(there) = Store::open(dir) {
         let own = there.shards().iter().map(|s| (s.file.clone(), s.info()));
         if there.manifest().settings == settings && own.eq(shards.iter().map(|s| (s.2.clone(), s.3.clone())))
@@ -99,7 +99,7 @@ pub fn merge(dir: &Path) -> Result<Merged, StoreError> {
     }
     let empty = files::read(part_dir(dir, 0, n).join(EMPTY))?;
     files::write_atomic(dir.join(EMPTY), &empty)?;
-    // A manifest that is there is replaced as a whole, or stays: it names its own shards, with their hashes.
+    // A manifest is replaced atomically or kept: it names its own shards, with their hashes.
     let manifest = write_manifest(dir, &settings, shards, [(EMPTY, FileInfo::of(&empty))])?;
     Ok(Merged { manifest, n_parts: n })
 }

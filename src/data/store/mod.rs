@@ -1,23 +1,23 @@
-//! Encoded pairs on disk: raw embeddings of images and captions, in shards that are mapped into memory.
+//! Stores of encoded pairs: raw embeddings of images and captions, in memory-mapped shards.
 //!
 //! ```text
-//! STORE/store.json                      what is in it, and the hash of every shard; written last
+//! STORE/store.json                      manifest, with the hash of every shard; written last
 //!       shards/00007-002.safetensors    the third chunk of the source's unit 7
 //!       empty.safetensors               the caption "", which stands for no condition
-//!       rejects.jsonl                   pairs that could not be used, and why
-//!       encode.json                     what the encoding was asked for
-//!       shards.jsonl                    size and hash of every shard that was written, until there is a store.json
+//!       rejects.jsonl                   rejected pairs, with the reason
+//!       encode.json                     settings of the encoding
+//!       shards.jsonl                    size and hash of every written shard, until store.json exists
 //! ```
 //!
-//! Hashes are those of what was written, never of what lies there: a file that is not what was recorded is an error of whoever reads it, and made again
-//! by the encoding that wrote it.
+//! Hashes are computed from the written bytes, not from the file on disk. A reader reports a file that does not match its record; a repeated encoding
+//! recreates it.
 //!
-//! An image that its source has several times is one image of a shard, with the captions of all; `picture_hashes` `[pictures, 16]` tell the images
-//! that are equal across shards.
+//! An image that occurs several times in a source is one image of a shard, with the captions of all occurrences; `picture_hashes` `[images, 16]`
+//! identify equal images across shards.
 //!
-//! A shard holds `z_x` `[pictures, d_clip]`, `z_y` `[captions, d_clip]`, the captions' token `ids` end to end without padding, and, if they are
-//! stored, the text tower's `hidden` states `[tokens, d_clip]` in the same order; captions lie by image. `*_offsets` say where each begins and
-//! ends. Values are f16 or f32, never normalised unless the manifest says so.
+//! A shard contains `z_x` `[images, d_clip]`, `z_y` `[captions, d_clip]`, the captions' token `ids`, concatenated without padding, and optionally
+//! the text tower's `hidden` states `[tokens, d_clip]` in the same order; captions are ordered by image. `*_offsets` give the start and end of each
+//! range. Values are f16 or f32, never normalised unless the manifest says so.
 
 mod lock;
 mod manifest;
@@ -45,10 +45,10 @@ use crate::weights::WeightsError;
 /// A store that cannot be read, written or merged.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A file.
+    /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A shard's header.
+    /// A shard's header is invalid.
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// There is no manifest.
@@ -56,19 +56,19 @@ pub enum StoreError {
     NotFinished {
         /// The folder.
         dir: PathBuf,
-        /// What is there in its place.
+        /// A hint at what the folder contains instead.
         hint: String,
     },
-    /// A file says something else than it has to.
+    /// A value in a file differs from its expected value.
     #[error("{path}: `{key}`: expected {expected}, found {found}")]
     Content {
         /// The file.
         path: PathBuf,
-        /// What of it.
+        /// The key of the value.
         key: String,
-        /// What it should be.
+        /// The expected value.
         expected: String,
-        /// What it is.
+        /// The value found.
         found: String,
     },
     /// The folder belongs to an encoding with other settings.
@@ -80,57 +80,57 @@ pub enum StoreError {
         dir: PathBuf,
         /// The setting.
         key: String,
-        /// Its value there.
+        /// The recorded value.
         there: String,
-        /// Its value now.
+        /// The requested value.
         here: String,
     },
-    /// A file of the source was edited.
+    /// A file of the source has changed since it was encoded.
     #[error(
         "{file} was changed after it was encoded: {what}; encode into another folder, or remove this one, so that the store is of one source"
     )]
     SourceChanged {
         /// The file.
         file: PathBuf,
-        /// In what.
+        /// The difference.
         what: String,
     },
-    /// Another process writes.
+    /// Another process writes the store.
     #[error("{dir} is being written by process {pid}")]
     Busy {
         /// The folder.
         dir: PathBuf,
-        /// The process.
+        /// The process id.
         pid: String,
     },
-    /// Embeddings of another CLIP.
+    /// The embeddings are of another CLIP.
     #[error(
         "{dir} was encoded by another CLIP: expected the one with hash {expected}, found {found} ({name})"
     )]
     OtherClip {
         /// The store.
         dir: PathBuf,
-        /// The hash wanted.
+        /// The expected hash.
         expected: String,
-        /// The store's.
+        /// The hash of the store's CLIP.
         found: String,
-        /// Where the store's CLIP was.
+        /// The path of the store's CLIP.
         name: String,
     },
-    /// There would be nothing in it.
+    /// All records were rejected.
     #[error("{dir}: not one record could be used{rejects}")]
     Nothing {
         /// The folder.
         dir: PathBuf,
-        /// Why, by reason.
+        /// The reasons.
         rejects: String,
     },
-    /// Parts do not make a whole.
+    /// Parts do not form a whole store.
     #[error("{dir}: {reason}")]
     Parts {
         /// The folder.
         dir: PathBuf,
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
@@ -146,15 +146,15 @@ impl StoreError {
     }
 }
 
-/// Name of the manifest.
+/// File name of the manifest.
 pub const MANIFEST: &str = "store.json";
-/// Name of the settings of an encoding that is not finished.
+/// File name of the settings of an unfinished encoding.
 pub const SETTINGS: &str = "encode.json";
-/// Records of the shards of an encoding that is not finished.
+/// File name of the shard records of an unfinished encoding.
 const RECORDS: &str = "shards.jsonl";
 /// Folder of the shards.
 const SHARDS: &str = "shards";
-/// The caption "".
+/// File name of the caption "".
 const EMPTY: &str = "empty.safetensors";
-/// Pairs that could not be used.
+/// File name of the rejected pairs.
 const REJECTS: &str = "rejects.jsonl";

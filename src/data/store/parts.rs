@@ -1,4 +1,4 @@
-//! Folders of the parts that several machines write.
+//! Folders of the parts that several machines encode.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ pub fn part_dir(store: &Path, i: usize, n: usize) -> PathBuf {
     store.join(format!("part-{i:03}-of-{n:03}"))
 }
 
-/// The parts in `dir`, by number: which of how many each says to be.
+/// The parts in `dir`, sorted: number and number of parts from each folder name.
 ///
 /// # Errors
 /// [`StoreError::File`] when the folder cannot be read.

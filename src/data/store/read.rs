@@ -25,24 +25,24 @@ pub struct Caption {
     pub hidden: Vec<f32>,
 }
 
-/// A finished store. Images and captions are numbered through all shards, in the manifest's order; captions lie by image.
+/// A finished store. Images and captions are numbered across shards, in the manifest's order; captions are ordered by image.
 #[derive(Debug)]
 pub struct Store {
     dir: PathBuf,
     manifest: Manifest,
     shards: Vec<Shard>,
-    /// Where each shard's images and captions begin.
+    /// First image and first caption of each shard.
     first: Vec<(usize, usize)>,
     first_of_image: OnceLock<Vec<u32>>,
     empty: Caption,
-    /// Set for shards whose hash was compared.
+    /// Set for shards whose hash was verified.
     checked: Vec<OnceLock<()>>,
 }
 
-/// A shard that is not what its store recorded, found while its values were read.
+/// A shard that does not match its record, detected while its values are read.
 ///
-/// Values are read by functions that cannot fail, deep inside of training: this unwinds to whoever called [`Damage::catch`], without the words of a
-/// panic.
+/// Values are read by functions without a `Result`, deep inside training: this error unwinds to the caller of [`Damage::catch`], without a panic
+/// message.
 #[derive(Debug)]
 pub struct Damage(StoreError);
 
@@ -51,29 +51,29 @@ impl Damage {
         resume_unwind(Box::new(Self(error)))
     }
 
-    /// What `read` returns.
+    /// Runs `read` and returns its result.
     ///
     /// # Errors
-    /// That of the shard which was found damaged. A panic goes on.
+    /// The error of a damaged shard. Other panics continue.
     pub fn catch<T>(read: impl FnOnce() -> T) -> Result<T, StoreError> {
         catch_unwind(AssertUnwindSafe(read))
             .map_err(|panic| Self::of(panic).unwrap_or_else(|panic| resume_unwind(panic)))
     }
 
-    /// The error, of what was caught.
+    /// The error in a caught panic payload.
     ///
     /// # Errors
-    /// What was caught, where it is something else.
+    /// The payload, if it is of another type.
     pub fn of(panic: Box<dyn Any + Send>) -> Result<StoreError, Box<dyn Any + Send>> {
         panic.downcast::<Self>().map(|damage| damage.0)
     }
 }
 
-/// A manifest whose own hash is right.
+/// Parses a manifest and verifies its own hash.
 pub(super) fn read_manifest(path: &Path) -> Result<Manifest, StoreError> {
     let manifest: Manifest = read_json(path)?;
     let expected = Manifest::seal_of(&files::read_text(path)?);
-    // Earlier versions recorded none; one that was cut short is not none.
+    // Manifests of earlier versions contain no hash; a truncated hash is an error.
     match manifest.sha256.is_empty() || expected.as_ref() == Some(&manifest.sha256) {
         true => Ok(manifest),
         false => {
@@ -84,7 +84,7 @@ pub(super) fn read_manifest(path: &Path) -> Result<Manifest, StoreError> {
 }
 
 impl Store {
-    /// Opens a store: its manifest, and every shard's size and offsets. The hash of a shard is compared when it is first read from, see [`Damage`].
+    /// Opens a store: its manifest, and every shard's size and offsets. The hash of a shard is verified at its first read, see [`Damage`].
     ///
     /// # Errors
     /// [`StoreError`], naming file and key.
@@ -169,7 +169,7 @@ impl Store {
         })
     }
 
-    /// Reads every shard and compares its hash.
+    /// Reads every shard and verifies its hash.
     ///
     /// # Errors
     /// [`StoreError::Content`] with the first shard that differs.
@@ -177,18 +177,18 @@ impl Store {
         (0..self.shards.len()).try_for_each(|i| self.check_shard(i))
     }
 
-    /// Compares the hash of a shard, once.
+    /// Verifies the hash of a shard, once.
     fn check_shard(&self, i: usize) -> Result<(), StoreError> {
         let (checked, info) = (&self.checked[i], &self.manifest.shards[i]);
         if checked.get().is_none() {
             info.info().check(&self.dir.join(&info.file))?;
-            // Where two threads have read it, both have found the same.
+            // Two threads may both verify it, with the same result.
             let _ = checked.set(());
         }
         Ok(())
     }
 
-    /// Shard `i`, which is what its store recorded.
+    /// Shard `i`, after verifying its hash.
     fn shard(&self, i: usize) -> &Shard {
         if let Err(error) = self.check_shard(i) {
             Damage::unwind(error);
@@ -196,7 +196,7 @@ impl Store {
         &self.shards[i]
     }
 
-    /// Whether the store's embeddings are those of this CLIP.
+    /// Checks that the store's embeddings are those of this CLIP.
     ///
     /// # Errors
     /// [`StoreError::OtherClip`].
@@ -214,12 +214,12 @@ impl Store {
         })
     }
 
-    /// What it says of itself.
+    /// The manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// Its shards.
+    /// The shards.
     pub fn shards(&self) -> &[ShardInfo] {
         &self.manifest.shards
     }
@@ -239,7 +239,7 @@ impl Store {
         &self.empty
     }
 
-    /// The captions of an image. This and the following panic for numbers out of range.
+    /// The captions of an image. This method and the following ones panic for numbers out of range.
     pub fn captions_of(&self, image: usize) -> Range<usize> {
         let (shard, image, first) = self.image(image);
         let Range { start, end } = shard.captions_of(image);
@@ -271,7 +271,7 @@ impl Store {
         })
     }
 
-    /// Number of distinct images that `other` contains too.
+    /// Number of distinct images that `other` also contains.
     pub fn n_in_common(&self, other: &Self) -> usize {
         let images = |store: &Self| -> HashSet<ImageHash> {
             let shards = (0..store.shards.len()).filter(|&i| store.shards[i].n_pictures > 0);
@@ -319,7 +319,7 @@ impl Store {
         shard.hidden(caption, out)
     }
 
-    /// The shard of an image, its number there, and the first caption of the shard.
+    /// The shard of an image, its number within the shard, and the first caption of the shard.
     fn image(&self, image: usize) -> (&Shard, usize, usize) {
         let i = self.first.partition_point(|first| first.0 <= image) - 1;
         (self.shard(i), image - self.first[i].0, self.first[i].1)
@@ -349,7 +349,7 @@ fn read_empty(dir: &Path, manifest: &Manifest) -> Result<Caption, StoreError> {
     Ok(empty)
 }
 
-/// What is there in the place of a finished store.
+/// A hint at what the folder contains instead of a finished store.
 fn not_finished(dir: &Path) -> StoreError {
     let has = |name: &str| dir.join(name).exists();
     let parts = super::parts(dir).map_or(0, |parts| parts.len());

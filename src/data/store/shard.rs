@@ -1,4 +1,4 @@
-//! One shard: what goes into it, and the mapped file.
+//! Shards: the values to write, and the memory-mapped file.
 
 use std::ops::Range;
 use std::path::Path;
@@ -12,72 +12,72 @@ use super::{Rejected, StoreDtype, StoreError};
 use crate::limits;
 use crate::weights::{Checkpoint, StoredTensor, TensorFile};
 
-/// The key of a [`ShardHeader`] in a file's metadata.
+/// The metadata key of a [`ShardHeader`] in a file.
 const HEADER: &str = "eclipse";
 
-/// What tells an image from others.
+/// Identifies an image.
 pub type ImageHash = [u8; 16];
 
-/// What a shard's file says of itself.
+/// Header of a shard's file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardHeader {
     /// Unit of the source.
     pub unit: usize,
-    /// Which chunk of it.
+    /// Number of the chunk within the unit.
     pub chunk: usize,
-    /// Whether the unit ends here.
+    /// Whether this is the last chunk of the unit.
     pub last: bool,
     /// Hash over the settings of the encoding.
     pub settings: String,
-    /// Captions that did not fit into the text tower and were cut.
+    /// Number of captions that were truncated to the text tower's length.
     pub n_cut: usize,
-    /// Records of the chunk that could not be used, and captions of others.
+    /// Rejected records and captions of the chunk.
     pub rejects: Vec<Rejected>,
-    /// The files of the source that the chunk was made of, as they were then. Absent in shards of earlier versions.
+    /// The source files of the chunk, as they were when read. Absent in shards of earlier versions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<SourceFile>,
 }
 
-/// A file of a source, as it was when it was read.
+/// Record of a source file at the time of reading.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SourceFile {
-    /// Its name from the source's folder.
+    /// Its path relative to the source's folder.
     pub name: String,
     /// Its size in bytes.
     pub bytes: u64,
-    /// When it was last changed, in nanoseconds since 1970.
+    /// Its modification time, in nanoseconds since 1970.
     pub changed: i64,
     /// SHA-256 of its bytes.
     pub sha256: String,
 }
 
-/// The values of a shard, on the way to its file.
+/// The values of a shard.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Chunk {
-    /// `[pictures, d_clip]`
+    /// `[images, d_clip]`
     pub z_x: Vec<f32>,
     /// `[captions, d_clip]`
     pub z_y: Vec<f32>,
     /// Token ids of all captions, without padding.
     pub ids: Vec<u16>,
-    /// Where each caption's tokens end.
+    /// End of each caption's tokens.
     pub id_ends: Vec<usize>,
-    /// `[tokens, d_clip]`, or nothing.
+    /// `[tokens, d_clip]`, or empty.
     pub hidden: Vec<f32>,
-    /// Where each image's captions end.
+    /// End of each image's captions.
     pub caption_ends: Vec<usize>,
-    /// Captions that were cut.
+    /// Number of truncated captions.
     pub n_cut: usize,
-    /// Ids of the pictures.
+    /// Ids of the images.
     pub image_ids: Vec<String>,
-    /// What the images show, one each.
+    /// Hashes of the images.
     pub image_hashes: Vec<ImageHash>,
-    /// Ids of the captions; empty where the source has none.
+    /// Ids of the captions; empty for captions without an id.
     pub caption_ids: Vec<String>,
 }
 
 impl Chunk {
-    /// The shard's file, for `path`.
+    /// The file's content; errors name `path`.
     pub(super) fn file(
         &self,
         path: &Path,
@@ -166,7 +166,7 @@ impl Chunk {
     }
 }
 
-/// A shard's file, mapped.
+/// A memory-mapped shard.
 #[derive(Debug)]
 pub(super) struct Shard {
     d: usize,
@@ -196,7 +196,7 @@ impl Shard {
             .map_err(|e| StoreError::content(path, HEADER, "the header of a shard in the metadata", e))
     }
 
-    /// Opens and checks sizes and offsets, so that nothing in it can be out of range later.
+    /// Opens a shard and checks its sizes and offsets, so that later reads stay in range.
     pub(super) fn open(path: &Path, d: usize) -> Result<(ShardHeader, Self), StoreError> {
         let file = Checkpoint::open(path)?;
         let header = Self::header_of(&file, path)?;
@@ -308,7 +308,7 @@ impl Shard {
         true
     }
 
-    /// What the image shows: its hash, or one of its embedding.
+    /// The image's hash, or else the hash of its embedding.
     pub(super) fn image_hash(&self, image: usize) -> ImageHash {
         const N: usize = size_of::<ImageHash>();
         let hash = match &self.image_hashes {

@@ -1,4 +1,4 @@
-//! Writing a store, shard by shard.
+//! Writes a store, shard by shard.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -19,7 +19,7 @@ use crate::files::{self, FileError};
 use crate::limits;
 use crate::weights::{read_json, write_json};
 
-/// A store, or a part of one, that this process writes.
+/// A store, or a part of a store, that this process writes.
 #[derive(Debug)]
 pub struct Writer {
     dir: PathBuf,
@@ -29,14 +29,14 @@ pub struct Writer {
     _lock: Lock,
 }
 
-/// What is known of the shards that lie there.
+/// Records of the existing shards.
 #[derive(Debug)]
 struct Records {
-    /// `shards.jsonl`.
+    /// Writer of `shards.jsonl`.
     log: File,
-    /// What was written, by file.
+    /// Records of written shards, by file.
     written: BTreeMap<String, FileInfo>,
-    /// Files whose hash was compared, or that this process has written.
+    /// Files whose hash was verified, or that this process has written.
     checked: BTreeSet<String>,
     /// Whether this process has written a shard.
     changed: bool,
@@ -50,7 +50,7 @@ struct Record {
     info: FileInfoLine,
 }
 
-/// [`FileInfo`] without its refusal of unknown keys, which serde cannot flatten.
+/// [`FileInfo`] without `deny_unknown_fields`, which serde cannot combine with `flatten`.
 #[derive(Debug, Serialize, Deserialize)]
 struct FileInfoLine {
     bytes: u64,
@@ -58,7 +58,7 @@ struct FileInfoLine {
 }
 
 impl Records {
-    /// What the manifest of a finished store says, and the log of one that is not.
+    /// The records in the manifest of a finished store and in the log of an unfinished one.
     fn open(dir: &Path) -> Result<Self, StoreError> {
         let mut written = BTreeMap::new();
         match read_manifest(&dir.join(MANIFEST)) {
@@ -73,7 +73,7 @@ impl Records {
             Err(FileError::Missing(_)) => String::new(),
             bytes => String::from_utf8_lossy(&bytes?).into_owned(),
         };
-        // A line that was cut off, or is damaged, is a shard that nobody knows: it is made again.
+        // A truncated or damaged line loses its shard's record: the shard is encoded again.
         for line in text.lines() {
             if let Ok(record) = serde_json::from_str::<Record>(line) {
                 let FileInfoLine { bytes, sha256 } = record.info;
@@ -103,10 +103,10 @@ impl Records {
 }
 
 impl Writer {
-    /// Begins a store in `dir`, or goes on with one that was begun with the same settings.
+    /// Starts a store in `dir`, or resumes one that was started with the same settings.
     ///
     /// # Errors
-    /// [`StoreError::Begun`] where other settings were used, [`StoreError::Busy`] where another process writes.
+    /// [`StoreError::Begun`] if the settings differ, [`StoreError::Busy`] if another process writes.
     pub fn open(dir: &Path, settings: Settings) -> Result<Self, StoreError> {
         let mut settings = Settings {
             version: VERSION,
@@ -118,7 +118,7 @@ impl Writer {
         if path.is_file() {
             let there: Settings = read_json(&path)?;
             if there.encoder.tokenizer.is_none() {
-                // Begun by an earlier version, which its shards agree with.
+                // Started by an earlier version, whose shards have the same settings.
                 settings.encoder.tokenizer = None;
             }
             if let Some((key, there, here)) = there.difference(&settings) {
@@ -142,7 +142,7 @@ impl Writer {
         })
     }
 
-    /// Whether the store is finished already.
+    /// Whether the store is finished.
     pub fn is_finished(&self) -> bool {
         self.dir.join(MANIFEST).is_file()
     }
@@ -155,7 +155,7 @@ impl Writer {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many chunks a unit has, as far as there are files or records of them.
+    /// Number of chunks of a unit, as far as files or records of them exist.
     pub fn n_chunks(&self, unit: usize) -> Result<usize, StoreError> {
         let prefix = format!("{unit:05}-");
         let there = files::list(self.dir.join(SHARDS))?;
@@ -179,10 +179,10 @@ impl Writer {
             .unwrap_or(0))
     }
 
-    /// The header of a shard that is there, and is what was written. One that is not is told, and is none: it has to be made again.
+    /// The header of an existing shard that matches its record; `None`, with a message, for a shard that must be encoded again.
     ///
     /// # Errors
-    /// [`StoreError`] where the file cannot be read, or belongs to other settings.
+    /// [`StoreError`] if the file cannot be read or belongs to other settings.
     pub fn existing(&self, unit: usize, chunk: usize) -> Result<Option<ShardHeader>, StoreError> {
         let name = Self::name(unit, chunk);
         let path = self.dir.join(&name);
@@ -221,10 +221,10 @@ impl Writer {
         Ok(Some(header))
     }
 
-    /// Writes a shard that was made of `files`.
+    /// Writes a shard that was encoded from `files`.
     ///
     /// # Errors
-    /// [`StoreError::File`]; nothing is there then.
+    /// [`StoreError::File`]; no shard exists then.
     pub fn write(
         &self,
         (unit, chunk): (usize, usize),
@@ -257,7 +257,7 @@ impl Writer {
         let mut line = serde_json::to_string(&record).unwrap_or_default();
         line.push('\n');
         let mut records = self.records();
-        // Before the shard: where there is a shard, there is a record of it.
+        // The record is written first, so that every shard has a record.
         records
             .log
             .write_all(line.as_bytes())
@@ -274,10 +274,10 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes what remains, the manifest last: from now on there is a store. One that is there and whole stays as it is.
+    /// Writes the remaining files, the manifest last: it marks the store as finished. An intact manifest remains unchanged.
     ///
     /// # Errors
-    /// [`StoreError`], also where a shard is missing.
+    /// [`StoreError`], also if a shard is missing.
     pub fn finish(&self, empty: &Caption) -> Result<Manifest, StoreError> {
         let (part, of) = self.settings.part;
         let mut shards = Vec::new();
@@ -308,7 +308,7 @@ impl Writer {
             hidden: empty.hidden.clone(),
             caption_ends: vec![1],
             n_cut: 0,
-            z_x: vec![0.0; self.settings.encoder.d_clip], // a shard's captions belong to images
+            z_x: vec![0.0; self.settings.encoder.d_clip], // A shard's captions belong to images.
             image_ids: vec![String::new()],
             image_hashes: vec![[0; 16]],
             caption_ids: vec![],
@@ -328,13 +328,13 @@ impl Writer {
         let settings = FileInfo::of(&files::read(self.dir.join(SETTINGS))?);
         let others = [(EMPTY, FileInfo::of(&bytes)), (SETTINGS, settings)];
         let manifest = write_manifest(&self.dir, &self.settings, shards, others)?;
-        // All of it is in the manifest now.
+        // The manifest contains all of these records.
         let _ = std::fs::remove_file(self.dir.join(RECORDS));
         Ok(manifest)
     }
 
-    /// The manifest that is there, if its files beside the shards are what it says. One of an earlier version, which had no hashes of them, stays as it
-    /// is where they can be read: runs that were trained on the store name it by its hash.
+    /// The existing manifest, if it matches the other files of the store. A manifest of an earlier version, without hashes of these files, remains
+    /// unchanged if they can be read: runs trained on the store identify it by its hash.
     fn whole(&self) -> Option<Manifest> {
         let manifest = read_manifest(&self.dir.join(MANIFEST)).ok()?;
         if manifest.files.is_empty() && !self.dir.join(REJECTS).is_file() {
@@ -352,7 +352,7 @@ impl Writer {
     }
 }
 
-/// Bytes of the shards that are in `dir` already, a store that is perhaps not even begun.
+/// Bytes of the shards in `dir`, which need not be a store yet.
 ///
 /// # Errors
 /// [`StoreError::File`].
@@ -365,7 +365,7 @@ pub fn bytes_there(dir: &Path) -> Result<u64, StoreError> {
     Ok(files::list(shards)?.iter().map(size).sum())
 }
 
-/// Looks at every shard, whose hash was compared, and writes `rejects.jsonl` and `store.json`. `others` are the other files of the store.
+/// Reads every verified shard and writes `rejects.jsonl` and `store.json`. `others` are the other files of the store.
 pub(super) fn write_manifest<const N: usize>(
     dir: &Path,
     settings: &Settings,
@@ -473,7 +473,7 @@ impl Sums {
         }
     }
 
-    /// Adds the rows of the shard at `path`. One number that is not finite would spoil the mean of all.
+    /// Adds the rows of the shard at `path`. Refuses values that are not finite, because one would invalidate the mean.
     fn add(&mut self, shard: &Shard, path: &Path) -> Result<(), StoreError> {
         let mut row = Vec::with_capacity(self.d);
         let norm = |row: &[f32]| row.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
@@ -497,7 +497,7 @@ impl Sums {
         Ok(())
     }
 
-    /// Mean and deviation of z_x, mean norms of z_x and z_y.
+    /// Mean and standard deviation of z_x, mean norms of z_x and z_y.
     fn statistics(&self) -> (Vec<f32>, Vec<f32>, f64, f64) {
         let (n, m) = (self.n.0.max(1) as f64, self.n.1.max(1) as f64);
         let mean: Vec<f64> = self.sum.iter().map(|s| s / n).collect();

@@ -55,9 +55,9 @@ pub enum GradientSum {
 /// A network, its criterion, and the EMA of its parameters if there is one.
 #[derive(Module, Debug)]
 pub struct Trainer<N: Network, C: Criterion<N>> {
-    /// The network that is trained.
-    pub network: N,
-    ema: Option<N>,
+    // The names of these two fields are in checkpoints: a run that was begun by an earlier version continues.
+    prior: N,
+    average: Option<N>,
     #[module(skip)]
     criterion: C,
     #[module(skip)]
@@ -68,16 +68,26 @@ impl<N: Network, C: Criterion<N>> Trainer<N, C> {
     /// A trainer of `network`. `same_shape` creates a network of the same configuration, for the EMA's values.
     pub fn new(network: N, criterion: C, update: UpdateOptions, same_shape: impl FnOnce() -> N) -> Self {
         Self {
-            ema: update.ema_decay.map(|_| copy_of(&network, same_shape())),
-            network,
+            average: update.ema_decay.map(|_| copy_of(&network, same_shape())),
+            prior: network,
             criterion,
             update,
         }
     }
 
+    /// The network that is trained.
+    pub fn network(&self) -> &N {
+        &self.prior
+    }
+
+    /// The network that is trained, without its trainer.
+    pub fn into_network(self) -> N {
+        self.prior
+    }
+
     /// The result of the training: the EMA if there is one, else the network.
     pub fn result(&self) -> &N {
-        self.ema.as_ref().unwrap_or(&self.network)
+        self.average.as_ref().unwrap_or(&self.prior)
     }
 
     /// The criterion.
@@ -94,7 +104,7 @@ impl<N: Network, C: Criterion<N>> Losses for Trainer<N, C> {
     }
 
     fn losses(&self, part: C::Batch) -> Values {
-        self.criterion.values(&self.network, part)
+        self.criterion.values(&self.prior, part)
     }
 }
 
@@ -109,13 +119,13 @@ impl<N: Network, C: Criterion<N>> TrainStep for Trainer<N, C> {
         match self.update.sum {
             GradientSum::Backward => values.push((
                 "grad_norm",
-                clip_global_norm(&self.network, &mut grads, self.update.grad_clip),
+                clip_global_norm(&self.prior, &mut grads, self.update.grad_clip),
             )),
             // One worker's gradients carry the EMA's update, so that the sum over workers contains it once.
             GradientSum::Optimizer => moves_ema = shard.index == 0,
         }
-        if let (Some(ema), Some(decay), true) = (&self.ema, self.update.ema_decay, moves_ema) {
-            register_ema_update_at(step, ema, &self.network, decay, &mut grads);
+        if let (Some(ema), Some(decay), true) = (&self.average, self.update.ema_decay, moves_ema) {
+            register_ema_update_at(step, ema, &self.prior, decay, &mut grads);
         }
         TrainOutput {
             grads,
@@ -130,7 +140,7 @@ impl<N: Network, C: Criterion<N>> TrainStep for Trainer<N, C> {
         mut grads: GradientsParams,
     ) -> Self {
         if self.update.sum == GradientSum::Optimizer {
-            clip_global_norm(&self.network, &mut grads, self.update.grad_clip);
+            clip_global_norm(&self.prior, &mut grads, self.update.grad_clip);
         }
         optimizer.step(lr, self, grads)
     }
@@ -167,7 +177,7 @@ impl AdamWOptions {
             .with_weight_decay(self.weight_decay as f32)
             .init()
             .with_group(
-                ParamGroup::from_regex(r"^ema\.").expect("a valid regular expression"),
+                ParamGroup::from_regex(r"^average\.").expect("a valid regular expression"),
                 EmaUpdate,
                 None,
             )

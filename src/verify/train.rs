@@ -101,14 +101,14 @@ pub(super) fn run(context: &Context) -> Outcome {
         }
         // Gradients as a training step makes them.
         let grads = trainer.step(MicroBatches::one(1, batch(0)?)).grads;
-        out.extend(named(&trainer.network, Some(&grads), &format!("tau{tau}.grad.")));
+        out.extend(named(trainer.network(), Some(&grads), &format!("tau{tau}.grad.")));
     }
     // Each term alone, so that a wrong sign or weight shows which.
     let head = "proj_to_clip_embeddings.weight";
     let projection = trainer(0.0, hyper.tau)?;
     let grads = projection.step(MicroBatches::one(1, batch(0)?)).grads;
     out.extend(
-        named(&projection.network, Some(&grads), "proj_only.grad.")
+        named(projection.network(), Some(&grads), "proj_only.grad.")
             .into_iter()
             .filter(|c| c.name.ends_with(head)),
     );
@@ -120,7 +120,7 @@ pub(super) fn run(context: &Context) -> Outcome {
         .ok_or("the contrastive term was not computed")?;
     let grads = GradientsParams::from_grads(contrastive.backward(), &both);
     out.extend(
-        named(&both.network, Some(&grads), "cls_only.grad.")
+        named(both.network(), Some(&grads), "cls_only.grad.")
             .into_iter()
             .filter(|c| c.name.ends_with(head)),
     );
@@ -150,12 +150,16 @@ pub(super) fn run(context: &Context) -> Outcome {
     }
     // The softmax does not see key biases: their gradients are rounding noise, which Adam turns into whole steps of either sign.
     let reach = 2.0 * rates.iter().sum::<f64>();
-    out.extend(named(&trainer.network, None, "after3.").into_iter().map(|mut c| {
-        if c.name.ends_with(".to_k.bias") {
-            c.tolerance = Tolerance::Reach(reach);
-        }
-        c
-    }));
+    out.extend(
+        named(trainer.network(), None, "after3.")
+            .into_iter()
+            .map(|mut c| {
+                if c.name.ends_with(".to_k.bias") {
+                    c.tolerance = Tolerance::Reach(reach);
+                }
+                c
+            }),
+    );
     out.push(Computed::new(
         "lrs",
         Array::f64([rates.len()], rates),

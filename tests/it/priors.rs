@@ -217,7 +217,7 @@ fn fast_paths_give_the_same_numbers() {
                 );
             }
         }
-        seen.push(ours["network.trunk.positions"].clone());
+        seen.push(ours["prior.trunk.positions"].clone());
     }
     assert!(
         seen.windows(2).all(|pair| pair[0] != pair[1]),

@@ -483,7 +483,7 @@ fn train_until(
     )?;
     std::fs::create_dir_all(dir.join("end")).expect("a folder");
     trained
-        .network
+        .network()
         .save(&tiny::prior_config(), &dir.join("end"))
         .expect("saved");
     Ok(tiny::read(&dir.join("end/diffusion_pytorch_model.safetensors")))
@@ -728,7 +728,7 @@ fn train_validated(dir: &Path, n_steps: usize, how: Validated) -> (Vec<(Phase, u
     };
     let mut start = trainer(dir, 0.2);
     start = Trainer::new(
-        start.network,
+        start.into_network(),
         criterion(0.2),
         UpdateOptions {
             ema_decay: Some(0.9),
@@ -821,7 +821,7 @@ fn validation_says_which_checkpoint_was_best_and_that_one_is_kept() {
     assert_eq!([first, second].concat(), found);
     assert_eq!(weights(end.result()), weights(trained.result()));
     assert_ne!(
-        weights(&trained.network),
+        weights(trained.network()),
         weights(trained.result()),
         "an average is something else"
     );
@@ -879,7 +879,7 @@ fn burn_trains_workers_train_to_the_same() {
                 assert!((found.2 - loss.2).abs() <= 1e-5 * loss.2, "{found:?}, {loss:?}");
             }
             for (a, b) in [
-                (weights(&trained.network), weights(&alone.network)),
+                (weights(trained.network()), weights(alone.network())),
                 (weights(trained.result()), weights(alone.result())),
             ] {
                 let largest = |a: &[f32]| a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

@@ -113,7 +113,7 @@ pub fn make_clip(
         None::<Validation<_>>,
         run.session(recipe.n_steps, stop, progress)?,
     )?;
-    let trained = trained.network.clip;
+    let trained = trained.into_network().clip;
 
     let config = recipe.model(world, n_vocab);
     let publish = |clip: &Clip, dir: &Path, dtype| -> Result<(), PretrainError> {

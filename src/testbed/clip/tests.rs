@@ -188,7 +188,7 @@ fn a_run_that_stops_and_goes_on_ends_as_one_that_does_not() {
     assert_eq!(log[8..], rest[..]);
     let embedding = |trainer: &ClipTrainer| {
         let pixels: Tensor<4> = Noise::new(1).normal([2, 3, 48, 48], &device());
-        values(trainer.network.clip.vision.forward(pixels).z_x)
+        values(trainer.network().clip.vision.forward(pixels).z_x)
     };
     assert_eq!(embedding(&a), embedding(&b));
 }

@@ -112,7 +112,7 @@ fn facts_are_read_off_new_images_and_stand_in_the_first_layers() {
     let mut first = First::default();
     recipe
         .trainer(&readout, None, &device().autodiff())
-        .network
+        .network()
         .unet
         .visit(&mut first);
     assert_eq!(first.bias.len(), 32 * 32);
@@ -316,7 +316,7 @@ fn a_step_moves_the_network_and_its_ema_follows() {
         unet.visit(&mut all);
         all.0
     };
-    let start = values(&trainer.network.unet);
+    let start = values(&trainer.network().unet);
     assert_eq!(start, values(&trainer.result().unet));
     let before = loss(&trainer);
     for step in 1..=30 {
@@ -325,11 +325,11 @@ fn a_step_moves_the_network_and_its_ema_follows() {
         if step == 1 {
             // (1 - 1/10) of the way to values that have not moved yet
             assert_eq!(start, values(&trainer.result().unet));
-            assert_ne!(start, values(&trainer.network.unet));
+            assert_ne!(start, values(&trainer.network().unet));
         }
     }
     assert!(loss(&trainer) < 0.7 * before, "{before} to {}", loss(&trainer));
-    let (now, average) = (values(&trainer.network.unet), values(&trainer.result().unet));
+    let (now, average) = (values(&trainer.network().unet), values(&trainer.result().unet));
     let apart = |a: &[f32], b: &[f32]| -> f32 { a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum() };
     assert!(apart(&average, &now) < apart(&start, &now));
 }

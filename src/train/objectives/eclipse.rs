@@ -258,7 +258,7 @@ pub type EclipseTrainer = Trainer<Prior, EclipseCriterion>;
 impl EclipseTrainer {
     /// Predictions `[batch, d_clip]` and the terms of Eq. 5, of the network in training.
     pub fn loss(&self, batch: EclipseBatch) -> (Tensor<2>, EclipseLoss) {
-        self.criterion().loss(&self.network, batch)
+        self.criterion().loss(self.network(), batch)
     }
 }
 

@@ -11,7 +11,7 @@ use clap::Args;
 use crate::data::prompts;
 use crate::device::{DeviceError, DeviceSpec, Precision};
 use crate::experiment::spec::Objective;
-use crate::experiment::{PriorRunner, Progress, Setting};
+use crate::experiment::{PriorRunner, Setting, TrainingProgress};
 use crate::world::World;
 
 use super::{place, progress};
@@ -83,7 +83,7 @@ pub(super) fn world_named(name: &str) -> Result<World, String> {
 /// The runner of priors, which reports progress to `runs`.
 pub(super) fn prior_runner(device: DeviceSpec, runs: &Arc<progress::Runs>) -> anyhow::Result<PriorRunner> {
     let runs = runs.clone();
-    let on_step = move |run: &std::path::Path, progress: Progress<'_>| runs.show(run, progress);
+    let on_step = move |run: &std::path::Path, progress: TrainingProgress<'_>| runs.show(run, progress);
     Ok(PriorRunner::new(device.device()?, Arc::new(on_step)))
 }
 

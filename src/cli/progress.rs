@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::experiment::Progress;
+use crate::experiment::TrainingProgress;
 use crate::generate::render::RenderEvent;
 use crate::train::session::Phase;
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
@@ -47,10 +47,10 @@ impl Runs {
     }
 
     /// Shows the progress of `run`.
-    pub fn show(&self, run: &Path, progress: Progress<'_>) {
+    pub fn show(&self, run: &Path, progress: TrainingProgress<'_>) {
         let is_terminal = std::io::stderr().is_terminal();
         let Ok(mut shown) = self.shown.lock() else { return };
-        let Progress { step, n_steps, .. } = progress;
+        let TrainingProgress { step, n_steps, .. } = progress;
         let entry = shown.entry(run.to_path_buf()).or_insert_with(|| {
             let bar = match is_terminal {
                 true => self.bars.insert(0, ProgressBar::new(n_steps as u64)),

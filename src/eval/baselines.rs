@@ -16,7 +16,7 @@ use super::ridge::{Alpha, LinearMap};
 use super::rows::{Embeddings, Units, dot, norm};
 
 /// A fitted baseline: predicts image embeddings from text embeddings.
-pub trait Baseline: Send + Sync {
+pub trait FittedBaseline: Send + Sync {
     /// `z_x_hat` (`[n, d]`) for `z_y` (`[n, d]`).
     ///
     /// # Errors
@@ -79,7 +79,7 @@ impl BaselineKind {
         z_y: &Embeddings,
         z_x: &Embeddings,
         answers: &Embeddings,
-    ) -> Result<Box<dyn Baseline>, EvalError> {
+    ) -> Result<Box<dyn FittedBaseline>, EvalError> {
         Ok(match self {
             Self::TextAsPrior => Box::new(TextAsPrior::fit(z_y, z_x)?),
             Self::MeanShift => Box::new(MeanShift::fit(z_y, z_x)?),
@@ -129,7 +129,7 @@ impl TextAsPrior {
     }
 }
 
-impl Baseline for TextAsPrior {
+impl FittedBaseline for TextAsPrior {
     fn predict(&self, z_y: &Embeddings) -> Result<Embeddings, EvalError> {
         map_rows(z_y, |row| {
             let length = norm(row);
@@ -177,7 +177,7 @@ impl MeanShift {
     }
 }
 
-impl Baseline for MeanShift {
+impl FittedBaseline for MeanShift {
     fn predict(&self, z_y: &Embeddings) -> Result<Embeddings, EvalError> {
         check_width(z_y, self.shift.len())?;
         map_rows(z_y, |row| {
@@ -212,7 +212,7 @@ impl Ridge {
     }
 }
 
-impl Baseline for Ridge {
+impl FittedBaseline for Ridge {
     fn predict(&self, z_y: &Embeddings) -> Result<Embeddings, EvalError> {
         self.map.predict(z_y)
     }
@@ -239,7 +239,7 @@ impl NearestCaption {
     }
 }
 
-impl Baseline for NearestCaption {
+impl FittedBaseline for NearestCaption {
     fn predict(&self, z_y: &Embeddings) -> Result<Embeddings, EvalError> {
         check_width(z_y, self.z_x.d())?;
         let queries = z_y.units();
@@ -273,7 +273,7 @@ impl Oracle {
     }
 }
 
-impl Baseline for Oracle {
+impl FittedBaseline for Oracle {
     fn predict(&self, z_y: &Embeddings) -> Result<Embeddings, EvalError> {
         self.answers.check_like("the oracle's answers", z_y, "z_y")?;
         Ok(self.answers.clone())

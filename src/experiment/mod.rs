@@ -22,7 +22,7 @@ mod train_prior;
 pub use crate::config::Setting;
 pub(crate) use crate::train::metrics;
 pub use crate::train::metrics::{MetricRow, MetricsLog};
-pub use crate::train::run_folder::Progress;
+pub use crate::train::run_folder::TrainingProgress;
 pub use error::{RunDirError, SpecError};
 pub use prior_runner::PriorRunner;
 pub use run::ResolvedRun;

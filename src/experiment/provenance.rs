@@ -35,13 +35,13 @@ pub struct Provenance {
     /// SHA-256 of the files the run reads, by name.
     pub inputs: BTreeMap<String, String>,
     /// Processes that worked on the run; more than one after a resume.
-    pub sessions: Vec<Session>,
+    pub sessions: Vec<SessionRecord>,
 }
 
 /// One process that worked on a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Session {
+pub struct SessionRecord {
     /// Command line.
     pub argv: Vec<String>,
     /// Device, as `--device` takes it.
@@ -91,7 +91,7 @@ impl Provenance {
     }
 }
 
-impl Session {
+impl SessionRecord {
     /// A session that starts now, in this process.
     pub fn begin(device: &str) -> Self {
         let git_sha = git(&["rev-parse", "HEAD"]);

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::error::RunDirError;
-use super::provenance::{Origin, Provenance, Session, now};
+use super::provenance::{Origin, Provenance, SessionRecord, now};
 use super::run::ResolvedRun;
 use super::spec::ScoredCheckpoint;
 use crate::config::layers::short;
@@ -263,7 +263,7 @@ impl RunDir {
             _ => Provenance::new(run, origin),
         };
         self.same_inputs(&provenance, origin)?;
-        provenance.sessions.push(Session::begin(&origin.device));
+        provenance.sessions.push(SessionRecord::begin(&origin.device));
         self.file(files::write_atomic(
             self.path.join(SPEC),
             origin.written.as_bytes(),

@@ -8,12 +8,12 @@ use super::run_dir::RunDir;
 use crate::train::checkpoint::set_damaged_aside;
 use crate::train::hardware::Hardware;
 use crate::train::prior::{PriorTraining, TrainingData};
-use crate::train::run_folder::Progress;
+use crate::train::run_folder::TrainingProgress;
 use crate::train::session::{Failure, checkpoints};
 use crate::train::stop::Stop;
 
 /// Called after each optimiser step and each validation, with the run directory.
-pub type OnStep = Arc<dyn Fn(&Path, Progress<'_>) + Send + Sync>;
+pub type OnStep = Arc<dyn Fn(&Path, TrainingProgress<'_>) + Send + Sync>;
 
 /// Trains to the last step and saves the prior, and the prior with the lowest validation loss if the run is validated.
 pub(super) fn train_prior(

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use toml::{Table, Value};
 
 use super::error::ReportError;
-use super::losses::Losses;
+use super::losses::RunLosses;
 use crate::eval::{EvalFile, Metric};
 use crate::experiment::convergence::{Convergence, held_out_metrics};
 use crate::experiment::provenance::Provenance;
@@ -23,7 +23,7 @@ pub(super) struct Finished {
     /// `None` for a baseline.
     pub(super) convergence: Option<Convergence>,
     /// `None` for a baseline.
-    pub(super) losses: Option<Losses>,
+    pub(super) losses: Option<RunLosses>,
     pub(super) scores: Vec<Metric>,
 }
 
@@ -61,7 +61,7 @@ impl Finished {
         } else {
             let (rows, scored) = (MetricsLog::read(dir.metrics_path())?, scored_checkpoint(&config));
             scores.extend(held_out_metrics(&rows, scored));
-            (Some(Convergence::of(&rows, scored)), Some(Losses::of(&rows)))
+            (Some(Convergence::of(&rows, scored)), Some(RunLosses::of(&rows)))
         };
         Ok(Self {
             dir,

@@ -4,12 +4,12 @@ use crate::experiment::MetricRow;
 
 /// The losses of one run, `(step, loss)`.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Losses {
+pub(super) struct RunLosses {
     pub(super) held_out: Vec<(f64, f64)>,
     pub(super) training: Vec<(f64, f64)>,
 }
 
-impl Losses {
+impl RunLosses {
     /// The losses in the rows of `metrics.jsonl`.
     pub(super) fn of(rows: &[MetricRow]) -> Self {
         let of = |split: &str| {

@@ -2,7 +2,7 @@
 
 use crate::config::nearest;
 use crate::eval::Metric;
-use crate::eval::metrics::{self, Direction, MetricInfo};
+use crate::eval::metrics::{self, MetricDirection, MetricInfo};
 
 /// Decimals of a metric that is not in the table of metrics.
 const DECIMALS: usize = 3;
@@ -30,8 +30,8 @@ impl MetricKey {
     }
 
     /// The better direction; none for a metric that is not in the table of metrics.
-    pub fn better(&self) -> Direction {
-        self.info().map_or(Direction::Neither, |info| info.better)
+    pub fn better(&self) -> MetricDirection {
+        self.info().map_or(MetricDirection::Neither, |info| info.better)
     }
 
     /// Number of decimals.

@@ -3,7 +3,7 @@
 use super::error::ReportError;
 use super::group::{Group, Scores};
 use super::metric_key::{self, MetricKey};
-use crate::eval::metrics::Direction;
+use crate::eval::metrics::MetricDirection;
 use crate::eval::{Bootstrap, WinRate};
 use crate::experiment::report_spec::{PreferenceSpec, ReportSpec};
 
@@ -126,8 +126,8 @@ impl Preference {
 /// `[seed][prompt]`, with the sign for which higher values are better.
 fn towards(key: &MetricKey, table: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let sign = match key.better() {
-        Direction::Lower => -1.0,
-        Direction::Higher | Direction::Neither => 1.0,
+        MetricDirection::Lower => -1.0,
+        MetricDirection::Higher | MetricDirection::Neither => 1.0,
     };
     let row = |row: &Vec<f64>| row.iter().map(|value| sign * value).collect();
     table.iter().map(row).collect()

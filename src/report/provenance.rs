@@ -1,14 +1,14 @@
 //! Provenance of the runs of a report.
 
 use super::finished::Finished;
-use crate::experiment::provenance::{Provenance, Session};
+use crate::experiment::provenance::{Provenance, SessionRecord};
 
-fn sessions(runs: &[Finished]) -> impl Iterator<Item = &Session> {
+fn sessions(runs: &[Finished]) -> impl Iterator<Item = &SessionRecord> {
     runs.iter().flat_map(|r| &r.provenance.sessions)
 }
 
 fn commits(runs: &[Finished], digits: usize) -> Vec<String> {
-    let commit = |s: &Session| {
+    let commit = |s: &SessionRecord| {
         let sha = s
             .git_sha
             .as_deref()
@@ -24,7 +24,7 @@ fn commits(runs: &[Finished], digits: usize) -> Vec<String> {
 }
 
 fn seconds(runs: &[Finished]) -> u64 {
-    let took = |s: &Session| duration(&s.start, s.end.as_deref()?);
+    let took = |s: &SessionRecord| duration(&s.start, s.end.as_deref()?);
     sessions(runs).filter_map(took).sum()
 }
 

@@ -8,7 +8,7 @@ use toml::Table;
 use super::error::ReportError;
 use super::finished::Finished;
 use super::group::{Cell, Group};
-use super::losses::Losses;
+use super::losses::RunLosses;
 use super::metric_key::{self, MetricKey};
 use super::preference::Preference;
 use super::provenance;
@@ -35,7 +35,7 @@ pub struct System {
     /// Its complete configuration without the seed.
     pub(super) config: Table,
     /// Losses of its runs; none for a baseline.
-    pub(super) losses: Vec<Losses>,
+    pub(super) losses: Vec<RunLosses>,
     /// The run directory of its first seed.
     pub(super) first: RunDir,
 }

@@ -7,7 +7,7 @@ use super::group::Cell;
 use super::metric_key::MetricKey;
 use super::preference::{self, Meeting, Preference};
 use super::results::{Report, System};
-use crate::eval::metrics::Direction;
+use crate::eval::metrics::MetricDirection;
 use crate::eval::{Interval, WinRate};
 use crate::experiment::convergence;
 use crate::experiment::report_spec::ReportSpec;
@@ -148,7 +148,7 @@ impl Report {
                 });
                 let said = said.collect::<Vec<_>>().join("; ");
                 let direction = match key.better() {
-                    Direction::Neither => String::new(),
+                    MetricDirection::Neither => String::new(),
                     better => format!(" ({})", better.words()),
                 };
                 text.push_str(&format!(

@@ -5,7 +5,7 @@ use plotters::prelude::*;
 use toml::Table;
 
 use super::error::ReportError;
-use super::losses::Losses;
+use super::losses::RunLosses;
 use super::plot_style::{Area, COLOURS, ends, failed, hex, padding, style_axes, svg, tick};
 use super::results::Report;
 
@@ -54,7 +54,7 @@ pub(super) fn kinds(report: &Report) -> Result<Vec<ObjectiveCurves>, ReportError
     let mut kinds = Vec::new();
     for name in names {
         // Systems that differ only in their sampler share their priors.
-        let mut systems: Vec<(String, &[Losses])> = Vec::new();
+        let mut systems: Vec<(String, &[RunLosses])> = Vec::new();
         for system in report.systems.iter().filter(|s| kind(&s.config) == name) {
             match systems.iter_mut().find(|(_, losses)| *losses == system.losses) {
                 Some((labels, _)) => *labels += &format!("; {}", system.label),
@@ -97,7 +97,10 @@ fn kind(config: &Table) -> &str {
 type Points = Vec<(f64, f64)>;
 
 /// Lines of every run of `systems` with at least two points.
-fn lines(systems: &[(String, &[Losses])], of_run: impl Fn(&Losses) -> Vec<(Points, bool)>) -> Vec<Line> {
+fn lines(
+    systems: &[(String, &[RunLosses])],
+    of_run: impl Fn(&RunLosses) -> Vec<(Points, bool)>,
+) -> Vec<Line> {
     let mut lines = Vec::new();
     for (system, runs) in systems.iter().map(|(_, losses)| losses).enumerate() {
         for (points, is_raw) in runs.iter().flat_map(&of_run).filter(|(p, _)| p.len() > 1) {

@@ -28,7 +28,7 @@ pub struct RunFolder {
 
 /// Progress of a run.
 #[derive(Debug, Clone, Copy)]
-pub struct Progress<'a> {
+pub struct TrainingProgress<'a> {
     /// Whether `values` are of a training step or of a validation after it.
     pub phase: Phase,
     /// The step, from 1.
@@ -97,7 +97,7 @@ impl RunFolder {
         &self,
         options: &SessionOptions,
         log: LogOptions,
-        mut on_step: impl FnMut(Progress<'_>) + Send + 'static,
+        mut on_step: impl FnMut(TrainingProgress<'_>) + Send + 'static,
     ) -> Result<MetricSink, FileError> {
         let (n_steps, every) = (options.n_steps, log.every.max(1));
         files::create_dir(&self.path)?;
@@ -107,7 +107,7 @@ impl RunFolder {
         let mut last = Instant::now();
         Ok(Box::new(move |phase, step, values| {
             let is_logged = phase == Phase::Valid || step % every == 0 || step == 1 || step == n_steps;
-            on_step(Progress {
+            on_step(TrainingProgress {
                 phase,
                 step,
                 n_steps,

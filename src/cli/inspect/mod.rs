@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::data::source::with_scheme;
 use crate::data::store::{self, MANIFEST, SETTINGS, Store};
 use crate::eval::EvalFile;
-use crate::experiment::provenance::Session;
+use crate::experiment::provenance::SessionRecord;
 use crate::experiment::{MetricsLog, RunDir};
 use crate::files;
 use crate::weights::Checkpoint;
@@ -201,7 +201,7 @@ fn scores(run: &RunDir) -> anyhow::Result<BTreeMap<String, f64>> {
 }
 
 /// Total duration of the finished sessions.
-fn seconds(sessions: &[Session]) -> Option<u64> {
+fn seconds(sessions: &[SessionRecord]) -> Option<u64> {
     let time = |text: &str| humantime::parse_rfc3339(text).ok();
     let all = sessions.iter().map(|session| {
         let took = time(session.end.as_deref()?)?.duration_since(time(&session.start)?);

@@ -10,7 +10,7 @@ use burn::tensor::TensorData;
 use image::RgbImage;
 use serde_json::{Value, json};
 
-use super::info::{Direction, MetricInfo};
+use super::info::{MetricDirection, MetricInfo};
 use crate::eval::embedding::cosines;
 use crate::eval::features::{FeatureError, Features, features};
 use crate::eval::fid::{Resize, Statistics, StatisticsError, npz_features};
@@ -223,7 +223,7 @@ impl<'a> ImageSet<'a> {
         measured.protocol.insert("images_path".into(), json!(self.folder));
         let score = ImageScore {
             metric: info.name.to_owned(),
-            lower_is_better: info.better == Direction::Lower,
+            lower_is_better: info.better == MetricDirection::Lower,
             value: measured.value,
             interval: measured.interval,
             n: self.images.len(),

@@ -10,14 +10,14 @@ pub struct MetricInfo {
     /// Unit of its values, as in `share of prompts`.
     pub unit: &'static str,
     /// Which of two values is better.
-    pub better: Direction,
+    pub better: MetricDirection,
     /// Digits behind the point in tables.
     pub decimals: usize,
 }
 
 /// Which of two values of a metric is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Direction {
+pub enum MetricDirection {
     /// The higher one.
     Higher,
     /// The lower one.
@@ -33,14 +33,14 @@ impl MetricInfo {
             name,
             meaning,
             unit,
-            better: Direction::Higher,
+            better: MetricDirection::Higher,
             decimals: 3,
         }
     }
 
     /// A metric whose lower values are better, with three digits in tables.
     pub const fn lower(name: &'static str, meaning: &'static str, unit: &'static str) -> Self {
-        let better = Direction::Lower;
+        let better = MetricDirection::Lower;
         Self {
             better,
             ..Self::higher(name, meaning, unit)
@@ -49,7 +49,7 @@ impl MetricInfo {
 
     /// A metric that describes, or whose best value lies in between; with three digits in tables.
     pub const fn neither(name: &'static str, meaning: &'static str, unit: &'static str) -> Self {
-        let better = Direction::Neither;
+        let better = MetricDirection::Neither;
         Self {
             better,
             ..Self::higher(name, meaning, unit)
@@ -78,14 +78,14 @@ impl MetricInfo {
             ..
         } = self;
         match better {
-            Direction::Neither => format!("{meaning} ({unit})"),
+            MetricDirection::Neither => format!("{meaning} ({unit})"),
             _ => format!("{meaning} ({unit}; {})", better.words()),
         }
     }
 }
 
-impl Direction {
-    /// As in "lower is better"; empty for [`Direction::Neither`].
+impl MetricDirection {
+    /// As in "lower is better"; empty for [`MetricDirection::Neither`].
     pub fn words(self) -> &'static str {
         match self {
             Self::Higher => "higher is better",
@@ -108,7 +108,7 @@ impl Direction {
         }
     }
 
-    /// Whether `value` is better than `other`. Equal values, and all of [`Direction::Neither`], are not.
+    /// Whether `value` is better than `other`. Equal values, and all of [`MetricDirection::Neither`], are not.
     pub fn is_better(self, value: f64, other: f64) -> bool {
         match self {
             Self::Higher => value > other,
@@ -117,7 +117,7 @@ impl Direction {
         }
     }
 
-    /// The best of `values`; none for [`Direction::Neither`] or without values.
+    /// The best of `values`; none for [`MetricDirection::Neither`] or without values.
     pub fn best(self, values: impl Iterator<Item = f64>) -> Option<f64> {
         match self {
             Self::Higher => values.reduce(f64::max),
@@ -134,11 +134,11 @@ mod tests {
     #[test]
     fn directions_choose() {
         let values = [0.5, 0.2, 0.9];
-        let best = |direction: Direction| direction.best(values.into_iter());
-        assert_eq!(best(Direction::Higher), Some(0.9));
-        assert_eq!(best(Direction::Lower), Some(0.2));
-        assert_eq!(best(Direction::Neither), None);
-        assert!(Direction::Lower.is_better(0.2, 0.5) && !Direction::Lower.is_better(0.5, 0.5));
-        assert!(!Direction::Neither.is_better(0.2, 0.5));
+        let best = |direction: MetricDirection| direction.best(values.into_iter());
+        assert_eq!(best(MetricDirection::Higher), Some(0.9));
+        assert_eq!(best(MetricDirection::Lower), Some(0.2));
+        assert_eq!(best(MetricDirection::Neither), None);
+        assert!(MetricDirection::Lower.is_better(0.2, 0.5) && !MetricDirection::Lower.is_better(0.5, 0.5));
+        assert!(!MetricDirection::Neither.is_better(0.2, 0.5));
     }
 }

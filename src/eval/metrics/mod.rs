@@ -9,7 +9,7 @@ mod image_set;
 mod info;
 
 pub use image_set::{ImageMetric, ImageMetricError, ImageOption, ImageOptions, ImageSet, Measured};
-pub use info::{Direction, MetricInfo};
+pub use info::{MetricDirection, MetricInfo};
 
 use self::family::{Family, Source};
 use super::EvalError;

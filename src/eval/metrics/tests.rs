@@ -125,8 +125,8 @@ fn every_metric_has_one_row_of_its_own() {
         }
     }
     let direction = |name: &str| info(name).map(|row| row.better);
-    assert_eq!(direction("held_out/loss/anything"), Some(Direction::Lower));
-    assert_eq!(direction("held_out/anything"), Some(Direction::Neither));
+    assert_eq!(direction("held_out/loss/anything"), Some(MetricDirection::Lower));
+    assert_eq!(direction("held_out/anything"), Some(MetricDirection::Neither));
     assert_eq!(direction("no/such"), None);
 }
 

@@ -9,7 +9,7 @@ use burn::prelude::*;
 use super::super::checkpoint::Best;
 use super::super::hardware::Hardware;
 use super::super::micro_batches::{MicroBatches, WorkerShard};
-use super::super::run_folder::{LogOptions, Progress, RunFolder};
+use super::super::run_folder::{LogOptions, RunFolder, TrainingProgress};
 use super::super::schedule::SteppedLr;
 use super::super::session::{Failure, Session, Validation, Workers, checkpoints, fit};
 use super::super::spec::{ModelSpec, TrainSpec};
@@ -98,7 +98,7 @@ impl<'a> PriorTraining<'a> {
         train: &TrainSpec,
         seed: u64,
         hardware: &Hardware,
-        on_step: impl FnMut(Progress<'_>) + Send + 'static,
+        on_step: impl FnMut(TrainingProgress<'_>) + Send + 'static,
     ) -> Result<Self, Failure> {
         let (folder, options) = (RunFolder::new(dir), train.session_options());
         let layout = StepLayout {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use crate::device::DeviceSpec;
 use crate::experiment::resolve::elsewhere;
 use crate::experiment::{Outcome, RunDir, Runner, State, sweep, sweep_runner};
-use crate::train::session;
-use clap::{Args, ValueEnum};
+use crate::train::session::Strategy;
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::progress::Runs;
 use super::{SpecArgs, Usage, check_output_folder, stop};
@@ -40,29 +41,19 @@ pub struct TrainArgs {
     devices: Vec<DeviceSpec>,
     /// How --devices share a step: parts gives them micro-batches in turn and adds gradients in order, bit for bit the result of one device;
     /// multi-device is burn-train's, one worker per device, equal up to rounding; ddp is burn-train's distributed data parallel, on CUDA only.
-    #[arg(long, value_enum, default_value = "parts", requires = "devices")]
+    #[arg(long, value_parser = strategies(), default_value = "parts", requires = "devices")]
     strategy: Strategy,
     /// Print the complete configuration, check everything that can be checked without training, and stop.
     #[arg(long)]
     dry_run: bool,
 }
 
-/// Names of [`session::Strategy`]. Variants have no help texts, so that --help stays short.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Strategy {
-    Parts,
-    MultiDevice,
-    Ddp,
-}
-
-impl From<Strategy> for session::Strategy {
-    fn from(strategy: Strategy) -> Self {
-        match strategy {
-            Strategy::Parts => Self::Parts,
-            Strategy::MultiDevice => Self::MultiDevice,
-            Strategy::Ddp => Self::Ddp,
-        }
-    }
+/// The names of all strategies.
+fn strategies() -> impl TypedValueParser<Value = Strategy> {
+    PossibleValuesParser::new(Strategy::ALL.map(Strategy::name)).map(|name| {
+        let strategy = Strategy::ALL.into_iter().find(|strategy| strategy.name() == name);
+        strategy.expect("a possible value")
+    })
 }
 
 /// The correct spelling of a mistaken argument.
@@ -137,12 +128,11 @@ pub fn run(args: &TrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let runs = Arc::new(Runs::new());
     let runner = super::prior_runner(first, &runs)?
         .stopped_by(stop::on_signals()?)
-        .beside(others, args.strategy.into());
+        .beside(others, args.strategy);
     let names = std::iter::once(first).chain(args.devices.iter().skip(1).copied());
     let mut names = names.map(|d| d.to_string()).collect::<Vec<_>>().join(",");
     if args.strategy != Strategy::Parts {
-        let value = args.strategy.to_possible_value();
-        names += &format!(" ({})", value.as_ref().map_or("", |value| value.get_name()));
+        names += &format!(" ({})", args.strategy.name());
     }
     let outcome = sweep_runner::execute(&trial, &dir, "train", &names, &runner);
     runs.end(&out);

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::spec::{
-    DataSpec, EvalSpec, ModelSpec, Objective, RunSpec, ScheduleSpec, ScoredCheckpoint, TrainSpec,
+    DataSpec, EvalSpec, LrScheduleConfig, ModelSpec, Objective, RunSpec, ScoredCheckpoint, TrainSpec,
 };
 use crate::benchmark::BenchmarkSpec;
 use crate::config::check::require;
@@ -98,8 +98,8 @@ impl ResolvedRun {
         (spec.eval, spec.decoder) = (EvalSpec::default(), None);
         match spec.train.schedule {
             // An open first cycle has the length of the run; it is filled in here.
-            ScheduleSpec::Constant(_) | ScheduleSpec::Sgdr(_) => spec.train.steps = 0,
-            ScheduleSpec::OneCycle(_) => (),
+            LrScheduleConfig::Constant(_) | LrScheduleConfig::Sgdr(_) => spec.train.steps = 0,
+            LrScheduleConfig::OneCycle(_) => (),
         }
         spec.objective.reset_sampler();
         files::sha256(
@@ -137,7 +137,7 @@ impl RunSpec {
             .decoder
             .get_or_insert_with(|| built_in.join("decoder"))
             .clone();
-        if let ScheduleSpec::Sgdr(sgdr) = &mut self.train.schedule
+        if let LrScheduleConfig::Sgdr(sgdr) = &mut self.train.schedule
             && sgdr.t_0 == 0
         {
             sgdr.t_0 = self.train.steps;
@@ -210,7 +210,7 @@ mod tests {
             (60_000, 256, 5e-5)
         );
         assert_eq!(run.clip(), Path::new("datasets/emoji/clip"));
-        let ScheduleSpec::Sgdr(s) = &run.train().schedule else {
+        let LrScheduleConfig::Sgdr(s) = &run.train().schedule else {
             panic!("the paper restarts its cosine")
         };
         assert_eq!(s.t_0, 60_000, "t_0 = 0 stands for the whole run");

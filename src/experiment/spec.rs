@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::benchmark::{DataSpec, EvalSpec, ScoredCheckpoint};
 pub use crate::train::objectives::Objective;
 use crate::train::objectives::eclipse::Eclipse;
-pub use crate::train::spec::{ModelSpec, ScheduleSpec, TrainSpec};
+pub use crate::train::spec::{LrScheduleConfig, ModelSpec, TrainSpec};
 
 /// A run as written in the file. Every table may be omitted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

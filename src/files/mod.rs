@@ -214,6 +214,21 @@ pub fn write_atomic_with(
     persist(file, path)
 }
 
+/// [`write_atomic`] for content that a library writes to a path: `fill` gets the path of the temporary file.
+///
+/// # Errors
+/// Like [`write_atomic`].
+pub fn write_atomic_at(
+    path: impl AsRef<Path>,
+    fill: impl FnOnce(&Path) -> std::io::Result<()>,
+) -> Result<(), FileError> {
+    let path = path.as_ref();
+    let fail = |e| FileError::io("write", path, e);
+    let file = temporary::file(folder_of(path)).map_err(|e| fail(without_path(e)))?;
+    fill(file.path()).map_err(fail)?;
+    persist(file, path)
+}
+
 /// Writes all `files`, named relative to `folder`, or none: all are complete on disk before the first is renamed. The last file is renamed last.
 ///
 /// # Errors

@@ -92,7 +92,7 @@ pub struct TrainSpec {
     /// Largest global norm of the gradient; 0 switches clipping off.
     pub grad_clip: f64,
     /// Learning-rate schedule. Its `kind` decides which keys it has.
-    pub schedule: ScheduleSpec,
+    pub schedule: LrScheduleConfig,
     /// Steps between checkpoints; 0 keeps the last checkpoint only (a killed run then starts again).
     pub checkpoint_every: usize,
     /// Steps between lines of `metrics.jsonl`.
@@ -124,7 +124,7 @@ impl Default for TrainSpec {
             betas: [0.9, 0.999],
             eps: 1e-8,
             grad_clip: 1.0,
-            schedule: ScheduleSpec::Sgdr(SgdrSpec::default()),
+            schedule: LrScheduleConfig::Sgdr(SgdrConfig::default()),
             checkpoint_every: 1000,
             log_every: 50,
             accumulate: 1,
@@ -193,7 +193,7 @@ impl TrainSpec {
             ("train.patience", self.patience),
         ];
         (counts.into_iter()).try_for_each(|(key, found)| at_most(key, limits::MAX_TRAIN_STEPS, found))?;
-        if let ScheduleSpec::Sgdr(s) = &self.schedule {
+        if let LrScheduleConfig::Sgdr(s) = &self.schedule {
             at_most("train.schedule.t_0", limits::MAX_TRAIN_STEPS, s.t_0)?;
             at_most("train.schedule.t_mult", limits::MAX_REPEATS, s.t_mult)?;
         }
@@ -231,19 +231,19 @@ impl TrainSpec {
     }
 }
 
-/// `[train.schedule]`.
+/// `[train.schedule]`: a shape, from which [`LrScheduleConfig::build`] makes the [`LrSchedule`] of a run with its peak rate and length.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum ScheduleSpec {
+pub enum LrScheduleConfig {
     /// Cosine annealing with warm restarts, as in the paper.
-    Sgdr(SgdrSpec),
+    Sgdr(SgdrConfig),
     /// One cycle up and down: the paper's lambda study (appendix B).
-    OneCycle(OneCycleSpec),
+    OneCycle(OneCycleConfig),
     /// Constant `lr`.
-    Constant(ConstantSpec),
+    Constant(ConstantConfig),
 }
 
-impl ScheduleSpec {
+impl LrScheduleConfig {
     /// The values of `kind`.
     pub const KINDS: &[&str] = &["sgdr", "one_cycle", "constant"];
 
@@ -301,7 +301,7 @@ impl ScheduleSpec {
 /// `kind = "sgdr"`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct SgdrSpec {
+pub struct SgdrConfig {
     /// Steps of the first cycle; 0 is the whole run (one cosine). The paper does not state it.
     pub t_0: usize,
     /// Ratio of consecutive cycle lengths.
@@ -310,7 +310,7 @@ pub struct SgdrSpec {
     pub eta_min: f64,
 }
 
-impl Default for SgdrSpec {
+impl Default for SgdrConfig {
     fn default() -> Self {
         Self {
             t_0: 0,
@@ -323,7 +323,7 @@ impl Default for SgdrSpec {
 /// `kind = "one_cycle"`, with PyTorch's defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct OneCycleSpec {
+pub struct OneCycleConfig {
     /// Fraction of the steps in which the learning rate rises.
     pub pct_start: f64,
     /// `lr` over the first learning rate.
@@ -332,7 +332,7 @@ pub struct OneCycleSpec {
     pub final_div_factor: f64,
 }
 
-impl Default for OneCycleSpec {
+impl Default for OneCycleConfig {
     fn default() -> Self {
         Self {
             pct_start: 0.3,
@@ -345,4 +345,4 @@ impl Default for OneCycleSpec {
 /// `kind = "constant"`: no keys.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct ConstantSpec {}
+pub struct ConstantConfig {}

@@ -1,5 +1,6 @@
 //! Writing safetensors files.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -11,12 +12,12 @@ use crate::files;
 
 /// A safetensors file that is being put together.
 #[derive(Debug, Default)]
-pub struct TensorFile {
-    tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)>,
+pub struct TensorFile<'a> {
+    tensors: Vec<(String, Dtype, Vec<usize>, Cow<'a, [u8]>)>,
     metadata: Option<HashMap<String, String>>,
 }
 
-impl TensorFile {
+impl<'a> TensorFile<'a> {
     /// A file without tensors.
     pub fn new() -> Self {
         Self::default()
@@ -25,7 +26,7 @@ impl TensorFile {
     /// The file with the f32 tensor `name` of this shape.
     #[must_use]
     pub fn with(self, name: impl Into<String>, shape: &[usize], values: &[f32]) -> Self {
-        let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         self.with_bytes(name, Dtype::F32, shape, bytes)
     }
 
@@ -36,9 +37,10 @@ impl TensorFile {
         name: impl Into<String>,
         dtype: Dtype,
         shape: &[usize],
-        bytes: Vec<u8>,
+        bytes: impl Into<Cow<'a, [u8]>>,
     ) -> Self {
-        self.tensors.push((name.into(), dtype, shape.to_vec(), bytes));
+        self.tensors
+            .push((name.into(), dtype, shape.to_vec(), bytes.into()));
         self
     }
 
@@ -55,24 +57,35 @@ impl TensorFile {
     /// # Errors
     /// [`WeightsError::Broken`] for a shape that does not fit its values.
     pub fn to_bytes(&self, path: &Path) -> Result<Vec<u8>, WeightsError> {
-        let views: Result<Vec<_>, safetensors::SafeTensorError> = self
-            .tensors
-            .iter()
-            .map(|(name, dtype, shape, bytes)| Ok((name, TensorView::new(*dtype, shape.clone(), bytes)?)))
-            .collect();
-        views
-            .and_then(|views| safetensors::serialize(views, self.metadata.clone()))
-            .map_err(|e| WeightsError::Broken {
-                path: path.to_path_buf(),
-                reason: e.to_string(),
-            })
+        let bytes = safetensors::serialize(self.views(path)?, self.metadata.clone());
+        bytes.map_err(|e| broken(path, &e))
     }
 
-    /// Writes the file, whole or not at all.
+    /// Writes the file, whole or not at all, without a copy of its tensors in memory.
     ///
     /// # Errors
     /// Like [`TensorFile::to_bytes`], and [`WeightsError::File`].
     pub fn write(&self, path: &Path) -> Result<(), WeightsError> {
-        Ok(files::write_atomic(path, &self.to_bytes(path)?)?)
+        let views = self.views(path)?;
+        Ok(files::write_atomic_at(path, |temporary| {
+            safetensors::serialize_to_file(views, self.metadata.clone(), temporary)
+                .map_err(std::io::Error::other)
+        })?)
+    }
+
+    fn views(&self, path: &Path) -> Result<Vec<(&str, TensorView<'_>)>, WeightsError> {
+        let mut views = Vec::with_capacity(self.tensors.len());
+        for (name, dtype, shape, bytes) in &self.tensors {
+            let view = TensorView::new(*dtype, shape.clone(), bytes).map_err(|e| broken(path, &e))?;
+            views.push((name.as_str(), view));
+        }
+        Ok(views)
+    }
+}
+
+fn broken(path: &Path, error: &safetensors::SafeTensorError) -> WeightsError {
+    WeightsError::Broken {
+        path: path.to_path_buf(),
+        reason: error.to_string(),
     }
 }

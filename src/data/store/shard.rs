@@ -125,7 +125,7 @@ impl Chunk {
             (texts.concat().into_bytes(), offsets(&ends))
         };
         let (n_pictures, n_captions) = (self.caption_ends.len(), self.id_ends.len());
-        let ids = self.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+        let ids: Vec<u8> = self.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
         let hashes = [self.image_hashes.len(), size_of::<ImageHash>()];
         let mut file = TensorFile::new()
             .with_bytes("z_x", kind, &[n_pictures, d], float(&self.z_x))

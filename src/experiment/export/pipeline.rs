@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::TensorView;
 use serde_json::{Map, Value, json};
 
 use super::decoder::{ExportedDecoder, Place, write_bundle};
@@ -16,7 +15,7 @@ use crate::generate::stacks::PythonModule;
 use crate::models::clip::folders::{self, PROCESSORS, TOKENIZERS};
 use crate::models::clip::{ClipTextConfig, ClipVisionConfig};
 use crate::models::prior::PriorConfig;
-use crate::weights::{Checkpoint, WeightsError, read_json, write_json};
+use crate::weights::{Checkpoint, TensorFile, WeightsError, read_json, write_json};
 
 const TOWER_WEIGHTS: &str = "model.safetensors";
 const PROCESSOR: &str = "preprocessor_config.json";
@@ -265,23 +264,16 @@ fn write_tower(from: &Path, to: &Path, class: &str) -> Result<(), ExportError> {
     write_json(&to.join(CONFIG), &config)?;
 
     let weights = Checkpoint::open(from)?;
-    let broken = |reason: String| WeightsError::Broken {
-        path: weights.path().to_path_buf(),
-        reason,
-    };
-    let mut views = Vec::new();
+    let mut tower = TensorFile::new().with_metadata("format", "pt");
     for (name, tensor) in weights.tensors() {
         // Buffers that old versions of transformers stored.
         let is_index = name.ends_with(".position_ids");
         if is_index || !prefixes.iter().any(|prefix| name.starts_with(prefix)) {
             continue;
         }
-        let view = TensorView::new(tensor.dtype, tensor.shape.clone(), tensor.bytes());
-        views.push((name.clone(), view.map_err(|e| broken(e.to_string()))?));
+        tower = tower.with_bytes(name, tensor.dtype, &tensor.shape, tensor.bytes());
     }
-    let metadata = [("format".to_string(), "pt".to_string())].into();
-    safetensors::serialize_to_file(views, Some(metadata), &to.join(TOWER_WEIGHTS))
-        .map_err(|e| broken(format!("cannot be copied: {e}")))?;
+    tower.write(&to.join(TOWER_WEIGHTS))?;
     Ok(())
 }
 

@@ -73,6 +73,20 @@ pub enum Strategy {
     Ddp,
 }
 
+impl Strategy {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Parts, Self::MultiDevice, Self::Ddp];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Parts => "parts",
+            Self::MultiDevice => "multi-device",
+            Self::Ddp => "ddp",
+        }
+    }
+}
+
 impl Workers {
     fn n(&self) -> usize {
         match self {

@@ -52,6 +52,9 @@ pub enum GradientSum {
     Optimizer,
 }
 
+/// Paths of a [`Trainer`]'s EMA among its parameters: a regular expression. Those of its network begin with `prior.`.
+pub const EMA: &str = r"^average\.";
+
 /// A network, its criterion, and the EMA of its parameters if there is one.
 #[derive(Module, Debug)]
 pub struct Trainer<N: Network, C: Criterion<N>> {
@@ -177,7 +180,7 @@ impl AdamWOptions {
             .with_weight_decay(self.weight_decay as f32)
             .init()
             .with_group(
-                ParamGroup::from_regex(r"^average\.").expect("a valid regular expression"),
+                ParamGroup::from_regex(EMA).expect("a valid regular expression"),
                 EmaUpdate,
                 None,
             )

@@ -115,10 +115,10 @@ fn matrices_of_the_blocks_are_muons_and_nothing_else_is() {
     let (muons, rest): (Vec<_>, Vec<_>) = paths.1.iter().partition(|path| optimizer::is_hidden(path));
     assert_eq!(muons.len(), 6 * (2 + 2), "{rest:?}");
     for own in [
-        "network.clip.logit_scale",
-        "network.clip.text.projection.weight",
-        "network.clip.vision.patches.weight",
-        "network.heads.patch_noun.weight",
+        "prior.clip.logit_scale",
+        "prior.clip.text.projection.weight",
+        "prior.clip.vision.patches.weight",
+        "prior.heads.patch_noun.weight",
     ] {
         assert!(rest.iter().any(|path| *path == own), "{own} not in {rest:?}");
     }

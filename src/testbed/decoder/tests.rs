@@ -4,13 +4,14 @@ use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
 use burn::prelude::*;
 use burn::train::TrainStep;
 
-use super::trainer::{EMA, HIDDEN};
+use super::trainer::HIDDEN;
 use super::*;
 use crate::data::encode::scene_image;
 use crate::diffusion::Schedule;
 use crate::models::clip::ImageEncoder;
 use crate::models::unet::UNet;
 use crate::train::micro_batches::{Losses, MicroBatches};
+use crate::train::trainer::EMA;
 use crate::world::{Scene, World};
 
 fn device() -> Device {
@@ -80,16 +81,16 @@ fn muon_has_the_weights_between_the_ends_and_the_ema_has_its_own_rule() {
     let (hidden, ema) = (group(HIDDEN), group(EMA));
     let id = burn::module::ParamId::new();
     let ends = [
-        "network.unet.conv_in.",
-        "network.unet.conv_out.",
-        "network.unet.time.",
-        "network.noun.",
-        "network.colour.",
-        "network.offset.",
+        "prior.unet.conv_in.",
+        "prior.unet.conv_out.",
+        "prior.unet.time.",
+        "prior.noun.",
+        "prior.colour.",
+        "prior.offset.",
     ];
     let mut n_hidden = 0;
     for (path, rank) in &paths.found {
-        let follows = path.starts_with("ema.");
+        let follows = path.starts_with("average.");
         let wanted = !follows && *rank > 1 && !ends.iter().any(|end| path.starts_with(end));
         assert_eq!(hidden.matches(&id, Some(path)), wanted, "{path}");
         assert_eq!(ema.matches(&id, Some(path)), follows, "{path}");

@@ -15,16 +15,14 @@ use crate::testbed::cells::{self, cross_entropy, offset_error};
 use crate::train::ema::EmaUpdate;
 use crate::train::micro_batches::Values;
 use crate::train::muon::{HiddenMuon, adamw_and_muon};
-use crate::train::trainer::{Criterion, Trainer, UpdateOptions};
+use crate::train::trainer::{Criterion, EMA, Trainer, UpdateOptions};
 
 /// Paths of Muon's weights (norms' parameters are `gamma` and `beta`).
 pub(super) const HIDDEN: &str = concat!(
-    r"^network\.unet\.(image|(down|mid|up)\..*)",
+    r"^prior\.unet\.(image|(down|mid|up)\..*)",
     r"\.(fc_tokens|fc_time|conv_1|conv_2|shortcut|proj_time|query|key|value|context_key|context_value|output)",
     r"\.weight$"
 );
-/// Paths of the exponential moving average (EMA).
-pub(super) const EMA: &str = r"^ema\.";
 
 /// A small decoder in training.
 pub type DecoderTrainer = Trainer<DecoderNetwork, DecoderCriterion>;

@@ -10,10 +10,20 @@ use safetensors::tensor::TensorView;
 use super::WeightsError;
 use crate::files;
 
+/// A tensor of the file.
+#[derive(Debug)]
+struct Tensor<'a> {
+    name: String,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    /// Little-endian values, row by row.
+    bytes: Cow<'a, [u8]>,
+}
+
 /// A safetensors file that is being put together.
 #[derive(Debug, Default)]
 pub struct TensorFile<'a> {
-    tensors: Vec<(String, Dtype, Vec<usize>, Cow<'a, [u8]>)>,
+    tensors: Vec<Tensor<'a>>,
     metadata: Option<HashMap<String, String>>,
 }
 
@@ -39,8 +49,12 @@ impl<'a> TensorFile<'a> {
         shape: &[usize],
         bytes: impl Into<Cow<'a, [u8]>>,
     ) -> Self {
-        self.tensors
-            .push((name.into(), dtype, shape.to_vec(), bytes.into()));
+        self.tensors.push(Tensor {
+            name: name.into(),
+            dtype,
+            shape: shape.to_vec(),
+            bytes: bytes.into(),
+        });
         self
     }
 
@@ -75,9 +89,9 @@ impl<'a> TensorFile<'a> {
 
     fn views(&self, path: &Path) -> Result<Vec<(&str, TensorView<'_>)>, WeightsError> {
         let mut views = Vec::with_capacity(self.tensors.len());
-        for (name, dtype, shape, bytes) in &self.tensors {
-            let view = TensorView::new(*dtype, shape.clone(), bytes).map_err(|e| broken(path, &e))?;
-            views.push((name.as_str(), view));
+        for tensor in &self.tensors {
+            let view = TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.bytes);
+            views.push((tensor.name.as_str(), view.map_err(|e| broken(path, &e))?));
         }
         Ok(views)
     }

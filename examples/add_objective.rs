@@ -5,7 +5,6 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use burn::prelude::*;
 use eclipse_t2i::data::pairs::Pairs;
 use eclipse_t2i::device::DeviceSpec;
 use eclipse_t2i::models::prior::Prior;
@@ -25,14 +24,6 @@ struct AbsoluteError;
 
 impl Criterion<Prior> for AbsoluteError {
     type Batch = EclipseBatch;
-
-    fn device(batch: &EclipseBatch) -> Device {
-        batch.z_x.device()
-    }
-
-    fn n_examples(batch: &EclipseBatch) -> usize {
-        batch.z_x.dims()[0]
-    }
 
     fn values(&self, prior: &Prior, batch: EclipseBatch) -> Values {
         let z_x_hat = prior.forward(batch.eps, batch.text);

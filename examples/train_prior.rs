@@ -10,8 +10,8 @@ use eclipse_t2i::device::DeviceSpec;
 use eclipse_t2i::models::text::{EncodedText, EncodedTexts};
 use eclipse_t2i::noise::Noise;
 use eclipse_t2i::train::hardware::Hardware;
-use eclipse_t2i::train::objectives::Objective;
 use eclipse_t2i::train::objectives::eclipse::Eclipse;
+use eclipse_t2i::train::objectives::{Objective, PriorObjective};
 use eclipse_t2i::train::prior::{PriorTraining, TrainingData};
 use eclipse_t2i::train::spec::{ModelSpec, TrainSpec};
 

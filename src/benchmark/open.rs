@@ -16,7 +16,7 @@ use crate::data::encode::{FrozenClip, clip_files};
 use crate::data::store::{MANIFEST, Store};
 use crate::files;
 use crate::generate::frozen::FrozenDecoder;
-use crate::train::objectives::Objective;
+use crate::train::objectives::{Objective, PriorObjective};
 use crate::train::prior::ClipTemperature;
 use crate::train::session::Failure;
 use crate::world::World;

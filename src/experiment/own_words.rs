@@ -19,6 +19,7 @@ use crate::generate::error::RenderError;
 use crate::generate::frozen::FrozenDecoder;
 use crate::generate::prior_pipeline::{PipelineError, PriorPipeline, PriorRequest};
 use crate::noise::Noise;
+use crate::train::objectives::PriorObjective;
 use crate::world::checker::{Checker, verdict};
 use crate::world::{Colour, Noun, Relation, Texture, World};
 

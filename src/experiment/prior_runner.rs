@@ -14,6 +14,7 @@ use crate::benchmark::{Benchmarks, ImageFolder, predict};
 use crate::files;
 use crate::generate::prior::AnyPrior;
 use crate::train::hardware::Hardware;
+use crate::train::objectives::PriorObjective;
 use crate::train::prior::TrainingData;
 use crate::train::session::{Failure, Strategy};
 use crate::train::stop::Stop;

@@ -9,7 +9,7 @@ use crate::benchmark::BenchmarkSpec;
 use crate::config::check::require;
 use crate::config::{ConfigError, InvalidValue};
 use crate::files;
-use crate::train::objectives::CheckContext;
+use crate::train::objectives::{CheckContext, PriorObjective};
 use crate::world::World;
 
 /// A validated [`RunSpec`]. Created only by [`RunSpec::resolve`]; equal configurations have equal [`ResolvedRun::hash`]es.

@@ -99,12 +99,12 @@ impl RunDir {
 
     /// `prior/`: the trained prior in its published layout. This function does not create it.
     pub fn prior_dir(&self) -> PathBuf {
-        self.path.join("prior")
+        self.folder().prior_dir()
     }
 
     /// The prior with the lowest validation loss, in the same layout; only in runs with validation.
     pub fn best_prior_dir(&self) -> PathBuf {
-        self.path.join("prior_best")
+        self.folder().best_prior_dir()
     }
 
     /// The prior that the run's scores belong to.

@@ -7,6 +7,7 @@ use super::run::ResolvedRun;
 use super::run_dir::RunDir;
 use crate::train::checkpoint::set_damaged_aside;
 use crate::train::hardware::Hardware;
+use crate::train::objectives::PriorObjective;
 use crate::train::prior::{PriorTraining, TrainingData};
 use crate::train::run_folder::TrainingProgress;
 use crate::train::session::{Failure, checkpoints};

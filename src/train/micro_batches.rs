@@ -57,15 +57,21 @@ impl<P> MicroBatches<P> {
     }
 }
 
+/// A micro-batch: tensors on one device.
+pub trait Batch: Send + 'static {
+    /// Its device.
+    fn device(&self) -> Device;
+
+    /// Its examples.
+    fn n_examples(&self) -> usize;
+}
+
 /// A network with its loss.
 pub trait Losses: Module + Sync {
     /// A micro-batch.
-    type Batch: Send + 'static;
+    type Batch: Batch;
 
-    /// The device of a micro-batch.
-    fn device_of(batch: &Self::Batch) -> Device;
-
-    /// The loss on a micro-batch, then the other values to report.
+    /// The loss on a micro-batch, then other values to report.
     fn losses(&self, batch: Self::Batch) -> Values;
 }
 
@@ -91,7 +97,7 @@ pub fn mean_gradients<T: Losses>(trainer: &T, batch: MicroBatches<T::Batch>) -> 
             break;
         }
         for part in &round[(1 + helpers.len()).min(round.len())..] {
-            helpers.push(trainer.clone().fork(&T::device_of(part)));
+            helpers.push(trainer.clone().fork(&part.device()));
         }
         for (grads, values) in at_the_same_time(trainer, &helpers, round, n) {
             sum.accumulate(trainer, grads.to_device(&home, trainer));

@@ -3,12 +3,11 @@
 use burn::module::{Module, ModuleDisplay, ParamGroup};
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
-use burn::prelude::*;
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 
 use super::ema::{EmaUpdate, copy_of, register_ema_update_at};
 use super::gradients::clip_global_norm;
-use super::micro_batches::{Losses, MicroBatches, Values, mean_gradients};
+use super::micro_batches::{Batch, Losses, MicroBatches, Values, mean_gradients};
 use super::session::StepReport;
 
 /// Any network that a [`Trainer`] can train.
@@ -19,13 +18,7 @@ impl<N: Module + ModuleDisplay + Sync> Network for N {}
 /// A loss on a batch: a criterion in PyTorch's sense, forward pass included.
 pub trait Criterion<N>: std::fmt::Debug + Clone + Send + Sync + 'static {
     /// A batch.
-    type Batch: Send + 'static;
-
-    /// The device of the batch.
-    fn device(batch: &Self::Batch) -> Device;
-
-    /// Examples of the batch.
-    fn n_examples(batch: &Self::Batch) -> usize;
+    type Batch: Batch;
 
     /// Named scalars `[1]`. The first is the loss; the others are only reported.
     fn values(&self, network: &N, batch: Self::Batch) -> Values;
@@ -102,10 +95,6 @@ impl<N: Network, C: Criterion<N>> Trainer<N, C> {
 impl<N: Network, C: Criterion<N>> Losses for Trainer<N, C> {
     type Batch = C::Batch;
 
-    fn device_of(part: &C::Batch) -> Device {
-        C::device(part)
-    }
-
     fn losses(&self, part: C::Batch) -> Values {
         self.criterion.values(&self.prior, part)
     }
@@ -154,7 +143,7 @@ impl<N: Network, C: Criterion<N>> InferenceStep for Trainer<N, C> {
     type Output = StepReport;
 
     fn step(&self, batch: C::Batch) -> StepReport {
-        let n = C::n_examples(&batch);
+        let n = batch.n_examples();
         StepReport::of_validation(self.criterion.values(self.result(), batch), n)
     }
 }

@@ -66,10 +66,7 @@ fn results(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
                 true => left.push(path),
                 false => {
                     let name = path.strip_prefix(folder).expect("below").to_path_buf();
-                    // A process that is at work may rename a temporary file in between.
-                    if let Ok(bytes) = std::fs::read(path) {
-                        found.insert(name, bytes);
-                    }
+                    found.insert(name, std::fs::read(path).expect("a file"));
                 }
             }
         }
@@ -135,6 +132,13 @@ fn killed_ends_the_same(seed: u64, args: &str, again: &str) {
     same_results(desk.path(), args);
 }
 
+/// Whether a run at or below `folder` has begun its log. By name alone: a process that is at work may rename a file between its listing and its reading.
+#[cfg(unix)]
+fn is_begun(folder: &Path) -> bool {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    folder.join("metrics.jsonl").is_file() || entries.map(|entry| entry.path()).any(|path| is_begun(&path))
+}
+
 /// Asks `args` to stop a moment after it began to train, and continues with what it says: the end is that of a run that was left alone.
 #[cfg(unix)]
 fn interrupted_ends_the_same(args: &str) {
@@ -149,10 +153,7 @@ fn interrupted_ends_the_same(args: &str) {
         .stderr(Stdio::piped())
         .spawn()
         .expect("starts");
-    let begun = || {
-        let runs = desk.path().join("killed");
-        runs.is_dir() && results(&runs).keys().any(|name| name.ends_with("metrics.jsonl"))
-    };
+    let begun = || is_begun(&desk.path().join("killed"));
     while !begun() && child.try_wait().expect("a child").is_none() {
         std::thread::sleep(Duration::from_millis(1));
     }

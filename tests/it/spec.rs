@@ -243,7 +243,7 @@ fn committed_runs_keep_their_hashes() {
     let moved: Vec<_> = moved.filter(|(now, then)| now != then).take(5).collect();
     assert!(
         moved.is_empty() && names == include_str!("run_names.txt"),
-        "(now, committed): {moved:#?}; a new experiment's runs are added to tests/it/run_names.txt"
+        "(now, committed): {moved:#?}; add a new experiment's runs to tests/it/run_names.txt: NAME/ before each line of `eclipse sweep NAME --dry-run`"
     );
 }
 

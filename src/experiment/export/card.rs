@@ -12,6 +12,7 @@ use crate::experiment::run::ResolvedRun;
 use crate::files;
 use crate::generate::prior::{AnyPrior, PriorSettings};
 use crate::models::prior::PriorConfig;
+use crate::train::objectives::PriorObjective;
 use crate::weights::Checkpoint;
 
 /// `README.md` of an export.

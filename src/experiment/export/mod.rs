@@ -30,6 +30,7 @@ use self::source::ExportSource;
 use crate::files::{self, FileError};
 use crate::generate::prior::{AnyPrior, scheduler_of};
 use crate::models::prior::{MAPPING, PriorConfig};
+use crate::train::objectives::PriorObjective;
 use crate::weights::{self, WeightsError, write_json};
 
 pub use self::error::ExportError;

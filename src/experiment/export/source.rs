@@ -8,6 +8,7 @@ use crate::data::store::Store;
 use crate::experiment::provenance::Provenance;
 use crate::experiment::run::ResolvedRun;
 use crate::experiment::{RunDir, sweep};
+use crate::train::objectives::PriorObjective;
 use crate::world::World;
 
 /// A prior, and the run that trained it.

@@ -10,7 +10,7 @@ use super::start;
 use crate::models::clip::Clip;
 use crate::noise::{Noise, Stream};
 use crate::objective::clip::truth_contrastive;
-use crate::train::micro_batches::Values;
+use crate::train::micro_batches::{Batch, Values};
 use crate::train::trainer::{Criterion, Trainer, UpdateOptions};
 use crate::world::World;
 
@@ -30,16 +30,18 @@ pub struct ClipNetwork {
 #[derive(Debug, Clone, Copy)]
 pub struct ClipCriterion;
 
+impl Batch for ClipBatch {
+    fn device(&self) -> Device {
+        self.pixels.device()
+    }
+
+    fn n_examples(&self) -> usize {
+        self.pixels.dims()[0]
+    }
+}
+
 impl Criterion<ClipNetwork> for ClipCriterion {
     type Batch = ClipBatch;
-
-    fn device(batch: &ClipBatch) -> Device {
-        batch.pixels.device()
-    }
-
-    fn n_examples(batch: &ClipBatch) -> usize {
-        batch.pixels.dims()[0]
-    }
 
     fn values(&self, network: &ClipNetwork, batch: ClipBatch) -> Values {
         let ClipNetwork { clip, heads } = network;

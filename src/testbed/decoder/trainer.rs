@@ -13,7 +13,7 @@ use crate::noise::{Noise, Stream};
 use crate::objective::diffusion::weighted;
 use crate::testbed::cells::{self, cross_entropy, offset_error};
 use crate::train::ema::EmaUpdate;
-use crate::train::micro_batches::Values;
+use crate::train::micro_batches::{Batch, Values};
 use crate::train::muon::{HiddenMuon, adamw_and_muon};
 use crate::train::trainer::{Criterion, EMA, Trainer, UpdateOptions};
 
@@ -49,16 +49,18 @@ pub struct DecoderCriterion {
     pub cell_weight: f64,
 }
 
+impl Batch for DecoderBatch {
+    fn device(&self) -> Device {
+        self.x_t.device()
+    }
+
+    fn n_examples(&self) -> usize {
+        self.t.len()
+    }
+}
+
 impl Criterion<DecoderNetwork> for DecoderCriterion {
     type Batch = DecoderBatch;
-
-    fn device(batch: &DecoderBatch) -> Device {
-        batch.x_t.device()
-    }
-
-    fn n_examples(batch: &DecoderBatch) -> usize {
-        batch.t.len()
-    }
 
     /// `loss/x0` is the mean squared error of the clean image without weights.
     fn values(&self, network: &DecoderNetwork, batch: DecoderBatch) -> Values {

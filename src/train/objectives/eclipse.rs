@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::super::micro_batches::{MicroBatches, Values, WorkerShard};
+use super::super::micro_batches::{Batch, MicroBatches, Values, WorkerShard};
 use super::super::negatives::{FalseNegatives, NegativeOptions, Place};
 use super::super::prior::step_layout::{StepLayout, rows};
 use super::super::prior::{ClipTemperature, PriorTraining, mean_cosine};
@@ -302,16 +302,18 @@ impl EclipseCriterion {
     }
 }
 
+impl Batch for EclipseBatch {
+    fn device(&self) -> Device {
+        self.z_x.device()
+    }
+
+    fn n_examples(&self) -> usize {
+        self.z_x.dims()[0]
+    }
+}
+
 impl Criterion<Prior> for EclipseCriterion {
     type Batch = EclipseBatch;
-
-    fn device(batch: &EclipseBatch) -> Device {
-        batch.z_x.device()
-    }
-
-    fn n_examples(batch: &EclipseBatch) -> usize {
-        batch.z_x.dims()[0]
-    }
 
     fn values(&self, prior: &Prior, batch: EclipseBatch) -> Values {
         let (z_x, z_y) = (batch.z_x.clone(), batch.text.z_y.clone());

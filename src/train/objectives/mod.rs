@@ -13,6 +13,11 @@ pub use time_conditioned::{
 
 use serde::{Deserialize, Serialize};
 
+use super::prior::{ClipTemperature, PriorTraining};
+use super::session::Failure;
+use crate::config::InvalidValue;
+use crate::generate::prior::PriorSettings;
+
 /// The list of objectives: `kind => module::Type`. The type implements [`PriorObjective`], `Default`, and serde with
 /// `#[serde(deny_unknown_fields, default)]`.
 macro_rules! objectives {
@@ -46,18 +51,14 @@ macro_rules! objectives {
             }
         }
 
-        impl std::ops::Deref for Objective {
-            type Target = dyn PriorObjective;
-
-            fn deref(&self) -> &Self::Target {
+        impl Objective {
+            fn inner(&self) -> &dyn PriorObjective {
                 match self {
                     $($(#[$attribute])* Self::$variant(objective) => objective,)*
                 }
             }
-        }
 
-        impl std::ops::DerefMut for Objective {
-            fn deref_mut(&mut self) -> &mut Self::Target {
+            fn inner_mut(&mut self) -> &mut dyn PriorObjective {
                 match self {
                     $($(#[$attribute])* Self::$variant(objective) => objective,)*
                 }
@@ -73,6 +74,32 @@ objectives! {
     flow => Flow;
     baseline => Baseline;
     #[cfg(test)] toy => Toy;
+}
+
+impl PriorObjective for Objective {
+    fn label(&self) -> String {
+        self.inner().label()
+    }
+
+    fn check(&self, context: &CheckContext<'_>) -> Result<(), InvalidValue> {
+        self.inner().check(context)
+    }
+
+    fn check_clip(&self, clip: ClipTemperature<'_>) -> Result<(), Failure> {
+        self.inner().check_clip(clip)
+    }
+
+    fn sampler(&self) -> PriorSettings {
+        self.inner().sampler()
+    }
+
+    fn reset_sampler(&mut self) {
+        self.inner_mut().reset_sampler();
+    }
+
+    fn train(&self, training: PriorTraining<'_>) -> Result<(), Failure> {
+        self.inner().train(training)
+    }
 }
 
 impl Objective {

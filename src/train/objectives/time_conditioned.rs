@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::prelude::*;
 use rand::RngExt;
 
-use super::super::micro_batches::{MicroBatches, Values, WorkerShard};
+use super::super::micro_batches::{Batch, MicroBatches, Values, WorkerShard};
 use super::super::prior::PriorTraining;
 use super::super::prior::step_layout::{StepLayout, column, rows};
 use super::super::session::Failure;
@@ -144,16 +144,18 @@ pub struct TargetPrediction;
 /// A time-conditioned prior in training.
 pub type TimeConditionedTrainer = Trainer<DiffusionPrior, TargetPrediction>;
 
+impl Batch for TimeConditionedBatch {
+    fn device(&self) -> Device {
+        self.x_t.device()
+    }
+
+    fn n_examples(&self) -> usize {
+        self.t.len()
+    }
+}
+
 impl Criterion<DiffusionPrior> for TargetPrediction {
     type Batch = TimeConditionedBatch;
-
-    fn device(batch: &TimeConditionedBatch) -> Device {
-        batch.x_t.device()
-    }
-
-    fn n_examples(batch: &TimeConditionedBatch) -> usize {
-        batch.t.len()
-    }
 
     fn values(&self, prior: &DiffusionPrior, batch: TimeConditionedBatch) -> Values {
         let predicted = prior.forward(batch.x_t, &batch.t, batch.text);

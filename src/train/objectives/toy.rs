@@ -1,6 +1,5 @@
 //! Mean absolute error, on a prior without time: the example of CONTRIBUTING.md.
 
-use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::eclipse::{EclipseBatch, eclipse_batches};
@@ -31,14 +30,6 @@ impl Default for Toy {
 /// The loss on a batch.
 impl Criterion<Prior> for Toy {
     type Batch = EclipseBatch;
-
-    fn device(batch: &EclipseBatch) -> Device {
-        batch.z_x.device()
-    }
-
-    fn n_examples(batch: &EclipseBatch) -> usize {
-        batch.z_x.dims()[0]
-    }
 
     fn values(&self, prior: &Prior, batch: EclipseBatch) -> Values {
         let z_x_hat = prior.forward(batch.eps, batch.text);

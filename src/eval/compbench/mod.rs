@@ -1,4 +1,12 @@
 //! T2I-CompBench (arXiv 2307.06350): its categories, their official prompts, and the scores that it defines.
+//!
+//! - [`Category`]: the six categories and their prompts. [`spatial`]: positions of detected objects. [`objects`]: the two objects that a prompt names.
+//! - [`detections`]: what a detector found, from its file. [`three_in_one`]: the score of the complex category.
+
+pub mod detections;
+pub mod objects;
+pub mod spatial;
+pub mod three_in_one;
 
 use std::sync::LazyLock;
 
@@ -18,6 +26,10 @@ pub enum Category {
     /// Several attributes and relations at once.
     Complex,
 }
+
+/// CLIPScore's texts for the complex prompts, in their order: without adjectives, as spaCy 3.6.1 (en_core_web_sm 3.6.0) tags them.
+static WITHOUT_ADJECTIVES: &str =
+    include_str!("../../../datasets/t2i_compbench/complex_val_without_adjectives.txt");
 
 /// Prompts of a category.
 pub const PROMPTS: usize = 300;
@@ -73,6 +85,15 @@ impl Category {
         let own: std::collections::HashSet<&str> = category.prompts().iter().copied().collect();
         prompts.all(|prompt| own.contains(prompt)).then_some(category)
     }
+}
+
+/// The text by which CLIPScore sees a complex prompt: without its adjectives. None for a prompt that is not official.
+pub fn without_adjectives(prompt: &str) -> Option<&'static str> {
+    let place = Category::Complex
+        .prompts()
+        .iter()
+        .position(|own| *own == prompt)?;
+    WITHOUT_ADJECTIVES.lines().nth(place)
 }
 
 impl std::fmt::Display for Category {

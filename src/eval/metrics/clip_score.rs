@@ -3,7 +3,7 @@
 use super::family::{Family, Source};
 use super::image_set::{ImageMetric, ImageMetricError, ImageOption, ImageSet, Measured};
 use super::info::MetricInfo;
-use crate::models::clip::preprocess::Cut;
+use crate::models::clip::Processor;
 
 pub(super) const FAMILY: Family = Family {
     rows: &[MetricInfo::higher(
@@ -23,8 +23,8 @@ impl ImageMetric for ClipScore {
     }
 
     fn measure(&self, images: &ImageSet<'_>) -> Result<Measured, ImageMetricError> {
-        // As OpenAI's own preprocessing cuts.
-        let (cosines, protocol) = images.prompt_cosines(&images.folder, &images.images, Cut::Even)?;
+        // T2I-CompBench runs OpenAI's own package.
+        let (cosines, protocol) = images.prompt_cosines(&images.folder, &images.images, Processor::OpenAi)?;
         Ok(Measured::mean(cosines, protocol)?)
     }
 }

@@ -19,8 +19,8 @@ use crate::eval::image_score::ImageScore;
 use crate::eval::kid::KidOptions;
 use crate::eval::{Bootstrap, Embeddings, EvalError};
 use crate::files::{self, FileError};
-use crate::models::clip::preprocess::Cut;
-use crate::models::clip::{ClipError, ImageEncoder, TextEncoder};
+use crate::image_file::Pixels;
+use crate::models::clip::{ClipError, ImageEncoder, Processor, TextEncoder};
 use crate::models::inception::{Inception, SIDE};
 use crate::weights::{Checkpoint, WeightsError};
 
@@ -248,11 +248,11 @@ impl<'a> ImageSet<'a> {
     }
 
     /// The vision tower of the CLIP.
-    pub(super) fn clip(&self, cut: Cut) -> Result<ClipFeatures, ImageMetricError> {
+    pub(super) fn clip(&self, processor: Processor) -> Result<ClipFeatures, ImageMetricError> {
         let dir = self.clip_dir();
         Ok(ClipFeatures {
             encoder: ImageEncoder::load(dir, &self.device)?,
-            cut,
+            processor,
             sha256: Checkpoint::open(dir)?.sha256()?,
             precision: self.precision.clone(),
         })
@@ -338,9 +338,9 @@ impl<'a> ImageSet<'a> {
         &self,
         folder: &Path,
         images: &[ImageFile],
-        cut: Cut,
+        processor: Processor,
     ) -> Result<(Vec<f64>, BTreeMap<String, Value>), ImageMetricError> {
-        let network = self.clip(cut)?;
+        let network = self.clip(processor)?;
         let prompts = image_folder::prompts(images)?;
         let rows = self.features_of(&network, folder, images)?;
         let texts = TextEncoder::load(self.clip_dir(), &self.device)?;
@@ -351,6 +351,7 @@ impl<'a> ImageSet<'a> {
         let z_y = Embeddings::new(prompts.len(), network.d(), z_y)?;
         let protocol = BTreeMap::from([
             ("weights_sha256".to_owned(), json!(network.sha256)),
+            ("preprocess".to_owned(), json!(processor.name())),
             (
                 "prompts_sha256".to_owned(),
                 json!(files::sha256(prompts.join("\n").as_bytes())),
@@ -428,7 +429,7 @@ impl Features for InceptionFeatures {
 /// A CLIP's vision tower.
 pub(super) struct ClipFeatures {
     encoder: ImageEncoder,
-    cut: Cut,
+    processor: Processor,
     pub(super) sha256: String,
     precision: String,
 }
@@ -437,8 +438,10 @@ impl Features for ClipFeatures {
     fn identity(&self) -> String {
         let preprocess = self.encoder.preprocess().to_json();
         format!(
-            "clip {} {:?} {preprocess} {}",
-            self.sha256, self.cut, self.precision
+            "clip {} {} {preprocess} {}",
+            self.sha256,
+            self.processor.name(),
+            self.precision
         )
     }
 
@@ -447,7 +450,11 @@ impl Features for ClipFeatures {
     }
 
     fn prepare(&self, image: &RgbImage) -> Result<Vec<f32>, String> {
-        let pixels = self.encoder.preprocess().apply_cut(image, self.cut);
+        self.prepare_pixels(&image.clone().into())
+    }
+
+    fn prepare_pixels(&self, image: &Pixels) -> Result<Vec<f32>, String> {
+        let pixels = self.encoder.preprocess().apply_pixels(image, self.processor);
         pixels.map_err(|e| e.to_string())
     }
 

@@ -11,8 +11,7 @@ use super::info::MetricInfo;
 use crate::eval::Bootstrap;
 use crate::eval::image_folder::{self, ImageFile};
 use crate::eval::pick_score::preference;
-use crate::models::clip::logit_scale;
-use crate::models::clip::preprocess::Cut;
+use crate::models::clip::{Processor, logit_scale};
 
 pub(super) const FAMILY: Family = Family {
     rows: &[
@@ -33,8 +32,8 @@ impl ImageMetric for PickScore {
         let scale = logit_scale(dir)?.ok_or_else(|| ImageMetricError::NoLogitScale(dir.to_path_buf()))?;
         type Scores = (Vec<f64>, BTreeMap<String, Value>);
         let scored = |folder: &Path, files: &[ImageFile]| -> Result<Scores, ImageMetricError> {
-            // As transformers cuts, which PickScore's processor is.
-            let (cosines, protocol) = images.prompt_cosines(folder, files, Cut::Down)?;
+            // PickScore's processor is that of transformers.
+            let (cosines, protocol) = images.prompt_cosines(folder, files, Processor::Transformers)?;
             Ok((cosines.into_iter().map(|c| scale.exp() * c).collect(), protocol))
         };
         let (own, protocol) = scored(&images.folder, &images.images)?;

@@ -32,6 +32,7 @@ mod inputs;
 pub mod kept_images;
 pub mod kid;
 pub mod metrics;
+pub mod per_image;
 pub mod pick_score;
 pub mod probe;
 pub mod rescale;

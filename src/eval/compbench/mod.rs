@@ -1,13 +1,15 @@
 //! T2I-CompBench (arXiv 2307.06350): its categories, their official prompts, and the scores that it defines.
 //!
 //! - [`Category`]: the six categories and their prompts. [`spatial`]: positions of detected objects. [`objects`]: the two objects that a prompt names.
-//! - [`detections`]: what a detector found, from its file. [`three_in_one`]: the score of the complex category.
+//! - [`detections`]: what a detector found, from its file. [`counts`]: whether a folder holds a category. [`three_in_one`]: the score of the complex category.
 
+pub mod counts;
 pub mod detections;
 pub mod objects;
 pub mod spatial;
 pub mod three_in_one;
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 /// A category of T2I-CompBench.
@@ -87,6 +89,47 @@ impl Category {
     }
 }
 
+/// Official prompts by what remains of them in names of files: letters and digits, in lower case.
+static BY_LETTERS: LazyLock<BTreeMap<String, &'static str>> = LazyLock::new(|| {
+    let all = Category::ALL.iter().flat_map(|category| category.prompts());
+    all.map(|prompt| (letters(prompt), *prompt)).collect()
+});
+
+/// Letters of a prompt from which a name that ends within a word was cut off.
+const CUT: usize = 32;
+
+/// The letters and digits of a text, in lower case; one space for everything between them.
+fn letters(text: &str) -> String {
+    let words = text
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join(" ").to_lowercase()
+}
+
+/// The official prompt that `name`, the prompt in the name of a file, stands for: with other characters replaced or dropped that names cannot hold (as `/` and
+/// `:`), or cut off within a word.
+pub fn official_prompt(name: &str) -> Option<&'static str> {
+    let exact = Category::ALL
+        .iter()
+        .flat_map(|c| c.prompts())
+        .find(|prompt| **prompt == name);
+    if let Some(exact) = exact {
+        return Some(exact);
+    }
+    let letters = letters(name);
+    if let Some(same) = BY_LETTERS.get(&letters) {
+        return Some(same);
+    }
+    let longer = BY_LETTERS
+        .range(letters.clone()..)
+        .take_while(|(known, _)| known.starts_with(&letters));
+    let longer: Vec<_> = longer.take(2).collect();
+    match longer[..] {
+        [(known, prompt)] if letters.len() >= CUT && !known[letters.len()..].starts_with(' ') => Some(prompt),
+        _ => None,
+    }
+}
+
 /// The text by which CLIPScore sees a complex prompt: without its adjectives. None for a prompt that is not official.
 pub fn without_adjectives(prompt: &str) -> Option<&'static str> {
     let place = Category::Complex
@@ -117,6 +160,41 @@ impl std::str::FromStr for Category {
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+
+    #[test]
+    fn names_of_files_stand_for_official_prompts() {
+        let hurried = Category::NonSpatial.prompts()[0];
+        assert_eq!(
+            hurried,
+            "A person is looking at a rainbow and marveling at its beauty."
+        );
+        for name in [
+            hurried,
+            "A person is looking at a rainbow and marveling at its beauty",
+            "a_person_is_looking_at_a_rainbow_and_marveling_at_its_beauty",
+            "A person is looking at a rainbow and marveling at its be",
+        ] {
+            assert_eq!(official_prompt(name), Some(hurried), "{name}");
+        }
+        // Another prompt may begin as an official one does.
+        for name in [
+            "A person is looking at a rainbow",
+            "A person is looking at a rainbow and",
+            "a pers",
+            "a cat",
+            "",
+        ] {
+            assert_eq!(official_prompt(name), None, "{name}");
+        }
+        for prompt in Category::ALL.iter().flat_map(|c| c.prompts()) {
+            let flat: String = prompt
+                .chars()
+                .map(|c| if c.is_alphanumeric() { c } else { '_' })
+                .collect();
+            assert!(official_prompt(&flat).is_some_and(|found| letters(found) == letters(prompt)));
+            assert_eq!(official_prompt(prompt), Some(*prompt));
+        }
+    }
 
     #[test]
     fn prompts_tell_their_category() {

@@ -11,12 +11,17 @@ use image::RgbImage;
 use serde_json::{Value, json};
 
 use super::info::{MetricDirection, MetricInfo};
+use crate::eval::compbench::Category;
+use crate::eval::compbench::counts::{CountError, Counts};
+use crate::eval::compbench::detections::DetectionsError;
+use crate::eval::compbench::spatial::Mends;
 use crate::eval::embedding::cosines;
 use crate::eval::features::{FeatureError, Features, features};
 use crate::eval::fid::{Resize, Statistics, StatisticsError, npz_features};
-use crate::eval::image_folder::{self, ImageFile, ImageFolderError};
+use crate::eval::image_folder::{self, ImageFile, ImageFolderError, PromptFile};
 use crate::eval::image_score::ImageScore;
 use crate::eval::kid::KidOptions;
+use crate::eval::per_image::{self, PerImageError};
 use crate::eval::{Bootstrap, Embeddings, EvalError};
 use crate::files::{self, FileError};
 use crate::image_file::Pixels;
@@ -47,6 +52,8 @@ pub struct Measured {
     pub also: BTreeMap<String, f64>,
     /// What another number must share to be compared, beside images and precision: weights, preprocessing, reference.
     pub protocol: BTreeMap<String, Value>,
+    /// The scores of the images, in their order, for metrics that are means over them.
+    pub each: Vec<f64>,
     /// Files that it wrote.
     pub written: Vec<PathBuf>,
 }
@@ -72,6 +79,12 @@ pub enum ImageOption {
     Tie,
     /// [`ImageOptions::save_statistics`].
     SaveStatistics,
+    /// [`ImageOptions::category`] and [`ImageOptions::incomplete`].
+    Category,
+    /// [`ImageOptions::detections`].
+    Detections,
+    /// [`ImageOptions::mends`].
+    Mends,
 }
 
 impl ImageOption {
@@ -81,12 +94,15 @@ impl ImageOption {
             Self::Reference => Some("--reference, a folder of images or an .npz"),
             Self::Inception => Some("--inception FILE, the network's weights"),
             Self::Clip => Some("--clip DIR, a CLIP with both towers"),
+            Self::Detections => Some("--detections FILE, what UniDet found in the images"),
             Self::Other
             | Self::Resize
             | Self::Infinity
             | Self::Subsets
             | Self::Tie
-            | Self::SaveStatistics => None,
+            | Self::SaveStatistics
+            | Self::Category
+            | Self::Mends => None,
         }
     }
 }
@@ -104,6 +120,18 @@ pub struct ImageOptions {
     pub other: Option<PathBuf>,
     /// Prompts of the images, where names and side files do not tell them.
     pub prompts: Option<PathBuf>,
+    /// The column of their file that holds them, where it is a CSV.
+    pub prompt_column: Option<String>,
+    /// The category of T2I-CompBench, where the prompts do not tell it.
+    pub category: Option<Category>,
+    /// Whether prompts of the category may lack images.
+    pub incomplete: bool,
+    /// What a detector found in the images, see [`compbench::detections`](crate::eval::compbench::detections).
+    pub detections: Option<PathBuf>,
+    /// Quirks of T2I-CompBench's spatial score that are mended.
+    pub mends: Mends,
+    /// The folder of results: scores of single images are written there, and read by metrics that combine others.
+    pub results: Option<PathBuf>,
     /// How images become the FID network's input.
     pub resize: Resize,
     /// Subsets from which the FID is extrapolated to infinitely many images.
@@ -121,6 +149,13 @@ pub struct ImageOptions {
 }
 
 impl ImageOptions {
+    /// The file of prompts.
+    pub(super) fn prompt_file(&self) -> Option<PromptFile<'_>> {
+        let path = self.prompts.as_deref()?;
+        let column = self.prompt_column.as_deref();
+        Some(PromptFile { path, column })
+    }
+
     /// Fails unless the options that `metric` requires are there, with how to ask for the first that is not.
     ///
     /// # Errors
@@ -130,6 +165,7 @@ impl ImageOptions {
             ImageOption::Reference => self.reference.is_some(),
             ImageOption::Inception => self.inception.is_some(),
             ImageOption::Clip => self.clip.is_some(),
+            ImageOption::Detections => self.detections.is_some(),
             _ => true,
         };
         let lacking = metric.options().iter().find(|option| !is_there(**option));
@@ -161,6 +197,23 @@ pub enum ImageMetricError {
     /// Sizes and counts.
     #[error(transparent)]
     Eval(#[from] EvalError),
+    /// Images of a category.
+    #[error(transparent)]
+    Count(#[from] CountError),
+    /// What a detector found.
+    #[error(transparent)]
+    Detections(#[from] DetectionsError),
+    /// Scores of single images.
+    #[error(transparent)]
+    PerImage(#[from] PerImageError),
+    /// A result that another is made of.
+    #[error("{path}: {reason}")]
+    Part {
+        /// The result's file.
+        path: PathBuf,
+        /// What was expected and found.
+        reason: String,
+    },
     /// A CLIP without the scale of its logits.
     #[error("{}: no logit_scale among its weights: PickScore needs the whole model, not a tower", .0.display())]
     NoLogitScale(PathBuf),
@@ -198,7 +251,7 @@ impl<'a> ImageSet<'a> {
     ) -> Result<Self, ImageFolderError> {
         Ok(Self {
             folder: folder.to_path_buf(),
-            images: image_folder::read(folder, options.prompts.as_deref())?,
+            images: image_folder::read_with(folder, options.prompt_file())?,
             options,
             device,
             precision,
@@ -221,6 +274,15 @@ impl<'a> ImageSet<'a> {
             .protocol
             .insert("precision".into(), json!(self.precision));
         measured.protocol.insert("images_path".into(), json!(self.folder));
+        if let Some(results) = self
+            .options
+            .results
+            .as_deref()
+            .filter(|_| !measured.each.is_empty())
+        {
+            let each = per_image::write(results, info.name, &self.folder, &self.images, &measured.each)?;
+            measured.written.push(each);
+        }
         let score = ImageScore {
             metric: info.name.to_owned(),
             lower_is_better: info.better == MetricDirection::Lower,
@@ -232,6 +294,44 @@ impl<'a> ImageSet<'a> {
             program: format!("eclipse {}", env!("CARGO_PKG_VERSION")),
         };
         Ok((score, measured.written))
+    }
+
+    /// The category of T2I-CompBench whose prompts the images show, if they show one's, and what it adds to a protocol.
+    ///
+    /// # Errors
+    /// [`CountError`] unless its prompts have the same number of images each, or may be [incomplete](ImageOptions::incomplete);
+    /// [`ImageFolderError::Content`] for an image whose prompt is not known.
+    pub fn category(&self) -> Result<(Option<Category>, BTreeMap<String, Value>), ImageMetricError> {
+        let prompts = image_folder::prompts(&self.images)?;
+        let shown = Category::of(prompts.iter().map(String::as_str));
+        let Some(category) = self.options.category.or(shown) else {
+            return Ok((None, BTreeMap::new()));
+        };
+        let counts = Counts::of(category, &prompts);
+        if !self.options.incomplete {
+            counts.check(&self.folder, |i| self.images[i].path.clone(), &prompts)?;
+        }
+        let mut protocol = BTreeMap::from([
+            ("category".to_owned(), json!(category.name())),
+            ("category_prompts".to_owned(), json!(counts.prompts)),
+            (
+                "images_per_prompt".to_owned(),
+                match counts.each {
+                    (least, most) if least == most => json!(most),
+                    (least, most) => json!([least, most]),
+                },
+            ),
+        ]);
+        if counts.strays > 0 {
+            protocol.insert("images_of_other_prompts".to_owned(), json!(counts.strays));
+        }
+        Ok((Some(category), protocol))
+    }
+
+    /// The folder of results.
+    pub(super) fn results(&self) -> PathBuf {
+        let default = || self.folder.join("eval");
+        self.options.results.clone().unwrap_or_else(default)
     }
 
     /// The FID's network.
@@ -333,22 +433,32 @@ impl<'a> ImageSet<'a> {
         self.options.reference.as_deref().unwrap_or(Path::new(""))
     }
 
-    /// Cosines by the CLIP of `images`, those of `folder`, and their prompts; and the protocol.
-    pub(super) fn prompt_cosines(
+    /// Cosines by the CLIP of `images`, those of `folder`, and the text of each; and the protocol.
+    pub(super) fn cosines(
         &self,
         folder: &Path,
         images: &[ImageFile],
+        prompts: &[String],
         processor: Processor,
     ) -> Result<(Vec<f64>, BTreeMap<String, Value>), ImageMetricError> {
         let network = self.clip(processor)?;
-        let prompts = image_folder::prompts(images)?;
         let rows = self.features_of(&network, folder, images)?;
         let texts = TextEncoder::load(self.clip_dir(), &self.device)?;
-        let mut z_y = Vec::with_capacity(prompts.len() * network.d());
-        for part in prompts.chunks(self.options.batch) {
+        // Each text once: a prompt may have many images.
+        let mut places: HashMap<&String, usize> = HashMap::new();
+        let mut different = Vec::new();
+        let place = |text| {
+            *places.entry(text).or_insert_with(|| {
+                different.push(text.clone());
+                different.len() - 1
+            })
+        };
+        let own: Vec<usize> = prompts.iter().map(place).collect();
+        let mut z_y = Vec::with_capacity(different.len() * network.d());
+        for part in different.chunks(self.options.batch) {
             z_y.extend(texts.encode(part)?.z_y.into_data().iter::<f32>());
         }
-        let z_y = Embeddings::new(prompts.len(), network.d(), z_y)?;
+        let z_y = Embeddings::new(different.len(), network.d(), z_y)?.select(&own);
         let protocol = BTreeMap::from([
             ("weights_sha256".to_owned(), json!(network.sha256)),
             ("preprocess".to_owned(), json!(processor.name())),
@@ -367,8 +477,11 @@ impl Measured {
     /// # Errors
     /// Like [`Bootstrap::mean`].
     pub fn mean(each: Vec<f64>, protocol: BTreeMap<String, Value>) -> Result<Self, EvalError> {
-        let interval = Bootstrap::default().mean(&[each])?;
+        let scores = [each];
+        let interval = Bootstrap::default().mean(&scores)?;
+        let [each] = scores;
         Ok(Self {
+            each,
             value: interval.value,
             interval: Some([interval.low, interval.high]),
             protocol,

@@ -44,6 +44,8 @@ metrics! {
     clip_fid,
     clip_score,
     pick_score,
+    spatial,
+    three_in_one,
     #[cfg(test)]
     toy_brightness,
 }

@@ -33,13 +33,14 @@ impl ImageMetric for PickScore {
         type Scores = (Vec<f64>, BTreeMap<String, Value>);
         let scored = |folder: &Path, files: &[ImageFile]| -> Result<Scores, ImageMetricError> {
             // PickScore's processor is that of transformers.
-            let (cosines, protocol) = images.prompt_cosines(folder, files, Processor::Transformers)?;
+            let prompts = image_folder::prompts(files)?;
+            let (cosines, protocol) = images.cosines(folder, files, &prompts, Processor::Transformers)?;
             Ok((cosines.into_iter().map(|c| scale.exp() * c).collect(), protocol))
         };
         let (own, protocol) = scored(&images.folder, &images.images)?;
         let mut measured = Measured::mean(own.clone(), protocol)?;
         if let Some(folder) = &images.options.other {
-            let files = image_folder::read(folder, images.options.prompts.as_deref())?;
+            let files = image_folder::read_with(folder, images.options.prompt_file())?;
             let meetings = image_folder::meetings(&images.images, &files)?;
             let (others, _) = scored(folder, &files)?;
             let first: Vec<f64> = meetings.iter().map(|(i, _)| own[*i]).collect();

@@ -17,7 +17,7 @@ use crate::eval::compbench::detections::DetectionsError;
 use crate::eval::compbench::spatial::Mends;
 use crate::eval::embedding::cosines;
 use crate::eval::features::{FeatureError, Features, features};
-use crate::eval::fid::{Resize, Statistics, StatisticsError, npz_features};
+use crate::eval::fid::{Resize, Statistics, StatisticsError, check_width, npz_features};
 use crate::eval::image_folder::{self, ImageFile, ImageFolderError, PromptFile};
 use crate::eval::image_score::ImageScore;
 use crate::eval::kid::KidOptions;
@@ -400,7 +400,11 @@ impl<'a> ImageSet<'a> {
         let place = self.reference_path();
         match place.is_dir() {
             true => Ok(Reference::Rows(self.features_of_reference(network)?)),
-            false => Ok(Reference::Statistics(Statistics::read(place)?)),
+            false => {
+                let statistics = Statistics::read(place)?;
+                check_width(place, statistics.moments.mean().len(), network.d())?;
+                Ok(Reference::Statistics(statistics))
+            }
         }
     }
 
@@ -412,7 +416,11 @@ impl<'a> ImageSet<'a> {
         let place = self.reference_path();
         match place.is_dir() {
             true => Ok(self.features_of(network, place, &image_folder::read(place, None)?)?),
-            false => Ok(Rc::new(npz_features(place)?)),
+            false => {
+                let features = npz_features(place)?;
+                check_width(place, features.d(), network.d())?;
+                Ok(Rc::new(features))
+            }
         }
     }
 

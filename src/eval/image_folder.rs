@@ -119,12 +119,22 @@ fn of_side_file(image: &Path) -> Option<String> {
     Some(side.get("origin")?.get("prompt")?.as_str()?.to_owned())
 }
 
-/// `{prompt}_{index}`, as T2I-CompBench's scripts split it.
+/// Prompt and index of a name `{prompt}_{index}.png`, T2I-CompBench's.
+fn parts(image: &Path) -> Option<(&str, u64)> {
+    let (prompt, index) = image.file_stem()?.to_str()?.rsplit_once('_')?;
+    let is_number = index.bytes().all(|b| b.is_ascii_digit());
+    Some((prompt, index.parse().ok().filter(|_| is_number)?))
+}
+
+/// The index in a name `{prompt}_{index}.png`, T2I-CompBench's; none in other names.
+pub fn index(image: &Path) -> Option<u64> {
+    parts(image).map(|(_, index)| index)
+}
+
+/// The prompt in a name `{prompt}_{index}`.
 fn of_name(image: &Path) -> Option<String> {
-    let stem = image.file_stem()?.to_str()?;
-    let (prompt, index) = stem.rsplit_once('_')?;
-    let is_index = !index.is_empty() && index.bytes().all(|b| b.is_ascii_digit());
-    (is_index && prompt.contains(' ')).then(|| prompt.to_owned())
+    let (prompt, _) = parts(image)?;
+    prompt.contains(' ').then(|| prompt.to_owned())
 }
 
 #[derive(Deserialize)]

@@ -17,6 +17,7 @@
 //! - [`bootstrap`]: intervals over seeds and prompts.
 
 pub mod baselines;
+pub mod blip_vqa;
 pub mod bootstrap;
 pub mod checker;
 pub mod compbench;

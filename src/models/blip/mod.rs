@@ -17,4 +17,4 @@ pub use preprocess::BlipPreprocess;
 pub use text::{AnswerDecoder, QuestionEncoder};
 pub use tokenizer::{QuestionTokenizer, pre_question};
 pub use vision::{BlipVision, interpolate_positions};
-pub use vqa::{AskedTokens, MAPPING, SIDE, Vqa, VqaNetwork};
+pub use vqa::{AskedTokens, MAPPING, SIDE, Vqa, VqaNetwork, p_yes};

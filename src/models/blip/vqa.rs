@@ -221,8 +221,7 @@ impl Vqa {
             let images = self.encode_images(pixels.to_vec());
             let states = self.network.questions.forward(asked.ids, &asked.mask, images);
             let logits = self.logits(states, Some(&asked.mask), Some(&[self.tokenizer.yes, self.tokenizer.no]));
-            let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
-            let yes: Vec<f32> = logits.as_chunks::<2>().0.iter().map(|pair| p_yes(*pair)).collect();
+            let yes = p_yes(logits);
             let rows = yes.chunks(asked.each).zip(questions);
             answers.extend(rows.map(|(row, questions)| row[..questions.len()].to_vec()));
         }
@@ -285,7 +284,9 @@ pub struct AskedTokens {
     pub each: usize,
 }
 
-/// P(yes) / (P(yes) + P(no)), of the logits of both.
-fn p_yes([yes, no]: [f32; 2]) -> f32 {
-    (1.0 / (1.0 + f64::from(no - yes).exp())) as f32
+/// P(yes) / (P(yes) + P(no)) of the logits of both, `[n, 2]`.
+pub fn p_yes(logits: Tensor<2>) -> Vec<f32> {
+    let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
+    let of_pair = |[yes, no]: &[f32; 2]| (1.0 / (1.0 + f64::from(no - yes).exp())) as f32;
+    logits.as_chunks().0.iter().map(of_pair).collect()
 }

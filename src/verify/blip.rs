@@ -80,8 +80,8 @@ struct Rows {
     vqa: Vqa,
     /// Of all images.
     pixels: Vec<f32>,
-    /// For each image.
-    questions: Vec<Vec<String>>,
+    /// Ids of each image's questions.
+    questions: Vec<Vec<Vec<u32>>>,
     /// The image of each row, and which of its questions the row is.
     places: Vec<(usize, usize)>,
     /// Whether the row is about a phrase.
@@ -98,7 +98,8 @@ impl Rows {
         let (mut questions, mut places) = (vec![Vec::new(); images.len()], Vec::new());
         for (image, phrase) in &rows {
             places.push((*image, questions[*image].len()));
-            questions[*image].push(phrase.as_deref().map_or_else(String::new, question));
+            let question = phrase.as_deref().map_or_else(String::new, question);
+            questions[*image].push(vqa.tokenizer().encode(&question)?);
         }
         let is_phrase = rows.iter().map(|(_, phrase)| phrase.is_some()).collect();
         Ok(Self {
@@ -110,22 +111,18 @@ impl Rows {
         })
     }
 
-    fn asked(&self) -> Vec<&[String]> {
+    fn asked(&self) -> Vec<&[Vec<u32>]> {
         self.questions.iter().map(Vec::as_slice).collect()
     }
 
     /// The answers of each row, the whole way.
-    fn yes(&self) -> Result<Vec<f32>, Failed> {
-        let answers = self.vqa.yes(&self.pixels, &self.asked())?;
-        Ok(self.places.iter().map(|(i, j)| answers[*i][*j]).collect())
+    fn yes(&self) -> Vec<f32> {
+        let answers = self.vqa.yes(&self.pixels, &self.asked());
+        self.places.iter().map(|(i, j)| answers[*i][*j]).collect()
     }
 
     /// Rows of a tensor that has one for each question of each image, `each` of them.
-    fn of_questions<const D: usize, K: Basic>(
-        &self,
-        x: Tensor<D, K>,
-        each: usize,
-    ) -> Tensor<D, K> {
+    fn of_questions<const D: usize, K: Basic>(&self, x: Tensor<D, K>, each: usize) -> Tensor<D, K> {
         let index = self.places.iter().map(|(i, j)| i * each + j);
         pick(x, index.collect())
     }
@@ -140,7 +137,7 @@ pub(super) fn answers(context: &Context) -> Outcome {
     if image_of_row != context.whole_numbers("in.image_of_row")? {
         return Err("tensor `in.image_of_row`: other images than those of info key `rows`".into());
     }
-    let AskedTokens { ids, mask, each } = vqa.tokens(&rows.asked())?;
+    let AskedTokens { ids, mask, each } = vqa.tokens(&rows.asked());
     let n_text = mask.dims()[1];
     let images = vqa.encode_images(rows.pixels.clone());
     let states = vqa
@@ -173,12 +170,20 @@ pub(super) fn answers(context: &Context) -> Outcome {
     let yes_no = rows.of_questions(logits(states.clone(), Some(&mask)), each);
     computed.push(Computed::tensor("out.logits_yes_no", yes_no, Tolerance::Float));
     let first = rows.places[0].0 * each + rows.places[0].1;
-    let all = vqa.logits(states.clone().narrow(0, first, 1), Some(&mask.select(&[first])), None);
+    let all = vqa.logits(
+        states.clone().narrow(0, first, 1),
+        Some(&mask.select(&[first])),
+        None,
+    );
     let n_words = all.dims()[1];
     let all = all.reshape([n_words]);
-    computed.push(Computed::tensor("out.first_token_logits_row0", all, Tolerance::Float));
+    computed.push(Computed::tensor(
+        "out.first_token_logits_row0",
+        all,
+        Tolerance::Float,
+    ));
 
-    let yes = rows.yes()?;
+    let yes = rows.yes();
     let p = |name: &str, values: Vec<f32>| Computed::new(name, Array::f32([n], values), Tolerance::Float);
     computed.push(p("out.p_yes", yes.clone()));
     // What mistakes would give.
@@ -186,7 +191,9 @@ pub(super) fn answers(context: &Context) -> Outcome {
         let name = format!("out.variant.{name}");
         p(&name, p_yes(rows.of_questions(logits, each)))
     };
-    let cls = context.info("ids")?["cls"].as_i64().ok_or("info key `ids.cls` is no number")?;
+    let cls = context.info("ids")?["cls"]
+        .as_i64()
+        .ok_or("info key `ids.cls` is no number")?;
     let cls = Tensor::full([ids.dims()[0], 1], cls, context.device());
     let with_cls = Tensor::cat(vec![cls, ids.narrow(1, 1, n_text - 1)], 1);
     let with_cls = vqa.network().questions.forward(with_cls, &mask, images);
@@ -199,7 +206,7 @@ pub(super) fn answers(context: &Context) -> Outcome {
         vqa: Vqa::load_with(&dir, &config, context.device())?,
         ..Rows::read(context)?
     };
-    computed.push(p("out.variant.p_yes_vit_eps_1e-5", other.yes()?));
+    computed.push(p("out.variant.p_yes_vit_eps_1e-5", other.yes()));
 
     let mut scores = Vec::new();
     for image in 0..rows.questions.len() {
@@ -211,7 +218,11 @@ pub(super) fn answers(context: &Context) -> Outcome {
     let mean = scores.iter().sum::<f64>() / scores.len() as f64;
     computed.push(scalar("category_mean", mean, FOUR_DIGITS));
     let scores = Array::f64([scores.len()], scores);
-    computed.push(Computed::new("out.image_scores", scores, Tolerance::Reach(FOUR_DIGITS)));
+    computed.push(Computed::new(
+        "out.image_scores",
+        scores,
+        Tolerance::Reach(FOUR_DIGITS),
+    ));
     Ok(computed)
 }
 
@@ -225,7 +236,11 @@ fn phrases_are_official(context: &Context) -> Result<(), Failed> {
         let found = phrases::of(prompt);
         expected.truncate(MAX_PHRASES);
         if found.phrases != expected || !found.is_official {
-            return Err(format!("phrases of {prompt:?}: {expected:?} there, {:?} computed", found.phrases).into());
+            return Err(format!(
+                "phrases of {prompt:?}: {expected:?} there, {:?} computed",
+                found.phrases
+            )
+            .into());
         }
     }
     Ok(())
@@ -247,7 +262,7 @@ pub(super) fn positions(context: &Context) -> Outcome {
         }),
         ..rows
     };
-    let yes = rows.yes()?;
+    let yes = rows.yes();
     Ok(vec![
         Computed::tensor("out.pos_embed_30x30", up, Tolerance::Float),
         Computed::tensor("out.back_24x24", back, Tolerance::Float),
@@ -260,10 +275,7 @@ pub(super) fn positions(context: &Context) -> Outcome {
 }
 
 /// Rows of a tensor, by their numbers.
-fn pick<const D: usize, K: Basic>(
-    x: Tensor<D, K>,
-    rows: Vec<usize>,
-) -> Tensor<D, K> {
+fn pick<const D: usize, K: Basic>(x: Tensor<D, K>, rows: Vec<usize>) -> Tensor<D, K> {
     let rows: Vec<i64> = rows.into_iter().map(|row| row as i64).collect();
     let n = rows.len();
     let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [n]), &x.device());

@@ -434,11 +434,7 @@ fn published_folders_of_every_layout_are_read() {
         assert!(good(desk.path(), &format!("inspect {name}")).contains("parameters: "));
     }
     tiny::copy(&at("prior"), &at("pickled"));
-    std::fs::rename(
-        at("pickled").join(DIFFUSERS),
-        at("pickled/model.ckpt"),
-    )
-    .expect("renamed");
+    std::fs::rename(at("pickled").join(DIFFUSERS), at("pickled/model.ckpt")).expect("renamed");
     for args in [prior("pickled"), "inspect pickled".into()] {
         let (code, said) = refused(desk.path(), &args);
         let wanted = "; model.ckpt is there: rename it if it is the one";

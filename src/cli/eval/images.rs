@@ -1,6 +1,6 @@
 //! Metrics on folders of images, from the table of metrics.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::device::DeviceSpec;
 use crate::eval::fid::Resize;
@@ -52,6 +52,12 @@ pub struct ImageArgs {
         "",
     ))]
     clip: Option<Existing>,
+    #[arg(long, value_name = "DIR", help = for_readers(
+        ImageOption::Blip,
+        "A BLIP that answers questions, as transformers saves it",
+        ": config.json, weights, and vocab.txt or tokenizer.json (Salesforce/blip-vqa-base, or model_base_vqa_capfilt_large converted)",
+    ))]
+    blip: Option<Existing>,
     #[arg(long, value_name = "MODE", default_value_t = Resize::PytorchFid, help = for_readers(
         ImageOption::Resize,
         "How images become the network's 299 x 299 pixels",
@@ -142,7 +148,7 @@ pub fn run(args: &ImageArgs, chosen: &[Entry], as_json: bool, device: DeviceSpec
     let precision = format!("{device} {}", args.precision.dtype);
     let device = args.precision.device(device)?;
     let images = ImageSet::open(folder, options, device, precision, &progress)?;
-    let out = args.out.clone().unwrap_or_else(|| folder.join("eval"));
+    let out = args.out(folder);
     let mut scores = Vec::new();
     for (info, metric) in chosen {
         let (score, written) = images.score(info, *metric)?;
@@ -176,12 +182,18 @@ pub fn run(args: &ImageArgs, chosen: &[Entry], as_json: bool, device: DeviceSpec
 }
 
 impl ImageArgs {
+    /// The folder for results of `images`.
+    fn out(&self, images: &Path) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| images.join("eval"))
+    }
+
     fn options(&self) -> ImageOptions {
         let path = |existing: &Option<Existing>| existing.as_deref().map(ToOwned::to_owned);
         ImageOptions {
             reference: self.reference.clone(),
             inception: path(&self.inception),
             clip: path(&self.clip),
+            blip: path(&self.blip),
             other: self.against.clone(),
             prompts: self.prompts.clone(),
             resize: self.resize,
@@ -198,6 +210,7 @@ impl ImageArgs {
                 true => None,
                 false => files::cache_dir().ok(),
             },
+            out: self.images.as_deref().map(|images| self.out(images)),
         }
     }
 }

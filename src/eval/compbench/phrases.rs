@@ -34,7 +34,8 @@ stands stood lies lay lays hangs hung runs ran walks walked holds held wears wor
 eating shines shone contrasts contrasted rests rested resting looks looked makes made goes went stretches stretched reaches adds added leans leaned \
 glows glowed floats floated covers covered surrounds surrounded blooms bloomed grows grew sways swayed rises rose wraps wrapped hugs hugged";
 /// Colours, of which two may be joined by "and" within a phrase.
-const COLOURS: &str = "black white red green blue yellow brown orange purple pink gray grey silver gold golden tan";
+const COLOURS: &str =
+    "black white red green blue yellow brown orange purple pink gray grey silver gold golden tan";
 
 /// The phrases of a prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +49,11 @@ pub struct Phrases {
 static OFFICIAL: LazyLock<HashMap<&'static str, &'static str>> = LazyLock::new(|| {
     macro_rules! list {
         ($name:literal) => {
-            include_str!(concat!("../../../datasets/t2i_compbench/", $name, "_val_noun_phrases.txt"))
+            include_str!(concat!(
+                "../../../datasets/t2i_compbench/",
+                $name,
+                "_val_noun_phrases.txt"
+            ))
         };
     }
     let lists = [
@@ -129,7 +134,8 @@ fn phrase(words: &[&str], low: &[String], places: &[usize], before_determiner: b
         places = own;
     }
     // "parked", "creating", "neatly"
-    let is_alone = matches!(places, [only] if ["ed", "ing", "ly"].iter().any(|end| low[*only].ends_with(end)));
+    let is_alone =
+        matches!(places, [only] if ["ed", "ing", "ly"].iter().any(|end| low[*only].ends_with(end)));
     if is_alone || !places.iter().any(|i| is_noun(&i)) {
         return None;
     }
@@ -193,8 +199,14 @@ mod tests {
             of("A red cat and two blue-green dogs on the left of a box"),
             "A red cat|two blue-green dogs|a box"
         );
-        assert_eq!(of("the soft, warm glow of café lights"), "the soft, warm glow|café lights");
-        assert_eq!(of("a black and white cat that chased the mouse"), "a black and white cat|the mouse");
+        assert_eq!(
+            of("the soft, warm glow of café lights"),
+            "the soft, warm glow|café lights"
+        );
+        assert_eq!(
+            of("a black and white cat that chased the mouse"),
+            "a black and white cat|the mouse"
+        );
         assert_eq!(of("running quickly, of it"), "");
         assert_eq!(of(""), "");
         assert_eq!(of("a b, c, d, e, f, g, h, i, j, k").matches('|').count(), 7);

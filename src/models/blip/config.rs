@@ -199,7 +199,10 @@ impl BlipConfig {
         require(
             "text_config.bos_token_id",
             bos < known.saturating_sub(1),
-            format!("at most {}: [DEC], with [ENC] behind it in the vocabulary", known.saturating_sub(2)),
+            format!(
+                "at most {}: [DEC], with [ENC] behind it in the vocabulary",
+                known.saturating_sub(2)
+            ),
             bos,
         )
     }

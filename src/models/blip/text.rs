@@ -128,7 +128,10 @@ impl AnswerDecoder {
     pub fn forward(&self, start: u32, questions: Tensor<3>, mask: Option<&TokenMask>) -> Tensor<2> {
         let [n, _, d_model] = questions.dims();
         let start = Tensor::<2, Int>::full([n, 1], start, &questions.device());
-        let x = self.bert.forward(start, None, questions, mask).reshape([n, d_model]);
+        let x = self
+            .bert
+            .forward(start, None, questions, mask)
+            .reshape([n, d_model]);
         let x = self.activation.forward(self.transform.forward(x));
         self.transform_norm.forward(x)
     }

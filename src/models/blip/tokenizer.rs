@@ -45,7 +45,11 @@ pub struct QuestionTokenizer {
 
 impl std::fmt::Debug for QuestionTokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "QuestionTokenizer(enc {}, sep {}, pad {})", self.enc, self.sep, self.pad)
+        write!(
+            f,
+            "QuestionTokenizer(enc {}, sep {}, pad {})",
+            self.enc, self.sep, self.pad
+        )
     }
 }
 

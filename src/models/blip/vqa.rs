@@ -34,7 +34,10 @@ pub const MAPPING: Mapping = Mapping {
         (".fc_2.", ".mlp.fc2."),
         (".questions.bert.", ".text_encoder."),
         (".answers.bert.", ".text_decoder.bert."),
-        (".answers.transform.", ".text_decoder.cls.predictions.transform.dense."),
+        (
+            ".answers.transform.",
+            ".text_decoder.cls.predictions.transform.dense.",
+        ),
         (
             ".answers.transform_norm.",
             ".text_decoder.cls.predictions.transform.LayerNorm.",
@@ -201,31 +204,47 @@ impl Vqa {
         self.preprocess.apply(image)
     }
 
-    /// The probability of "yes" among "yes" and "no", for every question about every image. `pixels`: those of the images one after the other, from
-    /// [`Vqa::prepare`]; `questions`: of each image.
+    /// The ids of questions.
     ///
     /// # Errors
     /// [`BlipError::Question`].
+    pub fn encode(&self, questions: &[String]) -> Result<Vec<Vec<u32>>, BlipError> {
+        questions
+            .iter()
+            .map(|question| self.tokenizer.encode(question))
+            .collect()
+    }
+
+    /// The probability of "yes" among "yes" and "no", for every question about every image. `pixels`: those of the images one after the other, from
+    /// [`Vqa::prepare`]; `questions`: of each image, from [`Vqa::encode`].
     ///
     /// # Panics
     /// If there are not as many images in `pixels` as in `questions`.
-    pub fn yes(&self, pixels: &[f32], questions: &[&[String]]) -> Result<Vec<Vec<f32>>, BlipError> {
+    pub fn yes(&self, pixels: &[f32], questions: &[&[Vec<u32>]]) -> Vec<Vec<f32>> {
         let size = 3 * self.preprocess.side.pow(2);
-        assert_eq!(pixels.len(), questions.len() * size, "as many images as lists of questions");
+        assert_eq!(
+            pixels.len(),
+            questions.len() * size,
+            "as many images as lists of questions"
+        );
         let mut answers = Vec::with_capacity(questions.len());
         for (pixels, questions) in pixels
             .chunks(IMAGES_AT_ONCE * size)
             .zip(questions.chunks(IMAGES_AT_ONCE))
         {
-            let asked = self.tokens(questions)?;
+            let asked = self.tokens(questions);
             let images = self.encode_images(pixels.to_vec());
             let states = self.network.questions.forward(asked.ids, &asked.mask, images);
-            let logits = self.logits(states, Some(&asked.mask), Some(&[self.tokenizer.yes, self.tokenizer.no]));
+            let logits = self.logits(
+                states,
+                Some(&asked.mask),
+                Some(&[self.tokenizer.yes, self.tokenizer.no]),
+            );
             let yes = p_yes(logits);
             let rows = yes.chunks(asked.each).zip(questions);
             answers.extend(rows.map(|(row, questions)| row[..questions.len()].to_vec()));
         }
-        Ok(answers)
+        answers
     }
 
     /// States of images, `[n, seq, d_model]`. `pixels`: `n` times `[3, side, side]`.
@@ -242,20 +261,20 @@ impl Vqa {
         to_f32(answers.logits(answers.forward(self.dec, to_compute_dtype(states), mask), words))
     }
 
-    /// The tokens of questions about images. Every image gets as many as the one with the most, the last ones empty.
-    ///
-    /// # Errors
-    /// [`BlipError::Question`].
-    pub fn tokens(&self, questions: &[&[String]]) -> Result<AskedTokens, BlipError> {
-        let each = questions.iter().map(|of_one| of_one.len()).max().unwrap_or(0).max(1);
-        let empty = String::new();
-        let padded = questions
+    /// The tokens of questions about images, as one batch. Every image gets as many as the one with the most, the last ones empty.
+    pub fn tokens(&self, questions: &[&[Vec<u32>]]) -> AskedTokens {
+        let each = questions
             .iter()
-            .flat_map(|of_one| of_one.iter().chain(std::iter::repeat(&empty)).take(each));
-        let rows: Vec<Vec<u32>> = padded
-            .map(|question| self.tokenizer.encode(question))
-            .collect::<Result<_, _>>()?;
-        let lengths: Vec<usize> = rows.iter().map(Vec::len).collect();
+            .map(|of_one| of_one.len())
+            .max()
+            .unwrap_or(0)
+            .max(1);
+        let empty = vec![self.tokenizer.enc, self.tokenizer.sep];
+        let rows: Vec<&Vec<u32>> = questions
+            .iter()
+            .flat_map(|of_one| of_one.iter().chain(std::iter::repeat(&empty)).take(each))
+            .collect();
+        let lengths: Vec<usize> = rows.iter().map(|row| row.len()).collect();
         let n_text = lengths.iter().copied().max().unwrap_or(0);
         let ids: Vec<i64> = rows
             .iter()
@@ -265,11 +284,11 @@ impl Vqa {
             })
             .collect();
         let ids = TensorData::new(ids, [rows.len(), n_text]);
-        Ok(AskedTokens {
+        AskedTokens {
             ids: Tensor::from_data(ids, &self.device),
             mask: TokenMask::of_lengths(&lengths, n_text, &self.device),
             each,
-        })
+        }
     }
 }
 

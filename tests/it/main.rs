@@ -1,5 +1,6 @@
 //! The integration tests: one binary, one module a theme.
 mod bad_input;
+mod blip;
 mod browser;
 mod cli;
 mod clip;

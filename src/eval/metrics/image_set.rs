@@ -25,6 +25,7 @@ use crate::eval::per_image::{self, PerImageError};
 use crate::eval::{Bootstrap, Embeddings, EvalError};
 use crate::files::{self, FileError};
 use crate::image_file::Pixels;
+use crate::models::blip::BlipError;
 use crate::models::clip::{ClipError, ImageEncoder, Processor, TextEncoder};
 use crate::models::inception::{Inception, SIDE};
 use crate::weights::{Checkpoint, WeightsError};
@@ -67,6 +68,8 @@ pub enum ImageOption {
     Inception,
     /// [`ImageOptions::clip`].
     Clip,
+    /// [`ImageOptions::blip`].
+    Blip,
     /// [`ImageOptions::other`].
     Other,
     /// [`ImageOptions::resize`].
@@ -95,6 +98,7 @@ impl ImageOption {
             Self::Inception => Some("--inception FILE, the network's weights"),
             Self::Clip => Some("--clip DIR, a CLIP with both towers"),
             Self::Detections => Some("--detections FILE, what UniDet found in the images"),
+            Self::Blip => Some("--blip DIR, a BLIP that answers questions"),
             Self::Other
             | Self::Resize
             | Self::Infinity
@@ -116,6 +120,8 @@ pub struct ImageOptions {
     pub inception: Option<PathBuf>,
     /// A folder with both towers of a CLIP.
     pub clip: Option<PathBuf>,
+    /// A folder with a BLIP that answers questions.
+    pub blip: Option<PathBuf>,
     /// A folder with another system's images for the same prompts.
     pub other: Option<PathBuf>,
     /// Prompts of the images, where names and side files do not tell them.
@@ -146,6 +152,8 @@ pub struct ImageOptions {
     pub batch: usize,
     /// Folder of features that are known from other calls.
     pub cache: Option<PathBuf>,
+    /// Folder for results image by image.
+    pub out: Option<PathBuf>,
 }
 
 impl ImageOptions {
@@ -166,6 +174,7 @@ impl ImageOptions {
             ImageOption::Inception => self.inception.is_some(),
             ImageOption::Clip => self.clip.is_some(),
             ImageOption::Detections => self.detections.is_some(),
+            ImageOption::Blip => self.blip.is_some(),
             _ => true,
         };
         let lacking = metric.options().iter().find(|option| !is_there(**option));
@@ -191,6 +200,19 @@ pub enum ImageMetricError {
     /// A CLIP.
     #[error(transparent)]
     Clip(#[from] ClipError),
+    /// A BLIP.
+    #[error(transparent)]
+    Blip(#[from] BlipError),
+    /// Nothing to ask about an image.
+    #[error(
+        "{}: no noun phrase in its prompt {prompt:?}, so that there is nothing to ask (the benchmark would score it 1): expected one such as \"a red cat\"", .image.display()
+    )]
+    NoPhrase {
+        /// The image.
+        image: PathBuf,
+        /// Its prompt.
+        prompt: String,
+    },
     /// Statistics or features of the reference.
     #[error(transparent)]
     Statistics(#[from] StatisticsError),
@@ -361,6 +383,11 @@ impl<'a> ImageSet<'a> {
     /// The folder of the CLIP.
     pub(super) fn clip_dir(&self) -> &Path {
         self.options.clip.as_deref().unwrap_or(Path::new(""))
+    }
+
+    /// The folder of the BLIP.
+    pub(super) fn blip_dir(&self) -> &Path {
+        self.options.blip.as_deref().unwrap_or(Path::new(""))
     }
 
     /// The features of the images, a row each.

@@ -40,7 +40,6 @@ pub mod rescale;
 pub mod results;
 pub mod ridge;
 mod rows;
-pub mod vqa_result;
 
 use std::fmt::Display;
 use std::path::PathBuf;

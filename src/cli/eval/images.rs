@@ -148,7 +148,7 @@ fn for_readers(option: ImageOption, what: &str, rest: &str) -> String {
 
 /// Scores the images by every metric.
 pub fn run(args: &ImageArgs, chosen: &[Entry], as_json: bool, device: DeviceSpec) -> anyhow::Result<()> {
-    let mut options = args.options();
+    let options = args.options();
     let needs = |info: &MetricInfo, option: &str| {
         Usage(format!(
             "{}: expected {option}; `eclipse eval --help` has an example",
@@ -177,7 +177,6 @@ pub fn run(args: &ImageArgs, chosen: &[Entry], as_json: bool, device: DeviceSpec
     let precision = format!("{device} {}", args.precision.dtype);
     let device = args.precision.device(device)?;
     let out = args.out(folder);
-    options.results = Some(out.clone());
     let images = ImageSet::open(folder, options, device, precision, &progress)?;
     let mut scores = Vec::new();
     for (info, metric) in chosen {
@@ -231,7 +230,7 @@ impl ImageArgs {
             incomplete: self.incomplete,
             detections: path(&self.detections),
             mends: self.mend.iter().copied().collect(),
-            results: None,
+            results: self.images.as_deref().map(|images| self.out(images)),
             resize: self.resize,
             infinity: self.infinity,
             kid: KidOptions {
@@ -246,7 +245,6 @@ impl ImageArgs {
                 true => None,
                 false => files::cache_dir().ok(),
             },
-            out: self.images.as_deref().map(|images| self.out(images)),
         }
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::info::{MetricDirection, MetricInfo};
 use crate::eval::embedding::cosines;
-use crate::eval::features::{FeatureError, Features, features};
+use crate::eval::features::{FeatureError, Features, each_image, features};
 use crate::eval::fid::{Resize, Statistics, StatisticsError, npz_features};
 use crate::eval::image_folder::{self, ImageFile, ImageFolderError};
 use crate::eval::image_score::ImageScore;
@@ -23,6 +23,7 @@ use crate::models::clip::preprocess::Cut;
 use crate::models::clip::{ClipError, ImageEncoder, TextEncoder};
 use crate::models::inception::{Inception, SIDE};
 use crate::weights::{Checkpoint, WeightsError};
+use crate::world::World;
 
 /// A metric on a folder of images.
 pub trait ImageMetric: Sync {
@@ -72,6 +73,8 @@ pub enum ImageOption {
     Tie,
     /// [`ImageOptions::save_statistics`].
     SaveStatistics,
+    /// [`ImageOptions::world`].
+    World,
 }
 
 impl ImageOption {
@@ -86,7 +89,8 @@ impl ImageOption {
             | Self::Infinity
             | Self::Subsets
             | Self::Tie
-            | Self::SaveStatistics => None,
+            | Self::SaveStatistics
+            | Self::World => None,
         }
     }
 }
@@ -114,6 +118,8 @@ pub struct ImageOptions {
     pub tie: f64,
     /// Where to keep the statistics of the images.
     pub save_statistics: Option<PathBuf>,
+    /// The built-in world that the images are of.
+    pub world: World,
     /// Images in memory at once.
     pub batch: usize,
     /// Folder of features that are known from other calls.
@@ -161,6 +167,20 @@ pub enum ImageMetricError {
     /// Sizes and counts.
     #[error(transparent)]
     Eval(#[from] EvalError),
+    /// A prompt that is none of the world's.
+    #[error(
+        "{}: the world {world} has no such prompt: expected its words, as in {:?}, found {prompt:?}",
+        .path.display(),
+        .world.example()
+    )]
+    Prompt {
+        /// The image.
+        path: PathBuf,
+        /// Its prompt.
+        prompt: String,
+        /// The world.
+        world: World,
+    },
     /// A CLIP without the scale of its logits.
     #[error("{}: no logit_scale among its weights: PickScore needs the whole model, not a tower", .0.display())]
     NoLogitScale(PathBuf),
@@ -261,6 +281,21 @@ impl<'a> ImageSet<'a> {
     /// The folder of the CLIP.
     pub(super) fn clip_dir(&self) -> &Path {
         self.options.clip.as_deref().unwrap_or(Path::new(""))
+    }
+
+    /// What `read` makes of each image and its number, where no network is needed.
+    ///
+    /// # Errors
+    /// [`FeatureError`], naming the image.
+    pub(super) fn each<T: Send>(
+        &self,
+        read: &(dyn Fn(usize, &RgbImage) -> Result<T, String> + Sync),
+    ) -> Result<Vec<T>, FeatureError> {
+        let paths: Vec<PathBuf> = self.images.iter().map(|image| image.path.clone()).collect();
+        (self.progress)(0, paths.len());
+        each_image(&paths, self.options.batch, read, &mut |done| {
+            (self.progress)(done, paths.len())
+        })
     }
 
     /// The features of the images, a row each.

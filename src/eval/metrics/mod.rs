@@ -44,6 +44,7 @@ metrics! {
     clip_fid,
     clip_score,
     pick_score,
+    world_checker,
     #[cfg(test)]
     toy_brightness,
 }

@@ -51,15 +51,25 @@ fn table(counts: &ParamCounts) -> String {
         ("full total", counts.full_total()),
     ];
     for (name, n) in totals {
-        text.push_str(&format!("| **{name}** | {} ({:.2} B) | |\n", grouped(n), n as f64 / 1e9));
+        text.push_str(&format!("| **{name}** | {} ({}) | |\n", grouped(n), short(n)));
     }
     text
+}
+
+/// As in 0.93 B or 33.1 M.
+fn short(n: usize) -> String {
+    match n {
+        100_000_000.. => format!("{:.2} B", n as f64 / 1e9),
+        _ => format!("{:.1} M", n as f64 / 1e6),
+    }
 }
 
 /// `n` with a comma before each group of three digits.
 fn grouped(n: usize) -> String {
     let digits = n.to_string();
     let groups = digits.as_bytes().rchunks(3).rev();
-    let groups: Vec<String> = groups.map(|group| String::from_utf8_lossy(group).into_owned()).collect();
+    let groups: Vec<String> = groups
+        .map(|group| String::from_utf8_lossy(group).into_owned())
+        .collect();
     groups.join(",")
 }

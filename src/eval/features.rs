@@ -69,7 +69,8 @@ pub fn each_image<T: Send>(
     let mut found = Vec::with_capacity(images.len());
     for paths in images.chunks(batch.max(1)) {
         let first = found.len();
-        let one = |(i, path): (usize, &PathBuf)| decoded(path, &read_file(path)?, |image| read(first + i, image));
+        let one =
+            |(i, path): (usize, &PathBuf)| decoded(path, &read_file(path)?, |image| read(first + i, image));
         let batch: Vec<T> = paths.par_iter().enumerate().map(one).collect::<Result<_, _>>()?;
         found.extend(batch);
         on_images(found.len());
@@ -253,12 +254,18 @@ mod tests {
             (rows[0], rows[8], there),
             (0.0, 4.0, vec![true, true, true, false, false])
         );
-        assert_eq!(std::mem::take(&mut *network.0.lock().expect("no panic")), [2, 1, 1, 1]);
+        assert_eq!(
+            std::mem::take(&mut *network.0.lock().expect("no panic")),
+            [2, 1, 1, 1]
+        );
         // A damaged entry is computed again: one that is cut, and one whose numbers were changed.
         let cache: Vec<PathBuf> = files::list_folders(dir.path().join("features"))
             .and_then(|of_networks| files::list(&of_networks[0]))
             .expect("the cache");
-        for damage in [|bytes: &mut Vec<u8>| bytes.truncate(5), |bytes: &mut Vec<u8>| bytes[0] ^= 1] {
+        for damage in [
+            |bytes: &mut Vec<u8>| bytes.truncate(5),
+            |bytes: &mut Vec<u8>| bytes[0] ^= 1,
+        ] {
             for entry in &cache {
                 let mut bytes = files::read(entry).expect("an entry");
                 damage(&mut bytes);

@@ -3,6 +3,7 @@
 //! | layout | prompt of an image |
 //! |---|---|
 //! | ours | `origin.prompt` of the side file `NAME.json` |
+//! | `pictures/` of a run | `prompt` in `index.json` |
 //! | GenEval: `00000/metadata.jsonl`, `00000/samples/0000.png` | `prompt` of the metadata |
 //! | T2I-CompBench: `{prompt}_{index}.png` | the name, without index and underscore |
 //! | any, with a file of prompts | line by line, in the order of the names: one image a prompt, or as many for each |
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::kept_images::KeptImages;
 use crate::files::{self, FileError};
 use crate::limits::MAX_INDEX;
 
@@ -105,9 +107,16 @@ fn is_image(path: &Path) -> bool {
 
 fn flat(folder: &Path) -> Result<Vec<ImageFile>, ImageFolderError> {
     let images = files::list(folder)?.into_iter().filter(|path| is_image(path));
+    // An index.json of another program tells no prompts.
+    let kept = KeptImages::read(folder).ok().flatten();
+    let kept = kept.map_or_else(Vec::new, |index| index.images);
+    let of_run: HashMap<String, String> = kept.into_iter().map(|kept| (kept.file, kept.prompt)).collect();
+    let of_run = |path: &Path| of_run.get(path.file_name()?.to_str()?).cloned();
     Ok(images
         .map(|path| ImageFile {
-            prompt: of_side_file(&path).or_else(|| of_name(&path)),
+            prompt: of_side_file(&path)
+                .or_else(|| of_run(&path))
+                .or_else(|| of_name(&path)),
             path,
         })
         .collect())

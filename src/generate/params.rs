@@ -85,7 +85,9 @@ impl ParamCounts {
 
     /// The published stacks with each of their priors, at full size: counted from configurations, without weights.
     pub fn published(device: &Device) -> Vec<Self> {
-        let stacks = stacks::ALL.iter().filter_map(|stack| Some((*stack, stack.random()?)));
+        let stacks = stacks::ALL
+            .iter()
+            .filter_map(|stack| Some((*stack, stack.random()?)));
         let systems = stacks.flat_map(|(stack, random)| {
             let priors = random.networks.iter().filter(|network| network.class == PRIOR);
             priors.map(move |prior| Self::published_with(stack, &random, prior, device))
@@ -97,7 +99,10 @@ impl ParamCounts {
         let component = |part: Part| {
             let network = match part {
                 Part::PRIOR => Some(prior),
-                _ => random.networks.iter().find(|network| random.part(stack, network) == Some(part)),
+                _ => random
+                    .networks
+                    .iter()
+                    .find(|network| random.part(stack, network) == Some(part)),
             };
             ComponentParams {
                 name: part.name(),
@@ -147,7 +152,10 @@ fn networks(stack: Stack) -> Vec<Part> {
 fn count_stored(dir: &Path, part: Part) -> Result<usize, WeightsError> {
     let checkpoint = match Checkpoint::open(dir) {
         Err(none @ WeightsError::NoWeights { .. }) => {
-            let torch = TORCH.map(|name| dir.join(name)).into_iter().find(|file| file.is_file());
+            let torch = TORCH
+                .map(|name| dir.join(name))
+                .into_iter()
+                .find(|file| file.is_file());
             Checkpoint::open(torch.ok_or(none)?)?
         }
         opened => opened?,
@@ -161,13 +169,17 @@ fn count_stored(dir: &Path, part: Part) -> Result<usize, WeightsError> {
         let is_float = matches!(tensor.dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16);
         is_float && is_counted(name) && !of_other_tower.iter().any(|tower| name.starts_with(tower))
     });
-    Ok(counted.map(|(_, tensor)| tensor.shape.iter().product::<usize>()).sum())
+    Ok(counted
+        .map(|(_, tensor)| tensor.shape.iter().product::<usize>())
+        .sum())
 }
 
 fn count_described(network: &RandomNetwork, device: &Device) -> usize {
     let (_, parameters) = (network.describe)(device);
     let counted = parameters.iter().filter(|parameter| is_counted(&parameter.name));
-    counted.map(|parameter| parameter.shape.iter().product::<usize>()).sum()
+    counted
+        .map(|parameter| parameter.shape.iter().product::<usize>())
+        .sum()
 }
 
 fn is_counted(tensor: &str) -> bool {

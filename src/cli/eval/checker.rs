@@ -33,10 +33,7 @@ pub fn run(args: &CheckerArgs, world: World, as_json: bool) -> anyhow::Result<()
     let steps = crate::cli::progress::Steps::new();
     let mut rows = Vec::new();
     for (i, damage) in Damage::ALL.into_iter().enumerate() {
-        rows.push((
-            damage.name(world),
-            accuracy(&checker, damage, args.n, args.seed),
-        ));
+        rows.push((damage.name(world), accuracy(&checker, damage, args.n, args.seed)));
         steps.show("checker", i + 1, Damage::ALL.len(), "");
     }
     if as_json {

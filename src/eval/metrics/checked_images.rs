@@ -73,7 +73,10 @@ fn add(table: &mut MetricTable<'_>, inputs: &DecodedInputs<'_>) -> Result<(), Ev
         .map(|image| verdict(&image.prompt.statement, &image.reading))
         .collect();
     for (name, values) in shares(&verdicts) {
-        table.add_some(&format!("picture/{name}"), &inputs.per_prompt(|row, _| values[row]));
+        table.add_some(
+            &format!("picture/{name}"),
+            &inputs.per_prompt(|row, _| values[row]),
+        );
     }
     let all = |row: usize| indicator(verdicts[row].all());
     for category in Category::ALL {
@@ -101,7 +104,9 @@ pub(super) const ALL: &str = "all";
 pub(super) fn shares(verdicts: &[Verdict]) -> Vec<(&'static str, Vec<Option<f64>>)> {
     let all: Part = |verdict| Some(indicator(verdict.all()));
     let named = PARTS.into_iter().chain([(ALL, all)]);
-    named.map(|(name, of)| (name, verdicts.iter().map(of).collect())).collect()
+    named
+        .map(|(name, of)| (name, verdicts.iter().map(of).collect()))
+        .collect()
 }
 
 /// What the checker looked for, in the order of the table above: whether all of it is there.

@@ -27,7 +27,10 @@ impl RandomStack {
     pub fn part(&self, stack: Stack, network: &RandomNetwork) -> Option<Part> {
         self.pipelines.iter().find_map(|pipeline| {
             let (folder, _) = pipeline.parts.iter().find(|(_, name)| *name == network.name)?;
-            let class = stack.pipelines().iter().find(|class| class.name == pipeline.class)?;
+            let class = stack
+                .pipelines()
+                .iter()
+                .find(|class| class.name == pipeline.class)?;
             class.entries.iter().find(|entry| entry.key == *folder)?.part
         })
     }

@@ -1,5 +1,6 @@
 //! A folder of images for metrics, with what metrics share: options, networks, and features that are known already.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -43,6 +44,8 @@ pub struct Measured {
     pub value: f64,
     /// The ends of its 95 % interval over images, for metrics that are means over them.
     pub interval: Option<[f64; 2]>,
+    /// The value of each image, in their order, for metrics that are means over them.
+    pub each: Vec<f64>,
     /// More of the same computation, by name.
     pub also: BTreeMap<String, f64>,
     /// What another number must share to be compared, beside images and precision: weights, preprocessing, reference.
@@ -92,7 +95,7 @@ impl ImageOption {
 }
 
 /// Options of metrics on images.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ImageOptions {
     /// What the images are compared with: a folder of images, or an `.npz` of statistics or features.
     pub reference: Option<PathBuf>,
@@ -114,7 +117,7 @@ pub struct ImageOptions {
     pub tie: f64,
     /// Where to keep the statistics of the images.
     pub save_statistics: Option<PathBuf>,
-    /// Images in memory at once.
+    /// Images in memory at once; 0 is 1.
     pub batch: usize,
     /// Folder of features that are known from other calls.
     pub cache: Option<PathBuf>,
@@ -166,6 +169,34 @@ pub enum ImageMetricError {
     NoLogitScale(PathBuf),
 }
 
+/// Networks and features of a reference, shared by the folders of one call: the last one of each kind stays in memory.
+#[derive(Default)]
+pub struct SharedNetworks(RefCell<HashMap<&'static str, (String, Rc<dyn Any>)>>);
+
+impl SharedNetworks {
+    /// The `kind` that `key` identifies, else what `load` gives. Another one of this kind is dropped first.
+    fn get_or_load<T: 'static>(
+        &self,
+        kind: &'static str,
+        key: String,
+        load: impl FnOnce() -> Result<T, ImageMetricError>,
+    ) -> Result<Rc<T>, ImageMetricError> {
+        let known = self
+            .0
+            .borrow()
+            .get(kind)
+            .filter(|(k, _)| *k == key)
+            .map(|(_, known)| known.clone());
+        if let Some(known) = known.and_then(|known| known.downcast().ok()) {
+            return Ok(known);
+        }
+        self.0.borrow_mut().remove(kind);
+        let loaded = Rc::new(load()?);
+        self.0.borrow_mut().insert(kind, (key, loaded.clone()));
+        Ok(loaded)
+    }
+}
+
 /// A folder of images with options and networks.
 pub struct ImageSet<'a> {
     /// The folder.
@@ -182,6 +213,8 @@ pub struct ImageSet<'a> {
     progress: &'a dyn Fn(usize, usize),
     /// Features that a metric of this call has computed, by network and folder.
     known: RefCell<HashMap<(String, PathBuf), Rc<Embeddings>>>,
+    /// What other folders use too.
+    shared: Rc<SharedNetworks>,
 }
 
 impl<'a> ImageSet<'a> {
@@ -204,7 +237,14 @@ impl<'a> ImageSet<'a> {
             precision,
             progress,
             known: RefCell::default(),
+            shared: Rc::default(),
         })
+    }
+
+    /// The same with networks that other folders share.
+    #[must_use]
+    pub fn sharing(self, shared: Rc<SharedNetworks>) -> Self {
+        Self { shared, ..self }
     }
 
     /// Computes `metric`, whose row is `info`: the result, and the files that were written on the way.
@@ -216,12 +256,18 @@ impl<'a> ImageSet<'a> {
         info: &MetricInfo,
         metric: &dyn ImageMetric,
     ) -> Result<(ImageScore, Vec<PathBuf>), ImageMetricError> {
-        let mut measured = metric.measure(self)?;
+        let measured = metric.measure(self)?;
+        let written = measured.written.clone();
+        Ok((self.result(info, measured), written))
+    }
+
+    /// What `metric`, whose row is `info`, measured, as the content of `<metric>.json`.
+    pub fn result(&self, info: &MetricInfo, mut measured: Measured) -> ImageScore {
         measured
             .protocol
             .insert("precision".into(), json!(self.precision));
         measured.protocol.insert("images_path".into(), json!(self.folder));
-        let score = ImageScore {
+        ImageScore {
             metric: info.name.to_owned(),
             lower_is_better: info.better == MetricDirection::Lower,
             value: measured.value,
@@ -230,32 +276,37 @@ impl<'a> ImageSet<'a> {
             also: measured.also,
             protocol: measured.protocol,
             program: format!("eclipse {}", env!("CARGO_PKG_VERSION")),
-        };
-        Ok((score, measured.written))
+        }
     }
 
     /// The FID's network.
-    pub(super) fn inception(&self) -> Result<InceptionFeatures, ImageMetricError> {
+    pub(super) fn inception(&self) -> Result<Rc<InceptionFeatures>, ImageMetricError> {
         let path = self.options.inception.as_deref().unwrap_or(Path::new(""));
-        let checkpoint = Checkpoint::open(path)?;
-        Ok(InceptionFeatures {
-            network: Inception::from_checkpoint(&checkpoint, &self.device)?,
-            resize: self.options.resize,
-            sha256: checkpoint.sha256()?,
-            precision: self.precision.clone(),
-            device: self.device.clone(),
+        let key = format!("{} {}", path.display(), self.options.resize);
+        self.shared.get_or_load("inception", key, || {
+            let checkpoint = Checkpoint::open(path)?;
+            Ok(InceptionFeatures {
+                network: Inception::from_checkpoint(&checkpoint, &self.device)?,
+                resize: self.options.resize,
+                sha256: checkpoint.sha256()?,
+                precision: self.precision.clone(),
+                device: self.device.clone(),
+            })
         })
     }
 
     /// The vision tower of the CLIP.
-    pub(super) fn clip(&self, cut: Cut) -> Result<ClipFeatures, ImageMetricError> {
+    pub(super) fn clip(&self, cut: Cut) -> Result<Rc<ClipFeatures>, ImageMetricError> {
         let dir = self.clip_dir();
-        Ok(ClipFeatures {
-            encoder: ImageEncoder::load(dir, &self.device)?,
-            cut,
-            sha256: Checkpoint::open(dir)?.sha256()?,
-            precision: self.precision.clone(),
-        })
+        self.shared
+            .get_or_load("clip", format!("{} {cut:?}", dir.display()), || {
+                Ok(ClipFeatures {
+                    encoder: ImageEncoder::load(dir, &self.device)?,
+                    cut,
+                    sha256: Checkpoint::open(dir)?.sha256()?,
+                    precision: self.precision.clone(),
+                })
+            })
     }
 
     /// The folder of the CLIP.
@@ -311,7 +362,15 @@ impl<'a> ImageSet<'a> {
     ) -> Result<Rc<Embeddings>, ImageMetricError> {
         let place = self.reference_path();
         match place.is_dir() {
-            true => Ok(self.features_of(network, place, &image_folder::read(place, None)?)?),
+            true => {
+                let key = format!("{} {}", network.identity(), place.display());
+                let load = || {
+                    let images = image_folder::read(place, None)?;
+                    Ok(self.features_of(network, place, &images)?)
+                };
+                let found: Rc<Rc<Embeddings>> = self.shared.get_or_load("reference", key, load)?;
+                Ok((*found).clone())
+            }
             false => Ok(Rc::new(npz_features(place)?)),
         }
     }
@@ -342,10 +401,15 @@ impl<'a> ImageSet<'a> {
     ) -> Result<(Vec<f64>, BTreeMap<String, Value>), ImageMetricError> {
         let network = self.clip(cut)?;
         let prompts = image_folder::prompts(images)?;
-        let rows = self.features_of(&network, folder, images)?;
-        let texts = TextEncoder::load(self.clip_dir(), &self.device)?;
+        let rows = self.features_of(&*network, folder, images)?;
+        let dir = self.clip_dir();
+        let texts = self
+            .shared
+            .get_or_load("text encoder", dir.display().to_string(), || {
+                Ok(TextEncoder::load(dir, &self.device)?)
+            })?;
         let mut z_y = Vec::with_capacity(prompts.len() * network.d());
-        for part in prompts.chunks(self.options.batch) {
+        for part in prompts.chunks(self.options.batch.max(1)) {
             z_y.extend(texts.encode(part)?.z_y.into_data().iter::<f32>());
         }
         let z_y = Embeddings::new(prompts.len(), network.d(), z_y)?;
@@ -366,10 +430,11 @@ impl Measured {
     /// # Errors
     /// Like [`Bootstrap::mean`].
     pub fn mean(each: Vec<f64>, protocol: BTreeMap<String, Value>) -> Result<Self, EvalError> {
-        let interval = Bootstrap::default().mean(&[each])?;
+        let interval = Bootstrap::default().mean(std::slice::from_ref(&each))?;
         Ok(Self {
             value: interval.value,
             interval: Some([interval.low, interval.high]),
+            each,
             protocol,
             ..Self::default()
         })

@@ -8,7 +8,9 @@ mod family;
 mod image_set;
 mod info;
 
-pub use image_set::{ImageMetric, ImageMetricError, ImageOption, ImageOptions, ImageSet, Measured};
+pub use image_set::{
+    ImageMetric, ImageMetricError, ImageOption, ImageOptions, ImageSet, Measured, SharedNetworks,
+};
 pub use info::{MetricDirection, MetricInfo};
 
 use self::family::{Family, Source};

@@ -17,6 +17,7 @@ mod results;
 mod run;
 mod score;
 mod spec;
+mod survey;
 mod system;
 
 pub use error::{ComparisonError, Failure};
@@ -26,7 +27,8 @@ pub use preferences::Preference;
 pub use prompts::{PromptSet, Source};
 pub use published::{Published, PublishedScore, PublishedSystem};
 pub use results::{Cell, Point, Results, Row};
-pub use run::{Outcome, Progress, RunOptions, run};
+pub use run::{Outcome, Progress, RunOptions, check, run};
 pub use score::ImageValue;
-pub use spec::{Column, Comparison, MetricSettings, PreferenceSpec, Scatter, is_comparison};
+pub use spec::{Column, Comparison, Compute, MetricSettings, PreferenceSpec, Scatter, is_comparison};
+pub use survey::Work;
 pub use system::System;

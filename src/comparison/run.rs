@@ -218,6 +218,30 @@ pub fn run(
     Ok(outcome)
 }
 
+/// Plans the first image of every system that can draw, which looks at all networks and settings and loads no weights.
+///
+/// # Errors
+/// The first [`Failure`].
+pub fn check(comparison: &Comparison, folders: &Folders, options: &RunOptions) -> Result<(), Failure> {
+    for system in comparison
+        .systems
+        .iter()
+        .filter(|system| system.pipeline.is_some())
+    {
+        for set in &comparison.prompts {
+            if comparison.without_images(folders, system, set).is_none() {
+                plan(folders, system, set, options, 1).map_err(|error| Failure {
+                    system: system.name.clone(),
+                    prompts: set.name.clone(),
+                    what: "drawing".into(),
+                    error,
+                })?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// What a system has to draw of a prompt set; its first image is planned, which looks at all networks and settings.
 fn task<'a>(
     folders: &Folders,

@@ -35,6 +35,7 @@ use super::system::System;
 use crate::config::check::{at_least, at_most, non_negative, require};
 use crate::config::layers::{lookup, nest};
 use crate::config::{ConfigError, InvalidValue, Layers, Setting, from_toml, one_of};
+use crate::device::Precision;
 use crate::eval::fid::Resize;
 use crate::eval::metrics::{self, ImageMetric, ImageOptions, MetricDirection, MetricInfo};
 use crate::files;
@@ -54,6 +55,25 @@ struct Spec {
     scatter: Option<Scatter>,
     preferences: BTreeMap<String, PreferenceSpec>,
     published: Option<PathBuf>,
+    compute: Compute,
+}
+
+/// `[compute]`: how networks compute.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Compute {
+    /// Float type of all networks: f32, f16 or bf16.
+    pub dtype: Option<String>,
+    /// Images that a decoder draws at once; else 1 on a CPU, 4 on a GPU.
+    pub batch: Option<usize>,
+}
+
+impl Compute {
+    /// The float type.
+    pub fn precision(&self) -> Precision {
+        let given = self.dtype.as_deref().and_then(|name| name.parse().ok());
+        given.unwrap_or_default()
+    }
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -196,6 +216,8 @@ pub struct Comparison {
     pub preferences: Vec<PreferenceSpec>,
     /// Published numbers.
     pub published: Published,
+    /// How networks compute.
+    pub compute: Compute,
     /// Whether this is the comparison as its folder says: no `--smoke`, no `--set`.
     pub is_as_committed: bool,
 }
@@ -279,6 +301,7 @@ impl Comparison {
             }),
             metrics: spec.metrics,
             scatter: spec.scatter,
+            compute: spec.compute,
             published: match &spec.published {
                 None => Published::default(),
                 Some(path) => published(path)?,
@@ -331,6 +354,14 @@ impl Comparison {
             "table.columns",
             self.columns.iter().map(|s| s.name.as_str()).collect(),
         )?;
+        if let Some(dtype) = &self.compute.dtype {
+            let is_known = dtype.parse::<Precision>().is_ok();
+            require("compute.dtype", is_known, "f32, f16 or bf16", dtype)?;
+        }
+        if let Some(batch) = self.compute.batch {
+            at_least("compute.batch", 1, batch)?;
+            at_most("compute.batch", MAX_REPEATS, batch)?;
+        }
         for (i, system) in self.systems.iter().enumerate() {
             self.check_system(system, &self.systems[..i])?;
         }

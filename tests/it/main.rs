@@ -3,6 +3,7 @@ mod bad_input;
 mod browser;
 mod cli;
 mod clip;
+mod comparison;
 mod damage;
 mod data;
 mod documents;

@@ -54,14 +54,6 @@ pub enum ComparisonError {
         /// Prompts of the set.
         n_prompts: usize,
     },
-    /// A file of scores image by image.
-    #[error("{path}: {reason}")]
-    Values {
-        /// The file.
-        path: std::path::PathBuf,
-        /// What was expected and found.
-        reason: String,
-    },
 }
 
 impl ComparisonError {

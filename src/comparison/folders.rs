@@ -9,7 +9,8 @@ use super::system::System;
 ///
 /// ```text
 /// SYSTEM/PROMPT SET/samples/   its images, {prompt}_{index}.png, each with a side file; T2I-CompBench's scorers read this folder too
-/// SYSTEM/PROMPT SET/eval/      METRIC.json, METRIC.inputs.json and, for means over images, METRIC.images.csv
+/// SYSTEM/PROMPT SET/eval/      METRIC.json, METRIC.inputs.json and, for means over images, their scores in T2I-CompBench's layout
+/// SYSTEM/PROMPT SET/detections.json   what UniDet found in the images, for the spatial score; made elsewhere
 /// prompts/PROMPT SET.txt       the prompts, one a line
 /// ```
 #[derive(Debug, Clone)]
@@ -38,6 +39,16 @@ impl Folders {
     /// The prompts of a set as a text.
     pub fn prompts(&self, prompts: &PromptSet) -> PathBuf {
         self.0.join("prompts").join(format!("{}.txt", prompts.name))
+    }
+
+    /// Where a detector's findings in the images of a system may be, by the name of their file: beside the scores, with the images, or above them.
+    pub fn detections(&self, system: &System, prompts: &PromptSet, name: &Path) -> Vec<PathBuf> {
+        let mut places = vec![self.of(system, prompts).join(name)];
+        if let Some(images) = self.images(system, prompts).filter(|_| system.images.is_some()) {
+            places.push(images.join(name));
+            places.extend(images.parent().map(|above| above.join(name)));
+        }
+        places
     }
 
     /// The images of a system: those drawn here, or the folder of those made elsewhere; none for published numbers.

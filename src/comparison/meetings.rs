@@ -2,9 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::score::ImageValue;
 use crate::eval::pick_score::{Choice, probabilities};
 use crate::eval::{Bootstrap, EvalError, Interval};
+
+/// The value of one image.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ImageValue {
+    /// Its prompt.
+    pub(super) prompt: String,
+    /// The value.
+    pub(super) value: f64,
+}
 
 /// Two systems' images of the same prompts.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,12 +90,11 @@ mod tests {
     use crate::eval::pick_score::preference;
 
     fn values(scores: &[(&str, f64)]) -> Vec<ImageValue> {
-        let value = |(i, (prompt, value)): (usize, &(&str, f64))| ImageValue {
-            file: format!("{i}.png"),
+        let value = |(prompt, value): &(&str, f64)| ImageValue {
             prompt: (*prompt).into(),
             value: *value,
         };
-        scores.iter().enumerate().map(value).collect()
+        scores.iter().map(value).collect()
     }
 
     #[test]

@@ -28,7 +28,6 @@ pub use prompts::{PromptSet, Source};
 pub use published::{Published, PublishedScore, PublishedSystem};
 pub use results::{Cell, Point, Results, Row};
 pub use run::{Outcome, Progress, RunOptions, check, run};
-pub use score::ImageValue;
 pub use spec::{Column, Comparison, Compute, MetricSettings, PreferenceSpec, Scatter, is_comparison};
 pub use survey::Work;
 pub use system::System;

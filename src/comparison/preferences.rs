@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use super::error::ComparisonError;
 use super::folders::Folders;
-use super::meetings::{Meeting, meet};
-use super::score::{ImageValue, read_values, result_path, values_path};
+use super::meetings::{ImageValue, Meeting, meet};
+use super::score::result_path;
 use super::spec::{Comparison, PREFERENCE_METRIC, PreferenceSpec};
 use super::system::System;
 use crate::eval::image_score::ImageScore;
+use crate::eval::metrics::ImageMetricError;
+use crate::eval::per_image;
 
 /// PickScore's choices between systems.
 #[derive(Debug, Clone, PartialEq)]
@@ -136,16 +138,27 @@ impl Comparison {
             let eval = folders.eval(system, set);
             let result = result_path(&eval, PREFERENCE_METRIC);
             if !result.is_file() {
-                let why = self.without_images(folders, system, set);
-                let why = why.or_else(|| self.without_metric(PREFERENCE_METRIC));
+                let why = self.without_score(folders, system, set, PREFERENCE_METRIC);
                 return Ok(Err(
                     why.unwrap_or_else(|| format!("not scored on {} yet", set.name))
                 ));
             }
             scored.results.push(ImageScore::read(&result)?);
-            scored
-                .values
-                .extend(read_values(&values_path(&eval, PREFERENCE_METRIC))?);
+            let Some(images) = self.images(folders, system, set)? else {
+                return Ok(Err(format!("images of {} are missing", set.name)));
+            };
+            let values = per_image::read(&eval, PREFERENCE_METRIC, &images.folder, &images.files);
+            let values = values.map_err(ImageMetricError::from)?.into_iter();
+            scored.values.extend(
+                images
+                    .files
+                    .into_iter()
+                    .zip(values)
+                    .map(|(file, value)| ImageValue {
+                        prompt: file.prompt.unwrap_or_default(),
+                        value,
+                    }),
+            );
         }
         Ok(Ok(scored))
     }

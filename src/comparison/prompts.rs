@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::error::ComparisonError;
 use crate::config::ConfigError;
 use crate::data::prompts::read_prompts;
+use crate::eval::compbench::Category;
 use crate::files;
 use crate::limits::MAX_INDEX;
 
@@ -56,6 +57,11 @@ pub enum Source {
         /// The file.
         path: PathBuf,
     },
+    /// The official validation prompts of one of T2I-CompBench's categories.
+    T2iCompbench {
+        /// `color`, `shape`, `texture`, `spatial`, `non_spatial` or `complex`.
+        category: CategoryName,
+    },
     /// COCO's `captions_*.json`: the first caption of each image, by the image's number.
     CocoCaptions {
         /// The file.
@@ -63,11 +69,29 @@ pub enum Source {
     },
 }
 
+/// A category by its official name.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct CategoryName(pub Category);
+
+impl TryFrom<String> for CategoryName {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        let found = Category::ALL.into_iter().find(|category| category.name() == name);
+        let names = || Category::ALL.map(Category::name).join(", ");
+        found
+            .map(Self)
+            .ok_or_else(|| format!("expected one of {}", names()))
+    }
+}
+
 impl Source {
     /// The file that has to be on this machine.
     pub fn file(&self) -> Option<&PathBuf> {
         match self {
             Self::Lines { path } | Self::CocoCaptions { path } => Some(path),
+            Self::T2iCompbench { .. } => None,
         }
     }
 
@@ -75,6 +99,12 @@ impl Source {
         match self {
             Self::Lines { path } => Ok(read_prompts(path)?),
             Self::CocoCaptions { path } => first_captions(path),
+            Self::T2iCompbench { category } => Ok(category
+                .0
+                .prompts()
+                .iter()
+                .map(|&prompt| prompt.to_owned())
+                .collect()),
         }
     }
 }

@@ -162,8 +162,7 @@ impl Comparison {
         if system.can_be_measured() && path.is_file() {
             cell.measured = Some(ImageScore::read(&path)?);
         } else {
-            let why = self.without_images(folders, system, set);
-            let why = why.or_else(|| self.without_metric(&column.metric));
+            let why = self.without_score(folders, system, set, &column.metric);
             cell.missing = Some(why.unwrap_or_else(|| "not scored yet".into()));
         }
         Ok(cell)

@@ -187,7 +187,10 @@ pub fn run(
     }
     for metric in metrics {
         let shared = Rc::new(SharedNetworks::default());
-        for (system, set) in pairs().filter(|(_, set)| comparison.metrics_of(set).contains(&metric)) {
+        for (system, set) in pairs().filter(|(system, set)| {
+            let is_asked = comparison.metrics_of(set).contains(&metric);
+            is_asked && comparison.without_score(folders, system, set, metric).is_none()
+        }) {
             if is_stopped() {
                 outcome.is_stopped = true;
                 return Ok(outcome);
@@ -205,10 +208,15 @@ pub fn run(
                 .images(folders, system, set)
                 .and_then(|images| match images {
                     None => Ok(false),
-                    Some(images) => {
-                        let eval = folders.eval(system, set);
-                        comparison.score(metric, &images, &eval, options, shared.clone(), &on_image)
-                    }
+                    Some(images) => comparison.score(
+                        metric,
+                        (system, set),
+                        folders,
+                        &images,
+                        options,
+                        shared.clone(),
+                        &on_image,
+                    ),
                 });
             if let Err(error) = scored {
                 fail(&mut outcome, system, set, metric, error);

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::error::ComparisonError;
@@ -15,36 +14,20 @@ use super::spec::{Comparison, metric_named};
 use super::system::System;
 use crate::eval::image_folder::{self, ImageFile};
 use crate::eval::image_score::ImageScore;
-use crate::eval::metrics::{ImageOptions, ImageSet, SharedNetworks};
+use crate::eval::metrics::{ImageOption, ImageOptions, ImageSet, SharedNetworks};
 use crate::files::{self, FileError};
 use crate::weights::{read_json, write_json};
-
-/// The value of one image.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ImageValue {
-    /// The name of its file.
-    pub file: String,
-    /// Its prompt.
-    pub prompt: String,
-    /// The value.
-    pub value: f64,
-}
 
 /// The images of a system that a metric sees, and where their prompts stand.
 pub(super) struct Images {
     pub(super) folder: PathBuf,
-    files: Vec<ImageFile>,
+    pub(super) files: Vec<ImageFile>,
     prompts: Option<PathBuf>,
 }
 
 /// The file of a metric's result.
 pub(super) fn result_path(eval: &Path, metric: &str) -> PathBuf {
     eval.join(format!("{metric}.json"))
-}
-
-/// The file of a metric's values image by image.
-pub(super) fn values_path(eval: &Path, metric: &str) -> PathBuf {
-    eval.join(format!("{metric}.images.csv"))
 }
 
 impl Comparison {
@@ -71,6 +54,38 @@ impl Comparison {
         if folder.is_dir() { None } else { no_such(&folder) }
     }
 
+    /// Why a metric cannot be computed of a system's images of a prompt set.
+    pub(super) fn without_score(
+        &self,
+        folders: &Folders,
+        system: &System,
+        set: &PromptSet,
+        metric: &str,
+    ) -> Option<String> {
+        let without = self.without_images(folders, system, set);
+        let without = without.or_else(|| self.without_metric(metric));
+        if without.is_some() || !needs_detections(metric) {
+            return without;
+        }
+        let places = folders.detections(system, set, &self.detections_name(metric));
+        match places.iter().any(|place| place.is_file()) {
+            true => None,
+            false => Some(format!(
+                "{} is not there, what UniDet finds in the images",
+                places.last().unwrap_or(&places[0]).display()
+            )),
+        }
+    }
+
+    /// The name of a system's file of detections.
+    fn detections_name(&self, metric: &str) -> PathBuf {
+        let given = self
+            .metrics
+            .get(metric)
+            .and_then(|settings| settings.detections.clone());
+        given.unwrap_or_else(|| "detections.json".into())
+    }
+
     /// Why a metric cannot be computed on this machine.
     pub(super) fn without_metric(&self, metric: &str) -> Option<String> {
         let settings = self.metrics.get(metric).cloned().unwrap_or_default();
@@ -78,7 +93,12 @@ impl Comparison {
             return Some(format!("{} is not there", path.display()));
         }
         let (_, computes) = metric_named(metric)?;
-        let lacking = settings.options().check(computes).err()?;
+        // Detections are those of a system.
+        let options = ImageOptions {
+            detections: Some(PathBuf::new()),
+            ..settings.options()
+        };
+        let lacking = options.check(computes).err()?;
         Some(format!(
             "[metrics.{metric}] lacks what `eclipse eval` calls {lacking}"
         ))
@@ -156,8 +176,9 @@ impl Comparison {
     pub(super) fn score(
         &self,
         metric: &str,
+        (system, set): (&System, &PromptSet),
+        folders: &Folders,
         images: &Images,
-        eval: &Path,
         options: &RunOptions,
         shared: Rc<SharedNetworks>,
         progress: &dyn Fn(usize, usize),
@@ -165,12 +186,17 @@ impl Comparison {
         let Some((info, computes)) = metric_named(metric) else {
             return Ok(false);
         };
+        let eval = &folders.eval(system, set);
         let settings = self.metrics.get(metric).cloned().unwrap_or_default();
+        let detections = folders.detections(system, set, &self.detections_name(metric));
+        let detections = detections
+            .into_iter()
+            .find(|place| needs_detections(metric) && place.is_file());
         let inputs = json!({
             "program": env!("CARGO_PKG_VERSION"),
             "precision": options.precision(),
             "options": format!("{settings:?}"),
-            "files": settings.paths().map(|path| hash(path)).collect::<Result<Vec<_>, _>>()?,
+            "files": settings.paths().chain(&detections).map(|path| hash(path)).collect::<Result<Vec<_>, _>>()?,
             "images": hash_all(images.files.iter().map(|file| file.path.as_path()))?,
             "prompts": files::sha256(json!(images.files.iter().map(|file| &file.prompt).collect::<Vec<_>>()).to_string().as_bytes()),
         });
@@ -183,11 +209,15 @@ impl Comparison {
         let image_options = ImageOptions {
             prompts: images.prompts.clone(),
             batch: options.eval_batch,
+            detections,
+            results: Some(eval.to_path_buf()),
+            // A part of a category is meant to be one.
+            incomplete: set.first.is_some(),
             cache: options.cache.clone(),
             ..settings.options()
         };
         let device = options.device.clone();
-        let mut set = ImageSet::open(
+        let mut image_set = ImageSet::open(
             &images.folder,
             image_options,
             device,
@@ -195,20 +225,19 @@ impl Comparison {
             progress,
         )?
         .sharing(shared);
-        set.images.clone_from(&images.files);
-        let measured = computes.measure(&set)?;
-        let values = measured.each.clone();
-        let score = set.result(info, measured);
-        files::create_dir(eval)?;
+        image_set.images.clone_from(&images.files);
         // The inputs come last: what has them is whole.
         let _ = std::fs::remove_file(&inputs_path);
-        if values.len() == images.files.len() {
-            write_values(&values_path(eval, metric), &images.files, &values)?;
-        }
+        let (score, _) = image_set.score(info, computes)?;
         score.write(eval)?;
         write_json(&inputs_path, &inputs)?;
         Ok(true)
     }
+}
+
+/// Whether a metric reads what a detector found.
+fn needs_detections(metric: &str) -> bool {
+    metric_named(metric).is_some_and(|(_, computes)| computes.options().contains(&ImageOption::Detections))
 }
 
 /// SHA-256 over the files of `path`, or of the file.
@@ -231,45 +260,4 @@ fn hash_all<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<String, FileErr
         all.insert(name, files::sha256_known(path)?);
     }
     Ok(files::sha256(json!(all).to_string().as_bytes()))
-}
-
-fn write_values(path: &Path, files: &[ImageFile], values: &[f64]) -> Result<(), ComparisonError> {
-    let fail = |e: String| ComparisonError::Values {
-        path: path.to_path_buf(),
-        reason: e,
-    };
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    for (file, value) in files.iter().zip(values) {
-        let row = ImageValue {
-            file: file
-                .path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned(),
-            prompt: file.prompt.clone().unwrap_or_default(),
-            value: *value,
-        };
-        writer.serialize(row).map_err(|e| fail(e.to_string()))?;
-    }
-    let bytes = writer.into_inner().map_err(|e| fail(e.to_string()))?;
-    Ok(files::write_atomic(path, &bytes)?)
-}
-
-/// The values of a system's images.
-///
-/// # Errors
-/// [`ComparisonError::Values`], [`ComparisonError::File`], naming the file.
-pub(super) fn read_values(path: &Path) -> Result<Vec<ImageValue>, ComparisonError> {
-    let text = files::read_text(path)?;
-    let rows: Result<Vec<ImageValue>, csv::Error> =
-        csv::Reader::from_reader(text.as_bytes()).deserialize().collect();
-    let rows = rows.and_then(|rows| match rows.iter().all(|row| row.value.is_finite()) {
-        true => Ok(rows),
-        false => Err(std::io::Error::other("expected finite numbers").into()),
-    });
-    rows.map_err(|e| ComparisonError::Values {
-        path: path.to_path_buf(),
-        reason: e.to_string(),
-    })
 }

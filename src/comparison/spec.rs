@@ -6,7 +6,7 @@
 //! label = "Karlo"                                   # or `images`, a folder of images made elsewhere, or neither
 //! pipeline = "weights/karlo"
 //! [prompts.spatial]
-//! source = { kind = "lines", path = "prompts.txt" } # or coco_captions
+//! source = { kind = "lines", path = "prompts.txt" } # or coco_captions, or a category of T2I-CompBench
 //! images = 10
 //! [metrics.clip-score]                              # what a metric needs
 //! clip = "weights/clip-vit-base-patch32"
@@ -36,6 +36,7 @@ use crate::config::check::{at_least, at_most, non_negative, require};
 use crate::config::layers::{lookup, nest};
 use crate::config::{ConfigError, InvalidValue, Layers, Setting, from_toml, one_of};
 use crate::device::Precision;
+use crate::eval::compbench::spatial::Mend;
 use crate::eval::fid::Resize;
 use crate::eval::metrics::{self, ImageMetric, ImageOptions, MetricDirection, MetricInfo};
 use crate::files;
@@ -92,6 +93,10 @@ pub struct MetricSettings {
     pub inception: Option<PathBuf>,
     /// A CLIP with both towers.
     pub clip: Option<PathBuf>,
+    /// Name of the file of detections in a system's folder of each prompt set, beside its images or above them.
+    pub detections: Option<PathBuf>,
+    /// Quirks of T2I-CompBench's spatial score that are mended.
+    pub mend: Vec<Mend>,
     /// How images become the FID network's input.
     pub resize: Option<Resize>,
     /// Subsets from which the FID is extrapolated to infinitely many images.
@@ -113,6 +118,7 @@ impl MetricSettings {
             inception: self.inception.clone(),
             clip: self.clip.clone(),
             resize: self.resize.unwrap_or_default(),
+            mends: self.mend.iter().copied().collect(),
             infinity: self.infinity,
             ..ImageOptions::default()
         }

@@ -49,7 +49,8 @@ impl Comparison {
                 let metrics = self.metrics_of(set).into_iter().map(str::to_owned);
                 let (scored, left): (Vec<String>, Vec<String>) =
                     metrics.partition(|metric| result_path(&eval, metric).is_file());
-                let mut missing: Vec<String> = left.iter().filter_map(|m| self.without_metric(m)).collect();
+                let why = |metric: &String| self.without_score(folders, system, set, metric);
+                let mut missing: Vec<String> = left.iter().filter_map(why).collect();
                 missing.dedup();
                 if let Some(why) = self.without_images(folders, system, set) {
                     missing = vec![why];

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::{Embeddings, EvalError};
 use crate::files::{self, FileError};
-use crate::image_file::{self, ImageLimits};
+use crate::image_file::{self, ImageLimits, Pixels};
 use crate::limits;
 
 /// Images cannot be turned into features.
@@ -51,6 +51,14 @@ pub trait Features {
     /// Why it cannot.
     fn prepare(&self, image: &RgbImage) -> Result<Vec<f32>, String>;
 
+    /// An image file as the network's input, for networks to which transparency and palettes matter; others see its colours.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    fn prepare_pixels(&self, image: &Pixels) -> Result<Vec<f32>, String> {
+        self.prepare(&image.rgb)
+    }
+
     /// `n` prepared images, one after the other -> `[n, d]`, row by row.
     fn forward(&self, prepared: Vec<f32>, n: usize) -> Vec<f32>;
 }
@@ -93,8 +101,8 @@ pub fn features(
             if let Some(known) = entry.as_ref().and_then(|entry| kept(entry, d)) {
                 return Ok((entry, Ok(known)));
             }
-            let image = image_file::decode(&bytes, &limits).map_err(|e| e.to_string());
-            let prepared = image.and_then(|image| network.prepare(&image));
+            let image = image_file::decode_pixels(&bytes, &limits).map_err(|e| e.to_string());
+            let prepared = image.and_then(|image| network.prepare_pixels(&image));
             let prepared = prepared.map_err(|reason| FeatureError::Image {
                 path: path.clone(),
                 reason,

@@ -20,8 +20,10 @@ mod noise_augmentation;
 mod pipeline;
 mod prior;
 mod scheduler;
+mod spatial;
 mod text_input;
 mod text_proj;
+mod three_in_one;
 mod timestep_embedding;
 pub mod tolerance;
 mod train;
@@ -89,6 +91,8 @@ const FAMILIES: &[(&str, Family)] = &[
     ("clipscore", clip_score::clip_score),
     ("pickscore_ties", clip_score::ties),
     ("pickscore", clip_score::pick_score),
+    ("spatial2d", spatial::spatial),
+    ("three_in_one", three_in_one::three_in_one),
 ];
 
 /// Verdict on a golden.

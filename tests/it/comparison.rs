@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use eclipse_t2i::comparison::{Comparison, Folders, ImageValue, Results};
+use eclipse_t2i::comparison::{Comparison, Folders, Results};
+use eclipse_t2i::eval::image_folder::ImageFile;
 use eclipse_t2i::eval::image_score::ImageScore;
-use eclipse_t2i::files::{list, read_text, write_atomic};
+use eclipse_t2i::eval::per_image;
+use eclipse_t2i::files::{list, read_text};
 use serde_json::Value;
 
 use crate::{program, tiny};
@@ -290,17 +292,18 @@ fn write_score(
         program: "eclipse".into(),
     };
     score.write(&eval).expect("written");
-    let mut csv = csv::Writer::from_writer(Vec::new());
-    for i in 0..n {
-        let row = ImageValue {
-            file: format!("{i}.png"),
-            prompt: format!("prompt {}", i % 2),
-            value: value + i as f64,
-        };
-        csv.serialize(row).expect("a row");
-    }
-    let bytes = csv.into_inner().expect("bytes");
-    write_atomic(eval.join(format!("{metric}.images.csv")), &bytes).expect("written");
+    let folder = folders
+        .images(&comparison.systems[system], &comparison.prompts[0])
+        .expect("a folder");
+    std::fs::create_dir_all(&folder).expect("made");
+    let image = |i: usize| {
+        let path = folder.join(format!("prompt {}_{i:06}.png", i % 2));
+        std::fs::write(&path, [i as u8]).expect("written");
+        ImageFile { path, prompt: None }
+    };
+    let images: Vec<ImageFile> = (0..n).map(image).collect();
+    let each: Vec<f64> = (0..n).map(|i| value + i as f64).collect();
+    per_image::write(&eval, metric, &folder, &images, &each).expect("written");
 }
 
 #[test]
@@ -309,10 +312,10 @@ fn only_numbers_of_one_protocol_are_compared() {
     let at = |name: &str| desk.path().join(name);
     let spec = "
 [systems]
-a = { images = 'a' }
-b = { images = 'b' }
-c = { images = 'c' }
-d = { images = 'd' }
+a = { images = 'DESK/a' }
+b = { images = 'DESK/b' }
+c = { images = 'DESK/c' }
+d = { images = 'DESK/d' }
 [prompts.p]
 source = { kind = 'lines', path = 'nowhere.txt' }
 [table.columns.score]
@@ -322,6 +325,7 @@ metric = 'clip-score'
 prompts = ['p']
 reference = 'a'
 ";
+    let spec = spec.replace("DESK", &desk.path().display().to_string());
     std::fs::write(at("sweep.toml"), spec).expect("written");
     let comparison = Comparison::read(&at("sweep.toml"), &[], false).expect("valid");
     let folders = Folders::new(at("runs"));
@@ -340,7 +344,12 @@ reference = 'a'
         Some("n is 2, 4 for most of the column")
     );
     assert!(cells[0].differs.is_none() && cells[1].differs.is_none());
-    assert_eq!(cells[3].missing.as_deref(), Some("d/p is not there"));
+    assert!(
+        cells[3]
+            .missing
+            .as_ref()
+            .is_some_and(|why| why.ends_with("d/p is not there"))
+    );
     assert_eq!(results.n_measured(), (3, 4));
     let preference = &results.preferences[0];
     assert_eq!(preference.missing.len(), 1);

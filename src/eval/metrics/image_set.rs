@@ -1,6 +1,5 @@
 //! A folder of images for metrics, with what metrics share: options, networks, and features that are known already.
 
-use std::any::Any;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -12,16 +11,22 @@ use image::RgbImage;
 use serde_json::{Value, json};
 
 use super::info::{MetricDirection, MetricInfo};
+use super::shared_networks::SharedNetworks;
+use crate::eval::compbench::Category;
+use crate::eval::compbench::counts::{CountError, Counts};
+use crate::eval::compbench::detections::DetectionsError;
+use crate::eval::compbench::spatial::Mends;
 use crate::eval::embedding::cosines;
 use crate::eval::features::{FeatureError, Features, features};
 use crate::eval::fid::{Resize, Statistics, StatisticsError, npz_features};
-use crate::eval::image_folder::{self, ImageFile, ImageFolderError};
+use crate::eval::image_folder::{self, ImageFile, ImageFolderError, PromptFile};
 use crate::eval::image_score::ImageScore;
 use crate::eval::kid::KidOptions;
+use crate::eval::per_image::{self, PerImageError};
 use crate::eval::{Bootstrap, Embeddings, EvalError};
 use crate::files::{self, FileError};
-use crate::models::clip::preprocess::Cut;
-use crate::models::clip::{ClipError, ImageEncoder, TextEncoder};
+use crate::image_file::Pixels;
+use crate::models::clip::{ClipError, ImageEncoder, Processor, TextEncoder};
 use crate::models::inception::{Inception, SIDE};
 use crate::weights::{Checkpoint, WeightsError};
 
@@ -44,12 +49,12 @@ pub struct Measured {
     pub value: f64,
     /// The ends of its 95 % interval over images, for metrics that are means over them.
     pub interval: Option<[f64; 2]>,
-    /// The value of each image, in their order, for metrics that are means over them.
-    pub each: Vec<f64>,
     /// More of the same computation, by name.
     pub also: BTreeMap<String, f64>,
     /// What another number must share to be compared, beside images and precision: weights, preprocessing, reference.
     pub protocol: BTreeMap<String, Value>,
+    /// The scores of the images, in their order, for metrics that are means over them.
+    pub each: Vec<f64>,
     /// Files that it wrote.
     pub written: Vec<PathBuf>,
 }
@@ -75,6 +80,12 @@ pub enum ImageOption {
     Tie,
     /// [`ImageOptions::save_statistics`].
     SaveStatistics,
+    /// [`ImageOptions::category`] and [`ImageOptions::incomplete`].
+    Category,
+    /// [`ImageOptions::detections`].
+    Detections,
+    /// [`ImageOptions::mends`].
+    Mends,
 }
 
 impl ImageOption {
@@ -84,12 +95,15 @@ impl ImageOption {
             Self::Reference => Some("--reference, a folder of images or an .npz"),
             Self::Inception => Some("--inception FILE, the network's weights"),
             Self::Clip => Some("--clip DIR, a CLIP with both towers"),
+            Self::Detections => Some("--detections FILE, what UniDet found in the images"),
             Self::Other
             | Self::Resize
             | Self::Infinity
             | Self::Subsets
             | Self::Tie
-            | Self::SaveStatistics => None,
+            | Self::SaveStatistics
+            | Self::Category
+            | Self::Mends => None,
         }
     }
 }
@@ -107,6 +121,18 @@ pub struct ImageOptions {
     pub other: Option<PathBuf>,
     /// Prompts of the images, where names and side files do not tell them.
     pub prompts: Option<PathBuf>,
+    /// The column of their file that holds them, where it is a CSV.
+    pub prompt_column: Option<String>,
+    /// The category of T2I-CompBench, where the prompts do not tell it.
+    pub category: Option<Category>,
+    /// Whether prompts of the category may lack images.
+    pub incomplete: bool,
+    /// What a detector found in the images, see [`compbench::detections`](crate::eval::compbench::detections).
+    pub detections: Option<PathBuf>,
+    /// Quirks of T2I-CompBench's spatial score that are mended.
+    pub mends: Mends,
+    /// The folder of results: scores of single images are written there, and read by metrics that combine others.
+    pub results: Option<PathBuf>,
     /// How images become the FID network's input.
     pub resize: Resize,
     /// Subsets from which the FID is extrapolated to infinitely many images.
@@ -124,6 +150,13 @@ pub struct ImageOptions {
 }
 
 impl ImageOptions {
+    /// The file of prompts.
+    pub(super) fn prompt_file(&self) -> Option<PromptFile<'_>> {
+        let path = self.prompts.as_deref()?;
+        let column = self.prompt_column.as_deref();
+        Some(PromptFile { path, column })
+    }
+
     /// Fails unless the options that `metric` requires are there, with how to ask for the first that is not.
     ///
     /// # Errors
@@ -133,6 +166,7 @@ impl ImageOptions {
             ImageOption::Reference => self.reference.is_some(),
             ImageOption::Inception => self.inception.is_some(),
             ImageOption::Clip => self.clip.is_some(),
+            ImageOption::Detections => self.detections.is_some(),
             _ => true,
         };
         let lacking = metric.options().iter().find(|option| !is_there(**option));
@@ -164,37 +198,26 @@ pub enum ImageMetricError {
     /// Sizes and counts.
     #[error(transparent)]
     Eval(#[from] EvalError),
+    /// Images of a category.
+    #[error(transparent)]
+    Count(#[from] CountError),
+    /// What a detector found.
+    #[error(transparent)]
+    Detections(#[from] DetectionsError),
+    /// Scores of single images.
+    #[error(transparent)]
+    PerImage(#[from] PerImageError),
+    /// A result that another is made of.
+    #[error("{path}: {reason}")]
+    Part {
+        /// The result's file.
+        path: PathBuf,
+        /// What was expected and found.
+        reason: String,
+    },
     /// A CLIP without the scale of its logits.
     #[error("{}: no logit_scale among its weights: PickScore needs the whole model, not a tower", .0.display())]
     NoLogitScale(PathBuf),
-}
-
-/// Networks and features of a reference, shared by the folders of one call: the last one of each kind stays in memory.
-#[derive(Default)]
-pub struct SharedNetworks(RefCell<HashMap<&'static str, (String, Rc<dyn Any>)>>);
-
-impl SharedNetworks {
-    /// The `kind` that `key` identifies, else what `load` gives. Another one of this kind is dropped first.
-    fn get_or_load<T: 'static>(
-        &self,
-        kind: &'static str,
-        key: String,
-        load: impl FnOnce() -> Result<T, ImageMetricError>,
-    ) -> Result<Rc<T>, ImageMetricError> {
-        let known = self
-            .0
-            .borrow()
-            .get(kind)
-            .filter(|(k, _)| *k == key)
-            .map(|(_, known)| known.clone());
-        if let Some(known) = known.and_then(|known| known.downcast().ok()) {
-            return Ok(known);
-        }
-        self.0.borrow_mut().remove(kind);
-        let loaded = Rc::new(load()?);
-        self.0.borrow_mut().insert(kind, (key, loaded.clone()));
-        Ok(loaded)
-    }
 }
 
 /// A folder of images with options and networks.
@@ -231,7 +254,7 @@ impl<'a> ImageSet<'a> {
     ) -> Result<Self, ImageFolderError> {
         Ok(Self {
             folder: folder.to_path_buf(),
-            images: image_folder::read(folder, options.prompts.as_deref())?,
+            images: image_folder::read_with(folder, options.prompt_file())?,
             options,
             device,
             precision,
@@ -256,18 +279,21 @@ impl<'a> ImageSet<'a> {
         info: &MetricInfo,
         metric: &dyn ImageMetric,
     ) -> Result<(ImageScore, Vec<PathBuf>), ImageMetricError> {
-        let measured = metric.measure(self)?;
-        let written = measured.written.clone();
-        Ok((self.result(info, measured), written))
-    }
-
-    /// What `metric`, whose row is `info`, measured, as the content of `<metric>.json`.
-    pub fn result(&self, info: &MetricInfo, mut measured: Measured) -> ImageScore {
+        let mut measured = metric.measure(self)?;
         measured
             .protocol
             .insert("precision".into(), json!(self.precision));
         measured.protocol.insert("images_path".into(), json!(self.folder));
-        ImageScore {
+        if let Some(results) = self
+            .options
+            .results
+            .as_deref()
+            .filter(|_| !measured.each.is_empty())
+        {
+            let each = per_image::write(results, info.name, &self.folder, &self.images, &measured.each)?;
+            measured.written.push(each);
+        }
+        let score = ImageScore {
             metric: info.name.to_owned(),
             lower_is_better: info.better == MetricDirection::Lower,
             value: measured.value,
@@ -276,7 +302,46 @@ impl<'a> ImageSet<'a> {
             also: measured.also,
             protocol: measured.protocol,
             program: format!("eclipse {}", env!("CARGO_PKG_VERSION")),
+        };
+        Ok((score, measured.written))
+    }
+
+    /// The category of T2I-CompBench whose prompts the images show, if they show one's, and what it adds to a protocol.
+    ///
+    /// # Errors
+    /// [`CountError`] unless its prompts have the same number of images each, or may be [incomplete](ImageOptions::incomplete);
+    /// [`ImageFolderError::Content`] for an image whose prompt is not known.
+    pub fn category(&self) -> Result<(Option<Category>, BTreeMap<String, Value>), ImageMetricError> {
+        let prompts = image_folder::prompts(&self.images)?;
+        let shown = Category::of(prompts.iter().map(String::as_str));
+        let Some(category) = self.options.category.or(shown) else {
+            return Ok((None, BTreeMap::new()));
+        };
+        let counts = Counts::of(category, &prompts);
+        if !self.options.incomplete {
+            counts.check(&self.folder, |i| self.images[i].path.clone(), &prompts)?;
         }
+        let mut protocol = BTreeMap::from([
+            ("category".to_owned(), json!(category.name())),
+            ("category_prompts".to_owned(), json!(counts.prompts)),
+            (
+                "images_per_prompt".to_owned(),
+                match counts.each {
+                    (least, most) if least == most => json!(most),
+                    (least, most) => json!([least, most]),
+                },
+            ),
+        ]);
+        if counts.strays > 0 {
+            protocol.insert("images_of_other_prompts".to_owned(), json!(counts.strays));
+        }
+        Ok((Some(category), protocol))
+    }
+
+    /// The folder of results.
+    pub(super) fn results(&self) -> PathBuf {
+        let default = || self.folder.join("eval");
+        self.options.results.clone().unwrap_or_else(default)
     }
 
     /// The FID's network.
@@ -296,17 +361,17 @@ impl<'a> ImageSet<'a> {
     }
 
     /// The vision tower of the CLIP.
-    pub(super) fn clip(&self, cut: Cut) -> Result<Rc<ClipFeatures>, ImageMetricError> {
+    pub(super) fn clip(&self, processor: Processor) -> Result<Rc<ClipFeatures>, ImageMetricError> {
         let dir = self.clip_dir();
-        self.shared
-            .get_or_load("clip", format!("{} {cut:?}", dir.display()), || {
-                Ok(ClipFeatures {
-                    encoder: ImageEncoder::load(dir, &self.device)?,
-                    cut,
-                    sha256: Checkpoint::open(dir)?.sha256()?,
-                    precision: self.precision.clone(),
-                })
+        let key = format!("{} {}", dir.display(), processor.name());
+        self.shared.get_or_load("clip", key, || {
+            Ok(ClipFeatures {
+                encoder: ImageEncoder::load(dir, &self.device)?,
+                processor,
+                sha256: Checkpoint::open(dir)?.sha256()?,
+                precision: self.precision.clone(),
             })
+        })
     }
 
     /// The folder of the CLIP.
@@ -364,7 +429,7 @@ impl<'a> ImageSet<'a> {
         match place.is_dir() {
             true => {
                 let key = format!("{} {}", network.identity(), place.display());
-                let load = || {
+                let load = || -> Result<_, ImageMetricError> {
                     let images = image_folder::read(place, None)?;
                     Ok(self.features_of(network, place, &images)?)
                 };
@@ -392,29 +457,39 @@ impl<'a> ImageSet<'a> {
         self.options.reference.as_deref().unwrap_or(Path::new(""))
     }
 
-    /// Cosines by the CLIP of `images`, those of `folder`, and their prompts; and the protocol.
-    pub(super) fn prompt_cosines(
+    /// Cosines by the CLIP of `images`, those of `folder`, and the text of each; and the protocol.
+    pub(super) fn cosines(
         &self,
         folder: &Path,
         images: &[ImageFile],
-        cut: Cut,
+        prompts: &[String],
+        processor: Processor,
     ) -> Result<(Vec<f64>, BTreeMap<String, Value>), ImageMetricError> {
-        let network = self.clip(cut)?;
-        let prompts = image_folder::prompts(images)?;
+        let network = self.clip(processor)?;
         let rows = self.features_of(&*network, folder, images)?;
         let dir = self.clip_dir();
+        let load = || TextEncoder::load(dir, &self.device);
         let texts = self
             .shared
-            .get_or_load("text encoder", dir.display().to_string(), || {
-                Ok(TextEncoder::load(dir, &self.device)?)
-            })?;
-        let mut z_y = Vec::with_capacity(prompts.len() * network.d());
-        for part in prompts.chunks(self.options.batch.max(1)) {
+            .get_or_load("text encoder", dir.display().to_string(), load)?;
+        // Each text once: a prompt may have many images.
+        let mut places: HashMap<&String, usize> = HashMap::new();
+        let mut different = Vec::new();
+        let place = |text| {
+            *places.entry(text).or_insert_with(|| {
+                different.push(text.clone());
+                different.len() - 1
+            })
+        };
+        let own: Vec<usize> = prompts.iter().map(place).collect();
+        let mut z_y = Vec::with_capacity(different.len() * network.d());
+        for part in different.chunks(self.options.batch.max(1)) {
             z_y.extend(texts.encode(part)?.z_y.into_data().iter::<f32>());
         }
-        let z_y = Embeddings::new(prompts.len(), network.d(), z_y)?;
+        let z_y = Embeddings::new(different.len(), network.d(), z_y)?.select(&own);
         let protocol = BTreeMap::from([
             ("weights_sha256".to_owned(), json!(network.sha256)),
+            ("preprocess".to_owned(), json!(processor.name())),
             (
                 "prompts_sha256".to_owned(),
                 json!(files::sha256(prompts.join("\n").as_bytes())),
@@ -430,11 +505,13 @@ impl Measured {
     /// # Errors
     /// Like [`Bootstrap::mean`].
     pub fn mean(each: Vec<f64>, protocol: BTreeMap<String, Value>) -> Result<Self, EvalError> {
-        let interval = Bootstrap::default().mean(std::slice::from_ref(&each))?;
+        let scores = [each];
+        let interval = Bootstrap::default().mean(&scores)?;
+        let [each] = scores;
         Ok(Self {
+            each,
             value: interval.value,
             interval: Some([interval.low, interval.high]),
-            each,
             protocol,
             ..Self::default()
         })
@@ -493,7 +570,7 @@ impl Features for InceptionFeatures {
 /// A CLIP's vision tower.
 pub(super) struct ClipFeatures {
     encoder: ImageEncoder,
-    cut: Cut,
+    processor: Processor,
     pub(super) sha256: String,
     precision: String,
 }
@@ -502,8 +579,10 @@ impl Features for ClipFeatures {
     fn identity(&self) -> String {
         let preprocess = self.encoder.preprocess().to_json();
         format!(
-            "clip {} {:?} {preprocess} {}",
-            self.sha256, self.cut, self.precision
+            "clip {} {} {preprocess} {}",
+            self.sha256,
+            self.processor.name(),
+            self.precision
         )
     }
 
@@ -512,7 +591,11 @@ impl Features for ClipFeatures {
     }
 
     fn prepare(&self, image: &RgbImage) -> Result<Vec<f32>, String> {
-        let pixels = self.encoder.preprocess().apply_cut(image, self.cut);
+        self.prepare_pixels(&image.clone().into())
+    }
+
+    fn prepare_pixels(&self, image: &Pixels) -> Result<Vec<f32>, String> {
+        let pixels = self.encoder.preprocess().apply_pixels(image, self.processor);
         pixels.map_err(|e| e.to_string())
     }
 

@@ -7,11 +7,11 @@
 mod family;
 mod image_set;
 mod info;
+mod shared_networks;
 
-pub use image_set::{
-    ImageMetric, ImageMetricError, ImageOption, ImageOptions, ImageSet, Measured, SharedNetworks,
-};
+pub use image_set::{ImageMetric, ImageMetricError, ImageOption, ImageOptions, ImageSet, Measured};
 pub use info::{MetricDirection, MetricInfo};
+pub use shared_networks::SharedNetworks;
 
 use self::family::{Family, Source};
 use super::EvalError;
@@ -46,6 +46,8 @@ metrics! {
     clip_fid,
     clip_score,
     pick_score,
+    spatial,
+    three_in_one,
     #[cfg(test)]
     toy_brightness,
 }

@@ -128,11 +128,9 @@ pub fn run(
             files::write_atomic(&path, format!("{}\n", prompts.join("\n")).as_bytes())?;
         }
     }
-    let pairs = || {
-        let systems = comparison.systems.iter();
-        systems.flat_map(|system| comparison.prompts.iter().map(move |set| (system, set)))
-    };
-    let pairs = || pairs().filter(|(system, set)| comparison.without_images(folders, system, set).is_none());
+    let has_images =
+        |(system, set): &(&System, &PromptSet)| comparison.without_images(folders, system, set).is_none();
+    let pairs = || comparison.pairs().filter(has_images);
 
     // What is wrong with any system is said before the first image is drawn.
     let mut tasks = Vec::new();
@@ -177,9 +175,8 @@ pub fn run(
 
     let mut metrics: Vec<&str> = Vec::new();
     for metric in comparison
-        .prompts
-        .iter()
-        .flat_map(|set| comparison.metrics_of(set))
+        .pairs()
+        .flat_map(|(system, set)| comparison.metrics_of(system, set))
     {
         if !metrics.contains(&metric) && comparison.without_metric(metric).is_none() {
             metrics.push(metric);
@@ -188,7 +185,7 @@ pub fn run(
     for metric in metrics {
         let shared = Rc::new(SharedNetworks::default());
         for (system, set) in pairs().filter(|(system, set)| {
-            let is_asked = comparison.metrics_of(set).contains(&metric);
+            let is_asked = comparison.metrics_of(system, set).contains(&metric);
             is_asked && comparison.without_score(folders, system, set, metric).is_none()
         }) {
             if is_stopped() {
@@ -231,20 +228,14 @@ pub fn run(
 /// # Errors
 /// The first [`Failure`].
 pub fn check(comparison: &Comparison, folders: &Folders, options: &RunOptions) -> Result<(), Failure> {
-    for system in comparison
-        .systems
-        .iter()
-        .filter(|system| system.pipeline.is_some())
-    {
-        for set in &comparison.prompts {
-            if comparison.without_images(folders, system, set).is_none() {
-                plan(folders, system, set, options, 1).map_err(|error| Failure {
-                    system: system.name.clone(),
-                    prompts: set.name.clone(),
-                    what: "drawing".into(),
-                    error,
-                })?;
-            }
+    for (system, set) in comparison.pairs().filter(|(system, _)| system.pipeline.is_some()) {
+        if comparison.without_images(folders, system, set).is_none() {
+            plan(folders, system, set, options, 1).map_err(|error| Failure {
+                system: system.name.clone(),
+                prompts: set.name.clone(),
+                what: "drawing".into(),
+                error,
+            })?;
         }
     }
     Ok(())

@@ -325,11 +325,24 @@ impl Comparison {
         Ok(comparison)
     }
 
-    /// The metrics of a prompt set, each once: those of its columns, then that of preferences.
-    pub fn metrics_of(&self, set: &PromptSet) -> Vec<&str> {
+    /// Every system on every prompt set on which it has a metric.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&System, &PromptSet)> {
+        let pairs = self
+            .systems
+            .iter()
+            .flat_map(|system| self.prompts.iter().map(move |set| (system, set)));
+        pairs.filter(|(system, set)| !self.metrics_of(system, set).is_empty())
+    }
+
+    /// The metrics of a system on a prompt set, each once: those of the set's columns, then that of preferences in which the system takes part.
+    pub fn metrics_of(&self, system: &System, set: &PromptSet) -> Vec<&str> {
         let of_columns = self.columns.iter().filter(|column| column.prompts == set.name);
         let mut metrics: Vec<&str> = of_columns.map(|column| column.metric.as_str()).collect();
-        if self.preferences.iter().any(|one| one.prompts.contains(&set.name)) {
+        let takes_part = |one: &PreferenceSpec| {
+            let is_named = one.against.is_empty() || one.against.contains(&system.name);
+            one.prompts.contains(&set.name) && (is_named || one.reference.as_ref() == Some(&system.name))
+        };
+        if self.preferences.iter().any(takes_part) {
             metrics.push(PREFERENCE_METRIC);
         }
         let mut seen = BTreeSet::new();

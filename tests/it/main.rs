@@ -4,6 +4,7 @@ mod blip;
 mod browser;
 mod cli;
 mod clip;
+mod comparison;
 mod compbench;
 mod damage;
 mod data;

@@ -11,6 +11,7 @@ use image::RgbImage;
 use serde_json::{Value, json};
 
 use super::info::{MetricDirection, MetricInfo};
+use super::shared_networks::SharedNetworks;
 use crate::eval::compbench::Category;
 use crate::eval::compbench::counts::{CountError, Counts};
 use crate::eval::compbench::detections::DetectionsError;
@@ -116,7 +117,7 @@ impl ImageOption {
 }
 
 /// Options of metrics on images.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ImageOptions {
     /// What the images are compared with: a folder of images, or an `.npz` of statistics or features.
     pub reference: Option<PathBuf>,
@@ -154,7 +155,7 @@ pub struct ImageOptions {
     pub save_statistics: Option<PathBuf>,
     /// The built-in world that the images are of.
     pub world: World,
-    /// Images in memory at once.
+    /// Images in memory at once; 0 is 1.
     pub batch: usize,
     /// Folder of features that are known from other calls.
     pub cache: Option<PathBuf>,
@@ -277,6 +278,8 @@ pub struct ImageSet<'a> {
     progress: &'a dyn Fn(usize, usize),
     /// Features that a metric of this call has computed, by network and folder.
     known: RefCell<HashMap<(String, PathBuf), Rc<Embeddings>>>,
+    /// What other folders use too.
+    shared: Rc<SharedNetworks>,
 }
 
 impl<'a> ImageSet<'a> {
@@ -299,7 +302,14 @@ impl<'a> ImageSet<'a> {
             precision,
             progress,
             known: RefCell::default(),
+            shared: Rc::default(),
         })
+    }
+
+    /// The same with networks that other folders share.
+    #[must_use]
+    pub fn sharing(self, shared: Rc<SharedNetworks>) -> Self {
+        Self { shared, ..self }
     }
 
     /// Computes `metric`, whose row is `info`: the result, and the files that were written on the way.
@@ -377,26 +387,32 @@ impl<'a> ImageSet<'a> {
     }
 
     /// The FID's network.
-    pub(super) fn inception(&self) -> Result<InceptionFeatures, ImageMetricError> {
+    pub(super) fn inception(&self) -> Result<Rc<InceptionFeatures>, ImageMetricError> {
         let path = self.options.inception.as_deref().unwrap_or(Path::new(""));
-        let checkpoint = Checkpoint::open(path)?;
-        Ok(InceptionFeatures {
-            network: Inception::from_checkpoint(&checkpoint, &self.device)?,
-            resize: self.options.resize,
-            sha256: checkpoint.sha256()?,
-            precision: self.precision.clone(),
-            device: self.device.clone(),
+        let key = format!("{} {}", path.display(), self.options.resize);
+        self.shared.get_or_load("inception", key, || {
+            let checkpoint = Checkpoint::open(path)?;
+            Ok(InceptionFeatures {
+                network: Inception::from_checkpoint(&checkpoint, &self.device)?,
+                resize: self.options.resize,
+                sha256: checkpoint.sha256()?,
+                precision: self.precision.clone(),
+                device: self.device.clone(),
+            })
         })
     }
 
     /// The vision tower of the CLIP.
-    pub(super) fn clip(&self, processor: Processor) -> Result<ClipFeatures, ImageMetricError> {
+    pub(super) fn clip(&self, processor: Processor) -> Result<Rc<ClipFeatures>, ImageMetricError> {
         let dir = self.clip_dir();
-        Ok(ClipFeatures {
-            encoder: ImageEncoder::load(dir, &self.device)?,
-            processor,
-            sha256: Checkpoint::open(dir)?.sha256()?,
-            precision: self.precision.clone(),
+        let key = format!("{} {}", dir.display(), processor.name());
+        self.shared.get_or_load("clip", key, || {
+            Ok(ClipFeatures {
+                encoder: ImageEncoder::load(dir, &self.device)?,
+                processor,
+                sha256: Checkpoint::open(dir)?.sha256()?,
+                precision: self.precision.clone(),
+            })
         })
     }
 
@@ -477,7 +493,15 @@ impl<'a> ImageSet<'a> {
     ) -> Result<Rc<Embeddings>, ImageMetricError> {
         let place = self.reference_path();
         match place.is_dir() {
-            true => Ok(self.features_of(network, place, &image_folder::read(place, None)?)?),
+            true => {
+                let key = format!("{} {}", network.identity(), place.display());
+                let load = || -> Result<_, ImageMetricError> {
+                    let images = image_folder::read(place, None)?;
+                    Ok(self.features_of(network, place, &images)?)
+                };
+                let found: Rc<Rc<Embeddings>> = self.shared.get_or_load("reference", key, load)?;
+                Ok((*found).clone())
+            }
             false => {
                 let features = npz_features(place)?;
                 check_width(place, features.d(), network.d())?;
@@ -512,8 +536,12 @@ impl<'a> ImageSet<'a> {
         processor: Processor,
     ) -> Result<(Vec<f64>, BTreeMap<String, Value>), ImageMetricError> {
         let network = self.clip(processor)?;
-        let rows = self.features_of(&network, folder, images)?;
-        let texts = TextEncoder::load(self.clip_dir(), &self.device)?;
+        let rows = self.features_of(&*network, folder, images)?;
+        let dir = self.clip_dir();
+        let load = || TextEncoder::load(dir, &self.device);
+        let texts = self
+            .shared
+            .get_or_load("text encoder", dir.display().to_string(), load)?;
         // Each text once: a prompt may have many images.
         let mut places: HashMap<&String, usize> = HashMap::new();
         let mut different = Vec::new();
@@ -525,7 +553,7 @@ impl<'a> ImageSet<'a> {
         };
         let own: Vec<usize> = prompts.iter().map(place).collect();
         let mut z_y = Vec::with_capacity(different.len() * network.d());
-        for part in different.chunks(self.options.batch) {
+        for part in different.chunks(self.options.batch.max(1)) {
             z_y.extend(texts.encode(part)?.z_y.into_data().iter::<f32>());
         }
         let z_y = Embeddings::new(different.len(), network.d(), z_y)?.select(&own);

@@ -28,9 +28,11 @@ use crate::noise::{Noise, Stream};
 pub const FULL_RANK: usize = 2048;
 
 /// How an image becomes the network's input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Resize {
     /// pytorch-fid: values in 0..1, bilinear without antialiasing, twice minus one.
+    #[default]
     PytorchFid,
     /// clean-fid `clean`: Pillow's bicubic filter in floating point, clipped, not rounded; `(x - 128) / 128`.
     Clean,

@@ -31,6 +31,6 @@ impl ImageMetric for ClipFid {
     fn measure(&self, images: &ImageSet<'_>) -> Result<Measured, ImageMetricError> {
         let network = images.clip(Processor::CleanFid)?;
         let protocol = BTreeMap::from([("weights_sha256".to_owned(), json!(network.sha256))]);
-        distance("clip-fid", images, &network, protocol)
+        distance("clip-fid", images, &*network, protocol)
     }
 }

@@ -11,12 +11,13 @@ use image::RgbImage;
 use serde_json::{Value, json};
 
 use super::info::{MetricDirection, MetricInfo};
+use super::shared_networks::SharedNetworks;
 use crate::eval::compbench::Category;
 use crate::eval::compbench::counts::{CountError, Counts};
 use crate::eval::compbench::detections::DetectionsError;
 use crate::eval::compbench::spatial::Mends;
 use crate::eval::embedding::cosines;
-use crate::eval::features::{FeatureError, Features, features};
+use crate::eval::features::{FeatureError, Features, each_image, features};
 use crate::eval::fid::{Resize, Statistics, StatisticsError, check_width, npz_features};
 use crate::eval::image_folder::{self, ImageFile, ImageFolderError, PromptFile};
 use crate::eval::image_score::ImageScore;
@@ -29,6 +30,7 @@ use crate::models::blip::BlipError;
 use crate::models::clip::{ClipError, ImageEncoder, Processor, TextEncoder};
 use crate::models::inception::{Inception, SIDE};
 use crate::weights::{Checkpoint, WeightsError};
+use crate::world::World;
 
 /// A metric on a folder of images.
 pub trait ImageMetric: Sync {
@@ -88,6 +90,8 @@ pub enum ImageOption {
     Detections,
     /// [`ImageOptions::mends`].
     Mends,
+    /// [`ImageOptions::world`].
+    World,
 }
 
 impl ImageOption {
@@ -106,13 +110,14 @@ impl ImageOption {
             | Self::Tie
             | Self::SaveStatistics
             | Self::Category
-            | Self::Mends => None,
+            | Self::Mends
+            | Self::World => None,
         }
     }
 }
 
 /// Options of metrics on images.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ImageOptions {
     /// What the images are compared with: a folder of images, or an `.npz` of statistics or features.
     pub reference: Option<PathBuf>,
@@ -148,7 +153,9 @@ pub struct ImageOptions {
     pub tie: f64,
     /// Where to keep the statistics of the images.
     pub save_statistics: Option<PathBuf>,
-    /// Images in memory at once.
+    /// The built-in world that the images are of.
+    pub world: World,
+    /// Images in memory at once; 0 is 1.
     pub batch: usize,
     /// Folder of features that are known from other calls.
     pub cache: Option<PathBuf>,
@@ -234,6 +241,20 @@ pub enum ImageMetricError {
         /// What was expected and found.
         reason: String,
     },
+    /// A prompt that is none of the world's.
+    #[error(
+        "{}: the world {world} has no such prompt: expected its words, as in {:?}, found {prompt:?}",
+        .path.display(),
+        .world.example()
+    )]
+    Prompt {
+        /// The image.
+        path: PathBuf,
+        /// Its prompt.
+        prompt: String,
+        /// The world.
+        world: World,
+    },
     /// A CLIP without the scale of its logits.
     #[error("{}: no logit_scale among its weights: PickScore needs the whole model, not a tower", .0.display())]
     NoLogitScale(PathBuf),
@@ -255,6 +276,8 @@ pub struct ImageSet<'a> {
     progress: &'a dyn Fn(usize, usize),
     /// Features that a metric of this call has computed, by network and folder.
     known: RefCell<HashMap<(String, PathBuf), Rc<Embeddings>>>,
+    /// What other folders use too.
+    shared: Rc<SharedNetworks>,
 }
 
 impl<'a> ImageSet<'a> {
@@ -277,7 +300,14 @@ impl<'a> ImageSet<'a> {
             precision,
             progress,
             known: RefCell::default(),
+            shared: Rc::default(),
         })
+    }
+
+    /// The same with networks that other folders share.
+    #[must_use]
+    pub fn sharing(self, shared: Rc<SharedNetworks>) -> Self {
+        Self { shared, ..self }
     }
 
     /// Computes `metric`, whose row is `info`: the result, and the files that were written on the way.
@@ -355,26 +385,32 @@ impl<'a> ImageSet<'a> {
     }
 
     /// The FID's network.
-    pub(super) fn inception(&self) -> Result<InceptionFeatures, ImageMetricError> {
+    pub(super) fn inception(&self) -> Result<Rc<InceptionFeatures>, ImageMetricError> {
         let path = self.options.inception.as_deref().unwrap_or(Path::new(""));
-        let checkpoint = Checkpoint::open(path)?;
-        Ok(InceptionFeatures {
-            network: Inception::from_checkpoint(&checkpoint, &self.device)?,
-            resize: self.options.resize,
-            sha256: checkpoint.sha256()?,
-            precision: self.precision.clone(),
-            device: self.device.clone(),
+        let key = format!("{} {}", path.display(), self.options.resize);
+        self.shared.get_or_load("inception", key, || {
+            let checkpoint = Checkpoint::open(path)?;
+            Ok(InceptionFeatures {
+                network: Inception::from_checkpoint(&checkpoint, &self.device)?,
+                resize: self.options.resize,
+                sha256: checkpoint.sha256()?,
+                precision: self.precision.clone(),
+                device: self.device.clone(),
+            })
         })
     }
 
     /// The vision tower of the CLIP.
-    pub(super) fn clip(&self, processor: Processor) -> Result<ClipFeatures, ImageMetricError> {
+    pub(super) fn clip(&self, processor: Processor) -> Result<Rc<ClipFeatures>, ImageMetricError> {
         let dir = self.clip_dir();
-        Ok(ClipFeatures {
-            encoder: ImageEncoder::load(dir, &self.device)?,
-            processor,
-            sha256: Checkpoint::open(dir)?.sha256()?,
-            precision: self.precision.clone(),
+        let key = format!("{} {}", dir.display(), processor.name());
+        self.shared.get_or_load("clip", key, || {
+            Ok(ClipFeatures {
+                encoder: ImageEncoder::load(dir, &self.device)?,
+                processor,
+                sha256: Checkpoint::open(dir)?.sha256()?,
+                precision: self.precision.clone(),
+            })
         })
     }
 
@@ -386,6 +422,21 @@ impl<'a> ImageSet<'a> {
     /// The folder of the BLIP.
     pub(super) fn blip_dir(&self) -> &Path {
         self.options.blip.as_deref().unwrap_or(Path::new(""))
+    }
+
+    /// What `read` makes of each image and its number, where no network is needed.
+    ///
+    /// # Errors
+    /// [`FeatureError`], naming the image.
+    pub(super) fn each<T: Send>(
+        &self,
+        read: &(dyn Fn(usize, &RgbImage) -> Result<T, String> + Sync),
+    ) -> Result<Vec<T>, FeatureError> {
+        let paths: Vec<PathBuf> = self.images.iter().map(|image| image.path.clone()).collect();
+        (self.progress)(0, paths.len());
+        each_image(&paths, self.options.batch, read, &mut |done| {
+            (self.progress)(done, paths.len())
+        })
     }
 
     /// The features of the images, a row each.
@@ -440,7 +491,15 @@ impl<'a> ImageSet<'a> {
     ) -> Result<Rc<Embeddings>, ImageMetricError> {
         let place = self.reference_path();
         match place.is_dir() {
-            true => Ok(self.features_of(network, place, &image_folder::read(place, None)?)?),
+            true => {
+                let key = format!("{} {}", network.identity(), place.display());
+                let load = || -> Result<_, ImageMetricError> {
+                    let images = image_folder::read(place, None)?;
+                    Ok(self.features_of(network, place, &images)?)
+                };
+                let found: Rc<Rc<Embeddings>> = self.shared.get_or_load("reference", key, load)?;
+                Ok((*found).clone())
+            }
             false => {
                 let features = npz_features(place)?;
                 check_width(place, features.d(), network.d())?;
@@ -475,8 +534,12 @@ impl<'a> ImageSet<'a> {
         processor: Processor,
     ) -> Result<(Vec<f64>, BTreeMap<String, Value>), ImageMetricError> {
         let network = self.clip(processor)?;
-        let rows = self.features_of(&network, folder, images)?;
-        let texts = TextEncoder::load(self.clip_dir(), &self.device)?;
+        let rows = self.features_of(&*network, folder, images)?;
+        let dir = self.clip_dir();
+        let load = || TextEncoder::load(dir, &self.device);
+        let texts = self
+            .shared
+            .get_or_load("text encoder", dir.display().to_string(), load)?;
         // Each text once: a prompt may have many images.
         let mut places: HashMap<&String, usize> = HashMap::new();
         let mut different = Vec::new();
@@ -488,7 +551,7 @@ impl<'a> ImageSet<'a> {
         };
         let own: Vec<usize> = prompts.iter().map(place).collect();
         let mut z_y = Vec::with_capacity(different.len() * network.d());
-        for part in different.chunks(self.options.batch) {
+        for part in different.chunks(self.options.batch.max(1)) {
             z_y.extend(texts.encode(part)?.z_y.into_data().iter::<f32>());
         }
         let z_y = Embeddings::new(different.len(), network.d(), z_y)?.select(&own);

@@ -139,11 +139,11 @@ fn scores_of_a_folder_are_those_of_the_script() {
     assert_eq!(other["protocol"]["phrases"], "rules");
 }
 
-/// Weights in PyTorch's files, whole and sharded, are those of the safetensors file.
+/// Weights in PyTorch's files, whole and sharded, are found in a folder.
 #[test]
 fn pytorch_files_of_a_folder_are_read() {
     let narrow = tiny::golden("eval-tiny-s0/inception_narrow");
-    let wanted = Checkpoint::open(narrow.join("model.safetensors")).expect("safetensors");
+    let wanted = Checkpoint::open(narrow.join("model_zip.pth")).expect("a file of PyTorch's");
     let same = |dir: &Path| {
         let found = Checkpoint::open(dir).expect("weights");
         assert_eq!(found.tensors().len(), wanted.tensors().len());

@@ -22,6 +22,8 @@ use eclipse_t2i::data::prompts::read_prompts;
 use eclipse_t2i::data::source::{ImageLimits, Item, RecordImage, Source, SourceOptions};
 use eclipse_t2i::data::store::{Damage, Store};
 use eclipse_t2i::diffusion::SchedulerConfig;
+use eclipse_t2i::eval::compbench::detections;
+use eclipse_t2i::eval::compbench::spatial::Mends;
 use eclipse_t2i::eval::fid::{Statistics, npz_features};
 use eclipse_t2i::eval::image_folder;
 use eclipse_t2i::experiment::{MetricsLog, RunDir, SweepSpec};
@@ -140,6 +142,9 @@ fn readers() -> Vec<Reader> {
             |dir| text(dir, "prompts.txt", "a red cat\n\u{feff}two dogs\n"),
             |dir| read_prompts(&dir.join("prompts.txt")).is_ok(),
         ),
+        open("detections", detected, |dir| {
+            detections::read(&dir.join("found.jsonl"), &Mends::new(), &mut |_| Ok(())).is_ok()
+        }),
         open("side file", side, |dir| Recipe::read(&dir.join("a.json")).is_ok()),
         open("spec", spec, |dir| {
             SweepSpec::read(&dir.join("sweep.toml").display().to_string(), &[], false)
@@ -414,6 +419,15 @@ fn source(dir: &Path) -> bool {
         }
     }
     is_whole
+}
+
+fn detected(dir: &Path) -> Vec<PathBuf> {
+    text(
+        dir,
+        "found.jsonl",
+        "{\"image\": \"a.png\", \"pred_boxes\": [[0, 1.5, 20, 30]], \"pred_classes\": [7], \"scores\": [0.75]}\n\
+         {\"image\": \"b.png\", \"image_size\": [64, 48], \"detections\": [{\"label\": \"dog\", \"box\": [1, 2, 3, 4], \"score\": 1}]}\n",
+    )
 }
 
 fn side(dir: &Path) -> Vec<PathBuf> {

@@ -100,11 +100,11 @@ fn scores_of_a_folder_are_those_of_the_script() {
     let near = |a: f64, b: f64| (a - b).abs() < 2e-4;
     let call = "blip-vqa --images samples --blip blip_vqa";
     let answers = || -> Vec<f64> {
-        let rows = read(&at("samples/eval/blip-vqa/vqa_result.json"));
+        let rows = read(&at("samples/eval/annotation_blip/vqa_result.json"));
         let rows = rows.as_array().expect("rows").iter().enumerate();
         let answer = |(i, row): (usize, &Value)| {
-            assert_eq!(row["question_id"], i);
-            number(row["answer"].as_str().expect("a text"))
+            assert_eq!(row["question_id"], i + 1);
+            row["answer"].as_f64().expect("a number")
         };
         rows.map(answer).collect()
     };

@@ -61,6 +61,16 @@ pub trait Features {
 
     /// `n` prepared images, one after the other -> `[n, d]`, row by row.
     fn forward(&self, prepared: Vec<f32>, n: usize) -> Vec<f32>;
+
+    /// What the features of image `i` of a call depend on beside the image, such as questions about it: tells its entries in the cache apart.
+    fn asked(&self, _i: usize) -> &str {
+        ""
+    }
+
+    /// [`Features::forward`] of the images `which` of a call.
+    fn forward_images(&self, prepared: Vec<f32>, which: &[usize]) -> Vec<f32> {
+        self.forward(prepared, which.len())
+    }
 }
 
 /// A row of the cache, or else the network's input.
@@ -93,11 +103,12 @@ pub fn features(
     };
     let mut rows: Vec<f32> = Vec::with_capacity(images.len() * d);
     for paths in images.chunks(batch.max(1)) {
-        let read = |path: &PathBuf| -> Result<(Option<PathBuf>, Row), FeatureError> {
+        let first = rows.len() / d;
+        let read = |(i, path): (usize, &PathBuf)| -> Result<(Option<PathBuf>, Row), FeatureError> {
             let bytes = files::read_at_most(path, limits.max_bytes, "an image file")?;
             let entry = folder
                 .as_ref()
-                .map(|folder| folder.join(format!("{}.f32", files::sha256(&bytes))));
+                .map(|folder| folder.join(entry_name(&bytes, network.asked(first + i))));
             if let Some(known) = entry.as_ref().and_then(|entry| kept(entry, d)) {
                 return Ok((entry, Ok(known)));
             }
@@ -109,18 +120,19 @@ pub fn features(
             })?;
             Ok((entry, Err(prepared)))
         };
-        let read: Vec<_> = paths.par_iter().map(read).collect::<Result<_, _>>()?;
+        let read: Vec<_> = paths.par_iter().enumerate().map(read).collect::<Result<_, _>>()?;
         let prepared: Vec<f32> = read
             .iter()
             .filter_map(|(_, r)| r.as_ref().err())
             .flatten()
             .copied()
             .collect();
-        let n = read.iter().filter(|(_, r)| r.is_err()).count();
-        let computed = if n == 0 {
+        let new: Vec<usize> = (0..paths.len()).filter(|i| read[*i].1.is_err()).collect();
+        let computed = if new.is_empty() {
             Vec::new()
         } else {
-            network.forward(prepared, n)
+            let which: Vec<usize> = new.into_iter().map(|i| first + i).collect();
+            network.forward_images(prepared, &which)
         };
         let mut computed = computed.chunks_exact(d);
         for (path, (entry, known)) in paths.iter().zip(read) {
@@ -141,6 +153,15 @@ pub fn features(
         }
     }
     Ok(Embeddings::new(images.len(), d, rows)?)
+}
+
+/// The name of a row of the cache: of the content of an image, and what is asked about it.
+fn entry_name(image: &[u8], asked: &str) -> String {
+    let image = files::sha256(image);
+    match asked {
+        "" => format!("{image}.f32"),
+        asked => format!("{image}-{}.f32", files::sha256(asked.as_bytes())),
+    }
 }
 
 /// A row of the cache, if it is whole.

@@ -17,6 +17,7 @@
 //! - [`bootstrap`]: intervals over seeds and prompts.
 
 pub mod baselines;
+pub mod blip_vqa;
 pub mod bootstrap;
 pub mod checker;
 pub mod compbench;
@@ -39,6 +40,7 @@ pub mod rescale;
 pub mod results;
 pub mod ridge;
 mod rows;
+pub mod vqa_result;
 
 use std::fmt::Display;
 use std::path::PathBuf;

@@ -9,6 +9,7 @@
 //!
 //! To add a family: a file with `pub(super) fn run(context: &Context) -> Outcome`, and one line in `FAMILIES`.
 
+mod blip;
 mod clip;
 mod clip_score;
 mod distances;
@@ -93,6 +94,10 @@ const FAMILIES: &[(&str, Family)] = &[
     ("pickscore", clip_score::pick_score),
     ("spatial2d", spatial::spatial),
     ("three_in_one", three_in_one::three_in_one),
+    ("blip_tokens", blip::tokens),
+    ("blip_preprocess", blip::preprocess),
+    ("blip_pos_embed", blip::positions),
+    ("blip_vqa", blip::answers),
 ];
 
 /// Verdict on a golden.

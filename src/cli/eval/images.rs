@@ -1,6 +1,6 @@
 //! Metrics on folders of images, from the table of metrics.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::device::DeviceSpec;
 use crate::eval::compbench::Category;
@@ -81,6 +81,12 @@ pub struct ImageArgs {
         "",
     ))]
     clip: Option<Existing>,
+    #[arg(long, value_name = "DIR", help = for_readers(
+        ImageOption::Blip,
+        "A BLIP that answers questions, as transformers saves it",
+        ": config.json, weights, and vocab.txt or tokenizer.json (Salesforce/blip-vqa-base, or model_base_vqa_capfilt_large converted)",
+    ))]
+    blip: Option<Existing>,
     #[arg(long, value_name = "MODE", default_value_t = Resize::PytorchFid, help = for_readers(
         ImageOption::Resize,
         "How images become the network's 299 x 299 pixels",
@@ -170,7 +176,7 @@ pub fn run(args: &ImageArgs, chosen: &[Entry], as_json: bool, device: DeviceSpec
     let progress = |done: usize, of: usize| show(&bar, done, of);
     let precision = format!("{device} {}", args.precision.dtype);
     let device = args.precision.device(device)?;
-    let out = args.out.clone().unwrap_or_else(|| folder.join("eval"));
+    let out = args.out(folder);
     options.results = Some(out.clone());
     let images = ImageSet::open(folder, options, device, precision, &progress)?;
     let mut scores = Vec::new();
@@ -206,12 +212,18 @@ pub fn run(args: &ImageArgs, chosen: &[Entry], as_json: bool, device: DeviceSpec
 }
 
 impl ImageArgs {
+    /// The folder for results of `images`.
+    fn out(&self, images: &Path) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| images.join("eval"))
+    }
+
     fn options(&self) -> ImageOptions {
         let path = |existing: &Option<Existing>| existing.as_deref().map(ToOwned::to_owned);
         ImageOptions {
             reference: self.reference.clone(),
             inception: path(&self.inception),
             clip: path(&self.clip),
+            blip: path(&self.blip),
             other: self.against.clone(),
             prompts: self.prompts.clone(),
             prompt_column: self.prompt_column.clone(),
@@ -234,6 +246,7 @@ impl ImageArgs {
                 true => None,
                 false => files::cache_dir().ok(),
             },
+            out: self.images.as_deref().map(|images| self.out(images)),
         }
     }
 }

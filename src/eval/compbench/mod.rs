@@ -1,11 +1,13 @@
 //! T2I-CompBench (arXiv 2307.06350): its categories, their official prompts, and the scores that it defines.
 //!
 //! - [`Category`]: the six categories and their prompts. [`spatial`]: positions of detected objects. [`objects`]: the two objects that a prompt names.
+//! - [`phrases`]: the noun phrases that BLIP-VQA asks about.
 //! - [`detections`]: what a detector found, from its file. [`counts`]: whether a folder holds a category. [`three_in_one`]: the score of the complex category.
 
 pub mod counts;
 pub mod detections;
 pub mod objects;
+pub mod phrases;
 pub mod spatial;
 pub mod three_in_one;
 

@@ -18,7 +18,7 @@ use crate::eval::compbench::detections::DetectionsError;
 use crate::eval::compbench::spatial::Mends;
 use crate::eval::embedding::cosines;
 use crate::eval::features::{FeatureError, Features, features};
-use crate::eval::fid::{Resize, Statistics, StatisticsError, npz_features};
+use crate::eval::fid::{Resize, Statistics, StatisticsError, check_width, npz_features};
 use crate::eval::image_folder::{self, ImageFile, ImageFolderError, PromptFile};
 use crate::eval::image_score::ImageScore;
 use crate::eval::kid::KidOptions;
@@ -26,6 +26,7 @@ use crate::eval::per_image::{self, PerImageError};
 use crate::eval::{Bootstrap, Embeddings, EvalError};
 use crate::files::{self, FileError};
 use crate::image_file::Pixels;
+use crate::models::blip::{BlipError, Vqa};
 use crate::models::clip::{ClipError, ImageEncoder, Processor, TextEncoder};
 use crate::models::inception::{Inception, SIDE};
 use crate::weights::{Checkpoint, WeightsError};
@@ -68,6 +69,8 @@ pub enum ImageOption {
     Inception,
     /// [`ImageOptions::clip`].
     Clip,
+    /// [`ImageOptions::blip`].
+    Blip,
     /// [`ImageOptions::other`].
     Other,
     /// [`ImageOptions::resize`].
@@ -96,6 +99,7 @@ impl ImageOption {
             Self::Inception => Some("--inception FILE, the network's weights"),
             Self::Clip => Some("--clip DIR, a CLIP with both towers"),
             Self::Detections => Some("--detections FILE, what UniDet found in the images"),
+            Self::Blip => Some("--blip DIR, a BLIP that answers questions"),
             Self::Other
             | Self::Resize
             | Self::Infinity
@@ -117,6 +121,8 @@ pub struct ImageOptions {
     pub inception: Option<PathBuf>,
     /// A folder with both towers of a CLIP.
     pub clip: Option<PathBuf>,
+    /// A folder with a BLIP that answers questions.
+    pub blip: Option<PathBuf>,
     /// A folder with another system's images for the same prompts.
     pub other: Option<PathBuf>,
     /// Prompts of the images, where names and side files do not tell them.
@@ -147,6 +153,8 @@ pub struct ImageOptions {
     pub batch: usize,
     /// Folder of features that are known from other calls.
     pub cache: Option<PathBuf>,
+    /// Folder for results image by image.
+    pub out: Option<PathBuf>,
 }
 
 impl ImageOptions {
@@ -167,6 +175,7 @@ impl ImageOptions {
             ImageOption::Inception => self.inception.is_some(),
             ImageOption::Clip => self.clip.is_some(),
             ImageOption::Detections => self.detections.is_some(),
+            ImageOption::Blip => self.blip.is_some(),
             _ => true,
         };
         let lacking = metric.options().iter().find(|option| !is_there(**option));
@@ -192,6 +201,19 @@ pub enum ImageMetricError {
     /// A CLIP.
     #[error(transparent)]
     Clip(#[from] ClipError),
+    /// A BLIP.
+    #[error(transparent)]
+    Blip(#[from] BlipError),
+    /// Nothing to ask about an image.
+    #[error(
+        "{}: no noun phrase in its prompt {prompt:?}, so that there is nothing to ask (the benchmark would score it 1): expected one such as \"a red cat\"", .image.display()
+    )]
+    NoPhrase {
+        /// The image.
+        image: PathBuf,
+        /// Its prompt.
+        prompt: String,
+    },
     /// Statistics or features of the reference.
     #[error(transparent)]
     Statistics(#[from] StatisticsError),
@@ -374,9 +396,21 @@ impl<'a> ImageSet<'a> {
         })
     }
 
+    /// The BLIP that answers questions.
+    pub(super) fn blip(&self) -> Result<Rc<Vqa>, ImageMetricError> {
+        let dir = self.blip_dir();
+        let load = || Ok(Vqa::load(dir, &self.device)?);
+        self.shared.get_or_load("blip", dir.display().to_string(), load)
+    }
+
     /// The folder of the CLIP.
     pub(super) fn clip_dir(&self) -> &Path {
         self.options.clip.as_deref().unwrap_or(Path::new(""))
+    }
+
+    /// The folder of the BLIP.
+    pub(super) fn blip_dir(&self) -> &Path {
+        self.options.blip.as_deref().unwrap_or(Path::new(""))
     }
 
     /// The features of the images, a row each.
@@ -416,7 +450,11 @@ impl<'a> ImageSet<'a> {
         let place = self.reference_path();
         match place.is_dir() {
             true => Ok(Reference::Rows(self.features_of_reference(network)?)),
-            false => Ok(Reference::Statistics(Statistics::read(place)?)),
+            false => {
+                let statistics = Statistics::read(place)?;
+                check_width(place, statistics.moments.mean().len(), network.d())?;
+                Ok(Reference::Statistics(statistics))
+            }
         }
     }
 
@@ -436,7 +474,11 @@ impl<'a> ImageSet<'a> {
                 let found: Rc<Rc<Embeddings>> = self.shared.get_or_load("reference", key, load)?;
                 Ok((*found).clone())
             }
-            false => Ok(Rc::new(npz_features(place)?)),
+            false => {
+                let features = npz_features(place)?;
+                check_width(place, features.d(), network.d())?;
+                Ok(Rc::new(features))
+            }
         }
     }
 

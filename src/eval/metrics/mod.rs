@@ -46,6 +46,7 @@ metrics! {
     clip_fid,
     clip_score,
     pick_score,
+    blip_vqa,
     spatial,
     three_in_one,
     #[cfg(test)]

@@ -129,6 +129,17 @@ fn scores_of_a_folder_are_those_of_the_script() {
         assert!(near(again["value"].as_f64().expect("a number"), mean));
         assert!(answers().iter().zip(&found).all(|(a, b)| near(*a, *b)));
     }
+    // In half precision it is nearly the same: a bf16 number has three digits.
+    let half = score(fixture.path(), &format!("{call} --dtype bf16 --out half"));
+    assert!(
+        (half["value"].as_f64().expect("a number") - mean).abs() < 0.02,
+        "{half}"
+    );
+    assert!(
+        half["protocol"]["precision"]
+            .as_str()
+            .is_some_and(|told| told.ends_with("bf16"))
+    );
     // Other questions about a known image are not answered by the cache.
     std::fs::write(at("prompts.txt"), vec!["The red hat"; 6].join("\n")).expect("written");
     let other = score(

@@ -38,6 +38,8 @@ fn fixture() -> tempfile::TempDir {
     }
     tiny::write(&blip.join("model.safetensors"), &tensors);
     std::fs::remove_file(blip.join("rows.safetensors")).expect("removed");
+    let manifest = dir.path().join("manifest.cut.json");
+    std::fs::rename(manifest, dir.path().join("manifest.json")).expect("renamed");
     dir
 }
 

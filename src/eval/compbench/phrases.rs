@@ -104,7 +104,7 @@ fn by_words(prompt: &str) -> Vec<String> {
             _ => false,
         };
         let is_between = !is_word(word) || is_in(BETWEEN, word);
-        let begins = is_in(DETERMINERS, word) && begun.is_some();
+        let begins = !is_between && is_in(DETERMINERS, word) && begun.is_some();
         if joins {
             current.push(i);
         } else if is_between || begins {

@@ -23,7 +23,7 @@
 //! train        sessions, checkpoints, EMA, schedules, negatives; objectives/, one file each
 //! eval         metrics/, one table; intervals, baselines, the checker
 //! data         sources/, stores, pairs, prompt files          generate    prompt -> z_x_hat -> image; stacks/, one file each
-//! models       clip, prior, unet, movq, text_proj, inception  objective   Eq. 1, 3, 4, 5, other forms; CLIP's own loss
+//! models       clip, prior, unet, movq, inception, blip, ..   objective   Eq. 1, 3, 4, 5, other forms; CLIP's own loss
 //! weights   nn   world   diffusion   image_file   config   device   noise   files   limits
 //! ```
 //!

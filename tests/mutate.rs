@@ -30,6 +30,7 @@ use eclipse_t2i::experiment::{MetricsLog, RunDir, SweepSpec};
 use eclipse_t2i::files::Sums;
 use eclipse_t2i::generate::recipe::Recipe;
 use eclipse_t2i::image_file;
+use eclipse_t2i::models::blip::{BlipConfig, BlipPreprocess, QuestionTokenizer};
 use eclipse_t2i::models::clip::preprocess::Preprocess;
 use eclipse_t2i::models::clip::tokenizer::Tokenizer;
 use eclipse_t2i::models::clip::{ClipConfig, ClipTextConfig};
@@ -130,6 +131,7 @@ fn readers() -> Vec<Reader> {
         open("tokenizer", tokenizer, |dir| {
             Tokenizer::load(dir, World::Emoji.context()).is_ok()
         }),
+        open("blip", blip, read_blip),
         open("model configs", configs, read_configs),
         open("tar", tar, source),
         open("parquet", parquet, source),
@@ -241,6 +243,30 @@ fn tokenizer(dir: &Path) -> Vec<PathBuf> {
     ]
     .map(|name| dir.join(name))
     .into()
+}
+
+/// A BLIP with a vocabulary of six words.
+fn blip(dir: &Path) -> Vec<PathBuf> {
+    let golden = tiny::golden("blip-tiny-s0/blip_vqa");
+    let names = ["config.json", "preprocessor_config.json", "vocab.txt"];
+    for name in &names[..2] {
+        std::fs::copy(golden.join(name), dir.join(name)).expect("copied");
+    }
+    tiny::alter_json(&dir.join(names[0]), |config| {
+        config["text_config"]["bos_token_id"] = 6.into();
+        config["text_config"]["vocab_size"] = 8.into();
+    });
+    text(dir, names[2], "[PAD]\n[UNK]\n[SEP]\nyes\nno\ncat\n");
+    names.map(|name| dir.join(name)).into()
+}
+
+fn read_blip(dir: &Path) -> bool {
+    let config = BlipConfig::read(dir);
+    let asks = |config: BlipConfig| {
+        let tokenizer = QuestionTokenizer::load(dir, &config.text);
+        tokenizer.is_ok_and(|tokenizer| tokenizer.encode("a red cat?").is_ok())
+    };
+    config.is_ok_and(asks) && BlipPreprocess::read(dir, 32).is_ok()
 }
 
 fn configs(dir: &Path) -> Vec<PathBuf> {

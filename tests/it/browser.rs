@@ -140,6 +140,9 @@ fn pages_show_in_a_browser_and_on_a_phone() {
     let probed = |text: &str| text.replacen("<head>", &format!("<head>{PROBE}"), 1);
     put(root, "page.html", &probed(&page));
     put(root, "curves.html", &probed(&curves));
+    let systems = crate::comparison::write_table_1(&root.join("table1"));
+    let systems = read_text(systems.join("index.html")).expect("written");
+    put(root, "systems.html", &probed(&systems));
     put(root, "all.html", &probed(&read_text(&index).expect("written")));
     // What the probe must find: an image that is none, something wide, something from outside, an error.
     let broken = probed(&page)
@@ -161,6 +164,7 @@ fn pages_show_in_a_browser_and_on_a_phone() {
         ("curves.html", 390),
         ("all.html", 390),
         ("all.html", 1280),
+        ("systems.html", 390),
         ("broken.html", 390),
     ];
     put(root, "around.html", &around(&frames));
@@ -176,7 +180,7 @@ fn pages_show_in_a_browser_and_on_a_phone() {
             .unwrap_or_else(|| panic!("no answer of {page} at {width}: {told:#?}"))
     };
     let images = |t: &Value| t["images"].as_array().map_or(0, Vec::len);
-    for (page, width) in &frames[..5] {
+    for (page, width) in &frames[..6] {
         let t = find(page, *width);
         assert_eq!(t["said"], serde_json::json!([]), "{page} at {width}");
         assert_eq!(t["overflow"], 0, "{page} at {width} is too wide");
@@ -193,6 +197,11 @@ fn pages_show_in_a_browser_and_on_a_phone() {
     );
     assert_eq!(find("curves.html", 390)["plots"], 2 + 2 + 2);
     assert_eq!(images(find("all.html", 390)), 1);
+    let systems = find("systems.html", 390);
+    assert_eq!(
+        (&systems["rows"], &systems["plots"]),
+        (&Value::from(12), &Value::from(1))
+    );
 
     let t = find("broken.html", 390);
     assert!(t["overflow"].as_i64() > Some(0), "{t:#?}");

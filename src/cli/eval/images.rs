@@ -85,7 +85,7 @@ pub struct ImageArgs {
     #[arg(long, value_name = "DIR", help = for_readers(
         ImageOption::Blip,
         "A BLIP that answers questions, as transformers saves it",
-        ": config.json, weights, and vocab.txt or tokenizer.json (Salesforce/blip-vqa-base, or model_base_vqa_capfilt_large converted)",
+        ": config.json, weights, and vocab.txt or tokenizer.json; T2I-CompBench's is blip-vqa-capfilt-large",
     ))]
     blip: Option<Existing>,
     #[arg(long, value_name = "MODE", default_value_t = Resize::PytorchFid, help = for_readers(

@@ -44,7 +44,7 @@ impl ImageMetric for BlipVqa {
             });
         }
         let dir = images.blip_dir();
-        let vqa = Vqa::load(dir, &images.device)?;
+        let vqa = images.blip()?;
         let sha256 = Checkpoint::open(dir)?.sha256()?;
         let questions: Vec<Vec<String>> = asked
             .iter()
@@ -59,7 +59,7 @@ impl ImageMetric for BlipVqa {
                 vqa.preprocess(),
                 images.precision
             ),
-            vqa,
+            vqa: &vqa,
         };
         let answers = images.features(&network)?;
         let scored = answers.rows().zip(&questions);
@@ -88,8 +88,8 @@ impl ImageMetric for BlipVqa {
 }
 
 /// The probabilities of "yes" to the questions about each image of a call, and 1 for those that a prompt has not.
-struct Answers {
-    vqa: Vqa,
+struct Answers<'a> {
+    vqa: &'a Vqa,
     /// For each image.
     tokens: Vec<Vec<Vec<u32>>>,
     /// For each image, a line each.
@@ -97,7 +97,7 @@ struct Answers {
     identity: String,
 }
 
-impl Features for Answers {
+impl Features for Answers<'_> {
     fn identity(&self) -> String {
         self.identity.clone()
     }

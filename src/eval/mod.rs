@@ -4,7 +4,7 @@
 //! The measures are pure functions of [`Embeddings`]: they run on the host in f64 and give the same bits on any number of threads. Callers encode;
 //! only metrics on folders of images load networks themselves ([`metrics::ImageSet`]).
 //!
-//! - [`Embeddings`]: rows on the host. [`EvalFile`]: the result file `eval/embedding.json` of a run.
+//! - [`Embeddings`]: rows on the host. [`EvalFile`]: the result file `eval/embedding.json` of a run; [`ScoreFile`]: any file of `eval/`.
 //! - [`metrics`]: the table of all metrics, and what computes them: [`evaluate`](fn@evaluate) from one [`Inputs`], [`evaluate_images`] from one
 //!   [`DecodedInputs`], `eclipse eval` from a folder of images.
 //! - [`forced_choice`](mod@forced_choice): does the prediction choose the true image among re-rendered ones that are wrong in one way?
@@ -40,6 +40,7 @@ pub mod rescale;
 pub mod results;
 pub mod ridge;
 mod rows;
+mod score_file;
 pub mod vqa_result;
 
 use std::fmt::Display;
@@ -51,6 +52,7 @@ pub use inputs::{Inputs, Split};
 pub use metrics::{evaluate, evaluate_images};
 pub use results::{EvalFile, Metric};
 pub use rows::Embeddings;
+pub use score_file::ScoreFile;
 
 use crate::files::FileError;
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::eval::EvalError;
+use crate::eval::image_score::OtherProtocol;
 use crate::experiment::RunDirError;
 use crate::files::FileError;
 
@@ -35,6 +36,18 @@ pub enum ReportError {
         /// The cause.
         #[source]
         source: EvalError,
+    },
+    /// A metric of images has other protocols in other runs.
+    #[error(
+        "cannot put {} and {here} into one column: score the images of all runs in the same way, or remove one of the files",
+        .source.path.display()
+    )]
+    Protocol {
+        /// The result of the other run.
+        here: PathBuf,
+        /// What differs.
+        #[source]
+        source: OtherProtocol,
     },
     /// The images of a run cannot be shown.
     #[error("cannot show the images of {dir}")]

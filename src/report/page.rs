@@ -82,6 +82,7 @@ impl Report {
             @if let Some(text) = self.unconverged_text() { p { strong { (text) } } }
             (self.scores(&keys))
             (glossary(&keys))
+            (self.protocols(&keys))
             (self.plots(spec)?)
             (images(gallery))
             (self.training()?)
@@ -135,6 +136,23 @@ impl Report {
                         small { (format!("[{:.digits$}, {:.digits$}]", cell.interval.low, cell.interval.high)) }
                     }
                 },
+            }
+        }
+    }
+
+    /// How the metrics of images among `keys` were computed.
+    fn protocols(&self, keys: &[MetricKey]) -> Markup {
+        let shown: Vec<_> = self
+            .protocols
+            .iter()
+            .filter(|(name, _)| keys.iter().any(|key| key.name == *name))
+            .collect();
+        html! {
+            @for (name, protocol) in shown {
+                details {
+                    summary { "Protocol of " (name) }
+                    dl { @for (key, value) in protocol { dt { (key) } dd { (value) } } }
+                }
             }
         }
     }

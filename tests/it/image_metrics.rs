@@ -184,6 +184,110 @@ fn images_of_mixed_sizes_and_modes_are_read_as_rgb() {
     );
 }
 
+/// Images that a run drew have the same scores by the run's own evaluation and by their folder. A report has both, unless runs were scored differently.
+#[test]
+fn images_of_a_run_score_the_same_both_ways_and_a_report_shows_both() {
+    let desk = tempfile::tempdir().expect("a folder");
+    let at = |path: &str| desk.path().join(path);
+    let datasets = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets");
+    std::os::unix::fs::symlink(datasets, at("datasets")).expect("linked");
+    let spec = "baselines = ['oracle', 'ridge']\n[data]\nn_pairs = 64\n[model]\nn_heads = 2\nd_head = 8\nn_layers = 1\n\
+        [train]\nsteps = 2\nbatch_size = 8\n[eval]\nn_prompts = 6\nn_noise = 1\nn_pictures = 6\nn_shown = 6\n\
+        [axes]\n\"objective.kind\" = ['projection']\n";
+    std::fs::create_dir_all(at("experiments/toy")).expect("made");
+    std::fs::write(at("experiments/toy/sweep.toml"), spec).expect("written");
+    let (code, _, err) = program::eclipse(desk.path(), ["sweep", "toy"]);
+    assert_eq!(code, 0, "{err}");
+    let runs = eclipse_t2i::files::list_folders(at("runs/toy")).expect("runs");
+    let runs: Vec<PathBuf> = runs
+        .into_iter()
+        .filter(|run| run.join("DONE").is_file())
+        .collect();
+    assert_eq!(runs.len(), 3);
+    let number = |value: &Value| value.as_f64().expect("a number");
+    let mut best = 0.0_f64;
+    for run in &runs {
+        let files = eclipse_t2i::files::list(run.join("eval")).expect("scores");
+        let files = files.iter().map(|file| std::fs::read(file).expect("readable"));
+        let files: Vec<Value> = files
+            .map(|text| serde_json::from_slice(&text).expect("JSON"))
+            .collect();
+        let own = |name: &str| {
+            let mut all = files
+                .iter()
+                .flat_map(|file| file["metrics"].as_array().expect("a list"));
+            let metric = all.find(|metric| metric["name"] == name && metric["split"] == "all");
+            metric.map_or_else(|| panic!("{name}"), |metric| number(&metric["value"]))
+        };
+        let call = format!(
+            "world-checker clip-score --images {0}/pictures --clip datasets/emoji/clip --out {0}/eval",
+            run.display()
+        );
+        let found = good(desk.path(), &call);
+        let [checker, clip] = &found[..] else {
+            panic!("{found:?}")
+        };
+        for (name, value) in [
+            ("all", &checker["value"]),
+            ("object", &checker["also"]["object"]),
+            ("colour", &checker["also"]["colour"]),
+            ("relation", &checker["also"]["relation"]),
+            ("clip_score", &clip["value"]),
+        ] {
+            // Nine digits are kept of a run's scores; texts were encoded in other batches.
+            let own = own(&format!("picture/{name}"));
+            assert!((number(value) - own).abs() < 1e-6, "{name}: {value} {own}");
+        }
+        best = best.max(number(&checker["value"]));
+    }
+    assert!(best > 0.3, "nothing was drawn that could be right: {best}");
+
+    let report = ["report", "toy", "--json"];
+    let (code, out, err) = program::eclipse(desk.path(), report);
+    assert_eq!(code, 0, "{err}");
+    let rows: Vec<Value> = serde_json::from_str(&out).expect("JSON");
+    for metric in ["world-checker", "clip-score"] {
+        let of_runs: Vec<&Value> = rows.iter().filter(|row| row["metric"] == metric).collect();
+        assert_eq!(of_runs.len(), 3, "{metric}");
+        let in_interval = |row: &&Value| {
+            let [low, value, high] = ["low", "value", "high"].map(|key| number(&row[key]));
+            low <= value && value <= high
+        };
+        assert!(of_runs.iter().all(in_interval), "{of_runs:?}");
+    }
+    let page = std::fs::read_to_string(at("runs/toy/results/index.html")).expect("the page");
+    for text in [
+        "Protocol of world-checker",
+        "<dt>world</dt><dd>emoji</dd>",
+        "everything that the prompt asks for (share of images; higher",
+    ] {
+        assert!(page.contains(text), "{text}");
+    }
+
+    // Other prompts are another protocol.
+    std::fs::write(at("prompts.txt"), "a red car\n").expect("written");
+    let run = runs[0].display();
+    let call = format!("world-checker --images {run}/pictures --prompts prompts.txt --out {run}/eval");
+    good(desk.path(), &call);
+    let (code, _, err) = program::eclipse(desk.path(), report);
+    assert_eq!(code, 1);
+    assert!(
+        err.contains("into one column: score the images of all runs in the same way, or remove one")
+            && err.contains("`prompts_sha256` is "),
+        "{err}"
+    );
+    std::fs::write(
+        runs[0].join("eval/world-checker.json"),
+        "{\"metric\": \"world-checker\"}",
+    )
+    .expect("written");
+    let (code, _, err) = program::eclipse(desk.path(), report);
+    assert!(
+        code == 1 && err.contains("world-checker.json") && err.contains("missing field"),
+        "{err}"
+    );
+}
+
 /// CLIPScore sees transparent and palette images as OpenAI's CLIP does, PickScore as transformers does.
 #[test]
 fn transparent_images_are_seen_as_each_reference_sees_them() {
@@ -393,6 +497,8 @@ fn what_is_wrong_with_images_and_weights_is_said() {
     std::fs::copy(at("images/fid_a/000.png"), at("bad/0.png")).expect("copied");
     std::fs::write(at("bad/1.png"), "no image").expect("written");
     std::fs::write(at("two.txt"), "a\nb\nc\nd\ne\n").expect("written");
+    std::fs::write(at("red.txt"), "a red car\n").expect("written");
+    std::fs::write(at("sky.txt"), "the sky over Berlin\n").expect("written");
     let weights = std::fs::read(at("inception_narrow/model_zip.pth")).expect("weights");
     std::fs::write(at("cut.pth"), &weights[..weights.len() / 2]).expect("written");
     // os.system("touch owned"), if anybody executed it.
@@ -433,6 +539,9 @@ fn what_is_wrong_with_images_and_weights_is_said() {
         "clip-score --images images/fid_a --clip clip".into(),
         "clip-score --images images/fid_a --clip clip --prompts two.txt".into(),
         "pick-score --images images/fid_a --clip inception_narrow".into(),
+        "world-checker --images images/fid_a".into(),
+        "world-checker --images images/fid_a --prompts red.txt".into(),
+        "world-checker --images images/fid_a --prompts sky.txt --world shapes".into(),
     ] {
         let (code, _, err) = eval(folder, &args);
         assert!(code == 1 || code == 2, "{args}: {code} {err}");

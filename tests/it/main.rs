@@ -21,6 +21,7 @@ mod kills;
 mod layers;
 mod movq;
 mod pages;
+mod params;
 mod priors;
 mod program;
 mod spec;

@@ -11,6 +11,7 @@ use crate::eval::kid::KidOptions;
 use crate::eval::metrics::{self, ImageMetric, ImageOption, ImageOptions, ImageSet, MetricInfo};
 use crate::files;
 use crate::limits;
+use crate::world::World;
 use clap::Args;
 use indicatif::ProgressBar;
 
@@ -140,15 +141,21 @@ pub struct ImageArgs {
 }
 
 /// The help of `option`: `what`, the metrics that read it, `rest`.
-fn for_readers(option: ImageOption, what: &str, rest: &str) -> String {
+pub fn for_readers(option: ImageOption, what: &str, rest: &str) -> String {
     let readers = metrics::of_image_folders().filter(|(_, metric)| metric.options().contains(&option));
     let names: Vec<&str> = readers.map(|(info, _)| info.name).collect();
     format!("{what} ({}){rest}", names.join(", "))
 }
 
 /// Scores the images by every metric.
-pub fn run(args: &ImageArgs, chosen: &[Entry], as_json: bool, device: DeviceSpec) -> anyhow::Result<()> {
-    let mut options = args.options();
+pub fn run(
+    args: &ImageArgs,
+    world: World,
+    chosen: &[Entry],
+    as_json: bool,
+    device: DeviceSpec,
+) -> anyhow::Result<()> {
+    let mut options = args.options(world);
     let needs = |info: &MetricInfo, option: &str| {
         Usage(format!(
             "{}: expected {option}; `eclipse eval --help` has an example",
@@ -217,7 +224,7 @@ impl ImageArgs {
         self.out.clone().unwrap_or_else(|| images.join("eval"))
     }
 
-    fn options(&self) -> ImageOptions {
+    fn options(&self, world: World) -> ImageOptions {
         let path = |existing: &Option<Existing>| existing.as_deref().map(ToOwned::to_owned);
         ImageOptions {
             reference: self.reference.clone(),
@@ -241,6 +248,7 @@ impl ImageArgs {
             },
             tie: self.tie,
             save_statistics: self.save_statistics.clone(),
+            world,
             batch: self.batch,
             cache: match self.no_cache {
                 true => None,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::data::source::with_scheme;
 use crate::data::store::{self, MANIFEST, SETTINGS, Store};
-use crate::eval::EvalFile;
+use crate::eval::ScoreFile;
 use crate::experiment::provenance::SessionRecord;
 use crate::experiment::{MetricsLog, RunDir};
 use crate::files;
@@ -193,7 +193,7 @@ fn training(run: &RunDir) -> anyhow::Result<Value> {
 fn scores(run: &RunDir) -> anyhow::Result<BTreeMap<String, f64>> {
     let mut scores = BTreeMap::new();
     for file in run.eval_files()? {
-        let metrics = EvalFile::read(&file)?.metrics.into_iter();
+        let metrics = ScoreFile::read(&file)?.into_metrics().into_iter();
         let shown = metrics.filter(|metric| metric.split == "all" || metric.name.ends_with("/all"));
         scores.extend(shown.map(|metric| (format!("{}@{}", metric.name, metric.split), metric.value)));
     }

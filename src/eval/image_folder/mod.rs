@@ -3,6 +3,7 @@
 //! | layout | prompt of an image |
 //! |---|---|
 //! | ours | `origin.prompt` of the side file `NAME.json` |
+//! | `pictures/` of a run | `prompt` in `index.json` |
 //! | GenEval: `00000/metadata.jsonl`, `00000/samples/0000.png` | `prompt` of the metadata |
 //! | T2I-CompBench: `{prompt}_{index}.png`, in the folder or its `samples/` | the name, without index and underscore |
 //! | HRS-Bench: `00012_03.png` with its CSV of prompts | the row, from 0, that the name begins with |
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::kept_images::KeptImages;
 use crate::files;
 
 pub use file::{ImageFile, ImageFolderError};
@@ -133,9 +135,16 @@ fn with_images(folder: &Path) -> Result<Vec<(PathBuf, usize)>, ImageFolderError>
 
 fn flat(folder: &Path) -> Result<Vec<ImageFile>, ImageFolderError> {
     let images = image_files(folder)?.into_iter();
+    // An index.json of another program tells no prompts.
+    let kept = KeptImages::read(folder).ok().flatten();
+    let kept = kept.map_or_else(Vec::new, |index| index.images);
+    let of_run: HashMap<String, String> = kept.into_iter().map(|kept| (kept.file, kept.prompt)).collect();
+    let of_run = |path: &Path| of_run.get(path.file_name()?.to_str()?).cloned();
     Ok(images
         .map(|path| ImageFile {
-            prompt: of_side_file(&path).or_else(|| names::prompt(&path)),
+            prompt: of_side_file(&path)
+                .or_else(|| of_run(&path))
+                .or_else(|| names::prompt(&path)),
             path,
         })
         .collect())

@@ -17,7 +17,7 @@ use crate::eval::compbench::counts::{CountError, Counts};
 use crate::eval::compbench::detections::DetectionsError;
 use crate::eval::compbench::spatial::Mends;
 use crate::eval::embedding::cosines;
-use crate::eval::features::{FeatureError, Features, features};
+use crate::eval::features::{FeatureError, Features, each_image, features};
 use crate::eval::fid::{Resize, Statistics, StatisticsError, check_width, npz_features};
 use crate::eval::image_folder::{self, ImageFile, ImageFolderError, PromptFile};
 use crate::eval::image_score::ImageScore;
@@ -30,6 +30,7 @@ use crate::models::blip::{BlipError, Vqa};
 use crate::models::clip::{ClipError, ImageEncoder, Processor, TextEncoder};
 use crate::models::inception::{Inception, SIDE};
 use crate::weights::{Checkpoint, WeightsError};
+use crate::world::World;
 
 /// A metric on a folder of images.
 pub trait ImageMetric: Sync {
@@ -89,6 +90,8 @@ pub enum ImageOption {
     Detections,
     /// [`ImageOptions::mends`].
     Mends,
+    /// [`ImageOptions::world`].
+    World,
 }
 
 impl ImageOption {
@@ -107,7 +110,8 @@ impl ImageOption {
             | Self::Tie
             | Self::SaveStatistics
             | Self::Category
-            | Self::Mends => None,
+            | Self::Mends
+            | Self::World => None,
         }
     }
 }
@@ -149,6 +153,8 @@ pub struct ImageOptions {
     pub tie: f64,
     /// Where to keep the statistics of the images.
     pub save_statistics: Option<PathBuf>,
+    /// The built-in world that the images are of.
+    pub world: World,
     /// Images in memory at once; 0 is 1.
     pub batch: usize,
     /// Folder of features that are known from other calls.
@@ -236,6 +242,20 @@ pub enum ImageMetricError {
         path: PathBuf,
         /// What was expected and found.
         reason: String,
+    },
+    /// A prompt that is none of the world's.
+    #[error(
+        "{}: the world {world} has no such prompt: expected its words, as in {:?}, found {prompt:?}",
+        .path.display(),
+        .world.example()
+    )]
+    Prompt {
+        /// The image.
+        path: PathBuf,
+        /// Its prompt.
+        prompt: String,
+        /// The world.
+        world: World,
     },
     /// A CLIP without the scale of its logits.
     #[error("{}: no logit_scale among its weights: PickScore needs the whole model, not a tower", .0.display())]
@@ -411,6 +431,21 @@ impl<'a> ImageSet<'a> {
     /// The folder of the BLIP.
     pub(super) fn blip_dir(&self) -> &Path {
         self.options.blip.as_deref().unwrap_or(Path::new(""))
+    }
+
+    /// What `read` makes of each image and its number, where no network is needed.
+    ///
+    /// # Errors
+    /// [`FeatureError`], naming the image.
+    pub(super) fn each<T: Send>(
+        &self,
+        read: &(dyn Fn(usize, &RgbImage) -> Result<T, String> + Sync),
+    ) -> Result<Vec<T>, FeatureError> {
+        let paths: Vec<PathBuf> = self.images.iter().map(|image| image.path.clone()).collect();
+        (self.progress)(0, paths.len());
+        each_image(&paths, self.options.batch, read, &mut |done| {
+            (self.progress)(done, paths.len())
+        })
     }
 
     /// The features of the images, a row each.

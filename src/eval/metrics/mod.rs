@@ -49,6 +49,7 @@ metrics! {
     blip_vqa,
     spatial,
     three_in_one,
+    world_checker,
     #[cfg(test)]
     toy_brightness,
 }

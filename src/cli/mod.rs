@@ -10,6 +10,7 @@
 )]
 
 mod args;
+mod comparison;
 mod dev;
 mod devices;
 mod draw;

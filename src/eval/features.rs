@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::{Embeddings, EvalError};
 use crate::files::{self, FileError};
-use crate::image_file::{self, ImageLimits};
+use crate::image_file::{self, ImageLimits, Pixels};
 use crate::limits;
 
 /// Images cannot be turned into features.
@@ -51,8 +51,26 @@ pub trait Features {
     /// Why it cannot.
     fn prepare(&self, image: &RgbImage) -> Result<Vec<f32>, String>;
 
+    /// An image file as the network's input, for networks to which transparency and palettes matter; others see its colours.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    fn prepare_pixels(&self, image: &Pixels) -> Result<Vec<f32>, String> {
+        self.prepare(&image.rgb)
+    }
+
     /// `n` prepared images, one after the other -> `[n, d]`, row by row.
     fn forward(&self, prepared: Vec<f32>, n: usize) -> Vec<f32>;
+
+    /// What the features of image `i` of a call depend on beside the image, such as questions about it: tells its entries in the cache apart.
+    fn asked(&self, _i: usize) -> &str {
+        ""
+    }
+
+    /// [`Features::forward`] of the images `which` of a call.
+    fn forward_images(&self, prepared: Vec<f32>, which: &[usize]) -> Vec<f32> {
+        self.forward(prepared, which.len())
+    }
 }
 
 /// What `read` makes of each image and its number, in order. At most `batch` images are in memory; `on_images` is called with the number of images that are
@@ -69,8 +87,9 @@ pub fn each_image<T: Send>(
     let mut found = Vec::with_capacity(images.len());
     for paths in images.chunks(batch.max(1)) {
         let first = found.len();
-        let one =
-            |(i, path): (usize, &PathBuf)| decoded(path, &read_file(path)?, |image| read(first + i, image));
+        let one = |(i, path): (usize, &PathBuf)| {
+            decoded(path, &read_file(path)?, |image| read(first + i, &image.rgb))
+        };
         let batch: Vec<T> = paths.par_iter().enumerate().map(one).collect::<Result<_, _>>()?;
         found.extend(batch);
         on_images(found.len());
@@ -94,9 +113,9 @@ fn read_file(path: &Path) -> Result<Vec<u8>, FileError> {
 fn decoded<T>(
     path: &Path,
     bytes: &[u8],
-    read: impl FnOnce(&RgbImage) -> Result<T, String>,
+    read: impl FnOnce(&Pixels) -> Result<T, String>,
 ) -> Result<T, FeatureError> {
-    let image = image_file::decode(bytes, &image_limits()).map_err(|e| e.to_string());
+    let image = image_file::decode_pixels(bytes, &image_limits()).map_err(|e| e.to_string());
     image
         .and_then(|image| read(&image))
         .map_err(|reason| FeatureError::Image {
@@ -131,29 +150,31 @@ pub fn features(
     }
     let mut rows: Vec<f32> = Vec::with_capacity(images.len() * d);
     for paths in images.chunks(batch.max(1)) {
-        let read = |path: &PathBuf| -> Result<(Option<PathBuf>, Row), FeatureError> {
+        let first = rows.len() / d;
+        let read = |(i, path): (usize, &PathBuf)| -> Result<(Option<PathBuf>, Row), FeatureError> {
             let bytes = read_file(path)?;
             let entry = folder
                 .as_ref()
-                .map(|folder| folder.join(format!("{}.f32", files::sha256(&bytes))));
+                .map(|folder| folder.join(entry_name(&bytes, network.asked(first + i))));
             if let Some(known) = entry.as_ref().and_then(|entry| kept(entry, d)) {
                 return Ok((entry, Ok(known)));
             }
-            let prepared = decoded(path, &bytes, |image| network.prepare(image))?;
+            let prepared = decoded(path, &bytes, |image| network.prepare_pixels(image))?;
             Ok((entry, Err(prepared)))
         };
-        let read: Vec<_> = paths.par_iter().map(read).collect::<Result<_, _>>()?;
+        let read: Vec<_> = paths.par_iter().enumerate().map(read).collect::<Result<_, _>>()?;
         let prepared: Vec<f32> = read
             .iter()
             .filter_map(|(_, r)| r.as_ref().err())
             .flatten()
             .copied()
             .collect();
-        let n = read.iter().filter(|(_, r)| r.is_err()).count();
-        let computed = if n == 0 {
+        let new: Vec<usize> = (0..paths.len()).filter(|i| read[*i].1.is_err()).collect();
+        let computed = if new.is_empty() {
             Vec::new()
         } else {
-            network.forward(prepared, n)
+            let which: Vec<usize> = new.into_iter().map(|i| first + i).collect();
+            network.forward_images(prepared, &which)
         };
         let mut computed = computed.chunks_exact(d);
         for (path, (entry, known)) in paths.iter().zip(read) {
@@ -175,6 +196,15 @@ pub fn features(
         }
     }
     Ok(Embeddings::new(images.len(), d, rows)?)
+}
+
+/// The name of a row of the cache: of the content of an image, and what is asked about it.
+fn entry_name(image: &[u8], asked: &str) -> String {
+    let image = files::sha256(image);
+    match asked {
+        "" => format!("{image}.f32"),
+        asked => format!("{image}-{}.f32", files::sha256(asked.as_bytes())),
+    }
 }
 
 /// A row of the cache: its numbers, little-endian, and their SHA-256. `None` unless it is whole: it is computed again then.

@@ -12,12 +12,15 @@
 //! - [`frechet`](mod@frechet): distance between the distributions of predictions and of true embeddings.
 //! - [`baselines`]: what anyone would try first. [`probe`]: what a linear map reads from embeddings. [`ridge`]: the map itself.
 //! - [`checker`]: how far what the checker of a world reads from pixels can be trusted.
+//! - [`compbench`]: categories, official prompts and scores of T2I-CompBench.
 //! - [`rescale`]: predictions as long, or as far apart, as true embeddings are.
 //! - [`bootstrap`]: intervals over seeds and prompts.
 
 pub mod baselines;
+pub mod blip_vqa;
 pub mod bootstrap;
 pub mod checker;
+pub mod compbench;
 mod decoded;
 pub mod embedding;
 pub mod features;
@@ -30,6 +33,7 @@ mod inputs;
 pub mod kept_images;
 pub mod kid;
 pub mod metrics;
+pub mod per_image;
 pub mod pick_score;
 pub mod probe;
 pub mod rescale;
@@ -37,6 +41,7 @@ pub mod results;
 pub mod ridge;
 mod rows;
 mod score_file;
+pub mod vqa_result;
 
 use std::fmt::Display;
 use std::path::PathBuf;

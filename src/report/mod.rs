@@ -5,6 +5,7 @@
 
 mod about;
 mod claims;
+pub mod comparison;
 mod curves;
 mod dot_plot;
 mod error;

@@ -22,7 +22,7 @@ use crate::experiment::report_spec::{ReportSpec, flatten};
 /// The style of every page.
 const STYLE: &str = include_str!("style.css");
 /// The content security policy: a page loads only embedded content.
-const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
+pub(super) const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
 
 /// A whole page; `policy` is its content security policy.
 pub(super) fn document(title: &str, policy: &str, body: &Markup) -> String {
@@ -353,7 +353,7 @@ fn glossary(keys: &[MetricKey]) -> Markup {
 }
 
 /// Plots, each with a description for screen readers.
-fn panels(drawn: &[(String, String)]) -> Markup {
+pub(super) fn panels(drawn: &[(String, String)]) -> Markup {
     html! {
         div.panels {
             @for (name, svg) in drawn {

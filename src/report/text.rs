@@ -317,7 +317,7 @@ fn markdown_preference(preference: &Preference) -> String {
     text
 }
 
-fn csv_of(rows: &[Vec<String>]) -> Result<String, ReportError> {
+pub(super) fn csv_of(rows: &[Vec<String>]) -> Result<String, ReportError> {
     let fail = |e: String| ReportError::Csv(e);
     let mut writer = csv::Writer::from_writer(Vec::new());
     for row in rows {
@@ -344,7 +344,7 @@ pub(super) fn interval_text(interval: &Interval, has_interval: bool, signed: boo
 }
 
 /// Aligned columns; the first to the left, the others to the right.
-fn aligned(rows: &[Vec<String>]) -> String {
+pub(super) fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |c: usize| rows.iter().map(|r| r[c].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();

@@ -1,8 +1,11 @@
 //! The integration tests: one binary, one module a theme.
 mod bad_input;
+mod blip;
 mod browser;
 mod cli;
 mod clip;
+mod comparison;
+mod compbench;
 mod damage;
 mod data;
 mod documents;

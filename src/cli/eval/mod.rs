@@ -16,6 +16,8 @@ Examples:
   eclipse eval fid kid --images drawn/ --reference coco/ --inception pt_inception-2015-12-05-6726825d.pth
   eclipse eval clip-score --images samples/ --clip clip-vit-base-patch32
   eclipse eval pick-score --images ours/ --against theirs/ --prompts prompts.txt --clip PickScore_v1
+  eclipse eval spatial --images samples/ --detections found.json
+  eclipse eval blip-vqa --images color/samples --blip blip-vqa-base
   eclipse eval checker --world shapes";
 
 /// Arguments of `eclipse eval`.

@@ -216,9 +216,9 @@ fn has_weights(folder: &Path) -> bool {
     names
         .map(|e| e.file_name().to_string_lossy().into_owned())
         .any(|name| {
-            let stem = name.starts_with("model") || name.starts_with("diffusion_pytorch_model");
+            let stems = ["model", "diffusion_pytorch_model", "pytorch_model"];
+            let stem = stems.iter().any(|stem| name.starts_with(stem));
             let is_index = name.contains(".index.") && name.ends_with(".json");
-            // PyTorch weights are not supported; the reader's error says so.
             stem && (name.ends_with(".safetensors") || is_index || name.ends_with(".bin"))
         })
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::eval::EvalError;
-use crate::experiment::RunDirError;
+use crate::experiment::{RunDirError, SpecError};
 use crate::files::FileError;
 
 /// A report cannot be created.
@@ -14,6 +14,24 @@ pub enum ReportError {
     Empty {
         /// The folder of the runs.
         folder: PathBuf,
+    },
+    /// The specification of an experiment cannot be expanded.
+    #[error("cannot use the specification in {folder}")]
+    Spec {
+        /// The experiment's folder.
+        folder: PathBuf,
+        /// The cause.
+        #[source]
+        source: Box<SpecError>,
+    },
+    /// Committed results cannot be read.
+    #[error("{path}: expected the CSV that `eclipse report NAME --publish` writes")]
+    Committed {
+        /// The file.
+        path: PathBuf,
+        /// Line and reason.
+        #[source]
+        source: csv::Error,
     },
     /// A run directory is damaged.
     #[error(transparent)]

@@ -18,6 +18,7 @@
 //! cli          the program: one file per command
 //! report       tables, plots, pages of run directories        verify      reference numbers, recomputed by the modules below
 //! experiment   specifications, sweeps, run directories, the runner of priors, exports
+//! comparison   systems, prompt sets and metrics: images drawn and scored, published numbers beside
 //! benchmark    what priors are trained and tested on          testbed     how the built-in worlds' CLIP and decoder are made
 //! train        sessions, checkpoints, EMA, schedules, negatives; objectives/, one file each
 //! eval         metrics/, one table; intervals, baselines, the checker
@@ -82,6 +83,7 @@
 pub mod benchmark;
 #[doc(hidden)]
 pub mod cli;
+pub mod comparison;
 pub mod config;
 pub mod data;
 pub mod device;

@@ -9,7 +9,7 @@ use crate::report::{About, Report, ReportFiles, write_site};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{SpecArgs, Usage};
+use super::{SpecArgs, Usage, comparison};
 
 /// Arguments of `eclipse report`.
 #[derive(Debug, Args)]
@@ -58,6 +58,16 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     let experiment = &super::experiment(args.experiment.as_deref().unwrap_or_default());
+    if let Some(path) = comparison::find(experiment)? {
+        if args.reference.is_some() {
+            return Err(Usage(
+                "--reference: a comparison of systems has its references in [preferences]".into(),
+            )
+            .into());
+        }
+        let comparison = comparison::read(&path, &args.spec.settings(), args.smoke)?;
+        return comparison::report(&comparison, &args.destination).map(drop);
+    }
     let spec = match SweepSpec::read(experiment, &args.spec.settings(), args.smoke) {
         Err(SpecError::NoExperiment { .. }) if Path::new(experiment).is_dir() => {
             return of_folder(Path::new(experiment), &args.reference, &args.destination);

@@ -36,8 +36,8 @@ pub struct ReportSpec {
     /// `{a: metric@split}` stands for a system's value, `{a - b: metric@split}` for the paired difference of two systems, with 95 % intervals. Results of
     /// other configurations or of unfinished sweeps do not show it.
     pub answer: String,
-    /// Whether the list of experiments has this one among its first.
-    pub main: bool,
+    /// Place in the list of experiments, from 1; those without one follow by name.
+    pub place: Option<usize>,
     /// Names of systems for readers, by label or by one part of it: `eclipse = "ECLIPSE"`.
     pub names: BTreeMap<String, String>,
 }

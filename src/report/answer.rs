@@ -62,9 +62,9 @@ fn number_of(report: &Report, number: &str) -> Result<String, String> {
     let difference = match (of_first.difference, of_second.difference) {
         (Some(d), _) if first.compared_with.as_deref() == Some(b) => d,
         (_, Some(d)) if second.compared_with.as_deref() == Some(a) => Interval {
-            value: -d.value,
-            low: -d.high,
-            high: -d.low,
+            value: 0.0 - d.value,
+            low: 0.0 - d.high,
+            high: 0.0 - d.low,
         },
         _ => return Err(fail(format!("{a} and {b} are not compared prompt by prompt"))),
     };

@@ -69,21 +69,18 @@ struct Planned {
 }
 
 impl Report {
-    /// The committed results of the experiment `spec`; `None` if it has none.
+    /// The committed results of the experiment `spec`, which plans `trials`; `None` if it has none.
     ///
     /// # Errors
     /// [`ReportError`], naming the file.
-    pub fn committed(spec: &SweepSpec) -> Result<Option<Self>, ReportError> {
+    pub fn committed(spec: &SweepSpec, trials: &[Trial]) -> Result<Option<Self>, ReportError> {
         let folder = spec.folder().join("results");
         let path = folder.join(SCORES);
         if !path.is_file() {
             return Ok(None);
         }
         let rows: Vec<ScoreRow> = read_csv(&path)?;
-        let planned = planned(&spec.expand().map_err(|source| ReportError::Spec {
-            folder: spec.folder().to_path_buf(),
-            source: Box::new(source),
-        })?);
+        let planned = planned(trials);
         let mut report = Self {
             experiment: spec.name(),
             systems: Vec::new(),
@@ -93,6 +90,7 @@ impl Report {
             preferences: Vec::new(),
             reference: spec.report().reference.clone(),
             provenance: Vec::new(),
+            protocols: Default::default(),
         };
         for row in rows {
             let key = MetricKey {

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use crate::eval::EvalError;
-use crate::experiment::{RunDirError, SpecError};
+use crate::eval::image_score::OtherProtocol;
+use crate::experiment::RunDirError;
 use crate::files::FileError;
 
 /// A report cannot be created.
@@ -22,7 +23,7 @@ pub enum ReportError {
         folder: PathBuf,
         /// The cause.
         #[source]
-        source: Box<SpecError>,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Committed results cannot be read.
     #[error("{path}: expected the CSV that `eclipse report NAME --publish` writes")]
@@ -53,6 +54,18 @@ pub enum ReportError {
         /// The cause.
         #[source]
         source: EvalError,
+    },
+    /// A metric of images has other protocols in other runs.
+    #[error(
+        "cannot put {} and {here} into one column: score the images of all runs in the same way, or remove one of the files",
+        .source.path.display()
+    )]
+    Protocol {
+        /// The result of the other run.
+        here: PathBuf,
+        /// What differs.
+        #[source]
+        source: OtherProtocol,
     },
     /// The images of a run cannot be shown.
     #[error("cannot show the images of {dir}")]

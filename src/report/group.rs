@@ -129,9 +129,18 @@ impl<'a> Group<'a> {
             }
             None => None,
         };
+        // A metric of images has its interval over them with it.
+        let of_images = match self.runs[..] {
+            [run] => run.image_score(&key.name).and_then(|score| score.interval),
+            _ => None,
+        };
+        let mut interval = bootstrap.mean(&scores.table)?;
+        if let Some([low, high]) = of_images {
+            (interval.low, interval.high) = (low, high);
+        }
         Ok(Some(Cell {
-            interval: bootstrap.mean(&scores.table)?,
-            has_interval: n_runs > 1 || n_values > 1,
+            interval,
+            has_interval: n_runs > 1 || n_values > 1 || of_images.is_some(),
             n_runs,
             n_prompts: match first {
                 Some(metric) if !scores.is_per_prompt => metric.n,

@@ -7,6 +7,7 @@ mod about;
 mod answer;
 mod claims;
 mod committed;
+pub mod comparison;
 mod curves;
 mod dot_plot;
 mod error;

@@ -23,7 +23,7 @@ use crate::experiment::report_spec::{ReportSpec, flatten};
 /// The style of every page.
 const STYLE: &str = include_str!("style.css");
 /// The content security policy: a page loads only embedded content.
-const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
+pub(super) const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
 
 /// A whole page; `policy` is its content security policy.
 pub(super) fn document(title: &str, policy: &str, body: &Markup) -> String {
@@ -121,6 +121,7 @@ impl Report {
             @if keys.len() > short.len() {
                 details { summary { "All metrics" } (self.scores("all-scores", &keys)) (glossary(&keys)) }
             }
+            (self.protocols(&keys))
             (self.plots(spec)?)
             (self.training()?)
             (self.claims_of_order(&keys))
@@ -193,6 +194,23 @@ impl Report {
                         small { (format!("[{:.digits$}, {:.digits$}]", cell.interval.low, cell.interval.high)) }
                     }
                 },
+            }
+        }
+    }
+
+    /// How the metrics of images among `keys` were computed.
+    fn protocols(&self, keys: &[MetricKey]) -> Markup {
+        let shown: Vec<_> = self
+            .protocols
+            .iter()
+            .filter(|(name, _)| keys.iter().any(|key| key.name == *name))
+            .collect();
+        html! {
+            @for (name, protocol) in shown {
+                details {
+                    summary { "Protocol of " (name) }
+                    dl { @for (key, value) in protocol { dt { (key) } dd { (value) } } }
+                }
             }
         }
     }
@@ -449,7 +467,7 @@ fn figure_of(lead: &Lead) -> Markup {
 }
 
 /// Plots, each with a description for screen readers.
-fn panels(drawn: &[(String, String)]) -> Markup {
+pub(super) fn panels(drawn: &[(String, String)]) -> Markup {
     html! {
         div.panels {
             @for (name, svg) in drawn {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use toml::{Table, Value};
+use serde_json::Value;
+use toml::{Table, Value as TomlValue};
 
 use super::error::ReportError;
 use super::finished::Finished;
@@ -13,6 +14,7 @@ use super::metric_key::{self, MetricKey};
 use super::preference::Preference;
 use super::provenance;
 use crate::config::layers::lookup;
+use crate::eval::image_score::ImageScore;
 use crate::experiment::RunDir;
 use crate::experiment::convergence::Convergence;
 use crate::experiment::report_spec::ReportSpec;
@@ -52,6 +54,8 @@ pub struct Report {
     pub systems: Vec<System>,
     /// All metrics, in the order of the evaluation.
     pub metrics: Vec<MetricKey>,
+    /// The protocol of each metric of images, which all runs share: key and value.
+    pub protocols: Vec<(String, Vec<(String, String)>)>,
     /// Requested runs that are not finished.
     pub missing: Vec<PathBuf>,
     /// Provenance of the runs: commits, devices, time.
@@ -91,6 +95,7 @@ impl Report {
                 metrics.push(key);
             }
         }
+        let protocols = protocols(&runs)?;
         let groups = Group::all(&runs);
         let mut systems = Vec::new();
         for group in &groups {
@@ -127,6 +132,7 @@ impl Report {
             preferences: Preference::of(spec, &groups, &metrics)?,
             systems,
             metrics,
+            protocols,
             missing,
             made: provenance::made(&runs),
             reference: spec.reference.clone(),
@@ -190,6 +196,36 @@ impl Report {
     }
 }
 
+/// The protocol of each metric of images.
+///
+/// # Errors
+/// [`ReportError::Protocol`] for runs whose values are not comparable.
+fn protocols(runs: &[Finished]) -> Result<Vec<(String, Vec<(String, String)>)>, ReportError> {
+    let mut first: Vec<&(PathBuf, ImageScore)> = Vec::new();
+    for scored in runs.iter().flat_map(|run| &run.image_scores) {
+        let (path, score) = scored;
+        match first.iter().find(|(_, known)| known.metric == score.metric) {
+            None => first.push(scored),
+            Some((there, known)) => {
+                score
+                    .check_same(known, there)
+                    .map_err(|source| ReportError::Protocol {
+                        here: path.clone(),
+                        source,
+                    })?;
+            }
+        }
+    }
+    let shown = first.into_iter().map(|(_, score)| {
+        let shared = score.protocol.iter().filter(|(key, _)| !key.ends_with("_path"));
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let keys = shared.map(|(key, value)| (key.clone(), text(value)));
+        let n = ("images".to_owned(), score.n.to_string());
+        (score.metric.clone(), [n].into_iter().chain(keys).collect())
+    });
+    Ok(shown.collect())
+}
+
 impl System {
     /// Whether a claim of order may rest on this system.
     pub fn may_be_compared(&self) -> bool {
@@ -198,7 +234,7 @@ impl System {
 
     /// Whether it is a baseline that knows the true image.
     pub fn is_oracle(&self) -> bool {
-        let method = lookup(&self.config, "objective.method").and_then(Value::as_str);
+        let method = lookup(&self.config, "objective.method").and_then(TomlValue::as_str);
         method.is_some_and(|name| name.starts_with("oracle"))
     }
 

@@ -12,7 +12,7 @@ use crate::experiment::report_spec::ReportSpec;
 const SIDE: usize = 104;
 const GAP: usize = 14;
 const FRAME: usize = 3;
-const PROMPTS: usize = 170;
+const PROMPTS: usize = 196;
 const LINE: usize = 17;
 /// Most characters of a line of a prompt, and of a system's name.
 const PROMPT_WIDTH: usize = 24;
@@ -206,6 +206,7 @@ mod tests {
             preferences: vec![],
             reference: String::new(),
             provenance: vec![],
+            protocols: vec![],
         };
         let spec = |sheet: usize, systems: &[&str]| ReportSpec {
             sheet,

@@ -6,28 +6,34 @@ use maud::{Markup, PreEscaped, html};
 
 use super::about::About;
 use super::committed::{PREFERENCES, SCORES};
+use super::comparison;
 use super::error::ReportError;
 use super::gallery::Gallery;
 use super::lead::Lead;
-use super::page::{PageLinks, document, href};
+use super::page::{POLICY, PageLinks, document, href};
 use super::results::Report;
 use super::write::FIGURE;
+use crate::comparison::{Comparison, Folders, Results, is_comparison};
 use crate::experiment::SweepSpec;
 use crate::experiment::convergence::Convergence;
 use crate::files;
 
-/// Pages load embedded content only.
-const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
 /// The list, and each experiment's page.
 const PAGE: &str = "index.html";
 
 /// One experiment of the site.
 struct Entry {
-    spec: SweepSpec,
+    name: String,
     about: About,
-    /// Committed results.
-    report: Option<Report>,
+    /// Place in the list; those without one follow.
+    place: Option<usize>,
+    /// The answer, in Markdown.
+    answer: Option<String>,
+    status: String,
     lead: Option<Lead>,
+    has_results: bool,
+    /// Files of its folder of the site, with the page.
+    files: Vec<(String, Vec<u8>)>,
 }
 
 /// Writes the site of the experiments in `folder` (those with a `sweep.toml`) into `out`, and returns the path of the list.
@@ -37,93 +43,124 @@ struct Entry {
 pub fn write_site(folder: &Path, out: &Path) -> Result<PathBuf, ReportError> {
     let mut entries = Vec::new();
     for path in files::list_folders(folder)? {
-        if path.join("sweep.toml").is_file() {
-            entries.push(Entry::read(&path)?);
+        let spec = path.join("sweep.toml");
+        if spec.is_file() {
+            let fail = |source: Box<dyn std::error::Error + Send + Sync>| ReportError::Spec {
+                folder: path.clone(),
+                source,
+            };
+            let is_comparison = is_comparison(&spec).map_err(|e| fail(Box::new(e)))?;
+            let entry = match is_comparison {
+                true => of_comparison(&path, &spec, &fail)?,
+                false => of_sweep(&path, &fail)?,
+            };
+            files::write_all_atomic(&out.join(&entry.name), &entry.files)?;
+            entries.push(entry);
         }
     }
-    for entry in &entries {
-        entry.write(out)?;
-    }
     // The sort is stable: by name within each part.
-    entries.sort_by_key(|entry| (!entry.spec.report().main, entry.report.is_none()));
+    entries.sort_by_key(|entry| (entry.place.unwrap_or(usize::MAX), !entry.has_results));
     let path = out.join(PAGE);
     files::write_atomic(&path, list(&entries).as_bytes())?;
     Ok(path)
 }
 
-impl Entry {
-    fn read(path: &Path) -> Result<Self, ReportError> {
-        let spec =
-            SweepSpec::read(&path.display().to_string(), &[], false).map_err(|source| ReportError::Spec {
-                folder: path.to_path_buf(),
-                source: Box::new(source),
-            })?;
-        let report = Report::committed(&spec)?;
-        Ok(Self {
-            about: About::read(path, path)?.on_site(),
-            lead: match &report {
-                Some(report) => report.lead(spec.report())?,
-                None => None,
-            },
-            report,
-            spec,
-        })
-    }
+/// How a specification that cannot be used is reported.
+type Fail<'a> = &'a dyn Fn(Box<dyn std::error::Error + Send + Sync>) -> ReportError;
 
-    /// Writes the experiment's page, and copies its specification and numbers.
-    fn write(&self, out: &Path) -> Result<(), ReportError> {
-        let mut parts: Vec<(String, Vec<u8>)> = Vec::new();
-        for name in ["sweep.toml", "base.toml"] {
-            parts.extend(read_if_there(&self.spec.folder().join(name), name)?);
-        }
-        let results = self.spec.folder().join("results");
-        for name in [SCORES, PREFERENCES] {
-            parts.extend(read_if_there(&results.join(name), name)?);
-        }
-        let links = PageLinks {
-            index: Some(format!("../{PAGE}")),
-            specification: Some("sweep.toml".into()),
-            files: parts.iter().map(|(name, _)| name.clone()).collect(),
-            sheet: match self.spec.report().sheet {
-                0 => None,
-                _ => read_if_there(&results.join(FIGURE), FIGURE)?
-                    .and_then(|(_, bytes)| String::from_utf8(bytes).ok()),
-            },
-        };
-        let page = match &self.report {
-            Some(report) => report.page(self.spec.report(), &self.about, &links, &Gallery::empty())?,
-            None => self.without_results(&links),
-        };
-        parts.push((PAGE.into(), page.into_bytes()));
-        Ok(files::write_all_atomic(&out.join(self.spec.name()), &parts)?)
+/// The entry of priors that are trained and scored.
+fn of_sweep(path: &Path, fail: Fail<'_>) -> Result<Entry, ReportError> {
+    let spec = SweepSpec::read(&path.display().to_string(), &[], false).map_err(|e| fail(Box::new(e)))?;
+    let (name, about) = (spec.name(), About::read(path, path)?.on_site());
+    let trials = spec.expand().map_err(|e| fail(Box::new(e)))?;
+    let report = Report::committed(&spec, &trials)?;
+    let results = path.join("results");
+    let mut files = copies(path, &["sweep.toml", "base.toml"])?;
+    files.extend(copies(&results, &[SCORES, PREFERENCES])?);
+    let mut links = links(&files);
+    if spec.report().sheet > 0 {
+        let figure = copies(&results, &[FIGURE])?.pop();
+        links.sheet = figure.and_then(|(_, bytes)| String::from_utf8(bytes).ok());
     }
+    let page = match &report {
+        Some(report) => report.page(spec.report(), &about, &links, &Gallery::empty())?,
+        None => without_results(&name, &about, &links),
+    };
+    files.push((PAGE.into(), page.into_bytes()));
+    Ok(Entry {
+        place: spec.report().place,
+        answer: report.as_ref().and_then(|report| report.answer(spec.report())),
+        status: report.as_ref().map_or_else(|| "no results".into(), status),
+        lead: match &report {
+            Some(report) => report.lead(spec.report())?,
+            None => None,
+        },
+        has_results: report.is_some(),
+        name,
+        about,
+        files,
+    })
+}
 
-    fn without_results(&self, links: &PageLinks) -> String {
-        let name = self.spec.name();
-        let title = self.about.title_or(&name);
-        let body = html! {
-            (links.nav(&name))
-            h1 { (title) }
-            (self.about.claim())
-            p { strong { "No results are committed." } }
-            @if let Some(rest) = self.about.rest() { (rest) }
-        };
-        document(title, POLICY, &body)
-    }
+/// The entry of a comparison of systems. Its measured numbers are in run directories, so the site shows the published ones.
+fn of_comparison(path: &Path, spec: &Path, fail: Fail<'_>) -> Result<Entry, ReportError> {
+    let comparison = Comparison::read(spec, &[], false).map_err(|e| fail(Box::new(e)))?;
+    let nowhere = Folders::new(path.join("runs"));
+    let results = Results::read(&comparison, &nowhere).map_err(|e| fail(Box::new(e)))?;
+    let about = About::read(path, path)?.on_site();
+    let mut files = copies(path, &["sweep.toml", "base.toml", "published.toml"])?;
+    let page = comparison::page(&results, &about, &links(&files))?;
+    files.push((PAGE.into(), page.into_bytes()));
+    Ok(Entry {
+        name: comparison.name.clone(),
+        about,
+        place: None,
+        answer: None,
+        status: "published numbers; needs published weights and a GPU".into(),
+        lead: comparison::lead(&results)?,
+        has_results: true,
+        files,
+    })
+}
 
-    /// Whether the trained systems of the results had converged.
-    fn status(&self) -> String {
-        let Some(report) = &self.report else {
-            return "no results".into();
-        };
-        let trained: Vec<Convergence> = report.systems.iter().filter_map(|s| s.convergence).collect();
-        let converged = trained.iter().filter(|c| **c == Convergence::Converged).count();
-        match trained.len() {
-            0 => "nothing trained".into(),
-            n if n == converged => "converged".into(),
-            n => format!("{converged} of {n} systems converged"),
-        }
+fn links(files: &[(String, Vec<u8>)]) -> PageLinks {
+    PageLinks {
+        index: Some(format!("../{PAGE}")),
+        specification: Some("sweep.toml".into()),
+        files: files.iter().map(|(name, _)| name.clone()).collect(),
+        sheet: None,
     }
+}
+
+fn without_results(name: &str, about: &About, links: &PageLinks) -> String {
+    let title = about.title_or(name);
+    let body = html! {
+        (links.nav(name))
+        h1 { (title) }
+        (about.claim())
+        p { strong { "No results are committed." } }
+        @if let Some(rest) = about.rest() { (rest) }
+    };
+    document(title, POLICY, &body)
+}
+
+/// Whether the trained systems had converged.
+fn status(report: &Report) -> String {
+    let trained: Vec<Convergence> = report.systems.iter().filter_map(|s| s.convergence).collect();
+    let converged = trained.iter().filter(|c| **c == Convergence::Converged).count();
+    match trained.len() {
+        0 => "nothing trained".into(),
+        n if n == converged => "converged".into(),
+        n => format!("{converged} of {n} systems converged"),
+    }
+}
+
+/// Those of the files `names` that `folder` has.
+fn copies(folder: &Path, names: &[&str]) -> Result<Vec<(String, Vec<u8>)>, ReportError> {
+    let there = names.iter().filter(|name| folder.join(name).is_file());
+    there
+        .map(|name| Ok(((*name).to_owned(), files::read(folder.join(name))?)))
+        .collect()
 }
 
 /// The list of experiments.
@@ -141,27 +178,15 @@ fn list(entries: &[Entry]) -> String {
 }
 
 fn row(entry: &Entry) -> Markup {
-    let name = entry.spec.name();
-    let page = href(&[&name, PAGE]);
-    let answer = entry
-        .report
-        .as_ref()
-        .and_then(|report| report.answer(entry.spec.report()));
+    let page = href(&[&entry.name, PAGE]);
     html! {
         tr {
             td {
-                h2 { a href=(page) { (entry.about.title_or(&name)) } }
-                @match answer { Some(answer) => (entry.about.render(&answer)), None => (entry.about.claim()) }
+                h2 { a href=(page) { (entry.about.title_or(&entry.name)) } }
+                @match &entry.answer { Some(answer) => (entry.about.render(answer)), None => (entry.about.claim()) }
             }
-            td { (entry.status()) }
+            td { (entry.status) }
             td { @if let Some(lead) = &entry.lead { a.plot href=(page) aria-label=(lead.title) { (PreEscaped(&lead.svg)) } } }
         }
-    }
-}
-
-fn read_if_there(path: &Path, name: &str) -> Result<Option<(String, Vec<u8>)>, ReportError> {
-    match path.is_file() {
-        true => Ok(Some((name.to_owned(), files::read(path)?))),
-        false => Ok(None),
     }
 }

@@ -62,6 +62,15 @@ impl Report {
             }
         };
         text.push_str(&self.markdown_table(&keys, value, |_| true));
+        for (name, protocol) in &self.protocols {
+            if keys.iter().any(|key| key.name == *name) {
+                let protocol: Vec<String> = protocol
+                    .iter()
+                    .map(|(key, value)| format!("{key} {value}"))
+                    .collect();
+                text.push_str(&format!("\nProtocol of {name}: {}.\n", protocol.join(", ")));
+            }
+        }
         text.push_str(&format!("\n{}\n", convergence::RULE));
         if let Some(unconverged) = self.unconverged_text() {
             text.push_str(&format!("\n**{unconverged}**\n"));
@@ -301,7 +310,7 @@ fn markdown_preference(preference: &Preference) -> String {
     text
 }
 
-fn csv_of(rows: &[Vec<String>]) -> Result<String, ReportError> {
+pub(super) fn csv_of(rows: &[Vec<String>]) -> Result<String, ReportError> {
     let fail = |e: String| ReportError::Csv(e);
     let mut writer = csv::Writer::from_writer(Vec::new());
     for row in rows {
@@ -328,7 +337,7 @@ pub(super) fn interval_text(interval: &Interval, has_interval: bool, signed: boo
 }
 
 /// Aligned columns; the first to the left, the others to the right.
-fn aligned(rows: &[Vec<String>]) -> String {
+pub(super) fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |c: usize| rows.iter().map(|r| r[c].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();

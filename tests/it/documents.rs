@@ -176,7 +176,9 @@ fn own_commands(line: &str) -> Vec<String> {
     let line = line.split(" #").next().unwrap_or_default();
     let calls = line.split("; ").map(|call| call.trim().trim_end_matches(" &"));
     let own = |call: &str| {
-        let rest = call.strip_prefix("eclipse ").or_else(|| call.strip_prefix("cargo run --release -- "));
+        let rest = call
+            .strip_prefix("eclipse ")
+            .or_else(|| call.strip_prefix("cargo run --release -- "));
         rest.map(str::to_owned)
     };
     calls.filter_map(own).collect()
@@ -235,7 +237,10 @@ fn commands_are_read_as_a_shell_does() {
         commands(page),
         ["sweep a --set 'b=[0, 1]'          --smoke  ", "list", "inspect x"]
     );
-    assert_eq!(words("sweep a --set 'b=[0, 1]'   --smoke"), ["sweep", "a", "--set", "b=[0, 1]", "--smoke"]);
+    assert_eq!(
+        words("sweep a --set 'b=[0, 1]'   --smoke"),
+        ["sweep", "a", "--set", "b=[0, 1]", "--smoke"]
+    );
     assert_eq!(refused("sweep objectives --smoke"), None);
     assert!(refused("sweep objectives --smok").is_some_and(|why| why.contains("--smok")));
     assert!(refused("sweeep").is_some());

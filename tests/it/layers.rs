@@ -9,7 +9,7 @@ use syn::visit::{self, Visit};
 /// Modules of the library by layer, the highest first. A module may use modules of lower layers, and itself.
 const LAYERS: &[&[&str]] = &[
     &["report", "verify"],
-    &["experiment"],
+    &["experiment", "comparison"],
     &["testbed", "benchmark"],
     &["train"],
     &["eval"],

@@ -160,7 +160,10 @@ fn every_committed_experiment_has_a_page_with_its_answer() {
         }
         n += 1;
         let spec = SweepSpec::read(&path.display().to_string(), &[], false).expect("valid");
-        let report = Report::committed(&spec).expect("readable").expect("committed");
+        let trials = spec.expand().expect("valid");
+        let report = Report::committed(&spec, &trials)
+            .expect("readable")
+            .expect("committed");
         let name = spec.name();
         let page = read_text(site.path().join(&name).join("index.html")).expect("written");
         let answer = &spec.report().answer;

@@ -595,7 +595,7 @@ fn committed_results_give_the_report_of_their_runs() {
     let bench = Bench::new();
     bench.sweep(&Pretend::default(), 2);
     let (report, out) = bench.report();
-    let committed = Report::committed(&bench.spec)
+    let committed = Report::committed(&bench.spec, &bench.trials)
         .expect("readable")
         .expect("committed");
     assert_eq!(
@@ -613,7 +613,7 @@ fn committed_results_give_the_report_of_their_runs() {
     assert_eq!(referenced(&committed), referenced(&report));
 
     std::fs::write(out.join("scores.csv"), "system,metric\neclipse,x\n").expect("written");
-    let error = Report::committed(&bench.spec)
+    let error = Report::committed(&bench.spec, &bench.trials)
         .expect_err("columns lack")
         .to_string();
     assert!(error.contains("scores.csv: expected the CSV that"), "{error}");

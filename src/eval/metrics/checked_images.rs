@@ -72,12 +72,13 @@ fn add(table: &mut MetricTable<'_>, inputs: &DecodedInputs<'_>) -> Result<(), Ev
         .iter()
         .map(|image| verdict(&image.prompt.statement, &image.reading))
         .collect();
-    for (name, of) in PARTS {
-        let values = inputs.per_prompt(|row, _| of(&verdicts[row]));
-        table.add_some(&format!("picture/{name}"), &values);
+    for (name, values) in shares(&verdicts) {
+        table.add_some(
+            &format!("picture/{name}"),
+            &inputs.per_prompt(|row, _| values[row]),
+        );
     }
     let all = |row: usize| indicator(verdicts[row].all());
-    table.add_some("picture/all", &inputs.per_prompt(|row, _| Some(all(row))));
     for category in Category::ALL {
         let values = inputs.per_prompt(|row, image| (image.prompt.category == category).then(|| all(row)));
         table.add_some(&format!("compbench/{}", category.name()), &values);
@@ -95,6 +96,18 @@ const PARTS: [(&str, Part); 5] = [
     ("binding", |v| v.binding.map(indicator)),
     ("relation", |v| v.relation.map(indicator)),
 ];
+
+/// The share that shows everything.
+pub(super) const ALL: &str = "all";
+
+/// Each part of the verdicts by name, and [`ALL`]: for each image the share that is right; `None` where its prompt does not ask for the part.
+pub(super) fn shares(verdicts: &[Verdict]) -> Vec<(&'static str, Vec<Option<f64>>)> {
+    let all: Part = |verdict| Some(indicator(verdict.all()));
+    let named = PARTS.into_iter().chain([(ALL, all)]);
+    named
+        .map(|(name, of)| (name, verdicts.iter().map(of).collect()))
+        .collect()
+}
 
 /// What the checker looked for, in the order of the table above: whether all of it is there.
 pub fn findings(verdict: &Verdict) -> Vec<(&'static str, bool)> {

@@ -37,6 +37,13 @@ worlds! {
     Shapes in shapes;
 }
 
+/// The first of the list.
+impl Default for World {
+    fn default() -> Self {
+        Self::ALL[0]
+    }
+}
+
 impl World {
     /// Its name in specs and paths.
     pub fn name(self) -> &'static str {

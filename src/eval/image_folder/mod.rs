@@ -3,111 +3,148 @@
 //! | layout | prompt of an image |
 //! |---|---|
 //! | ours | `origin.prompt` of the side file `NAME.json` |
+//! | `pictures/` of a run | `prompt` in `index.json` |
 //! | GenEval: `00000/metadata.jsonl`, `00000/samples/0000.png` | `prompt` of the metadata |
-//! | T2I-CompBench: `{prompt}_{index}.png` | the name, without index and underscore |
-//! | any, with a file of prompts | line by line, in the order of the names: one image a prompt, or as many for each |
+//! | T2I-CompBench: `{prompt}_{index}.png`, in the folder or its `samples/` | the name, without index and underscore |
+//! | HRS-Bench: `00012_03.png` with its CSV of prompts | the row, from 0, that the name begins with |
+//! | any, with a file of prompts | line by line, or row by row, in the order of the names: one image a prompt, or as many for each |
 //! | COCO: names that end in the image's number, with `captions_*.json` | its first caption |
 
-use std::collections::{BTreeMap, HashMap};
+mod file;
+mod names;
+mod prompt_files;
+
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::files::{self, FileError};
-use crate::limits::MAX_INDEX;
+use super::kept_images::KeptImages;
+use crate::files;
 
-/// Extensions of image files.
-const EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
+pub use file::{ImageFile, ImageFolderError};
+pub use names::index;
+pub use prompt_files::PromptFile;
 
-/// An image, and what it was asked to show, as far as it is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImageFile {
-    /// The file.
-    pub path: PathBuf,
-    /// The prompt.
-    pub prompt: Option<String>,
-}
+/// Files of other kinds that a message names, at most.
+const NAMED: usize = 3;
 
-/// A folder of images cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ImageFolderError {
-    /// A file.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// Nothing to score.
-    #[error("{0}: no image in this folder (.png, .jpg, .jpeg or .webp; or GenEval's 00000/samples/)")]
-    Empty(PathBuf),
-    /// Images and prompts do not fit.
-    #[error(
-        "{prompts}: {n_prompts} prompts for the {n_images} images of {folder}: expected as many images as prompts, or the same number of images for each"
-    )]
-    Prompts {
-        /// The folder.
-        folder: PathBuf,
-        /// The file of prompts.
-        prompts: PathBuf,
-        /// Images.
-        n_images: usize,
-        /// Prompts.
-        n_prompts: usize,
-    },
-    /// A file of captions lacks an image's.
-    #[error(
-        "{captions}: no caption for {image}: expected the number at the end of its name among the images"
-    )]
-    Caption {
-        /// The file of captions.
-        captions: PathBuf,
-        /// The image.
-        image: PathBuf,
-    },
-    /// A file that tells prompts cannot be read.
-    #[error("{path}: {reason}")]
-    Content {
-        /// The file.
-        path: PathBuf,
-        /// What was expected and found.
-        reason: String,
-    },
-}
-
-/// The images of `folder`, by name, with their prompts; `prompts` is a text with one a line or COCO's captions. Files of other kinds are no images, and
-/// hidden ones are none.
+/// [`read_with`], prompts from the usual column.
 ///
 /// # Errors
 /// [`ImageFolderError`].
 pub fn read(folder: &Path, prompts: Option<&Path>) -> Result<Vec<ImageFile>, ImageFolderError> {
+    read_with(folder, prompts.map(|path| PromptFile { path, column: None }))
+}
+
+/// The images of `folder`, by name, numbers in names by their size, with their prompts. Hidden files are no images; other files that belong to no image, and
+/// images in sub-folders, are left out with a warning.
+///
+/// # Errors
+/// [`ImageFolderError`].
+pub fn read_with(folder: &Path, prompts: Option<PromptFile<'_>>) -> Result<Vec<ImageFile>, ImageFolderError> {
+    let samples = folder.join("samples");
     let mut found = flat(folder)?;
-    if found.is_empty() {
+    // T2I-CompBench's scripts leave a grid of each prompt's images beside samples/.
+    if samples.is_dir() && found.iter().all(|image| names::is_grid(&image.path)) {
+        found = flat(&samples)?;
+    } else if found.is_empty() {
         found = geneval(folder)?;
+    } else {
+        let others = with_images(folder)?;
+        if let Some((first, n)) = others.first() {
+            tracing::warn!(
+                "{}: images in sub-folders are not scored: {n} in {}{}",
+                folder.display(),
+                first.display(),
+                more(others.len() - 1)
+            );
+        }
     }
     if found.is_empty() {
-        return Err(ImageFolderError::Empty(folder.to_path_buf()));
+        return Err(ImageFolderError::Empty {
+            folder: folder.to_path_buf(),
+            others: with_images(folder)?,
+        });
     }
-    match prompts {
-        Some(path) if path.extension().is_some_and(|e| e == "json") => of_coco(&mut found, path)?,
-        Some(path) => line_by_line(folder, &mut found, path)?,
-        None => {}
+    if let Some(prompts) = prompts {
+        prompts.tell(folder, &mut found)?;
     }
     Ok(found)
 }
 
-fn is_image(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let extension = path
-        .extension()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .to_lowercase();
-    !name.starts_with('.') && EXTENSIONS.contains(&extension.as_str())
+fn more(n: usize) -> String {
+    match n {
+        0 => String::new(),
+        n => format!(", and {n} more"),
+    }
+}
+
+/// The image files in a folder, in their order, without hidden ones. A name that leads nowhere is an error, as a file that cannot be read is.
+fn image_files(folder: &Path) -> Result<Vec<PathBuf>, ImageFolderError> {
+    let mut images = Vec::new();
+    let mut others = Vec::new();
+    let mut foreign = Vec::new();
+    for path in files::list_names(folder)? {
+        match () {
+            () if names::is_hidden(&path) || path.is_dir() => {}
+            () if names::is_image(&path) => images.push(path),
+            () if names::is_foreign_image(&path) => foreign.push(path),
+            () => others.push(path),
+        }
+    }
+    if let Some(path) = foreign.first() {
+        return Err(ImageFolderError::Format {
+            path: path.clone(),
+            more: foreign.len() - 1,
+        });
+    }
+    images.sort_by(|a, b| names::by_name(a, b));
+    names::check_twice(&images)?;
+    // Side files belong to their images, and prompts to all.
+    let stems: std::collections::HashSet<_> = images.iter().map(|image| image.with_extension("")).collect();
+    others.retain(|path| !stems.contains(&path.with_extension("")));
+    if !images.is_empty() && !others.is_empty() {
+        let named = others.iter().take(NAMED).filter_map(|path| path.file_name());
+        let named: Vec<_> = named.map(|name| name.to_string_lossy()).collect();
+        tracing::warn!(
+            "{}: {} other files are not scored: {}{}",
+            folder.display(),
+            others.len(),
+            named.join(", "),
+            more(others.len() - named.len())
+        );
+    }
+    Ok(images)
+}
+
+/// Sub-folders with images directly in them, with how many.
+fn with_images(folder: &Path) -> Result<Vec<(PathBuf, usize)>, ImageFolderError> {
+    let mut found = Vec::new();
+    for path in files::list_folders(folder)? {
+        // A sub-folder that may not be read has none that could be scored.
+        let names = files::list_names(&path).unwrap_or_default();
+        let n = names.iter().filter(|path| names::is_image(path)).count();
+        if n > 0 {
+            found.push((path, n));
+        }
+    }
+    Ok(found)
 }
 
 fn flat(folder: &Path) -> Result<Vec<ImageFile>, ImageFolderError> {
-    let images = files::list(folder)?.into_iter().filter(|path| is_image(path));
+    let images = image_files(folder)?.into_iter();
+    // An index.json of another program tells no prompts.
+    let kept = KeptImages::read(folder).ok().flatten();
+    let kept = kept.map_or_else(Vec::new, |index| index.images);
+    let of_run: HashMap<String, String> = kept.into_iter().map(|kept| (kept.file, kept.prompt)).collect();
+    let of_run = |path: &Path| of_run.get(path.file_name()?.to_str()?).cloned();
     Ok(images
         .map(|path| ImageFile {
-            prompt: of_side_file(&path).or_else(|| of_name(&path)),
+            prompt: of_side_file(&path)
+                .or_else(|| of_run(&path))
+                .or_else(|| names::prompt(&path)),
             path,
         })
         .collect())
@@ -117,14 +154,6 @@ fn flat(folder: &Path) -> Result<Vec<ImageFile>, ImageFolderError> {
 fn of_side_file(image: &Path) -> Option<String> {
     let side: Value = serde_json::from_str(&files::read_text(image.with_extension("json")).ok()?).ok()?;
     Some(side.get("origin")?.get("prompt")?.as_str()?.to_owned())
-}
-
-/// `{prompt}_{index}`, as T2I-CompBench's scripts split it.
-fn of_name(image: &Path) -> Option<String> {
-    let stem = image.file_stem()?.to_str()?;
-    let (prompt, index) = stem.rsplit_once('_')?;
-    let is_index = !index.is_empty() && index.bytes().all(|b| b.is_ascii_digit());
-    (is_index && prompt.contains(' ')).then(|| prompt.to_owned())
 }
 
 #[derive(Deserialize)]
@@ -146,81 +175,12 @@ fn geneval(folder: &Path) -> Result<Vec<ImageFile>, ImageFolderError> {
             path,
             reason: format!("expected an object with `prompt`: {e}"),
         })?;
-        let images = files::list(images)?.into_iter().filter(|path| is_image(path));
-        found.extend(images.map(|path| ImageFile {
+        found.extend(image_files(&images)?.into_iter().map(|path| ImageFile {
             path,
             prompt: Some(metadata.prompt.clone()),
         }));
     }
     Ok(found)
-}
-
-fn line_by_line(folder: &Path, images: &mut [ImageFile], path: &Path) -> Result<(), ImageFolderError> {
-    let text = files::read_text(path)?;
-    let prompts: Vec<&str> = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
-    let n = images.len();
-    if prompts.is_empty() || !n.is_multiple_of(prompts.len()) {
-        return Err(ImageFolderError::Prompts {
-            folder: folder.to_path_buf(),
-            prompts: path.to_path_buf(),
-            n_images: n,
-            n_prompts: prompts.len(),
-        });
-    }
-    let each = n / prompts.len();
-    for (i, image) in images.iter_mut().enumerate() {
-        image.prompt = Some(prompts[i / each].to_owned());
-    }
-    Ok(())
-}
-
-#[derive(Deserialize)]
-struct Captions {
-    annotations: Vec<Annotation>,
-}
-
-#[derive(Deserialize)]
-struct Annotation {
-    image_id: u64,
-    id: u64,
-    caption: String,
-}
-
-fn of_coco(images: &mut [ImageFile], path: &Path) -> Result<(), ImageFolderError> {
-    let bytes = files::read_at_most(path, MAX_INDEX, "captions in JSON")?;
-    let captions: Captions = serde_json::from_slice(&bytes).map_err(|e| ImageFolderError::Content {
-        path: path.to_path_buf(),
-        reason: format!("expected COCO's captions, an object with `annotations`: {e}"),
-    })?;
-    let mut first: BTreeMap<u64, (u64, String)> = BTreeMap::new();
-    for annotation in captions.annotations {
-        let entry = first
-            .entry(annotation.image_id)
-            .or_insert_with(|| (u64::MAX, String::new()));
-        if annotation.id < entry.0 {
-            *entry = (annotation.id, annotation.caption);
-        }
-    }
-    for image in images {
-        let stem = image
-            .path
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let digits = stem.rfind(|c: char| !c.is_ascii_digit()).map_or(0, |at| at + 1);
-        let caption = stem[digits..].parse().ok().and_then(|id: u64| first.get(&id));
-        let (_, caption) = caption.ok_or_else(|| ImageFolderError::Caption {
-            captions: path.to_path_buf(),
-            image: image.path.clone(),
-        })?;
-        image.prompt = Some(caption.trim().to_owned());
-    }
-    Ok(())
 }
 
 /// The prompts of all images.

@@ -126,7 +126,7 @@ enum Command {
 }
 
 /// The program's command line: the derived one, with grouped help, and negative numbers as values of options.
-fn command() -> clap::Command {
+pub fn command() -> clap::Command {
     help::grouped(Cli::command())
 }
 

@@ -16,6 +16,7 @@
 //!
 //! ```text
 //! cli          the program: one file per command
+//! serve        the playground: a local page that draws prompts; queue, gallery, checks of who asks
 //! report       tables, plots, pages of run directories        verify      reference numbers, recomputed by the modules below
 //! experiment   specifications, sweeps, run directories, the runner of priors, exports
 //! benchmark    what priors are trained and tested on          testbed     how the built-in worlds' CLIP and decoder are made
@@ -97,6 +98,7 @@ pub mod nn;
 pub mod noise;
 pub mod objective;
 pub mod report;
+pub mod serve;
 pub mod testbed;
 pub mod train;
 pub mod verify;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use crate::device::DeviceSpec;
+use crate::device::{DeviceSpec, Precision};
 use crate::serve::published::PublishedPriors;
 use crate::serve::world::WorldPriors;
 use crate::serve::{Painter, ServeError, Server};
@@ -61,6 +61,10 @@ pub fn run(args: &ServeArgs, device: DeviceSpec) -> anyhow::Result<()> {
         let server = Server::bind(at, &out, published.catalogue()).map_err(bind_error)?;
         let dtype = args.precision.dtype;
         return serve(server, move || Box::new(published.painter(device, dtype)));
+    }
+    if args.precision.dtype != Precision::default() {
+        let reason = "--dtype: the small models of a world compute in f32; give it with --pipeline";
+        return Err(Usage(reason.into()).into());
     }
     let priors = WorldPriors::open(args.world, &args.runs).map_err(anyhow::Error::from_boxed)?;
     let catalogue = priors.catalogue().map_err(anyhow::Error::from_boxed)?;

@@ -51,8 +51,8 @@ pub struct Catalogue {
     pub example_to: String,
     /// Steps and guidance of the decoder, as the page shows them where a request has none.
     pub own_sampling: (String, String),
-    /// Whether the images are small and shown enlarged.
-    pub is_pixel_art: bool,
+    /// Whether the images are a world's: small, shown enlarged, and checked.
+    pub has_checker: bool,
     pub(super) check: CheckPrompt,
     pub(super) pair_image: PairImage,
 }
@@ -113,7 +113,7 @@ pub(super) mod tests {
             example: "a red car".into(),
             example_to: "a blue dog".into(),
             own_sampling: ("4".into(), "2".into()),
-            is_pixel_art: true,
+            has_checker: true,
             check: Box::new(|prompt| match prompt {
                 "wrong" => Err("wrong is unknown".into()),
                 _ => Ok(()),

@@ -17,6 +17,8 @@ pub mod queue;
 pub mod request;
 pub mod router;
 pub mod server;
+#[cfg(test)]
+mod tests;
 pub mod world;
 
 pub use painter::Painter;

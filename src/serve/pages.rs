@@ -127,7 +127,7 @@ pub(super) fn draw(catalogue: &Catalogue, gallery: &Gallery, form: &Form<'_>, it
         h1 { "Playground: " (catalogue.title) }
         p { "A " em { "prior" } " turns a prompt into an image embedding, and one decoder turns every embedding into an image: what differs between "
             "the rows below is the prior. " (catalogue.about) }
-        @if let Some(hint) = &catalogue.hint { p.note { (hint) } }
+        @if let Some(hint) = &catalogue.hint { p.note { (with_code(hint)) } }
         form #form action="/" method="get" {
             label for="prompt" { "Prompt" }
             div.go {
@@ -174,6 +174,10 @@ pub(super) fn draw(catalogue: &Catalogue, gallery: &Gallery, form: &Form<'_>, it
                 }
                 p.soft { "Empty fields take each prior's own settings. The last two apply to diffusion priors. Guidance up to 1 is none." }
             }
+            details {
+                summary { "What these priors are" }
+                dl { @for system in &catalogue.systems { dt { (system.label) } dd { (system.about) } } }
+            }
             @if !catalogue.vocabulary.is_empty() {
                 details {
                     summary { "Words that this world knows" }
@@ -183,11 +187,16 @@ pub(super) fn draw(catalogue: &Catalogue, gallery: &Gallery, form: &Form<'_>, it
             }
             noscript { p { strong { "This page needs JavaScript to draw; the gallery works without." } } }
         }
-        div #progress hidden { progress aria-label="Progress" max="1" value="0" {} }
+        div #progress hidden { progress aria-label="Progress" max="1" value="0" {} " " small #steps {} }
         p #status role="status" {}
         div #result { @if let Some(item) = item { (result(catalogue, &item.id, &item.request, Some(item))) } }
     };
     document("Playground", &body)
+}
+
+/// `text` with what stands in backticks in code font.
+fn with_code(text: &str) -> Markup {
+    html! { @for (i, part) in text.split('`').enumerate() { @if i % 2 == 1 { code { (part) } } @else { (part) } } }
 }
 
 /// A result: with its images if it is drawn, else with room for them.
@@ -204,6 +213,10 @@ pub(super) fn result(catalogue: &Catalogue, id: &str, request: &DrawRequest, ite
             " " a #share href=(format!("/?{}", request.query())) { "Link to this result" }
             " " button #copy type="button" { "Copy link" }
         }
+        @if catalogue.has_checker {
+            p.soft { "Below each image: what the checker looked for. " span.yes { "✓ there" } ", " span.no { "✗ not there" }
+                "; a solid frame means that all of it is there, a dashed one that something is missing." }
+        }
         @if let Some(to) = &request.to {
             div.slider {
                 label for="at" { "Position between the prompts" }
@@ -215,7 +228,7 @@ pub(super) fn result(catalogue: &Catalogue, id: &str, request: &DrawRequest, ite
                 label.tick { input #all type="checkbox"; "Show all frames" }
             }
         }
-        div.systems.pixels[catalogue.is_pixel_art].frames[request.to.is_some()] {
+        div.systems.pixels[catalogue.has_checker].frames[request.to.is_some()] {
             @for prior in &request.priors {
                 section.system data-prior=(prior) {
                     h3 { (label(prior)) " " small.count { @if let Some(item) = item { (count(item, prior)) } } }

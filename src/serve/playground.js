@@ -67,7 +67,9 @@ function watch(name) {
   events = new EventSource(`/api/jobs/${name}/events`);
   const on = (kind, act) => events.addEventListener(kind, event => act(JSON.parse(event.data)));
   on('status', ({ text, done, of }) => {
-    say(text);
+    // Screen readers read the status: once a stage, not once a step.
+    if (find('status').textContent !== text) say(text);
+    find('steps').textContent = of ? `step ${done} of ${of}` : '';
     const bar = find('progress').firstElementChild;
     if (of) [bar.max, bar.value] = [of, done];
     else bar.removeAttribute('value');
@@ -103,6 +105,7 @@ form.addEventListener('submit', async event => {
   history.replaceState(null, '', `/?${answer.query}`);
   find('result').innerHTML = answer.html;
   showFrame();
+  find('result').scrollIntoView({ block: 'nearest' });
   if (answer.job) watch(answer.job);
   else say('Drawn before: shown from the gallery.');
 });

@@ -83,7 +83,7 @@ impl PublishedPriors {
                 own(steps.map(|n| n.to_string())),
                 own(guidance.map(|x| x.to_string())),
             ),
-            is_pixel_art: false,
+            has_checker: false,
             check: Box::new(|_| Ok(())),
             pair_image: Box::new(|_| None),
         }

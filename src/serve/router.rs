@@ -279,8 +279,7 @@ impl Cursor {
                 ("status", json!({ "text": text }))
             }
             Status::Drawing { stage, done, of } => {
-                let text = format!("{stage}: step {done} of {of}");
-                ("status", json!({ "text": text, "done": done, "of": of }))
+                ("status", json!({ "text": stage, "done": done, "of": of }))
             }
             Status::Done => match self.app.gallery.item(&job.id) {
                 Some(item) => {

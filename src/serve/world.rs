@@ -142,7 +142,7 @@ impl WorldPriors {
         let clip = Checkpoint::open(&self.clip)?.fingerprint();
         let own = EvalSpec::default();
         Ok(Catalogue {
-            title: format!("the world {world}"),
+            title: format!("the {world} world"),
             about: format!(
                 "Images have {0} x {0} pixels; an exact checker reads in them what is there. The baselines and the nearest images come from {1} training \
                  pairs.",
@@ -163,7 +163,7 @@ impl WorldPriors {
             example: world.example().into(),
             example_to: example_to(world),
             own_sampling: (own.decoder_steps.to_string(), own.decoder_guidance.to_string()),
-            is_pixel_art: true,
+            has_checker: true,
             check: Box::new(move |prompt| check_prompt(world, &tokenizer, prompt)),
             pair_image: Box::new(move |n| {
                 let pair = pairs.get(n)?;

@@ -79,6 +79,17 @@ impl Catalogue {
     }
 }
 
+/// An id that no prior has yet: `name`, or `name` and a number.
+pub(super) fn unique_id(name: &str, is_taken: impl Fn(&str) -> bool) -> String {
+    let mut id = name.to_owned();
+    let mut n = 1;
+    while is_taken(&id) {
+        n += 1;
+        id = format!("{name}-{n}");
+    }
+    id
+}
+
 impl fmt::Debug for Catalogue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Catalogue")

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::catalogue::{Catalogue, System};
+use super::catalogue::{Catalogue, System, unique_id};
 use super::painter::{DrawnImage, ImageRecord, PaintError, Painter, Progress};
 use super::request::DrawRequest;
 use crate::device::{DeviceSpec, Precision};
@@ -12,7 +12,7 @@ use crate::generate::layout::PipelineLayout;
 use crate::generate::parts::Part;
 use crate::generate::plan::Plan;
 use crate::generate::prior::PriorSettings;
-use crate::generate::recipe::Origin;
+use crate::generate::recipe::{Origin, slug};
 use crate::generate::render::{RenderEvent, RenderOptions};
 use crate::generate::request::{DecoderChoice, ImageRequest, OutputOptions, SUPER_RES_STEPS, Subject};
 use crate::weights::Checkpoint;
@@ -45,7 +45,7 @@ impl PublishedPriors {
                 .unwrap_or_default()
                 .to_string_lossy();
             let system = System {
-                id: format!("prior{i}"),
+                id: unique_id(&slug(&label), |id| found.iter().any(|(other, _)| other.id == id)),
                 label: label.into_owned(),
                 about: dir.display().to_string(),
                 group: "Priors".into(),

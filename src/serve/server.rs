@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -65,7 +65,7 @@ impl Server {
     ///
     /// # Errors
     /// [`ServeError`].
-    pub fn bind(at: SocketAddr, out: &PathBuf, catalogue: Catalogue) -> Result<Self, ServeError> {
+    pub fn bind(at: SocketAddr, out: &Path, catalogue: Catalogue) -> Result<Self, ServeError> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let listener = runtime
             .block_on(TcpListener::bind(at))

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use burn::prelude::*;
 
-use super::catalogue::{Catalogue, System, Words};
+use super::catalogue::{Catalogue, System, Words, unique_id};
 use super::painter::{
     DrawnImage, ImageRecord, Neighbour, PaintError, Painter, Progress, PromptVerdict, Score,
 };
@@ -28,6 +28,7 @@ use crate::files;
 use crate::generate::decoder::DecoderSettings;
 use crate::generate::images::encode_png;
 use crate::generate::prior::PriorSettings;
+use crate::generate::recipe::slug;
 use crate::generate::slerp::slerp;
 use crate::models::clip::ClipTextConfig;
 use crate::models::clip::tokenizer::Tokenizer;
@@ -69,18 +70,8 @@ impl WorldPriors {
         let mut systems: Vec<System> = Vec::new();
         let mut found: HashMap<String, TrainedRun> = HashMap::new();
         for (group, run) in runs_of(world, &clip, runs)? {
-            let name = format!("{group}.{}", slug(&run.label));
-            // Labels that differ in punctuation only.
-            let id = (1..).map(|n| {
-                if n == 1 {
-                    name.clone()
-                } else {
-                    format!("{name}-{n}")
-                }
-            });
-            let Some(id) = id.into_iter().find(|id| !found.contains_key(id)) else {
-                continue;
-            };
+            let name = format!("{}.{}", slug(&group), slug(&run.label));
+            let id = unique_id(&name, |id| found.contains_key(id));
             let is_first = systems.iter().all(|other| other.group == trained(&group));
             systems.push(System {
                 id: id.clone(),
@@ -209,7 +200,7 @@ fn runs_of(world: World, clip: &Path, runs: &Path) -> Result<Vec<(String, Traine
         };
         for run in priors {
             if run.run().world() == world && run.run().clip() == clip {
-                found.push((slug(&name), run));
+                found.push((name.clone(), run));
             }
         }
     }
@@ -218,15 +209,6 @@ fn runs_of(world: World, clip: &Path, runs: &Path) -> Result<Vec<(String, Traine
 
 fn trained(experiment: &str) -> String {
     format!("Trained by the experiment {experiment}")
-}
-
-/// `text` with letters, digits, `_` and `.` only, for URLs.
-fn slug(text: &str) -> String {
-    let keep = |c: char| match c.is_ascii_alphanumeric() || matches!(c, '_' | '.') {
-        true => c,
-        false => '-',
-    };
-    text.chars().map(keep).collect()
 }
 
 /// What a baseline is, in a sentence.

@@ -26,7 +26,8 @@ pub(super) const PER_PAGE: usize = 12;
 /// Images of an item on a page of the gallery.
 const THUMBNAILS: usize = 8;
 
-fn document(title: &str, body: &Markup) -> String {
+/// A whole page; `draws`: it has the form.
+fn document(title: &str, draws: bool, body: &Markup) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -36,7 +37,7 @@ fn document(title: &str, body: &Markup) -> String {
                 // Without an icon a browser requests one from the server.
                 link rel="icon" href="data:,";
                 link rel="stylesheet" href="/playground.css";
-                script src="/playground.js" defer {}
+                @if draws { script src="/playground.js" defer {} }
                 title { (title) }
             }
             body { main.playground { (body) } }
@@ -51,7 +52,7 @@ pub(super) fn refusal(status: StatusCode, reason: &str) -> Response<Body> {
         h1 { "Playground" }
         p { strong { (reason) } }
     };
-    page(status, document("Playground", &body))
+    page(status, document("Playground", false, &body))
 }
 
 /// An answer with a page or a part of one.
@@ -191,7 +192,7 @@ pub(super) fn draw(catalogue: &Catalogue, gallery: &Gallery, form: &Form<'_>, it
         p #status role="status" {}
         div #result { @if let Some(item) = item { (result(catalogue, &item.id, &item.request, Some(item))) } }
     };
-    document("Playground", &body)
+    document("Playground", true, &body)
 }
 
 /// `text` with what stands in backticks in code font.
@@ -374,7 +375,7 @@ pub(super) fn gallery(gallery: &Gallery, page: usize) -> String {
             @if page < n_pages { a href=(format!("/gallery?page={}", page + 1)) rel="next" { "Older" } }
         }
     };
-    document("Gallery", &body)
+    document("Gallery", false, &body)
 }
 
 /// Images that stand for an item: the first of each prior in turn.

@@ -4,58 +4,110 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use image::RgbImage;
 use serde_json::{Value, json};
 
 use crate::devtools::{Browser, Tab};
-use crate::program::command;
+use crate::program::{command, eclipse};
+use crate::tiny::golden;
 
 const DESK: [u32; 2] = [1280, 900];
 const PHONE: [u32; 2] = [390, 844];
 
-/// A running playground without finished runs.
-struct Playground {
+/// A running playground.
+pub struct Playground {
     child: Child,
     url: String,
-    desk: tempfile::TempDir,
+    desk: PathBuf,
+    /// Removed with it.
+    _temporary: Option<tempfile::TempDir>,
 }
 
 impl Playground {
+    /// Without finished runs.
     fn start() -> Self {
         let desk = tempfile::tempdir().expect("a folder");
         let datasets = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets");
         std::os::unix::fs::symlink(datasets, desk.path().join("datasets")).expect("linked");
-        let mut child = command(desk.path(), ["serve", "--port", "0"])
+        let mut playground = Self::start_in(desk.path(), &[]);
+        playground._temporary = Some(desk);
+        playground
+    }
+
+    /// In the project's folder `desk`, with further options.
+    pub fn start_in(desk: &Path, options: &[&str]) -> Self {
+        let mut child = command(desk, [&["serve", "--port", "0"], options].concat())
             .stdout(Stdio::piped())
             .spawn()
             .expect("the program starts");
         let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let first = lines.next().expect("a line").expect("text");
         let url = first.strip_prefix("playground: ").expect("a URL").to_owned();
-        Self { child, url, desk }
+        Self {
+            child,
+            url,
+            desk: desk.to_owned(),
+            _temporary: None,
+        }
     }
 
     fn address(&self) -> &str {
         self.url.trim_start_matches("http://").trim_end_matches('/')
     }
 
-    /// The status of the answer to a request that no browser would send.
-    fn raw(&self, request: &str) -> (u16, String) {
+    /// The status, head and body of the answer to a request.
+    fn raw(&self, request: &str) -> (u16, String, Vec<u8>) {
         let mut stream = TcpStream::connect(self.address()).expect("it listens");
         stream.write_all(request.as_bytes()).expect("sent");
         stream
-            .set_read_timeout(Some(Duration::from_secs(20)))
+            .set_read_timeout(Some(Duration::from_secs(60)))
             .expect("set");
-        let mut answer = String::new();
-        let _ = stream.read_to_string(&mut answer);
-        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
-        (
-            status.unwrap_or_else(|| panic!("no answer to {request:.80}: {answer}")),
-            answer,
-        )
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+        let end = end.unwrap_or_else(|| panic!("no answer to {request:.80}"));
+        let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        (status.expect("a status"), head, answer[end + 4..].to_vec())
+    }
+
+    fn get(&self, path: &str) -> (u16, Vec<u8>) {
+        let address = self.address();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+        let (status, _, body) = self.raw(&request);
+        (status, body)
+    }
+
+    /// Draws without a browser: the item, and its images.
+    pub fn draw(&self, form: &str) -> (Value, Vec<RgbImage>) {
+        let (address, n) = (self.address(), form.len());
+        let head = "content-type: application/x-www-form-urlencoded\r\nconnection: close";
+        let request = format!(
+            "POST /api/draw HTTP/1.1\r\nhost: {address}\r\n{head}\r\ncontent-length: {n}\r\n\r\n{form}"
+        );
+        let (status, _, body) = self.raw(&request);
+        let answer: Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!(status, 200, "{answer}");
+        let (_, events) = self.get(&format!(
+            "/api/jobs/{}/events",
+            answer["job"].as_str().expect("a job")
+        ));
+        let events = String::from_utf8_lossy(&events);
+        assert!(events.contains("event: done"), "{events}");
+        let id = answer["result"].as_str().expect("an id");
+        let item: Value = serde_json::from_slice(&self.get(&format!("/api/results/{id}")).1).expect("JSON");
+        let image = |n: usize| {
+            let (status, png) = self.get(&format!("/images/{id}/{n}"));
+            assert_eq!(status, 200);
+            image::load_from_memory(&png).expect("a PNG").into_rgb8()
+        };
+        let n = item["images"].as_array().expect("a list").len();
+        let images = (0..n).map(image).collect();
+        (item, images)
     }
 }
 
@@ -123,10 +175,10 @@ fn the_playground_draws_in_a_browser() {
             .is_some_and(|text| text.contains("eclipse sweep objectives")),
         "{text}"
     );
-    page.type_into(&tab, "#prompt", "a yellow duck and a green car");
+    page.type_into(&tab, "#prompt", "a yellow bird and a green car");
     tick(page, &tab, &["ridge", "oracle", "nearest_caption"]);
     page.type_into(&tab, "#images", "2");
-    page.type_into(&tab, "#prompt", "a yellow duck and a green car");
+    page.type_into(&tab, "#prompt", "a yellow bird and a green car");
     page.press(&tab, "Enter", 13);
     page.wait(&tab, "document.getElementById('status').textContent === 'Done.'");
     let seen = shown(page, &tab);
@@ -176,7 +228,7 @@ fn the_playground_draws_in_a_browser() {
     );
 
     // Wrong words are told, with a suggestion, at their field.
-    page.type_into(&tab, "#prompt", "a yelow duck");
+    page.type_into(&tab, "#prompt", "a yelow bird");
     page.press(&tab, "Enter", 13);
     page.wait(
         &tab,
@@ -206,7 +258,7 @@ fn the_playground_draws_in_a_browser() {
     let is_expected = |text: &String| text.contains("400 (Bad Request)");
     assert!(complaints.iter().all(is_expected), "{complaints:#?}");
 
-    let entries = std::fs::read_dir(playground.desk.path().join("runs/playground")).expect("the gallery");
+    let entries = std::fs::read_dir(playground.desk.join("runs/playground")).expect("the gallery");
     assert_eq!(entries.count(), 2);
 }
 
@@ -257,7 +309,7 @@ fn two_users_wait_for_each_other_and_cancel_their_own() {
     click(page, &two, "#draw");
     page.wait(&two, "document.querySelector('#result h2').textContent === 'a green dog' && document.getElementById('status').textContent === 'Done.'");
     assert!(page.complaints().is_empty());
-    let entries = std::fs::read_dir(playground.desk.path().join("runs/playground")).expect("the gallery");
+    let entries = std::fs::read_dir(playground.desk.join("runs/playground")).expect("the gallery");
     assert_eq!(entries.count(), 2, "what was cancelled left nothing");
 }
 
@@ -349,22 +401,53 @@ fn hostile_input_reaches_nothing() {
             404,
         ),
     ] {
-        let (status, answer) = playground.raw(&request);
+        let (status, head, _) = playground.raw(&request);
         assert_eq!(status, expected, "{request}");
         assert!(
-            answer.contains("content-security-policy: default-src 'none'"),
-            "{answer}"
+            head.contains("content-security-policy: default-src 'none'"),
+            "{head}"
         );
     }
     assert!(
         !playground
             .desk
-            .path()
             .join("runs/playground")
             .read_dir()
             .expect("a folder")
             .any(|_| true)
     );
+}
+
+#[test]
+fn published_weights_draw_as_generate_does() {
+    let desk = tempfile::tempdir().expect("a folder");
+    let golden = |name: &str| golden("karlo-tiny-s0").join(name).display().to_string();
+    let (pipeline, prior) = (golden("karlo"), golden("eclipse_prior"));
+    let models = ["--pipeline", &pipeline, "--prior", &prior];
+    let playground = Playground::start_in(desk.path(), &models);
+    let form = "prompt=two+cats&prior=eclipse-prior&images=2&seed=3&steps=2";
+    let (item, images) = playground.draw(form);
+    assert_eq!(item["labels"]["eclipse-prior"], "eclipse_prior");
+    let args = [
+        "--prompt", "two cats", "--images", "2", "--seed", "3", "--steps", "2",
+    ];
+    let (code, _, err) = eclipse(
+        desk.path(),
+        [&["generate"], &models[..], &args, &["--out", "same"]].concat(),
+    );
+    assert_eq!(code, 0, "{err}");
+    for (n, drawn) in images.iter().enumerate() {
+        let path = desk.path().join(format!("same/{n:06}-two-cats.png"));
+        assert_eq!(image::open(path).expect("an image").into_rgb8(), *drawn, "{n}");
+    }
+    let (item, frames) =
+        playground.draw("prompt=two+cats&to=a+dog&prior=eclipse-prior&images=2&seed=3&steps=2");
+    assert_eq!(
+        frames[0], images[0],
+        "the first frame is the first prompt's image"
+    );
+    assert_ne!(frames[1], images[0]);
+    assert_eq!(item["images"][1]["seed"], 3);
 }
 
 #[test]

@@ -16,6 +16,7 @@
 //!
 //! ```text
 //! cli          the program: one file per command
+//! serve        the playground: a local page that draws prompts; queue, gallery, checks of who asks
 //! report       tables, plots, pages of run directories        verify      reference numbers, recomputed by the modules below
 //! experiment   specifications, sweeps, run directories, the runner of priors, exports
 //! comparison   systems, prompt sets and metrics: images drawn and scored, published numbers beside
@@ -99,6 +100,7 @@ pub mod nn;
 pub mod noise;
 pub mod objective;
 pub mod report;
+pub mod serve;
 pub mod testbed;
 pub mod train;
 pub mod verify;

@@ -58,7 +58,7 @@ const NAMES: [(&str, &str); 11] = [
 ];
 
 /// Most metrics of [`ReportSpec::summary`].
-pub const MAX_SUMMARY: usize = 5;
+pub const MAX_SUMMARY: usize = 4;
 
 /// `curve = { x = "objective.lambda", log = true, metrics = ["cos/z_x@all"] }`: one panel per metric, one line per series.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]

@@ -108,8 +108,8 @@ impl Report {
             @if let Some(text) = self.unconverged_text() { p { strong { (text) } } }
             @if let Some(lead) = &lead { (figure_of(lead)) }
             h2 { "Scores" }
-            p.soft { "Mean and 95 % bootstrap interval over seeds and prompts. " (DIRECTIONS) }
-            (self.scores("scores", &short))
+            p.soft { "Mean and 95 % bootstrap interval over seeds and prompts" (self.runs_text()) ". " (DIRECTIONS) }
+            (self.scores("scores", &short, false))
             (glossary(&short))
             (images(gallery))
             @if let Some(sheet) = &links.sheet {
@@ -118,8 +118,8 @@ impl Report {
                 div.scroll.sheet { (PreEscaped(sheet)) }
             }
             h2 { "Details" }
-            @if keys.len() > short.len() {
-                details { summary { "All metrics" } (self.scores("all-scores", &keys)) (glossary(&keys)) }
+            @if !keys.is_empty() {
+                details { summary { "All metrics" } (self.scores("all-scores", &keys, true)) (glossary(&keys)) }
             }
             (self.protocols(&keys))
             (self.plots(spec)?)
@@ -149,6 +149,24 @@ impl Report {
         Ok(document(title, POLICY, &body))
     }
 
+    /// How many runs a trained system has, and whether all had converged; empty without trained systems.
+    fn runs_text(&self) -> String {
+        let trained = || self.systems.iter().filter(|s| s.convergence.is_some());
+        let runs = || trained().map(|s| s.n_runs);
+        let (Some(fewest), Some(most)) = (runs().min(), runs().max()) else {
+            return String::new();
+        };
+        let each = match fewest == most {
+            true => most.to_string(),
+            false => format!("{fewest} to {most}"),
+        };
+        let converged = match trained().all(System::may_be_compared) {
+            true => ", all converged",
+            false => "",
+        };
+        format!(" ({each} runs of each trained system{converged})")
+    }
+
     /// The answer of `spec` with its numbers, for complete results; `None` without one.
     pub(super) fn answer(&self, spec: &ReportSpec) -> Option<String> {
         if spec.answer.is_empty() || !self.missing.is_empty() {
@@ -163,18 +181,20 @@ impl Report {
         }
     }
 
-    fn scores(&self, id: &str, keys: &[MetricKey]) -> Markup {
-        let head = html! {
-            th { "system" } th { "runs" } th { "converged" }
-            @for key in keys { (heading(key)) }
-        };
+    /// A row a system, a column a metric of `keys`; `with_runs` adds the number of runs and whether they converged.
+    fn scores(&self, id: &str, keys: &[MetricKey], with_runs: bool) -> Markup {
         html! {
             div.scroll { table id=(id) {
-                thead { tr { (head) } }
+                thead { tr {
+                    th { "system" }
+                    @if with_runs { th { "runs" } th { "converged" } }
+                    @for key in keys { (heading(key)) }
+                } }
                 tbody {
                     @for system in &self.systems {
                         tr {
-                            th scope="row" { (breakable(&system.title)) } td { (system.n_runs) } td { (system.converged()) }
+                            th scope="row" { (breakable(&system.title)) }
+                            @if with_runs { td { (system.n_runs) } td { (system.converged()) } }
                             @for key in keys { (self.score(key, system)) }
                         }
                     }

@@ -8,6 +8,8 @@ use super::score::result_path;
 use super::spec::{Column, Comparison};
 use super::system::System;
 use crate::eval::image_score::ImageScore;
+use crate::generate::layout::PipelineLayout;
+use crate::generate::params::ParamCounts;
 
 /// A cell of the table.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -84,7 +86,7 @@ impl Results {
             rows.push(Row {
                 system: system.clone(),
                 published,
-                total_counted: None,
+                total_counted: counted(system),
                 cells,
             });
         }
@@ -167,6 +169,18 @@ impl Comparison {
         }
         Ok(cell)
     }
+}
+
+/// Parameters of prior and base decoder in millions, where the system's networks are on this machine.
+fn counted(system: &System) -> Option<f64> {
+    let pipeline = system
+        .pipeline
+        .as_deref()
+        .filter(|_| system.lacking().is_none())?;
+    let layout = PipelineLayout::open(pipeline, system.prior.as_deref(), system.clip.as_deref()).ok()?;
+    // A pipeline that cannot be read fails where it is to draw.
+    let counts = ParamCounts::of(&layout).ok()?;
+    Some(counts.paper_total() as f64 / 1e6)
 }
 
 /// Marks other protocols and the best numbers of a column.

@@ -93,6 +93,8 @@ pub struct MetricSettings {
     pub inception: Option<PathBuf>,
     /// A CLIP with both towers.
     pub clip: Option<PathBuf>,
+    /// A BLIP that answers questions.
+    pub blip: Option<PathBuf>,
     /// Name of the file of detections in a system's folder of each prompt set, beside its images or above them.
     pub detections: Option<PathBuf>,
     /// Quirks of T2I-CompBench's spatial score that are mended.
@@ -106,7 +108,7 @@ pub struct MetricSettings {
 impl MetricSettings {
     /// The files and folders that it names.
     pub(super) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
-        [&self.reference, &self.inception, &self.clip]
+        [&self.reference, &self.inception, &self.clip, &self.blip]
             .into_iter()
             .flatten()
     }
@@ -117,6 +119,7 @@ impl MetricSettings {
             reference: self.reference.clone(),
             inception: self.inception.clone(),
             clip: self.clip.clone(),
+            blip: self.blip.clone(),
             resize: self.resize.unwrap_or_default(),
             mends: self.mend.iter().copied().collect(),
             infinity: self.infinity,

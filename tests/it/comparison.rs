@@ -1,6 +1,6 @@
 //! Comparisons of systems: drawn, killed, resumed, scored, reported; and specifications that are wrong.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use eclipse_t2i::comparison::{Comparison, Folders, Results};
@@ -8,6 +8,8 @@ use eclipse_t2i::eval::image_folder::ImageFile;
 use eclipse_t2i::eval::image_score::ImageScore;
 use eclipse_t2i::eval::per_image;
 use eclipse_t2i::files::{list, read_text};
+use eclipse_t2i::report::About;
+use eclipse_t2i::report::comparison::write_comparison;
 use serde_json::Value;
 
 use crate::{program, tiny};
@@ -366,18 +368,27 @@ reference = 'a'
     );
 }
 
-/// The heights of the paper's Figure 1, which it gives as a plot only, read with four digits.
-#[test]
-fn figure_1_follows_from_the_published_table() {
+/// Writes the report of Table 1 with nothing measured into `out`.
+pub fn write_table_1(out: &Path) -> PathBuf {
+    let results = published_table_1();
+    let about = About::read(&results.comparison.folder, out).expect("a README");
+    write_comparison(&results, out, &about).expect("written");
+    out.to_path_buf()
+}
+
+/// Table 1 with nothing measured.
+fn published_table_1() -> Results {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/table1/sweep.toml");
     let comparison = Comparison::read(&path, &[], false).expect("valid");
     let nowhere = tempfile::tempdir().expect("a folder");
-    let results = Results::read(&comparison, &Folders::new(nowhere.path())).expect("readable");
-    let means: Vec<String> = results
-        .points()
-        .iter()
-        .map(|p| format!("{:.4}", p.mean))
-        .collect();
+    Results::read(&comparison, &Folders::new(nowhere.path())).expect("readable")
+}
+
+/// The heights of the paper's Figure 1, which it gives as a plot only, read with four digits.
+#[test]
+fn figure_1_follows_from_the_published_table() {
+    let points = published_table_1().points();
+    let means: Vec<String> = points.iter().map(|p| format!("{:.4}", p.mean)).collect();
     let expected = [
         "0.3832", "0.4736", "0.3642", "0.4995", "0.5863", "0.5430", "0.5721", "0.5464", "0.5612", "0.5509",
         "0.5636", "0.5904",

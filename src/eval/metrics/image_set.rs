@@ -26,7 +26,7 @@ use crate::eval::per_image::{self, PerImageError};
 use crate::eval::{Bootstrap, Embeddings, EvalError};
 use crate::files::{self, FileError};
 use crate::image_file::Pixels;
-use crate::models::blip::BlipError;
+use crate::models::blip::{BlipError, Vqa};
 use crate::models::clip::{ClipError, ImageEncoder, Processor, TextEncoder};
 use crate::models::inception::{Inception, SIDE};
 use crate::weights::{Checkpoint, WeightsError};
@@ -159,8 +159,6 @@ pub struct ImageOptions {
     pub batch: usize,
     /// Folder of features that are known from other calls.
     pub cache: Option<PathBuf>,
-    /// Folder for results image by image.
-    pub out: Option<PathBuf>,
 }
 
 impl ImageOptions {
@@ -414,6 +412,13 @@ impl<'a> ImageSet<'a> {
                 precision: self.precision.clone(),
             })
         })
+    }
+
+    /// The BLIP that answers questions.
+    pub(super) fn blip(&self) -> Result<Rc<Vqa>, ImageMetricError> {
+        let dir = self.blip_dir();
+        let load = || Ok(Vqa::load(dir, &self.device)?);
+        self.shared.get_or_load("blip", dir.display().to_string(), load)
     }
 
     /// The folder of the CLIP.

@@ -37,10 +37,10 @@ worlds! {
     Shapes in shapes;
 }
 
-/// The first of the list.
 impl Default for World {
+    /// The world of the main experiment.
     fn default() -> Self {
-        Self::ALL[0]
+        Self::Emoji
     }
 }
 

@@ -260,3 +260,52 @@ fn prose_has_no_long_lines() {
     }
     assert!(wrong.is_empty(), "longer than 170 characters:\n{wrong}");
 }
+
+/// Blocks of shell commands below the comment `<!-- runnable -->`.
+fn runnable(markdown: &str) -> Vec<String> {
+    let (mut found, mut is_next, mut block) = (Vec::new(), false, None::<String>);
+    for event in Parser::new_ext(markdown, Options::ENABLE_TABLES) {
+        match event {
+            Event::Html(text) if text.trim() == "<!-- runnable -->" => is_next = true,
+            Event::Start(Tag::CodeBlock(_)) if is_next => block = Some(String::new()),
+            Event::Text(text) if block.is_some() => block.as_mut().expect("a block").push_str(&text),
+            Event::End(TagEnd::CodeBlock) => {
+                found.extend(block.take());
+                is_next = false;
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn blocks_that_are_marked_as_runnable_run() {
+    let desk = tempfile::tempdir().expect("a folder");
+    for name in ["experiments", "datasets", "tests", "docs"] {
+        std::os::unix::fs::symlink(root().join(name), desk.path().join(name)).expect("linked");
+    }
+    let mut n = 0;
+    for document in documents() {
+        let text = read_text(root().join(&document)).expect("the page is readable");
+        for block in runnable(&text) {
+            n += 1;
+            let script = format!("set -eu\neclipse() {{ '{}' \"$@\"; }}\n{block}", env!("CARGO_BIN_EXE_eclipse"));
+            let script = script.replace("cargo run --release --", "eclipse");
+            let run = std::process::Command::new("sh")
+                .args(["-c", &script])
+                .current_dir(desk.path())
+                .env("ECLIPSE_HOME", desk.path())
+                .output()
+                .expect("a shell");
+            assert!(
+                run.status.success(),
+                "{}: {}\n{block}\n{}",
+                document.display(),
+                run.status,
+                String::from_utf8_lossy(&run.stderr)
+            );
+        }
+    }
+    assert!(n >= 5, "{n} blocks run");
+}

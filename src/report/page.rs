@@ -203,13 +203,13 @@ impl Report {
         let shown: Vec<_> = self
             .protocols
             .iter()
-            .filter(|(name, _)| keys.iter().any(|key| key.name == *name))
+            .filter(|protocol| keys.iter().any(|key| key.name == protocol.metric))
             .collect();
         html! {
-            @for (name, protocol) in shown {
+            @for protocol in shown {
                 details {
-                    summary { "Protocol of " (name) }
-                    dl { @for (key, value) in protocol { dt { (key) } dd { (value) } } }
+                    summary { "Protocol of " (protocol.metric) }
+                    dl { @for (key, value) in &protocol.keys { dt { (key) } dd { (value) } } }
                 }
             }
         }

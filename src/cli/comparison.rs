@@ -10,6 +10,7 @@ use crate::comparison::{
 use crate::device::DeviceSpec;
 use crate::experiment::{Setting, sweep};
 use crate::files;
+use crate::generate::error::RenderError;
 use crate::generate::render::RenderOptions;
 use crate::report::About;
 use crate::report::comparison::{as_json, table, write_comparison};
@@ -50,7 +51,7 @@ pub(super) fn find(experiment: &str) -> anyhow::Result<Option<PathBuf>> {
 /// Reads the comparison at `path`.
 pub(super) fn read(path: &Path, settings: &[Setting], smoke: bool) -> anyhow::Result<Comparison> {
     let settings: Vec<Setting> = settings.iter().cloned().map(from_caller).collect();
-    Ok(Comparison::read(path, &settings, smoke).map_err(usage)?)
+    Comparison::read(path, &settings, smoke).map_err(usage)
 }
 
 /// Paths of arguments are relative to the caller's folder.
@@ -204,7 +205,13 @@ fn told(failure: &Failure) -> String {
         what,
         error,
     } = failure;
-    format!("{system}/{prompts}: {what}: {}", chain(error))
+    let remedy = match error {
+        ComparisonError::Render(RenderError::OtherCall { .. } | RenderError::Occupied(_)) => {
+            " (here: remove the folder of these images, and they are drawn again)"
+        }
+        _ => "",
+    };
+    format!("{system}/{prompts}: {what}: {}{remedy}", chain(error))
 }
 
 fn failed(failure: Failure) -> anyhow::Error {

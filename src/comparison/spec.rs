@@ -45,6 +45,9 @@ use crate::limits::{MAX_IMAGES, MAX_REPEATS};
 /// The metric of preferences.
 pub(super) const PREFERENCE_METRIC: &str = "pick-score";
 
+/// Folders of a comparison that are no system's.
+const OWN_FOLDERS: [&str; 2] = ["prompts", "results"];
+
 /// What stands in the file.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -385,6 +388,17 @@ impl Comparison {
             at_most("compute.batch", MAX_REPEATS, batch)?;
         }
         for (i, system) in self.systems.iter().enumerate() {
+            let is_free = !OWN_FOLDERS.contains(&system.name.as_str());
+            let expected = format!(
+                "another name than {}, folders of the comparison",
+                OWN_FOLDERS.join(" and ")
+            );
+            require(
+                &format!("systems.{}", system.name),
+                is_free,
+                expected,
+                &system.name,
+            )?;
             self.check_system(system, &self.systems[..i])?;
         }
         for set in &self.prompts {

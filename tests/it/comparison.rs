@@ -459,6 +459,10 @@ fn specifications_that_are_wrong_are_answered_with_the_key() {
             more("[systems.'../new']\nlabel = 'x'"),
         ),
         (
+            "a system with the name of a folder",
+            more("[systems.results]\nlabel = 'x'"),
+        ),
+        (
             "an unknown prompt set of a folder",
             SPEC.replace("coco = 'fid_a'", "cocoa = 'fid_a'"),
         ),

@@ -130,10 +130,7 @@ pub(super) fn run(
                 .iter()
                 .map(|failure| format!("\n  {}", told(failure)))
                 .collect();
-            anyhow::bail!(
-                "{n} parts failed, the same command tries them again:{}",
-                lines.concat()
-            )
+            anyhow::bail!("{n} failed, the same command tries again:{}", lines.concat())
         }
     }
 }

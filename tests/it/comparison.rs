@@ -166,8 +166,8 @@ fn a_comparison_is_drawn_killed_resumed_scored_and_reported() {
     let (code, said, err) = eclipse(folder, "sweep x --json");
     assert_eq!(code, 1, "{err}");
     assert!(
-        err.contains("1 parts failed")
-            || err.contains("half/words: clip-score: half/words: 5 images for the 2 prompts of words"),
+        err.contains("error: 2 failed, the same command tries again:\n")
+            && err.contains("half/words: clip-score: half/words: 5 images for the 2 prompts of words"),
         "{err}"
     );
     assert_eq!(
@@ -263,7 +263,8 @@ fn a_comparison_is_drawn_killed_resumed_scored_and_reported() {
     assert_eq!(code, 1);
     assert!(
         err.contains("karlo/words: drawing: ")
-            && err.contains("is of another call: `decoder.settings.n_steps`"),
+            && err.contains("is of another call: `decoder")
+            && err.contains("remove the folder of these images"),
         "{err}"
     );
     let (code, said, err) = eclipse(folder, "report x --publish");

@@ -16,7 +16,8 @@ use crate::report::About;
 use crate::report::comparison::{as_json, table, write_comparison};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::report::Destination;
+use super::args::Destination;
+use super::output::link;
 use super::stop::{self, Stopped};
 use super::{Usage, check_output_folder, place};
 
@@ -122,7 +123,7 @@ pub(super) fn run(
         return Err(Stopped::new(what, None).into());
     }
     let page = report(&comparison, destination)?;
-    super::note(format!("the report: {}", super::sweep::link(&page)));
+    super::note(format!("the report: {}", link(&page)));
     match failures.len() {
         0 => Ok(()),
         n => {

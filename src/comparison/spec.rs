@@ -320,7 +320,12 @@ impl Comparison {
             },
             is_as_committed: !smoke && settings.is_empty(),
         };
-        comparison.check().map_err(|invalid| layers.invalid(invalid))?;
+        comparison
+            .check()
+            .map_err(|invalid| match lookup(&table, &invalid.key) {
+                Some(_) => layers.invalid(invalid),
+                None => invalid.at(path.display()),
+            })?;
         if let Some(path) = &spec.published {
             let wrong = |invalid: InvalidValue| invalid.at(path.display());
             comparison.check_published().map_err(wrong)?;
@@ -512,7 +517,12 @@ impl Comparison {
                 let key = format!("systems.{name}.scores.{column}");
                 one_named(&key, column, self.columns.iter().map(|c| &c.name))?;
                 for note in &score.notes {
-                    one_named(&key, note, published.footnotes.keys())?;
+                    require(
+                        &key,
+                        published.footnotes.contains_key(note),
+                        "marks of [footnotes]",
+                        note,
+                    )?;
                 }
             }
         }

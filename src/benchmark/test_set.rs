@@ -10,7 +10,7 @@ use crate::noise::{Noise, Stream};
 use crate::world::{self, Prompt, Scene, World};
 
 /// Scenes per prompt for the mean embedding: the error of the mean is below a fifth of their spread.
-const N_MANY: usize = 32;
+pub const N_MANY: usize = 32;
 
 /// Encoded test prompts.
 #[derive(Debug)]

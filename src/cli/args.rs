@@ -60,7 +60,7 @@ pub struct Destination {
     /// Folder of the report. [default: results/ beside the runs]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Write the committed report: results/ beside the specification.
+    /// Write the committed results: results/ beside the specification, without the page, which --site makes.
     #[arg(long, conflicts_with = "out")]
     pub publish: bool,
     /// Print the table as JSON.

@@ -7,7 +7,10 @@ use super::place;
 
 /// Commands by purpose. A test checks that each visible command is listed once.
 const GROUPS: [(&str, &[&str]); 6] = [
-    ("Experiments", &["sweep", "train", "report", "draw", "list"]),
+    (
+        "Experiments",
+        &["sweep", "train", "report", "draw", "serve", "list"],
+    ),
     ("Data", &["encode", "merge", "inspect"]),
     ("Trained and published priors", &["prior", "export"]),
     (
@@ -26,6 +29,7 @@ const EXAMPLES: &str = "\
 Examples:
   eclipse sweep objectives                                    train and compare the three priors: ten minutes
   eclipse draw \"a red car on the left of a blue dog\"          own words, with what was trained
+  eclipse serve                                               the same on a page, side by side
   eclipse train --config my.toml --set train.lr=1e-4          one run
   eclipse encode --clip CLIP_L14 --pairs cc3m/ --out store    your own images and captions
   eclipse export runs/train/my_1234abcd --to my-prior         a pipeline for Python's diffusers

@@ -30,6 +30,7 @@ mod pretrain;
 mod prior;
 mod progress;
 mod report;
+mod serve;
 mod stop;
 mod sweep;
 #[cfg(test)]
@@ -97,6 +98,8 @@ enum Command {
     Export(export::ExportArgs),
     /// Draw your own words with priors trained in a built-in world.
     Draw(draw::DrawArgs),
+    /// Serve a page on this machine that draws prompts with the priors at hand, side by side.
+    Serve(serve::ServeArgs),
     #[command(about = generate::about())]
     Generate(generate::GenerateArgs),
     /// Draw variations of images.
@@ -126,7 +129,7 @@ enum Command {
 }
 
 /// The program's command line: the derived one, with grouped help, and negative numbers as values of options.
-fn command() -> clap::Command {
+pub fn command() -> clap::Command {
     help::grouped(Cli::command())
 }
 
@@ -182,6 +185,7 @@ impl Cli {
             Command::Prior(args) => prior::run(&args, device),
             Command::Export(args) => export::run(&args, device),
             Command::Draw(args) => draw::run(&args, device),
+            Command::Serve(args) => serve::run(&args, device),
             Command::Generate(args) => generate::run(&args, device),
             Command::Vary(args) => vary::run(&args, device),
             Command::Interpolate(args) => interpolate::run(&args, device),

@@ -61,6 +61,27 @@ pub fn retrieval_ranks(queries: &Embeddings, gallery: &Embeddings) -> Result<Vec
     Ok((0..queries.n()).into_par_iter().map(rank).collect())
 }
 
+/// For each row of `queries` the `k` rows of `gallery` that are nearest to it by cosine, with the cosines; the nearest first.
+///
+/// # Errors
+/// [`EvalError::Shape`] if the rows differ in width.
+pub fn nearest(
+    queries: &Embeddings,
+    gallery: &Embeddings,
+    k: usize,
+) -> Result<Vec<Vec<(usize, f64)>>, EvalError> {
+    queries.check_width("the queries", gallery, "the gallery")?;
+    let (query_units, gallery_units) = (queries.units(), gallery.units());
+    let of = |query: &[f64]| {
+        let cosines = gallery_units.rows().map(|row| dot(query, row)).enumerate();
+        let mut ranked: Vec<(usize, f64)> = cosines.collect();
+        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+        ranked.truncate(k);
+        ranked
+    };
+    Ok(query_units.rows().map(of).collect())
+}
+
 /// Share of ranks up to `k`.
 pub fn recall(ranks: &[usize], k: usize) -> f64 {
     ranks.iter().filter(|r| **r <= k).count() as f64 / ranks.len() as f64
@@ -226,6 +247,20 @@ mod tests {
 
     fn close(a: &[f64], b: &[f64]) -> bool {
         a.len() == b.len() && a.iter().zip(b).all(|(x, y)| (x - y).abs() < 1e-9)
+    }
+
+    #[test]
+    fn the_nearest_come_first() -> Result<(), EvalError> {
+        let gallery = Embeddings::from_rows(&[[0.0, 1.0], [5.0, 0.0], [1.0, 1.0], [-1.0, 0.0]])?;
+        let queries = Embeddings::from_rows(&[[2.0, 1.0], [-3.0, 0.0]])?;
+        let rows: Vec<Vec<usize>> = nearest(&queries, &gallery, 2)?
+            .iter()
+            .map(|found| found.iter().map(|(row, _)| *row).collect())
+            .collect();
+        assert_eq!(rows, [[2, 1], [3, 0]]);
+        let narrow = Embeddings::from_rows(&[[1.0]])?;
+        assert!(nearest(&narrow, &gallery, 2).is_err());
+        Ok(())
     }
 
     #[test]

@@ -41,7 +41,6 @@ pub mod results;
 pub mod ridge;
 mod rows;
 mod score_file;
-pub mod vqa_result;
 
 use std::fmt::Display;
 use std::path::PathBuf;

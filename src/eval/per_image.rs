@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -97,11 +98,11 @@ pub fn write(
         .map(|((id, image), score)| (id, image, *score))
         .collect();
     all.sort_by_key(|(id, ..)| *id);
-    let places = all.iter().map(|(id, image, _)| {
+    let places = all.par_iter().map(|(id, image, _)| {
         Ok(Place {
             image: name(root, image),
             question_id: *id,
-            sha256: files::sha256_known(&image.path)?,
+            sha256: files::sha256_file(&image.path)?,
         })
     });
     let places: Vec<Place> = places.collect::<Result<_, FileError>>()?;
@@ -141,8 +142,8 @@ pub fn read(dir: &Path, metric: &str, root: &Path, images: &[ImageFile]) -> Resu
         .into_iter()
         .map(|place| ((place.image, place.sha256), place.question_id))
         .collect();
-    let each = images.iter().map(|image| {
-        let key = (name(root, image), files::sha256_known(&image.path)?);
+    let each = images.par_iter().map(|image| {
+        let key = (name(root, image), files::sha256_file(&image.path)?);
         let score = places.get(&key).and_then(|id| scores.get(id));
         score.copied().ok_or_else(|| PerImageError::Image {
             path: path.clone(),

@@ -120,6 +120,20 @@ impl FrozenDecoder {
         seeds: &[u64],
         settings: DecoderSettings,
     ) -> Result<Vec<RgbImage>, RenderError> {
+        self.draw_with(z_x, seeds, settings, || ())
+    }
+
+    /// [`FrozenDecoder::draw`] that calls `on_step` after each step of each batch.
+    ///
+    /// # Errors
+    /// Like [`FrozenDecoder::draw`].
+    pub fn draw_with(
+        &self,
+        z_x: &Tensor<2>,
+        seeds: &[u64],
+        settings: DecoderSettings,
+        mut on_step: impl FnMut(),
+    ) -> Result<Vec<RgbImage>, RenderError> {
         let ([n, d_clip], device) = (z_x.dims(), z_x.device());
         assert_eq!(seeds.len(), n, "one seed a row");
         let z_x = &match (&self.augmentation, settings.noise_level) {
@@ -162,7 +176,7 @@ impl FrozenDecoder {
                 &Start::Noise([self.config.sample_size; 2]),
                 settings,
                 &mut BatchNoise(&mut noise),
-                |_| (),
+                |_| on_step(),
             )?;
             images.extend(to_images(self.autoencoder.decode(latents))?);
         }

@@ -16,6 +16,24 @@ pub enum ReportError {
         /// The folder of the runs.
         folder: PathBuf,
     },
+    /// The specification of an experiment cannot be expanded.
+    #[error("cannot use the specification in {folder}")]
+    Spec {
+        /// The experiment's folder.
+        folder: PathBuf,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Committed results cannot be read.
+    #[error("{path}: expected the CSV that `eclipse report NAME --publish` writes")]
+    Committed {
+        /// The file.
+        path: PathBuf,
+        /// Line and reason.
+        #[source]
+        source: csv::Error,
+    },
     /// A run directory is damaged.
     #[error(transparent)]
     RunDir(#[from] RunDirError),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use toml::Table;
+use toml::{Table, Value as TomlValue};
 
 use super::error::ReportError;
 use super::finished::Finished;
@@ -13,6 +13,7 @@ use super::losses::RunLosses;
 use super::metric_key::{self, MetricKey};
 use super::preference::Preference;
 use super::provenance;
+use crate::config::layers::lookup;
 use crate::eval::image_score::ImageScore;
 use crate::experiment::RunDir;
 use crate::experiment::convergence::Convergence;
@@ -24,6 +25,8 @@ use crate::files::FileError;
 pub struct System {
     /// Its axis labels.
     pub label: String,
+    /// Its name for readers.
+    pub title: String,
     /// Number of finished runs.
     pub n_runs: usize,
     /// Its scores.
@@ -38,8 +41,8 @@ pub struct System {
     pub(super) config: Table,
     /// Losses of its runs; none for a baseline.
     pub(super) losses: Vec<RunLosses>,
-    /// The run directory of its first seed.
-    pub(super) first: RunDir,
+    /// The run directory of its first seed; none for committed results.
+    pub(super) first: Option<RunDir>,
 }
 
 /// The data of a report.
@@ -110,6 +113,7 @@ impl Report {
             let first = group.runs[0];
             systems.push(System {
                 label: group.label.clone(),
+                title: spec.name_of(&group.label),
                 n_runs: group.runs.len(),
                 cells,
                 compared_with: reference.map(|g| g.label.clone()),
@@ -117,7 +121,7 @@ impl Report {
                 axes: first.axes().cloned().collect(),
                 config: first.config.clone(),
                 losses: group.runs.iter().filter_map(|run| run.losses.clone()).collect(),
-                first: first.dir.clone(),
+                first: Some(first.dir.clone()),
             });
         }
         if !spec.reference.is_empty() && systems.iter().all(|s| s.compared_with.is_none()) {
@@ -163,15 +167,23 @@ impl Report {
         metric_key::select(&self.metrics, wanted)
     }
 
-    /// Whether `value` is the best mean of the systems by the metric's direction. A single system has no best value.
-    pub(super) fn is_best(&self, key: &MetricKey, value: f64) -> bool {
-        let values = || {
-            self.systems
-                .iter()
-                .filter_map(|s| s.cells.get(key))
-                .map(|c| c.interval.value)
-        };
-        values().count() > 1 && key.better().best(values()) == Some(value)
+    /// Whether the mean of `system` is the best of all systems that predict, by the metric's direction. Oracles know the answer: they do not count. A single
+    /// system has no best value.
+    pub(super) fn is_best(&self, key: &MetricKey, system: &System) -> bool {
+        let value = |s: &System| s.cells.get(key).map(|c| c.interval.value);
+        let values = || self.systems.iter().filter(|s| !s.is_oracle()).filter_map(value);
+        let best = key.better().best(values());
+        !system.is_oracle() && values().count() > 1 && best.is_some() && best == value(system)
+    }
+
+    /// The system labelled `label`.
+    pub fn system(&self, label: &str) -> Option<&System> {
+        self.systems.iter().find(|s| s.label == label)
+    }
+
+    /// The name for readers of the system labelled `label`.
+    pub(super) fn title_of<'a>(&'a self, label: &'a str) -> &'a str {
+        self.system(label).map_or(label, |s| &s.title)
     }
 
     /// The metrics of the dot plot.
@@ -218,6 +230,12 @@ impl System {
     /// Whether a claim of order may rest on this system.
     pub fn may_be_compared(&self) -> bool {
         matches!(self.convergence, None | Some(Convergence::Converged))
+    }
+
+    /// Whether it is a baseline that knows the true image.
+    pub fn is_oracle(&self) -> bool {
+        let method = lookup(&self.config, "objective.method").and_then(TomlValue::as_str);
+        method.is_some_and(|name| name.starts_with("oracle"))
     }
 
     /// The column `converged` of tables.

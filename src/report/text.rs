@@ -1,7 +1,6 @@
 //! A report as text: a table for terminals, Markdown, CSV.
 
 use super::claims::{self, Order, OrderClaims};
-use super::curves::{curve_file, curves_of};
 use super::error::ReportError;
 use super::group::Cell;
 use super::metric_key::MetricKey;
@@ -48,18 +47,16 @@ impl Report {
         aligned(&rows)
     }
 
-    /// The report as Markdown; `images` is the section on images.
-    pub(super) fn markdown(&self, spec: &ReportSpec, images: &str) -> String {
+    /// The report as Markdown; `figure` is the text with the figure.
+    pub(super) fn markdown(&self, spec: &ReportSpec, figure: &str) -> String {
         let keys = self.select(&spec.columns);
         let mut text = format!("# {}: results\n\n", self.experiment);
         text.push_str("Made by `eclipse report` from run directories. Mean and 95 % bootstrap interval over seeds and prompts. ");
         text.push_str(&format!("{DIRECTIONS} "));
-        text.push_str(
-            "[index.html](index.html) is the same as a page, with images and what each metric means.\n\n",
-        );
-        let value = |key: &MetricKey, cell: &Cell| {
+        text.push_str("\n\n");
+        let value = |key: &MetricKey, system: &System, cell: &Cell| {
             let text = interval_text(&cell.interval, cell.has_interval, false, key.decimals());
-            match self.is_best(key, cell.interval.value) {
+            match self.is_best(key, system) {
                 true => format!("**{text}**"),
                 false => text,
             }
@@ -78,7 +75,7 @@ impl Report {
         if let Some(unconverged) = self.unconverged_text() {
             text.push_str(&format!("\n**{unconverged}**\n"));
         }
-        text.push_str(images);
+        text.push_str(figure);
         if self.systems.iter().any(|s| s.compared_with.is_some()) {
             text.push_str(&format!(
                 "\n## Difference to {}, on the same prompts\n\n",
@@ -87,7 +84,7 @@ impl Report {
             if self.systems.iter().all(|s| s.label != self.reference) {
                 text.push_str("Each system minus the one that differs from it in this only.\n\n");
             }
-            let difference = |key: &MetricKey, cell: &Cell| {
+            let difference = |key: &MetricKey, _: &System, cell: &Cell| {
                 let text = |d: &Interval| interval_text(d, true, true, key.decimals());
                 cell.difference.as_ref().map_or_else(|| "-".into(), text)
             };
@@ -104,10 +101,6 @@ impl Report {
             text.push_str(&markdown_preference(preference));
         }
         text.push('\n');
-        for (i, _) in curves_of(self, spec).iter().enumerate() {
-            text.push_str(&format!("![curves]({})\n\n", curve_file(i)));
-        }
-        text.push_str("![scores](scores.svg)\n\n");
         if !self.missing.is_empty() {
             text.push_str(&format!("{}\n\n", self.missing_text()));
         }
@@ -172,7 +165,7 @@ impl Report {
     fn markdown_table(
         &self,
         keys: &[MetricKey],
-        show: impl Fn(&MetricKey, &Cell) -> String,
+        show: impl Fn(&MetricKey, &System, &Cell) -> String,
         keep: impl Fn(&System) -> bool,
     ) -> String {
         let titles = keys
@@ -188,7 +181,7 @@ impl Report {
                 system
                     .cells
                     .get(k)
-                    .map_or_else(|| "-".into(), |cell| show(k, cell))
+                    .map_or_else(|| "-".into(), |cell| show(k, system, cell))
             });
             let cells = cells.map(|c| format!(" {c} |")).collect::<String>();
             text.push_str(&format!(
@@ -371,7 +364,7 @@ mod tests {
     use crate::experiment::provenance::Origin;
     use crate::experiment::spec::{DataSpec, RunSpec};
     use crate::experiment::{Failure, RunDir};
-    use crate::report::About;
+    use crate::report::{About, ReportFiles};
 
     /// A run of the system with these values of the toy metric, one per prompt.
     fn finish(dir: &std::path::Path, n_pairs: usize, values: &[f64]) -> Result<(), Failure> {
@@ -409,7 +402,7 @@ mod tests {
             report.table(&spec)
         );
         let out = runs.path().join("results");
-        report.write(&out, &spec, &About::default())?;
+        report.write(&out, &spec, &About::default(), ReportFiles::All)?;
         let markdown = crate::files::read_text(out.join("README.md"))?;
         let row = "| n_pairs=1000 | 1 | unknown | **0.75 [0.75, 0.75]** |";
         assert!(

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::program::eclipse;
+use crate::serve::Playground;
 
 #[test]
 fn a_sweep_ends_with_the_command_that_draws_own_words() {
@@ -70,6 +71,27 @@ fn a_sweep_ends_with_the_command_that_draws_own_words() {
     };
     assert_eq!(again(&[]), first);
     assert_ne!(again(&["--seed", "5"]), first);
+
+    // The playground offers the same priors, and draws the same.
+    let (code, _, err) = eclipse(
+        desk.path(),
+        ["draw", words, "--images", "2", "--zoom", "1", "--out", "one.png"],
+    );
+    assert_eq!(code, 0, "{err}");
+    let sheet = image::open(at("one.png")).expect("an image").into_rgb8();
+    let playground = Playground::start_in(desk.path(), &[]);
+    let form = "prior=toy.eclipse&prior=toy.projection&prior=oracle&images=2";
+    let (item, images) = playground.draw(&format!("prompt={}&{form}", words.replace(' ', "+")));
+    assert_eq!(
+        (images.len(), &item["labels"]["toy.eclipse"]),
+        (6, &"eclipse".into())
+    );
+    for (n, image) in images.iter().take(4).enumerate() {
+        let (x, y) = (4 + 68 * (n as u32 % 2), 4 + 68 * (n as u32 / 2));
+        let cell = image::imageops::crop_imm(&sheet, x, y, 64, 64).to_image();
+        assert_eq!(cell, *image, "image {n}");
+    }
+    drop(playground);
 
     let (code, out, err) = eclipse(
         desk.path(),

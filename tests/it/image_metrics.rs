@@ -510,8 +510,11 @@ fn what_is_wrong_with_images_and_weights_is_said() {
     crate::tiny::write_clip(&at("clip"));
     // Weights and statistics with NaN.
     let mut weights = std::fs::read(at("inception_narrow/model.safetensors")).expect("weights");
-    let last = weights.len() - 4;
-    weights[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+    let half = weights.len() / 8 * 4;
+    weights[half..]
+        .as_chunks_mut::<4>()
+        .0
+        .fill(f32::NAN.to_le_bytes());
     std::fs::write(at("nan.safetensors"), weights).expect("written");
     write_npz(&at("nan.npz"), &[f64::NAN; 128]);
     let mut told = String::new();

@@ -8,6 +8,7 @@ use syn::visit::{self, Visit};
 
 /// Modules of the library by layer, the highest first. A module may use modules of lower layers, and itself.
 const LAYERS: &[&[&str]] = &[
+    &["serve"],
     &["report", "verify"],
     &["experiment", "comparison"],
     &["testbed", "benchmark"],

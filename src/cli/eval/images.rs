@@ -85,7 +85,7 @@ pub struct ImageArgs {
     #[arg(long, value_name = "DIR", help = for_readers(
         ImageOption::Blip,
         "A BLIP that answers questions, as transformers saves it",
-        ": config.json, weights, and vocab.txt or tokenizer.json (Salesforce/blip-vqa-base, or model_base_vqa_capfilt_large converted)",
+        ": config.json, weights, and vocab.txt or tokenizer.json; T2I-CompBench's is blip-vqa-capfilt-large",
     ))]
     blip: Option<Existing>,
     #[arg(long, value_name = "MODE", default_value_t = Resize::PytorchFid, help = for_readers(
@@ -155,7 +155,7 @@ pub fn run(
     as_json: bool,
     device: DeviceSpec,
 ) -> anyhow::Result<()> {
-    let mut options = args.options(world);
+    let options = args.options(world);
     let needs = |info: &MetricInfo, option: &str| {
         Usage(format!(
             "{}: expected {option}; `eclipse eval --help` has an example",
@@ -184,7 +184,6 @@ pub fn run(
     let precision = format!("{device} {}", args.precision.dtype);
     let device = args.precision.device(device)?;
     let out = args.out(folder);
-    options.results = Some(out.clone());
     let images = ImageSet::open(folder, options, device, precision, &progress)?;
     let mut scores = Vec::new();
     for (info, metric) in chosen {
@@ -238,7 +237,7 @@ impl ImageArgs {
             incomplete: self.incomplete,
             detections: path(&self.detections),
             mends: self.mend.iter().copied().collect(),
-            results: None,
+            results: self.images.as_deref().map(|images| self.out(images)),
             resize: self.resize,
             infinity: self.infinity,
             kid: KidOptions {
@@ -254,7 +253,6 @@ impl ImageArgs {
                 true => None,
                 false => files::cache_dir().ok(),
             },
-            out: self.images.as_deref().map(|images| self.out(images)),
         }
     }
 }

@@ -17,7 +17,7 @@ Examples:
   eclipse eval clip-score --images samples/ --clip clip-vit-base-patch32
   eclipse eval pick-score --images ours/ --against theirs/ --prompts prompts.txt --clip PickScore_v1
   eclipse eval spatial --images samples/ --detections found.json
-  eclipse eval blip-vqa --images color/samples --blip blip-vqa-base
+  eclipse eval blip-vqa --images color/samples --blip blip-vqa-capfilt-large
   eclipse eval checker --world shapes";
 
 /// Arguments of `eclipse eval`.

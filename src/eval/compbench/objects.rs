@@ -10,23 +10,24 @@ use std::sync::LazyLock;
 use super::Category;
 use super::spatial::{Mend, Mends, RELATIONS, Relation, whole_words};
 
-/// The objects of the official prompts, by category and prompt; none for prompts in which the reference finds no two.
-type Table = HashMap<(Category, &'static str), Option<[&'static str; 2]>>;
+/// A prompt of a category.
+type Key = (Category, &'static str);
+/// Two objects; none for prompts in which the reference finds no two.
+type Pair = Option<[&'static str; 2]>;
 
-static OFFICIAL: LazyLock<Table> = LazyLock::new(|| {
+/// The objects of the official prompts.
+static OFFICIAL: LazyLock<HashMap<Key, Pair>> = LazyLock::new(|| {
     let rows = include_str!("../../../datasets/t2i_compbench/unidet_objects.tsv")
         .lines()
         .skip(1);
-    let entry = |row: &'static str| -> Option<((Category, &'static str), Option<[&'static str; 2]>)> {
+    let entry = |row: &'static str| -> Option<(Key, Pair)> {
         let mut cells = row.split('\t');
         let mut cell = || cells.next();
         let category: Category = cell()?.parse().ok()?;
         let prompt = category.prompts().get(cell()?.parse::<usize>().ok()?)?;
         let objects = [cell()?, cell()?];
-        Some((
-            (category, *prompt),
-            objects.iter().all(|o| !o.is_empty()).then_some(objects),
-        ))
+        let pair = objects.iter().all(|object| !object.is_empty()).then_some(objects);
+        Some(((category, *prompt), pair))
     };
     rows.filter_map(entry).collect()
 });

@@ -81,16 +81,15 @@ pub enum ImageFolderError {
 
 /// Where there are images, if not in the folder itself.
 fn there(others: &[(PathBuf, usize)]) -> String {
-    let n = others.len();
     let Some((first, images)) = others.first() else {
         return String::new();
     };
-    let more = match n {
+    let more = match others.len() {
         1 => String::new(),
-        _ => format!(", and {} more folders", n - 1),
+        n => format!(", and in {} more", n - 1),
     };
     format!(
-        "; there are {images} in {}{more}: name the folder that is meant",
+        "; found images in its folder {} ({images}){more}: name the folder that is meant",
         first.display()
     )
 }

@@ -81,7 +81,7 @@ fn more(n: usize) -> String {
     }
 }
 
-/// The image files in a folder, in their order, without hidden ones. A name that leads nowhere is an error, as a file that cannot be read is.
+/// The image files in a folder, in their order, without hidden ones.
 fn image_files(folder: &Path) -> Result<Vec<PathBuf>, ImageFolderError> {
     let mut images = Vec::new();
     let mut others = Vec::new();
@@ -89,6 +89,12 @@ fn image_files(folder: &Path) -> Result<Vec<PathBuf>, ImageFolderError> {
     for path in files::list_names(folder)? {
         match () {
             () if names::is_hidden(&path) || path.is_dir() => {}
+            () if names::is_image(&path) && !path.exists() => {
+                return Err(ImageFolderError::Content {
+                    path,
+                    reason: "a link that leads nowhere: mend or remove it".into(),
+                });
+            }
             () if names::is_image(&path) => images.push(path),
             () if names::is_foreign_image(&path) => foreign.push(path),
             () => others.push(path),

@@ -46,8 +46,11 @@ fn stem(path: &Path) -> &str {
         .unwrap_or_default()
 }
 
-/// The pieces of a name: runs of digits, with their number, and what is between them.
-fn pieces(name: &str) -> Vec<(&str, Option<u128>)> {
+/// A run of digits with its number, or what is between two of them.
+type Piece<'a> = (&'a str, Option<u128>);
+
+/// The pieces of a name.
+fn pieces(name: &str) -> Vec<Piece<'_>> {
     let mut found = Vec::new();
     let mut rest = name;
     while let Some(first) = rest.chars().next() {
@@ -65,7 +68,7 @@ fn pieces(name: &str) -> Vec<(&str, Option<u128>)> {
 /// Order of image files: by name, but numbers in names by their size, so that `10.png` stands behind `9.png`.
 pub(super) fn by_name(a: &Path, b: &Path) -> Ordering {
     let (first, second) = (pieces(stem(a)), pieces(stem(b)));
-    let piece = |(a, b): (&(&str, Option<u128>), &(&str, Option<u128>))| match (a.1, b.1) {
+    let piece = |(a, b): (&Piece<'_>, &Piece<'_>)| match (a.1, b.1) {
         (Some(m), Some(n)) => m.cmp(&n),
         _ => a.0.cmp(b.0),
     };

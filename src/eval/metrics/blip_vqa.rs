@@ -11,7 +11,7 @@ use super::info::MetricInfo;
 use crate::eval::blip_vqa::{MAX_PHRASES, image_score, question};
 use crate::eval::compbench::phrases::{self, Phrases};
 use crate::eval::features::Features;
-use crate::eval::{image_folder, vqa_result};
+use crate::eval::image_folder;
 use crate::files;
 use crate::models::blip::{SIDE, VISION_NORM_EPS, Vqa};
 use crate::weights::Checkpoint;
@@ -30,10 +30,11 @@ struct BlipVqa;
 
 impl ImageMetric for BlipVqa {
     fn options(&self) -> &'static [ImageOption] {
-        &[ImageOption::Blip]
+        &[ImageOption::Blip, ImageOption::Category]
     }
 
     fn measure(&self, images: &ImageSet<'_>) -> Result<Measured, ImageMetricError> {
+        let (_, of_category) = images.category()?;
         let prompts = image_folder::prompts(&images.images)?;
         let asked: Vec<Phrases> = prompts.iter().map(|prompt| phrases::of(prompt)).collect();
         if let Some(i) = asked.iter().position(|asked| asked.phrases.is_empty()) {
@@ -71,7 +72,7 @@ impl ImageMetric for BlipVqa {
             n if n == asked.len() => "official".to_owned(),
             n => format!("official for {n} images, rules for {}", asked.len() - n),
         };
-        let protocol = BTreeMap::from([
+        let mut protocol = BTreeMap::from([
             ("weights_sha256".to_owned(), json!(sha256)),
             (
                 "prompts_sha256".to_owned(),
@@ -81,14 +82,8 @@ impl ImageMetric for BlipVqa {
             ("image_size".to_owned(), json!(SIDE)),
             ("vision_norm_eps".to_owned(), json!(VISION_NORM_EPS)),
         ]);
-        let told: Vec<String> = each.iter().map(|score| format!("{score:.4}")).collect();
-        let mut measured = Measured::mean(each, protocol)?;
-        if let Some(out) = &images.options.out {
-            measured
-                .written
-                .push(vqa_result::write(&out.join("blip-vqa"), &images.images, &told)?);
-        }
-        Ok(measured)
+        protocol.extend(of_category);
+        Ok(Measured::mean(each, protocol)?)
     }
 }
 

@@ -159,8 +159,6 @@ pub struct ImageOptions {
     pub batch: usize,
     /// Folder of features that are known from other calls.
     pub cache: Option<PathBuf>,
-    /// Folder for results image by image.
-    pub out: Option<PathBuf>,
 }
 
 impl ImageOptions {

@@ -5,8 +5,9 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::config::check::require;
+use crate::config::check::{at_most, require};
 use crate::config::{ConfigError, InvalidValue, from_json};
+use crate::limits::{MAX_LAYERS, MAX_SIDE, MAX_WIDTH};
 use crate::nn::Activation;
 use crate::weights::{WeightsError, read_json};
 
@@ -161,6 +162,12 @@ impl BlipConfig {
             ("vision_config.patch_size", vision.patch_size),
         ] {
             require(key, size > 0, "at least 1", size)?;
+            let most = if key.ends_with("_layers") {
+                MAX_LAYERS
+            } else {
+                MAX_WIDTH
+            };
+            at_most(key, most, size)?;
         }
         for (part, width, heads) in [
             ("text_config", text.hidden_size, text.num_attention_heads),
@@ -181,6 +188,7 @@ impl BlipConfig {
             let expected = format!("{width}, the width of the states that are read");
             require(key, read == width, expected, read)?;
         }
+        at_most("vision_config.image_size", MAX_SIDE, vision.image_size)?;
         let (longest, side) = (text.max_position_embeddings, vision.image_size);
         let least = super::tokenizer::MAX_TOKENS;
         require(

@@ -7,5 +7,6 @@ mod scatter;
 mod text;
 mod write;
 
+pub(super) use page::{lead, page};
 pub use text::{as_json, table};
 pub use write::write_comparison;

@@ -10,20 +10,25 @@ use crate::comparison::{Cell, Column, Preference, Results};
 use crate::eval::metrics::MetricInfo;
 use crate::report::about::About;
 use crate::report::error::ReportError;
-use crate::report::page::{POLICY, document, href, panels};
+use crate::report::lead::Lead;
+use crate::report::page::{POLICY, PageLinks, document, href, panels};
 use crate::report::text::{DIRECTIONS, share_text};
 
-/// The page; `files` lie beside it.
-pub(super) fn page(results: &Results, about: &About, files: &[String]) -> Result<String, ReportError> {
+/// The page.
+///
+/// # Errors
+/// [`ReportError::Draw`] if the drawing library fails.
+pub(in crate::report) fn page(
+    results: &Results,
+    about: &About,
+    links: &PageLinks,
+) -> Result<String, ReportError> {
     let comparison = &results.comparison;
-    let title = match about.title.as_str() {
-        "" => &comparison.name,
-        title => title,
-    };
+    let title = about.title_or(&comparison.name);
     let body = html! {
+        (links.nav(&comparison.name))
         h1 { (title) }
         (about.claim())
-        p.links { @for file in files { a href=(href(&[file])) { (file) } } }
         h2 { "Scores" }
         p.soft {
             (DIRECTIONS) " Bold is the best of the measured numbers of one protocol, and of the published numbers without a footnote."
@@ -37,6 +42,9 @@ pub(super) fn page(results: &Results, about: &About, files: &[String]) -> Result
         (protocol_list(results))
         @if let Some(rest) = about.rest() {
             details { summary { "About this experiment" } (rest) }
+        }
+        @if !links.files.is_empty() {
+            p.links { "Files: " @for file in &links.files { a href=(href(&[file])) { (file) } } }
         }
         p.soft { (made(results)) " Made by " code { "eclipse report" } " from the folders of the runs." }
     };
@@ -135,6 +143,21 @@ fn glossary(columns: &[Column]) -> Markup {
             } }
         }
     }
+}
+
+/// The scatter plot for the list of experiments; `None` without one.
+///
+/// # Errors
+/// [`ReportError::Draw`] if the drawing library fails.
+pub(in crate::report) fn lead(results: &Results) -> Result<Option<Lead>, ReportError> {
+    if results.comparison.scatter.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Lead {
+        title: "parameters and scores".into(),
+        svg: scatter::plot(results, false)?,
+        legend: Vec::new(),
+    }))
 }
 
 fn plot(results: &Results) -> Result<Markup, ReportError> {

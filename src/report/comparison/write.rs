@@ -7,6 +7,7 @@ use crate::comparison::Results;
 use crate::files;
 use crate::report::about::About;
 use crate::report::error::ReportError;
+use crate::report::page::PageLinks;
 
 /// Writes the report into `out`: `README.md`, `scores.csv`, `preferences.csv`, `scores.svg` (the scatter plot) and `index.html`. Returns the paths.
 ///
@@ -23,8 +24,11 @@ pub fn write_comparison(results: &Results, out: &Path, about: &About) -> Result<
     if results.comparison.scatter.is_some() {
         parts.push(("scores.svg".to_owned(), scatter::plot(results, true)?));
     }
-    let names: Vec<String> = parts.iter().map(|(name, _)| name.clone()).collect();
-    parts.push(("index.html".to_owned(), page::page(results, about, &names)?));
+    let links = PageLinks {
+        files: parts.iter().map(|(name, _)| name.clone()).collect(),
+        ..PageLinks::default()
+    };
+    parts.push(("index.html".to_owned(), page::page(results, about, &links)?));
     let parts: Vec<(String, Vec<u8>)> = parts
         .into_iter()
         .map(|(name, text)| (name, text.into_bytes()))

@@ -12,8 +12,8 @@ use crate::experiment::{Setting, sweep};
 use crate::files;
 use crate::generate::error::RenderError;
 use crate::generate::render::RenderOptions;
-use crate::report::About;
 use crate::report::comparison::{as_json, table, write_comparison};
+use crate::report::{About, ReportFiles};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::args::Destination;
@@ -147,14 +147,18 @@ pub(super) fn report(comparison: &Comparison, destination: &Destination) -> anyh
         None => folders.runs().join("results"),
     };
     let about = About::read(&comparison.folder, &out)?;
-    for path in write_comparison(&results, &out, &about)? {
+    let (files, page) = match destination.publish {
+        true => (ReportFiles::Committed, "README.md"),
+        false => (ReportFiles::All, "index.html"),
+    };
+    for path in write_comparison(&results, &out, &about, files)? {
         super::note(format!("wrote {}", path.display()));
     }
     match destination.json {
         true => super::print_json(&as_json(&results))?,
         false => super::print(&table(&results))?,
     }
-    Ok(out.join("index.html"))
+    Ok(out.join(page))
 }
 
 /// How much of the comparison at `path` is measured: `3 of 60 scores`.

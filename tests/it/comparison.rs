@@ -8,8 +8,8 @@ use eclipse_t2i::eval::image_folder::ImageFile;
 use eclipse_t2i::eval::image_score::ImageScore;
 use eclipse_t2i::eval::per_image;
 use eclipse_t2i::files::{list, read_text};
-use eclipse_t2i::report::About;
 use eclipse_t2i::report::comparison::write_comparison;
+use eclipse_t2i::report::{About, ReportFiles};
 use serde_json::Value;
 
 use crate::{program, tiny};
@@ -270,7 +270,7 @@ fn a_comparison_is_drawn_killed_resumed_scored_and_reported() {
     );
     let (code, said, err) = eclipse(folder, "report x --publish");
     assert_eq!((code, said.contains("Only numbers")), (0, true), "{err}");
-    assert!(x.join("results/index.html").is_file());
+    assert!(x.join("results/README.md").is_file() && !x.join("results/index.html").exists());
     let (code, _, err) = eclipse(folder, "sweep x --publish --set systems.karlo.steps=3");
     assert_eq!(code, 2, "{err}");
 }
@@ -374,7 +374,7 @@ reference = 'a'
 pub fn write_table_1(out: &Path) -> PathBuf {
     let results = published_table_1();
     let about = About::read(&results.comparison.folder, out).expect("a README");
-    write_comparison(&results, out, &about).expect("written");
+    write_comparison(&results, out, &about, ReportFiles::All).expect("written");
     out.to_path_buf()
 }
 

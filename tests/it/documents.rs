@@ -290,7 +290,10 @@ fn blocks_that_are_marked_as_runnable_run() {
         let text = read_text(root().join(&document)).expect("the page is readable");
         for block in runnable(&text) {
             n += 1;
-            let script = format!("set -eu\neclipse() {{ '{}' \"$@\"; }}\n{block}", env!("CARGO_BIN_EXE_eclipse"));
+            let script = format!(
+                "set -eu\neclipse() {{ '{}' \"$@\"; }}\n{block}",
+                env!("CARGO_BIN_EXE_eclipse")
+            );
             let script = script.replace("cargo run --release --", "eclipse");
             let run = std::process::Command::new("sh")
                 .args(["-c", &script])

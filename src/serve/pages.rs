@@ -23,6 +23,8 @@ pub(super) const STYLE: &str = concat!(
 pub(super) const SCRIPT: &str = include_str!("playground.js");
 /// Items on a page of the gallery.
 pub(super) const PER_PAGE: usize = 12;
+/// Groups of priors that are not folded.
+const N_GROUPS: usize = 2;
 /// Images of an item on a page of the gallery.
 const THUMBNAILS: usize = 8;
 
@@ -98,6 +100,21 @@ impl Form<'_> {
         self.error.filter(|error| error.key == key).map(|_| "true")
     }
 
+    /// The priors under one heading.
+    fn group(&self, catalogue: &Catalogue, group: &str) -> Markup {
+        html! {
+            div.group role="group" aria-label=(group) {
+                span.soft { (group) }
+                @for system in catalogue.systems.iter().filter(|system| system.group == group) {
+                    label.tick title=(system.about) {
+                        input type="checkbox" name="prior" value=(system.id) checked[self.is_ticked(system)];
+                        (system.label)
+                    }
+                }
+            }
+        }
+    }
+
     fn number(&self, key: &str, label: &str, limits: (&str, &str, &str), default: &str, own: &str) -> Markup {
         let (least, most, step) = limits;
         html! {
@@ -140,15 +157,12 @@ pub(super) fn draw(catalogue: &Catalogue, gallery: &Gallery, form: &Form<'_>, it
             p #error role="alert" { @if let Some(error) = form.error { (error.reason) } }
             fieldset aria-describedby="error" {
                 legend { "Priors" }
-                @for group in catalogue.groups() {
-                    div.group role="group" aria-label=(group) {
-                        span.soft { (group) }
-                        @for system in catalogue.systems.iter().filter(|system| system.group == group) {
-                            label.tick title=(system.about) {
-                                input type="checkbox" name="prior" value=(system.id) checked[form.is_ticked(system)];
-                                (system.label)
-                            }
-                        }
+                @let groups = catalogue.groups();
+                @for group in groups.iter().take(N_GROUPS) { (form.group(catalogue, group)) }
+                @if groups.len() > N_GROUPS {
+                    details {
+                        summary { "More trained priors" }
+                        @for group in &groups[N_GROUPS..] { (form.group(catalogue, group)) }
                     }
                 }
             }

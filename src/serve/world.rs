@@ -252,7 +252,7 @@ fn check_prompt(world: World, tokenizer: &Tokenizer, prompt: &str) -> Result<(),
             None => format!("\"{word}\""),
         });
         return Err(format!(
-            "the world {world} does not know {}; its words are listed below the form",
+            "the {world} world does not know {}; see the list of its words",
             words.collect::<Vec<_>>().join(", ")
         ));
     }
@@ -607,7 +607,7 @@ mod tests {
         assert_eq!(check("a red car on the left of a blue dog"), Ok(()));
         assert_eq!(
             check("a redd car and a <script>"),
-            Err("the world emoji does not know \"redd\" (did you mean \"red\"?), \"<script>\"; its words are listed below the form".into())
+            Err("the emoji world does not know \"redd\" (did you mean \"red\"?), \"<script>\"; see the list of its words".into())
         );
         let long = vec!["a red car"; 20].join(" and ");
         let said = check(&long).expect_err("too long");

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::devtools::{Browser, Tab};
 use crate::program::{command, eclipse};
-use crate::tiny::golden;
+use crate::tiny::{golden, prior_config, write_clip, write_karlo, write_prior};
 
 const DESK: [u32; 2] = [1280, 900];
 const PHONE: [u32; 2] = [390, 844];
@@ -369,7 +369,7 @@ fn hostile_input_reaches_nothing() {
     page.value(&other, "document.forms[0].submit()");
     page.wait(
         &other,
-        "document.body.innerText.includes('comes from another site')",
+        "document.body?.innerText.includes('comes from another site') === true",
     );
 
     let address = playground.address().to_owned();
@@ -421,33 +421,53 @@ fn hostile_input_reaches_nothing() {
 #[test]
 fn published_weights_draw_as_generate_does() {
     let desk = tempfile::tempdir().expect("a folder");
-    let golden = |name: &str| golden("karlo-tiny-s0").join(name).display().to_string();
-    let (pipeline, prior) = (golden("karlo"), golden("eclipse_prior"));
-    let models = ["--pipeline", &pipeline, "--prior", &prior];
-    let playground = Playground::start_in(desk.path(), &models);
-    let form = "prompt=two+cats&prior=eclipse-prior&images=2&seed=3&steps=2";
-    let (item, images) = playground.draw(form);
-    assert_eq!(item["labels"]["eclipse-prior"], "eclipse_prior");
-    let args = [
-        "--prompt", "two cats", "--images", "2", "--seed", "3", "--steps", "2",
-    ];
-    let (code, _, err) = eclipse(
-        desk.path(),
-        [&["generate"], &models[..], &args, &["--out", "same"]].concat(),
-    );
-    assert_eq!(code, 0, "{err}");
-    for (n, drawn) in images.iter().enumerate() {
-        let path = desk.path().join(format!("same/{n:06}-two-cats.png"));
-        assert_eq!(image::open(path).expect("an image").into_rgb8(), *drawn, "{n}");
+    let at = |name: &str| desk.path().join(name);
+    write_clip(&at("clip"));
+    write_prior(&at("prior"), &prior_config());
+    write_prior(&at("time"), &prior_config().time_conditioned());
+    let scheduler = golden("karlo-tiny-s0/karlo/prior_scheduler/scheduler_config.json");
+    std::fs::copy(scheduler, at("time/scheduler_config.json")).expect("copied");
+    write_karlo(&at("karlo"));
+    let models = ["--pipeline", "karlo", "--clip", "clip", "--prior"];
+    let both = [&models[..], &["prior", "--prior", "time"]].concat();
+    let playground = Playground::start_in(desk.path(), &both);
+    let (item, images) =
+        playground.draw("prompt=a+red+cat&prior=prior&prior=time&images=2&seed=3&steps=2&prior_steps=3");
+    assert_eq!((images.len(), &item["labels"]["time"]), (4, &"time".into()));
+    for (i, prior) in ["prior", "time"].iter().enumerate() {
+        let draw = [
+            "--prompt",
+            "a red cat",
+            "--images",
+            "2",
+            "--seed",
+            "3",
+            "--steps",
+            "2",
+            "--prior-steps",
+            "3",
+        ];
+        let out = format!("drawn-{prior}");
+        let (code, _, err) = eclipse(
+            desk.path(),
+            [&["generate"], &models[..], &[prior], &draw, &["--out", &out]].concat(),
+        );
+        assert_eq!(code, 0, "{err}");
+        for n in 0..2 {
+            let path = at(&out).join(format!("{n:06}-a-red-cat.png"));
+            let drawn = image::open(path).expect("an image").into_rgb8();
+            assert_eq!(drawn, images[2 * i + n], "{prior}, image {n}");
+        }
     }
     let (item, frames) =
-        playground.draw("prompt=two+cats&to=a+dog&prior=eclipse-prior&images=2&seed=3&steps=2");
-    assert_eq!(
-        frames[0], images[0],
-        "the first frame is the first prompt's image"
-    );
-    assert_ne!(frames[1], images[0]);
+        playground.draw("prompt=a+red+cat&to=a+blue+dog&prior=prior&images=2&seed=3&steps=2");
     assert_eq!(item["images"][1]["seed"], 3);
+    assert_ne!(frames[0], frames[1]);
+    drop(playground);
+
+    std::fs::remove_dir_all(at("karlo/decoder")).expect("removed");
+    let (code, _, err) = eclipse(desk.path(), [&["serve", "--port", "0"], &both[..]].concat());
+    assert!(code == 1 && err.contains("no decoder/ in karlo"), "{code}: {err}");
 }
 
 #[test]

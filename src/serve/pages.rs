@@ -71,7 +71,7 @@ fn navigation(here: &str, gallery: &Gallery) -> Markup {
     html! {
         nav.links aria-label="Pages" {
             a href="/" aria-current=[current("draw")] { "Draw" }
-            a href="/gallery" aria-current=[current("gallery")] { "Gallery (" (gallery.len()) ")" }
+            a href="/gallery" aria-current=[current("gallery")] { "Gallery (" span #n-items { (gallery.len()) } ")" }
         }
     }
 }
@@ -171,33 +171,35 @@ pub(super) fn draw(catalogue: &Catalogue, gallery: &Gallery, form: &Form<'_>, it
                 (form.number("seed", "Seed", ("0", "4294967295", "1"), if is_fresh { "0" } else { "" }, "0"))
                 button #other type="button" { "Another seed" }
             }
-            details open[form.value("to").is_some_and(|to| !to.is_empty())] {
-                summary { "Interpolate to a second prompt" }
-                label for="to" { "Second prompt" }
-                input #to type="text" name="to" maxlength=(MAX_PROMPT) autocomplete="off" spellcheck="false" value=(form.value("to").unwrap_or_default())
-                    placeholder=(catalogue.example_to) aria-invalid=[form.is_wrong("to")] aria-describedby="to-about";
-                p #to-about .soft { "The images are then frames of the way between the two embeddings, on the sphere, from one noise; a slider walks through "
-                    "them. " (DEFAULT_FRAMES) " frames are a good number." }
-            }
-            details open[["steps", "guidance", "prior_steps", "prior_guidance"].iter().any(|key| form.value(key).is_some_and(|v| !v.is_empty()))] {
-                summary { "Steps and guidance" }
-                div.numbers {
-                    (form.number("steps", "Decoder steps", ("1", &most_steps, "1"), "", steps))
-                    (form.number("guidance", "Decoder guidance", ("0", &most_guidance, "any"), "", guidance))
-                    (form.number("prior_steps", "Prior steps", ("1", &most_steps, "1"), "", "own"))
-                    (form.number("prior_guidance", "Prior guidance", ("0", &most_guidance, "any"), "", "own"))
+            div.folds {
+                details open[form.value("to").is_some_and(|to| !to.is_empty())] {
+                    summary { "Interpolate to a second prompt" }
+                    label for="to" { "Second prompt" }
+                    input #to type="text" name="to" maxlength=(MAX_PROMPT) autocomplete="off" spellcheck="false" value=(form.value("to").unwrap_or_default())
+                        placeholder=(catalogue.example_to) aria-invalid=[form.is_wrong("to")] aria-describedby="to-about";
+                    p #to-about .soft { "The images are then frames of the way between the two embeddings, on the sphere, from one noise; a slider walks through "
+                        "them. " (DEFAULT_FRAMES) " frames are a good number." }
                 }
-                p.soft { "Empty fields take each prior's own settings. The last two apply to diffusion priors. Guidance up to 1 is none." }
-            }
-            details {
-                summary { "What these priors are" }
-                dl { @for system in &catalogue.systems { dt { (system.label) } dd { (system.about) } } }
-            }
-            @if !catalogue.vocabulary.is_empty() {
+                details open[["steps", "guidance", "prior_steps", "prior_guidance"].iter().any(|key| form.value(key).is_some_and(|v| !v.is_empty()))] {
+                    summary { "Steps and guidance" }
+                    div.numbers {
+                        (form.number("steps", "Decoder steps", ("1", &most_steps, "1"), "", steps))
+                        (form.number("guidance", "Decoder guidance", ("0", &most_guidance, "any"), "", guidance))
+                        (form.number("prior_steps", "Prior steps", ("1", &most_steps, "1"), "", "own"))
+                        (form.number("prior_guidance", "Prior guidance", ("0", &most_guidance, "any"), "", "own"))
+                    }
+                    p.soft { "Empty fields take each prior's own settings. The last two apply to diffusion priors. Guidance up to 1 is none." }
+                }
                 details {
-                    summary { "Words that this world knows" }
-                    dl { @for list in &catalogue.vocabulary { dt { (list.name) } dd { (list.words.join(", ")) } } }
-                    p.soft { "As in: \"" (catalogue.example) "\"." }
+                    summary { "What these priors are" }
+                    dl { @for system in &catalogue.systems { dt { (system.label) } dd { (system.about) } } }
+                }
+                @if !catalogue.vocabulary.is_empty() {
+                    details {
+                        summary { "Words that this world knows" }
+                        dl { @for list in &catalogue.vocabulary { dt { (list.name) } dd { (list.words.join(", ")) } } }
+                        p.soft { "As in: \"" (catalogue.example) "\"." }
+                    }
                 }
             }
             noscript { p { strong { "This page needs JavaScript to draw; the gallery works without." } } }

@@ -79,8 +79,9 @@ function watch(name) {
   });
   on('image', ({ prior, html }) => add(prior, html));
   on('skipped', ({ prior, reason }) => section(prior, '.skipped', reason));
-  on('done', ({ summary, counts }) => {
+  on('done', ({ summary, counts, items }) => {
     find('summary').textContent = summary;
+    find('n-items').textContent = items;
     for (const [prior, text] of counts) section(prior, '.count', text);
     finish('Done.');
   });

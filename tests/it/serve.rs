@@ -150,13 +150,6 @@ fn tick(browser: &mut Browser, tab: &Tab, priors: &[&str]) {
     );
 }
 
-fn keep(browser: &mut Browser, tab: &Tab, name: &str, whole: bool) {
-    if let Ok(folder) = std::env::var("ECLIPSE_SCREENSHOTS") {
-        let shot = browser.screenshot(tab, whole);
-        std::fs::write(Path::new(&folder).join(name), shot).expect("written");
-    }
-}
-
 #[test]
 fn the_playground_draws_in_a_browser() {
     let Some(mut browser) = Browser::start() else {
@@ -472,30 +465,33 @@ fn published_weights_draw_as_generate_does() {
 
 #[test]
 fn the_images_of_the_documents() {
-    if std::env::var("ECLIPSE_SCREENSHOTS").is_err() {
+    let Ok(folder) = std::env::var("ECLIPSE_SCREENSHOTS") else {
         return;
-    }
+    };
     let Some(mut browser) = Browser::start() else {
         return;
     };
     let playground = Playground::start();
     let page = &mut browser;
-    let tab = page.open(&playground.url, DESK);
+    let keep = |page: &mut Browser, tab: &Tab, name: &str| {
+        let shot = page.screenshot(tab);
+        std::fs::write(Path::new(&folder).join(name), shot).expect("written");
+    };
+    let tab = page.open(&playground.url, [1100, 1180]);
     click(page, &tab, "#draw");
     page.wait(&tab, "document.getElementById('status').textContent === 'Done.'");
-    keep(page, &tab, "playground.png", false);
-    let url = page
-        .value(&tab, "location.href")
-        .as_str()
-        .expect("a URL")
-        .to_owned();
-    let phone = page.open(&url, PHONE);
-    keep(page, &phone, "playground-phone.png", true);
+    page.value(&tab, "scrollTo(0, 0)");
+    keep(page, &tab, "playground.png");
+    let url = page.value(&tab, "location.href");
+    let phone = page.open(url.as_str().expect("a URL"), [390, 1300]);
+    keep(page, &phone, "playground-phone.png");
     page.tell(
         &tab,
         "Emulation.setEmulatedMedia",
         json!({ "features": [{ "name": "prefers-color-scheme", "value": "dark" }] }),
     );
     page.value(&tab, "document.querySelector('.system details').open = true");
-    keep(page, &tab, "playground-dark.png", true);
+    page.value(&tab, "document.querySelector('#result').scrollIntoView()");
+    page.wait(&tab, "[...document.images].every(image => image.complete)");
+    keep(page, &tab, "playground-dark.png");
 }

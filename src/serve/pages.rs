@@ -254,7 +254,7 @@ pub(super) fn result(catalogue: &Catalogue, id: &str, request: &DrawRequest, ite
                         @if let Some(item) = item { @for (n, image) in of_prior(item, prior) { (figure(id, request, &label(prior), n, image)) } }
                     }
                     details.embedding {
-                        summary { "Embeddings: scores and nearest training images" }
+                        summary { "Scores and nearest training images" }
                         div data-part="embeddings" {
                             @if let Some(item) = item { @for (_, image) in of_prior(item, prior) { (embedding(request, image)) } }
                         }
@@ -351,7 +351,7 @@ fn embedding(request: &DrawRequest, image: &ImageRecord) -> Markup {
     html! {
         div.near data-to="embeddings" data-number=(image.number) {
             b { (place(request, image)) }
-            @for score in &image.scores { span.score title=(score.meaning) { (score.name) " " b { (score.value) } } }
+            @for score in &image.scores { " " span.score title=(score.meaning) { (score.name) " " b { (score.value) } } }
             @if !image.neighbours.is_empty() {
                 ul.neighbours {
                     @for neighbour in &image.neighbours {

@@ -212,12 +212,10 @@ fn the_playground_draws_in_a_browser() {
     page.go(&other, &format!("{}gallery", playground.url));
     assert_eq!(shown(page, &other)["overflow"], 0);
     assert_eq!(page.value(&other, "document.querySelectorAll('.card').length"), 1);
-    assert_eq!(
-        page.value(
-            &other,
-            "[...document.images].every(image => image.naturalWidth === 64)"
-        ),
-        true
+    // They are loaded lazily.
+    page.wait(
+        &other,
+        "[...document.images].every(image => image.naturalWidth === 64)",
     );
 
     // Wrong words are told, with a suggestion, at their field.
@@ -477,7 +475,7 @@ fn the_images_of_the_documents() {
         let shot = page.screenshot(tab);
         std::fs::write(Path::new(&folder).join(name), shot).expect("written");
     };
-    let tab = page.open(&playground.url, [1100, 1180]);
+    let tab = page.open(&playground.url, [1100, 1390]);
     click(page, &tab, "#draw");
     page.wait(&tab, "document.getElementById('status').textContent === 'Done.'");
     page.value(&tab, "scrollTo(0, 0)");
@@ -492,6 +490,9 @@ fn the_images_of_the_documents() {
     );
     page.value(&tab, "document.querySelector('.system details').open = true");
     page.value(&tab, "document.querySelector('#result').scrollIntoView()");
-    page.wait(&tab, "[...document.images].every(image => image.complete)");
+    page.wait(
+        &tab,
+        "[...document.querySelectorAll('.neighbours img')].slice(0, 6).every(image => image.complete)",
+    );
     keep(page, &tab, "playground-dark.png");
 }

@@ -19,11 +19,12 @@
 //! serve        the playground: a local page that draws prompts; queue, gallery, checks of who asks
 //! report       tables, plots, pages of run directories        verify      reference numbers, recomputed by the modules below
 //! experiment   specifications, sweeps, run directories, the runner of priors, exports
+//! comparison   systems, prompt sets and metrics: images drawn and scored, published numbers beside
 //! benchmark    what priors are trained and tested on          testbed     how the built-in worlds' CLIP and decoder are made
 //! train        sessions, checkpoints, EMA, schedules, negatives; objectives/, one file each
 //! eval         metrics/, one table; intervals, baselines, the checker
 //! data         sources/, stores, pairs, prompt files          generate    prompt -> z_x_hat -> image; stacks/, one file each
-//! models       clip, prior, unet, movq, text_proj, inception  objective   Eq. 1, 3, 4, 5, other forms; CLIP's own loss
+//! models       clip, prior, unet, movq, inception, blip, ..   objective   Eq. 1, 3, 4, 5, other forms; CLIP's own loss
 //! weights   nn   world   diffusion   image_file   config   device   noise   files   limits
 //! ```
 //!
@@ -83,6 +84,7 @@
 pub mod benchmark;
 #[doc(hidden)]
 pub mod cli;
+pub mod comparison;
 pub mod config;
 pub mod data;
 pub mod device;

@@ -22,12 +22,15 @@ use eclipse_t2i::data::prompts::read_prompts;
 use eclipse_t2i::data::source::{ImageLimits, Item, RecordImage, Source, SourceOptions};
 use eclipse_t2i::data::store::{Damage, Store};
 use eclipse_t2i::diffusion::SchedulerConfig;
+use eclipse_t2i::eval::compbench::detections;
+use eclipse_t2i::eval::compbench::spatial::Mends;
 use eclipse_t2i::eval::fid::{Statistics, npz_features};
 use eclipse_t2i::eval::image_folder;
 use eclipse_t2i::experiment::{MetricsLog, RunDir, SweepSpec};
 use eclipse_t2i::files::Sums;
 use eclipse_t2i::generate::recipe::Recipe;
 use eclipse_t2i::image_file;
+use eclipse_t2i::models::blip::{BlipConfig, BlipPreprocess, QuestionTokenizer};
 use eclipse_t2i::models::clip::preprocess::Preprocess;
 use eclipse_t2i::models::clip::tokenizer::Tokenizer;
 use eclipse_t2i::models::clip::{ClipConfig, ClipTextConfig};
@@ -128,6 +131,7 @@ fn readers() -> Vec<Reader> {
         open("tokenizer", tokenizer, |dir| {
             Tokenizer::load(dir, World::Emoji.context()).is_ok()
         }),
+        open("blip", blip, read_blip),
         open("model configs", configs, read_configs),
         open("tar", tar, source),
         open("parquet", parquet, source),
@@ -140,6 +144,9 @@ fn readers() -> Vec<Reader> {
             |dir| text(dir, "prompts.txt", "a red cat\n\u{feff}two dogs\n"),
             |dir| read_prompts(&dir.join("prompts.txt")).is_ok(),
         ),
+        open("detections", detected, |dir| {
+            detections::read(&dir.join("found.jsonl"), &Mends::new(), &mut |_| Ok(())).is_ok()
+        }),
         open("side file", side, |dir| Recipe::read(&dir.join("a.json")).is_ok()),
         open("spec", spec, |dir| {
             SweepSpec::read(&dir.join("sweep.toml").display().to_string(), &[], false)
@@ -236,6 +243,30 @@ fn tokenizer(dir: &Path) -> Vec<PathBuf> {
     ]
     .map(|name| dir.join(name))
     .into()
+}
+
+/// A BLIP with a vocabulary of six words.
+fn blip(dir: &Path) -> Vec<PathBuf> {
+    let golden = tiny::golden("blip-tiny-s0/blip_vqa");
+    let names = ["config.json", "preprocessor_config.json", "vocab.txt"];
+    for name in &names[..2] {
+        std::fs::copy(golden.join(name), dir.join(name)).expect("copied");
+    }
+    tiny::alter_json(&dir.join(names[0]), |config| {
+        config["text_config"]["bos_token_id"] = 6.into();
+        config["text_config"]["vocab_size"] = 8.into();
+    });
+    text(dir, names[2], "[PAD]\n[UNK]\n[SEP]\nyes\nno\ncat\n");
+    names.map(|name| dir.join(name)).into()
+}
+
+fn read_blip(dir: &Path) -> bool {
+    let config = BlipConfig::read(dir);
+    let asks = |config: BlipConfig| {
+        let tokenizer = QuestionTokenizer::load(dir, &config.text);
+        tokenizer.is_ok_and(|tokenizer| tokenizer.encode("a red cat?").is_ok())
+    };
+    config.is_ok_and(asks) && BlipPreprocess::read(dir, 32).is_ok()
 }
 
 fn configs(dir: &Path) -> Vec<PathBuf> {
@@ -414,6 +445,15 @@ fn source(dir: &Path) -> bool {
         }
     }
     is_whole
+}
+
+fn detected(dir: &Path) -> Vec<PathBuf> {
+    text(
+        dir,
+        "found.jsonl",
+        "{\"image\": \"a.png\", \"pred_boxes\": [[0, 1.5, 20, 30]], \"pred_classes\": [7], \"scores\": [0.75]}\n\
+         {\"image\": \"b.png\", \"image_size\": [64, 48], \"detections\": [{\"label\": \"dog\", \"box\": [1, 2, 3, 4], \"score\": 1}]}\n",
+    )
 }
 
 fn side(dir: &Path) -> Vec<PathBuf> {

@@ -180,6 +180,11 @@ pub struct OutArgs {
 }
 
 impl ModelArgs {
+    /// Whether any of them is given.
+    pub fn is_given(&self) -> bool {
+        self.pipeline.is_some() || self.prior.is_some() || self.clip.is_some()
+    }
+
     /// The model folders of the pipeline.
     pub fn layout(&self) -> anyhow::Result<PipelineLayout> {
         let Some(pipeline) = &self.pipeline else {

@@ -17,7 +17,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
         "Images with published decoders",
         &["generate", "vary", "interpolate"],
     ),
-    ("Scores and reference numbers", &["eval", "verify"]),
+    ("Scores and reference numbers", &["eval", "params", "verify"]),
     (
         "The program itself",
         &["pretrain", "devices", "completions", "man"],

@@ -6,6 +6,8 @@ use crate::experiment::sweep_runner::run_path;
 use crate::experiment::{RunDir, SweepSpec};
 use crate::files;
 use crate::report::About;
+
+use super::comparison;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
@@ -54,23 +56,32 @@ fn experiments() -> anyhow::Result<Vec<Value>> {
         let name = folder
             .file_name()
             .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        let spec = SweepSpec::read(&name, &[], false)?;
-        let runs = Path::new("runs").join(spec.name());
-        let trials = spec.expand()?;
-        let done = trials
-            .iter()
-            .filter(|trial| RunDir::new(run_path(&runs, trial)).is_done());
+        let finished = match comparison::find(&name)? {
+            Some(path) => comparison::finished(&path)?,
+            None => finished(&name)?,
+        };
         let title = About::read(&folder, &folder)?.title;
         let question = title
             .split_once(": ")
             .map_or(title.as_str(), |(_, question)| question);
         rows.push(json!({
             "name": name,
-            "finished": format!("{} of {}", done.count(), trials.len()),
+            "finished": finished,
             "question": question,
         }));
     }
     Ok(rows)
+}
+
+/// How many runs of a sweep are finished.
+fn finished(name: &str) -> anyhow::Result<String> {
+    let spec = SweepSpec::read(name, &[], false)?;
+    let runs = Path::new("runs").join(spec.name());
+    let trials = spec.expand()?;
+    let done = trials
+        .iter()
+        .filter(|trial| RunDir::new(run_path(&runs, trial)).is_done());
+    Ok(format!("{} of {}", done.count(), trials.len()))
 }
 
 /// Every run directory in the folders of `runs/`.

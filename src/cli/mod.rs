@@ -10,6 +10,7 @@
 )]
 
 mod args;
+mod comparison;
 mod dev;
 mod devices;
 mod draw;
@@ -23,6 +24,7 @@ mod inspect;
 mod interpolate;
 mod list;
 mod output;
+mod params;
 mod place;
 mod pretrain;
 mod prior;
@@ -106,6 +108,8 @@ enum Command {
     Interpolate(interpolate::InterpolateArgs),
     /// Score images (FID, KID, CLIPScore, PickScore), or measure the reliability of a world's checker.
     Eval(eval::EvalArgs),
+    /// Count the parameters of a pipeline, or of the published ones: by the paper's accounting, and in full.
+    Params(params::ParamsArgs),
     /// Reproduce reference numbers on this machine and device.
     Verify(verify::VerifyArgs),
     /// Train a built-in world's small CLIP or decoder again, and measure its quality.
@@ -125,7 +129,7 @@ enum Command {
 }
 
 /// The program's command line: the derived one, with grouped help, and negative numbers as values of options.
-fn command() -> clap::Command {
+pub fn command() -> clap::Command {
     help::grouped(Cli::command())
 }
 
@@ -186,6 +190,7 @@ impl Cli {
             Command::Vary(args) => vary::run(&args, device),
             Command::Interpolate(args) => interpolate::run(&args, device),
             Command::Eval(args) => eval::run(&args, device),
+            Command::Params(args) => params::run(&args, device),
             Command::Verify(args) => verify::run(&args, device),
             Command::Pretrain(args) => pretrain::run(&args, device),
             Command::Devices(args) => devices::run(&args),

@@ -5,21 +5,21 @@ use std::path::{Path, PathBuf};
 use crate::experiment::report_spec::ReportSpec;
 use crate::experiment::sweep_runner::run_path;
 use crate::experiment::{SpecError, SweepSpec};
-use crate::report::{About, Report, write_index};
+use crate::report::{About, Report, ReportFiles, write_site};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{SpecArgs, Usage};
+use super::{SpecArgs, Usage, comparison};
 
 /// Arguments of `eclipse report`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
     /// Name of a folder in experiments/, the path of a sweep file, or a folder of run directories.
-    #[arg(required_unless_present = "index")]
+    #[arg(required_unless_present = "site")]
     experiment: Option<String>,
-    /// Write experiments/index.html, the page of all experiments, from their folders.
-    #[arg(long, conflicts_with = "experiment")]
-    index: bool,
+    /// Write the pages of all experiments and the list of them (index.html) into this folder, from their specifications and committed results.
+    #[arg(long, value_name = "DIR", conflicts_with = "experiment")]
+    site: Option<PathBuf>,
     #[command(flatten)]
     spec: SpecArgs,
     /// Report the tiny runs of --smoke.
@@ -27,7 +27,7 @@ pub struct ReportArgs {
     smoke: bool,
     /// Compare every system with this one, instead of the specification's `[report] reference`: the label of a system or one part of it, such as
     /// projection. Prints the differences, and writes the report beside the runs.
-    #[arg(long, value_name = "SYSTEM", conflicts_with = "index")]
+    #[arg(long, value_name = "SYSTEM", conflicts_with = "site")]
     reference: Option<String>,
     #[command(flatten)]
     destination: Destination,
@@ -42,7 +42,7 @@ pub struct Destination {
     /// Folder of the report. [default: results/ beside the runs]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Write the committed report: results/ beside the specification.
+    /// Write the committed results: results/ beside the specification, without the page, which --site makes.
     #[arg(long, conflicts_with = "out")]
     pub publish: bool,
     /// Print the table as JSON.
@@ -52,14 +52,22 @@ pub struct Destination {
 
 /// Reports an experiment, or a folder of runs.
 pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
-    let Some(experiment) = &args.experiment else {
-        super::note(format!(
-            "wrote {}",
-            write_index(Path::new("experiments"))?.display()
-        ));
+    if let Some(site) = &args.site {
+        let list = write_site(Path::new("experiments"), site)?;
+        super::note(format!("wrote {}", list.display()));
         return Ok(());
-    };
-    let experiment = &super::experiment(experiment);
+    }
+    let experiment = &super::experiment(args.experiment.as_deref().unwrap_or_default());
+    if let Some(path) = comparison::find(experiment)? {
+        if args.reference.is_some() {
+            return Err(Usage(
+                "--reference: a comparison of systems has its references in [preferences]".into(),
+            )
+            .into());
+        }
+        let comparison = comparison::read(&path, &args.spec.settings(), args.smoke)?;
+        return comparison::report(&comparison, &args.destination).map(drop);
+    }
     let spec = match SweepSpec::read(experiment, &args.spec.settings(), args.smoke) {
         Err(SpecError::NoExperiment { .. }) if Path::new(experiment).is_dir() => {
             return of_folder(Path::new(experiment), &args.reference, &args.destination);
@@ -92,7 +100,7 @@ fn of_folder(folder: &Path, reference: &Option<String>, destination: &Destinatio
         &spec,
         reference.is_some(),
         &about,
-        &out,
+        (&out, ReportFiles::All),
         destination.json,
     )
 }
@@ -143,7 +151,11 @@ pub fn show(
     destination: &Destination,
 ) -> anyhow::Result<PathBuf> {
     check_publish(spec, reference, destination)?;
-    let of_report = compared_with(spec.report(), reference);
+    let mut of_report = compared_with(spec.report(), reference);
+    if !spec.is_as_committed() || reference.is_some() {
+        // The answer is about the experiment as its file says.
+        of_report.answer.clear();
+    }
     let report = Report::read(&spec.name(), runs, dirs, &of_report)?;
     check(&report, reference)?;
     let out = match &destination.out {
@@ -152,15 +164,22 @@ pub fn show(
         None => runs.join("results"),
     };
     let about = About::read(spec.folder(), &out)?;
+    let files = match destination.publish {
+        true => ReportFiles::Committed,
+        false => ReportFiles::All,
+    };
     write(
         &report,
         &of_report,
         reference.is_some(),
         &about,
-        &out,
+        (&out, files),
         destination.json,
     )?;
-    Ok(out.join("index.html"))
+    Ok(match files {
+        ReportFiles::All => out.join("index.html"),
+        ReportFiles::Committed => out.join("README.md"),
+    })
 }
 
 /// Writes the report and prints its table, and the claims if a reference was requested.
@@ -169,10 +188,10 @@ fn write(
     spec: &ReportSpec,
     with_claims: bool,
     about: &About,
-    out: &Path,
+    (out, files): (&Path, ReportFiles),
     as_json: bool,
 ) -> anyhow::Result<()> {
-    for path in report.write(out, spec, about)? {
+    for path in report.write(out, spec, about, files)? {
         super::note(format!("wrote {}", path.display()));
     }
     if as_json {

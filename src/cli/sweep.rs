@@ -14,7 +14,7 @@ use serde_json::json;
 use super::progress::Runs;
 use super::report::{Destination, check_publish, show};
 use super::stop::{self, Stopped};
-use super::{SpecArgs, check_output_folder};
+use super::{SpecArgs, Usage, check_output_folder, comparison};
 
 /// Small priors use little more than one core, so two runs in parallel suit a CPU.
 const CPU_JOBS: usize = 2;
@@ -41,11 +41,24 @@ pub struct SweepArgs {
 
 /// Expands the sweep, executes unfinished trials, writes the report.
 pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
-    let spec = SweepSpec::read(
-        &super::experiment(&args.experiment),
-        &args.spec.settings(),
-        args.smoke,
-    )?;
+    let experiment = super::experiment(&args.experiment);
+    if let Some(path) = comparison::find(&experiment)? {
+        if args.jobs.is_some() {
+            return Err(
+                Usage("--jobs: a comparison draws one system after the other; leave it out".into()).into(),
+            );
+        }
+        let settings = args.spec.settings();
+        return comparison::run(
+            &path,
+            &settings,
+            args.smoke,
+            args.dry_run,
+            &args.destination,
+            device,
+        );
+    }
+    let spec = SweepSpec::read(&experiment, &args.spec.settings(), args.smoke)?;
     let trials = spec.expand()?;
     check_publish(&spec, &None, &args.destination)?;
     let runs = args.destination.runs.join(spec.name());
@@ -132,7 +145,7 @@ pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
 }
 
 /// The `file://` link of a page.
-fn link(page: &Path) -> String {
+pub(super) fn link(page: &Path) -> String {
     let path = page.canonicalize().unwrap_or_else(|_| page.to_path_buf());
     let bytes = path.to_string_lossy().into_owned().into_bytes();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~+".contains(&byte);

@@ -191,7 +191,8 @@ impl std::str::FromStr for Setting {
         };
         let (key, text) = given.split_once('=').ok_or_else(fail)?;
         let key = key.trim();
-        let segment = |s: &str| !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let segment =
+            |s: &str| !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
         if !key.split('.').all(segment) {
             return Err(fail());
         }

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::{Embeddings, EvalError};
 use crate::files::{self, FileError};
-use crate::image_file::{self, ImageLimits};
+use crate::image_file::{self, ImageLimits, Pixels};
 use crate::limits;
 
 /// Images cannot be turned into features.
@@ -51,8 +51,77 @@ pub trait Features {
     /// Why it cannot.
     fn prepare(&self, image: &RgbImage) -> Result<Vec<f32>, String>;
 
+    /// An image file as the network's input, for networks to which transparency and palettes matter; others see its colours.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    fn prepare_pixels(&self, image: &Pixels) -> Result<Vec<f32>, String> {
+        self.prepare(&image.rgb)
+    }
+
     /// `n` prepared images, one after the other -> `[n, d]`, row by row.
     fn forward(&self, prepared: Vec<f32>, n: usize) -> Vec<f32>;
+
+    /// What the features of image `i` of a call depend on beside the image, such as questions about it: tells its entries in the cache apart.
+    fn asked(&self, _i: usize) -> &str {
+        ""
+    }
+
+    /// [`Features::forward`] of the images `which` of a call.
+    fn forward_images(&self, prepared: Vec<f32>, which: &[usize]) -> Vec<f32> {
+        self.forward(prepared, which.len())
+    }
+}
+
+/// What `read` makes of each image and its number, in order. At most `batch` images are in memory; `on_images` is called with the number of images that are
+/// done.
+///
+/// # Errors
+/// [`FeatureError`], naming the image.
+pub fn each_image<T: Send>(
+    images: &[PathBuf],
+    batch: usize,
+    read: &(dyn Fn(usize, &RgbImage) -> Result<T, String> + Sync),
+    on_images: &mut dyn FnMut(usize),
+) -> Result<Vec<T>, FeatureError> {
+    let mut found = Vec::with_capacity(images.len());
+    for paths in images.chunks(batch.max(1)) {
+        let first = found.len();
+        let one = |(i, path): (usize, &PathBuf)| {
+            decoded(path, &read_file(path)?, |image| read(first + i, &image.rgb))
+        };
+        let batch: Vec<T> = paths.par_iter().enumerate().map(one).collect::<Result<_, _>>()?;
+        found.extend(batch);
+        on_images(found.len());
+    }
+    Ok(found)
+}
+
+/// Limits of the images that are scored.
+fn image_limits() -> ImageLimits {
+    ImageLimits {
+        min_side: 1,
+        ..ImageLimits::default()
+    }
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, FileError> {
+    files::read_at_most(path, image_limits().max_bytes, "an image file")
+}
+
+/// What `read` makes of the image in `bytes`, the content of `path`.
+fn decoded<T>(
+    path: &Path,
+    bytes: &[u8],
+    read: impl FnOnce(&Pixels) -> Result<T, String>,
+) -> Result<T, FeatureError> {
+    let image = image_file::decode_pixels(bytes, &image_limits()).map_err(|e| e.to_string());
+    image
+        .and_then(|image| read(&image))
+        .map_err(|reason| FeatureError::Image {
+            path: path.to_path_buf(),
+            reason,
+        })
 }
 
 /// A row of the cache, or else the network's input.
@@ -79,40 +148,33 @@ pub fn features(
     if let Some(folder) = &folder {
         files::create_dir(folder)?;
     }
-    let limits = ImageLimits {
-        min_side: 1,
-        ..ImageLimits::default()
-    };
     let mut rows: Vec<f32> = Vec::with_capacity(images.len() * d);
     for paths in images.chunks(batch.max(1)) {
-        let read = |path: &PathBuf| -> Result<(Option<PathBuf>, Row), FeatureError> {
-            let bytes = files::read_at_most(path, limits.max_bytes, "an image file")?;
+        let first = rows.len() / d;
+        let read = |(i, path): (usize, &PathBuf)| -> Result<(Option<PathBuf>, Row), FeatureError> {
+            let bytes = read_file(path)?;
             let entry = folder
                 .as_ref()
-                .map(|folder| folder.join(format!("{}.f32", files::sha256(&bytes))));
+                .map(|folder| folder.join(entry_name(&bytes, network.asked(first + i))));
             if let Some(known) = entry.as_ref().and_then(|entry| kept(entry, d)) {
                 return Ok((entry, Ok(known)));
             }
-            let image = image_file::decode(&bytes, &limits).map_err(|e| e.to_string());
-            let prepared = image.and_then(|image| network.prepare(&image));
-            let prepared = prepared.map_err(|reason| FeatureError::Image {
-                path: path.clone(),
-                reason,
-            })?;
+            let prepared = decoded(path, &bytes, |image| network.prepare_pixels(image))?;
             Ok((entry, Err(prepared)))
         };
-        let read: Vec<_> = paths.par_iter().map(read).collect::<Result<_, _>>()?;
+        let read: Vec<_> = paths.par_iter().enumerate().map(read).collect::<Result<_, _>>()?;
         let prepared: Vec<f32> = read
             .iter()
             .filter_map(|(_, r)| r.as_ref().err())
             .flatten()
             .copied()
             .collect();
-        let n = read.iter().filter(|(_, r)| r.is_err()).count();
-        let computed = if n == 0 {
+        let new: Vec<usize> = (0..paths.len()).filter(|i| read[*i].1.is_err()).collect();
+        let computed = if new.is_empty() {
             Vec::new()
         } else {
-            network.forward(prepared, n)
+            let which: Vec<usize> = new.into_iter().map(|i| first + i).collect();
+            network.forward_images(prepared, &which)
         };
         let mut computed = computed.chunks_exact(d);
         for (path, (entry, known)) in paths.iter().zip(read) {
@@ -125,7 +187,8 @@ pub fn features(
                 return Err(FeatureError::NonFinite { path: path.clone() });
             }
             if let (Some(entry), false) = (&entry, was_there) {
-                let bytes: Vec<u8> = row.iter().flat_map(|v| v.to_le_bytes()).collect();
+                let mut bytes: Vec<u8> = row.iter().flat_map(|v| v.to_le_bytes()).collect();
+                bytes.extend(files::sha256(&bytes).into_bytes());
                 files::write_atomic(entry, &bytes)?;
             }
             rows.extend(row);
@@ -135,13 +198,22 @@ pub fn features(
     Ok(Embeddings::new(images.len(), d, rows)?)
 }
 
-/// A row of the cache, if it is whole.
+/// The name of a row of the cache: of the content of an image, and what is asked about it.
+fn entry_name(image: &[u8], asked: &str) -> String {
+    let image = files::sha256(image);
+    match asked {
+        "" => format!("{image}.f32"),
+        asked => format!("{image}-{}.f32", files::sha256(asked.as_bytes())),
+    }
+}
+
+/// A row of the cache: its numbers, little-endian, and their SHA-256. `None` unless it is whole: it is computed again then.
 fn kept(entry: &Path, d: usize) -> Option<Vec<f32>> {
     let bytes = std::fs::read(entry).ok()?;
-    let (values, rest) = bytes.as_chunks::<4>();
-    let values: Vec<f32> = values.iter().map(|b| f32::from_le_bytes(*b)).collect();
-    (rest.is_empty() && values.len() == d && limits::not_finite(values.iter().copied()).is_none())
-        .then_some(values)
+    let (numbers, sha256) = bytes.split_at_checked(4 * d)?;
+    let (values, _) = numbers.as_chunks::<4>();
+    (sha256 == files::sha256(numbers).as_bytes())
+        .then(|| values.iter().map(|b| f32::from_le_bytes(*b)).collect())
 }
 
 #[cfg(test)]
@@ -212,7 +284,26 @@ mod tests {
             (rows[0], rows[8], there),
             (0.0, 4.0, vec![true, true, true, false, false])
         );
-        assert_eq!(*network.0.lock().expect("no panic"), [2, 1, 1, 1]);
+        assert_eq!(
+            std::mem::take(&mut *network.0.lock().expect("no panic")),
+            [2, 1, 1, 1]
+        );
+        // A damaged entry is computed again: one that is cut, and one whose numbers were changed.
+        let cache: Vec<PathBuf> = files::list_folders(dir.path().join("features"))
+            .and_then(|of_networks| files::list(&of_networks[0]))
+            .expect("the cache");
+        for damage in [
+            |bytes: &mut Vec<u8>| bytes.truncate(5),
+            |bytes: &mut Vec<u8>| bytes[0] ^= 1,
+        ] {
+            for entry in &cache {
+                let mut bytes = files::read(entry).expect("an entry");
+                damage(&mut bytes);
+                std::fs::write(entry, bytes).expect("damaged");
+            }
+            let (again, there) = run(&images).expect("features");
+            assert_eq!((again, there), (rows.clone(), vec![false; 5]));
+        }
         let wrong = |path: PathBuf| run(&[path]).expect_err("wrong").to_string();
         assert!(wrong(write("wide.png", 13, 1)).contains("wide.png: unlucky: mend or remove it"));
         assert!(wrong(write("nan.png", 3, 66)).contains("nan.png: its features are not finite"));

@@ -28,9 +28,11 @@ use crate::noise::{Noise, Stream};
 pub const FULL_RANK: usize = 2048;
 
 /// How an image becomes the network's input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Resize {
     /// pytorch-fid: values in 0..1, bilinear without antialiasing, twice minus one.
+    #[default]
     PytorchFid,
     /// clean-fid `clean`: Pillow's bicubic filter in floating point, clipped, not rounded; `(x - 128) / 128`.
     Clean,
@@ -255,15 +257,40 @@ pub enum StatisticsError {
     #[error(transparent)]
     File(#[from] FileError),
     /// What is in it.
-    #[error(
-        "{path}: {reason}; expected an .npz with the arrays mu [d] and sigma [d, d], as pytorch-fid and clean-fid write them"
-    )]
+    #[error("{path}: {reason}")]
     Content {
         /// The file.
         path: std::path::PathBuf,
         /// The array, what was expected, what was found.
         reason: String,
     },
+    /// Features of another network.
+    #[error(
+        "{path}: features of width {found}, but the network gives {expected}: expected a reference from the same network"
+    )]
+    Width {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Its width.
+        found: usize,
+        /// That of the network.
+        expected: usize,
+    },
+}
+
+/// Refuses a reference of width `found` from `path` for a network of width `expected`.
+///
+/// # Errors
+/// [`StatisticsError::Width`].
+pub fn check_width(path: &Path, found: usize, expected: usize) -> Result<(), StatisticsError> {
+    match found == expected {
+        true => Ok(()),
+        false => Err(StatisticsError::Width {
+            path: path.to_path_buf(),
+            found,
+            expected,
+        }),
+    }
 }
 
 /// Numpy's `.npz`: a zip archive of `.npy` files. npyz has a reader of its own, which would parse a header before its size can be looked at.
@@ -278,7 +305,9 @@ impl Npz {
         let bytes = files::read(path)?;
         let archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|e| StatisticsError::Content {
             path: path.to_path_buf(),
-            reason: format!("no zip archive: {e}"),
+            reason: format!(
+                "no zip archive: {e}; expected an .npz, with mu [d] and sigma [d, d] or with feats [images, d]"
+            ),
         })?;
         Ok(Self {
             path: path.to_path_buf(),

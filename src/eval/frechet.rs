@@ -1,8 +1,8 @@
 //! Frechet distance between two sets of embeddings, each taken for a Gaussian.
 //!
 //! `FD = |mu_1 - mu_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2))` (Heusel et al. 2017, Eq. 6), all in f64. The root of the product,
-//! which is not symmetric, is never formed: `tr (S_1 S_2)^(1/2) = tr (S_1^(1/2) S_2 S_1^(1/2))^(1/2)`, and the matrix on the
-//! right is symmetric positive semidefinite, so two symmetric eigendecompositions do. (An iterative root in f32 gives wrong
+//! which is not symmetric, is never formed: `tr (S_1 S_2)^(1/2) = tr (R^T S_2 R)^(1/2)` for any `R` with `R R^T = S_1`, and the matrix on
+//! the right is symmetric positive semidefinite. `R` is the Cholesky factor, which is fast, or for a singular `S_1` its symmetric root. (An iterative root in f32 gives wrong
 //! distances; a complex one needs its imaginary part argued away.) Nothing is added to the diagonal.
 
 use nalgebra::{DMatrix, DVector};
@@ -138,9 +138,14 @@ pub fn frechet(a: &Moments, reference: &Moments) -> Result<Frechet, EvalError> {
             found,
         ));
     }
-    let root = square_root(&a.covariance)?;
-    let inner = symmetric(&root * &reference.covariance * &root);
-    Ok(parts(a, reference, root_trace(&inner)?))
+    // Moments from files may not say how many rows they are of: the factorisation finds out.
+    let is_singular = a.n > 0 && a.is_rank_deficient();
+    let factor = match a.covariance.clone().cholesky().filter(|_| !is_singular) {
+        Some(cholesky) => cholesky.unpack(),
+        None => square_root(&a.covariance)?,
+    };
+    let inner = symmetric(factor.transpose() * &reference.covariance * &factor);
+    Ok(parts(a, reference, root_trace(&inner)))
 }
 
 /// [`frechet`] of the moments of two sets of embeddings. Of few rows, whose covariances are singular, the root's trace is the sum of the singular values
@@ -212,10 +217,10 @@ fn square_root(m: &DMatrix<f64>) -> Result<DMatrix<f64>, EvalError> {
 
 /// Trace of the root of a symmetric positive semidefinite matrix. Eigenvalues within rounding of zero count as zero, since
 /// the root would turn an error of 1e-16 into one of 1e-8.
-fn root_trace(m: &DMatrix<f64>) -> Result<f64, EvalError> {
-    let values = eigen(m.clone())?.eigenvalues;
+fn root_trace(m: &DMatrix<f64>) -> f64 {
+    let values = m.symmetric_eigenvalues();
     let floor = values.max() * f64::EPSILON * values.len() as f64;
-    Ok(values.iter().filter(|v| **v > floor).map(|v| v.sqrt()).sum())
+    values.iter().filter(|v| **v > floor).map(|v| v.sqrt()).sum()
 }
 
 #[cfg(test)]

@@ -74,8 +74,17 @@ impl ImageScore {
     /// This value minus that of `other`, which was read from `path`.
     ///
     /// # Errors
-    /// [`OtherProtocol`] unless metric, number of images and protocol are the same.
+    /// Like [`ImageScore::check_same`].
     pub fn minus(&self, other: &Self, path: &Path) -> Result<f64, OtherProtocol> {
+        self.check_same(other, path)?;
+        Ok(self.value - other.value)
+    }
+
+    /// Fails unless `other`, which was read from `path`, may be compared with this one.
+    ///
+    /// # Errors
+    /// [`OtherProtocol`] unless metric, number of images and protocol are the same.
+    pub fn check_same(&self, other: &Self, path: &Path) -> Result<(), OtherProtocol> {
         let told = |score: &Self| -> BTreeMap<String, Value> {
             let mut all: BTreeMap<String, Value> = score.protocol.clone();
             all.retain(|key, _| !key.ends_with("_path"));
@@ -99,7 +108,7 @@ impl ImageScore {
                 });
             }
         }
-        Ok(self.value - other.value)
+        Ok(())
     }
 }
 

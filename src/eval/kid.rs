@@ -3,6 +3,7 @@
 //!
 //! Unlike the FID it has no bias from the number of images; it is not multiplied by 100 or 1,000 here.
 
+use nalgebra::DMatrix;
 use rand::seq::index::sample;
 use rayon::prelude::*;
 
@@ -82,20 +83,17 @@ pub fn kid_of(
 
 /// The unbiased estimate for two sets of the same size.
 fn discrepancy(x: &Embeddings, y: &Embeddings) -> f64 {
-    let (m, d) = (x.n() as f64, x.d() as f64);
-    let kernel = |a: &[f32], b: &[f32]| {
-        let dot: f64 = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-        (dot / d + 1.0).powi(3)
+    let m = x.n() as f64;
+    let [x, y] = [x, y]
+        .map(|rows| DMatrix::from_iterator(rows.d(), rows.n(), rows.values().iter().copied().map(f64::from)));
+    let d = x.nrows() as f64;
+    let kernel = |dot: f64| (dot / d + 1.0).powi(3);
+    let among = |a: &DMatrix<f64>, b: &DMatrix<f64>| (a.transpose() * b).map(kernel);
+    let within = |a: &DMatrix<f64>| {
+        let kernels = among(a, a);
+        kernels.sum() - kernels.trace()
     };
-    let sum = |a: &Embeddings, b: &Embeddings, with_self: bool| -> f64 {
-        let row = |(i, one): (usize, &[f32])| -> f64 {
-            let others = b.rows().enumerate().filter(|(j, _)| with_self || *j != i);
-            others.map(|(_, other)| kernel(one, other)).sum()
-        };
-        a.rows().enumerate().map(row).sum()
-    };
-    let within = sum(x, x, false) + sum(y, y, false);
-    within / (m * (m - 1.0)) - 2.0 * sum(x, y, true) / (m * m)
+    (within(&x) + within(&y)) / (m * (m - 1.0)) - 2.0 * among(&x, &y).sum() / (m * m)
 }
 
 #[cfg(test)]

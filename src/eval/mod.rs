@@ -4,7 +4,7 @@
 //! The measures are pure functions of [`Embeddings`]: they run on the host in f64 and give the same bits on any number of threads. Callers encode;
 //! only metrics on folders of images load networks themselves ([`metrics::ImageSet`]).
 //!
-//! - [`Embeddings`]: rows on the host. [`EvalFile`]: the result file `eval/embedding.json` of a run.
+//! - [`Embeddings`]: rows on the host. [`EvalFile`]: the result file `eval/embedding.json` of a run; [`ScoreFile`]: any file of `eval/`.
 //! - [`metrics`]: the table of all metrics, and what computes them: [`evaluate`](fn@evaluate) from one [`Inputs`], [`evaluate_images`] from one
 //!   [`DecodedInputs`], `eclipse eval` from a folder of images.
 //! - [`forced_choice`](mod@forced_choice): does the prediction choose the true image among re-rendered ones that are wrong in one way?
@@ -12,12 +12,15 @@
 //! - [`frechet`](mod@frechet): distance between the distributions of predictions and of true embeddings.
 //! - [`baselines`]: what anyone would try first. [`probe`]: what a linear map reads from embeddings. [`ridge`]: the map itself.
 //! - [`checker`]: how far what the checker of a world reads from pixels can be trusted.
+//! - [`compbench`]: categories, official prompts and scores of T2I-CompBench.
 //! - [`rescale`]: predictions as long, or as far apart, as true embeddings are.
 //! - [`bootstrap`]: intervals over seeds and prompts.
 
 pub mod baselines;
+pub mod blip_vqa;
 pub mod bootstrap;
 pub mod checker;
+pub mod compbench;
 mod decoded;
 pub mod embedding;
 pub mod features;
@@ -30,12 +33,14 @@ mod inputs;
 pub mod kept_images;
 pub mod kid;
 pub mod metrics;
+pub mod per_image;
 pub mod pick_score;
 pub mod probe;
 pub mod rescale;
 pub mod results;
 pub mod ridge;
 mod rows;
+mod score_file;
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -46,6 +51,7 @@ pub use inputs::{Inputs, Split};
 pub use metrics::{evaluate, evaluate_images};
 pub use results::{EvalFile, Metric};
 pub use rows::Embeddings;
+pub use score_file::ScoreFile;
 
 use crate::files::FileError;
 

@@ -70,6 +70,12 @@ impl Convergence {
         }
     }
 
+    /// The verdict of the text in the column `converged` of tables; none for `-` and unknown texts.
+    pub fn from_words(words: &str) -> Option<Self> {
+        let all = [Self::Converged, Self::PastMinimum, Self::Improving, Self::Unknown];
+        all.into_iter().find(|verdict| verdict.words() == words)
+    }
+
     /// The text in the column `converged` of tables.
     pub fn words(self) -> &'static str {
         match self {

@@ -26,9 +26,39 @@ pub struct ReportSpec {
     /// Win rates on the same prompt.
     #[serde(rename = "preference")]
     pub preferences: Vec<PreferenceSpec>,
-    /// Prompts of each split on `pictures.png`; 0 for none.
+    /// Prompts of each split on the sheet of images, `figure.svg`; 0 for none.
     pub sheet: usize,
+    /// The systems on the sheet, by label, in this order. Empty: all that have images.
+    pub sheet_systems: Vec<String>,
+    /// The metrics of the first table of a page and of its first plot, at most [`MAX_SUMMARY`]. Empty: the first of [`ReportSpec::columns`].
+    pub summary: Vec<String>,
+    /// The answer to the experiment's question: at most three sentences of Markdown for the head of the page and the list of experiments.
+    /// `{a: metric@split}` stands for a system's value, `{a - b: metric@split}` for the paired difference of two systems, with 95 % intervals. Results of
+    /// other configurations or of unfinished sweeps do not show it.
+    pub answer: String,
+    /// Place in the list of experiments, from 1; those without one follow by name.
+    pub place: Option<usize>,
+    /// Names of systems for readers, by label or by one part of it: `eclipse = "ECLIPSE"`.
+    pub names: BTreeMap<String, String>,
 }
+
+/// Names for readers of systems that many experiments have; [`ReportSpec::names`] adds to them and replaces them.
+const NAMES: [(&str, &str); 11] = [
+    ("eclipse", "ECLIPSE"),
+    ("projection", "Projection"),
+    ("diffusion", "Diffusion-Baseline"),
+    ("diffusion_g15", "Diffusion-Baseline, guidance 1.5"),
+    ("text_as_prior", "text embedding"),
+    ("mean_shift", "mean shift"),
+    ("ridge", "ridge regression"),
+    ("nearest_caption", "nearest caption"),
+    ("oracle", "true embedding (oracle)"),
+    ("oracle_mean", "mean of true embeddings (oracle)"),
+    ("scaled_mean_shift", "scaled mean shift"),
+];
+
+/// Most metrics of [`ReportSpec::summary`].
+pub const MAX_SUMMARY: usize = 5;
 
 /// `curve = { x = "objective.lambda", log = true, metrics = ["cos/z_x@all"] }`: one panel per metric, one line per series.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -86,8 +116,50 @@ impl ReportSpec {
         Ok(spec)
     }
 
+    /// The metrics of the first table of a page.
+    pub fn summary(&self) -> &[String] {
+        match self.summary.as_slice() {
+            [] => &self.columns[..self.columns.len().min(MAX_SUMMARY)],
+            summary => summary,
+        }
+    }
+
+    /// The name for readers of the system `label`: that of the whole label, else each part of it replaced.
+    pub fn name_of(&self, label: &str) -> String {
+        let usual = |part: &str| {
+            NAMES
+                .iter()
+                .find(|(known, _)| *known == part)
+                .map(|(_, name)| (*name).to_owned())
+        };
+        let pairs = |part: &str| Some(format!("{} pairs", part.strip_prefix("n_pairs=")?));
+        let name = |part: &str| {
+            self.names
+                .get(part)
+                .cloned()
+                .or_else(|| usual(part))
+                .or_else(|| pairs(part))
+        };
+        name(label).unwrap_or_else(|| {
+            let parts: Vec<String> = label
+                .split(", ")
+                .map(|part| name(part).unwrap_or_else(|| part.to_owned()))
+                .collect();
+            parts.join(", ")
+        })
+    }
+
     /// Fails unless every curve and preference has the keys that have no default, and numbers are in range.
     fn check_keys(&self, origin: &str) -> Result<(), ConfigError> {
+        if self.summary.len() > MAX_SUMMARY {
+            let found = format!("{} metrics", self.summary.len());
+            return Err(ConfigError::value(
+                origin,
+                "report.summary",
+                format!("at most {MAX_SUMMARY} metrics"),
+                found,
+            ));
+        }
         let missing = |key: String, expected| Err(ConfigError::value(origin, key, expected, "nothing"));
         for (i, curve) in self.curves.iter().enumerate() {
             if curve.x.is_empty() {

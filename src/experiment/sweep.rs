@@ -477,8 +477,11 @@ fn file_name(text: &str) -> String {
         .collect()
 }
 
-/// The sweep file of the experiment `name`.
-fn find(name: &str) -> Result<PathBuf, SpecError> {
+/// The sweep file of the experiment `name`: `experiments/<name>/sweep.toml`, or the file or folder that `name` is a path of.
+///
+/// # Errors
+/// [`SpecError::NoExperiment`], with the experiments that there are.
+pub fn find(name: &str) -> Result<PathBuf, SpecError> {
     let given = Path::new(name);
     if given.is_file() {
         return Ok(given.to_path_buf());

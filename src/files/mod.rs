@@ -173,6 +173,14 @@ pub fn list_folders(path: impl AsRef<Path>) -> Result<Vec<PathBuf>, FileError> {
     entries(path.as_ref(), Path::is_dir)
 }
 
+/// All names in the folder `path`, sorted, whatever they are: links that lead nowhere too.
+///
+/// # Errors
+/// [`FileError::Io`].
+pub fn list_names(path: impl AsRef<Path>) -> Result<Vec<PathBuf>, FileError> {
+    entries(path.as_ref(), |_| true)
+}
+
 fn entries(path: &Path, keep: fn(&Path) -> bool) -> Result<Vec<PathBuf>, FileError> {
     let fail = |e| FileError::io("read", path, e);
     let mut found = Vec::new();

@@ -14,7 +14,7 @@
 //! A plan is made before anything is computed: [`layout`] finds the parts and the stack, the stack's `plan` reads its configurations, and every image
 //! gets a [`recipe`]. [`render`] then takes the images chunk by chunk, and in a chunk network by network. Other ways to an image embedding are an
 //! image (its vision tower's embedding), a file of [`embeddings`] and an interpolation ([`slerp`]). [`prior_pipeline`] ends with z_x_hat; [`frozen`]
-//! is a decoder that stays loaded, for evaluations.
+//! is a decoder that stays loaded, for evaluations. [`params`] counts parameters.
 
 pub mod captions;
 pub mod decode_job;
@@ -27,6 +27,7 @@ pub mod frozen;
 pub mod images;
 pub mod layout;
 pub mod noise_source;
+pub mod params;
 pub mod parts;
 pub mod plan;
 pub mod prior;

@@ -12,7 +12,7 @@ use std::io::Cursor;
 
 use image::codecs::png::PngDecoder;
 use image::codecs::webp::WebPDecoder;
-use image::{DynamicImage, ImageDecoder, RgbImage};
+use image::{DynamicImage, GrayImage, ImageDecoder, RgbImage};
 
 use crate::files::guarded;
 
@@ -65,6 +65,38 @@ impl ImageFileError {
     }
 }
 
+/// An image file's pixels, and what `convert("RGB")` loses of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pixels {
+    /// Its colours.
+    pub rgb: RgbImage,
+    /// How opaque each pixel is, 0 to 255, of files that say it.
+    pub alpha: Option<GrayImage>,
+    /// How Pillow opens it.
+    pub mode: PixelMode,
+}
+
+impl From<RgbImage> for Pixels {
+    fn from(rgb: RgbImage) -> Self {
+        Self {
+            rgb,
+            alpha: None,
+            mode: PixelMode::Opaque,
+        }
+    }
+}
+
+/// Pillow's mode of a file, as far as it changes how the file's image is resized before it is converted to RGB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PixelMode {
+    /// Colours or grey: `RGB`, `L` and others.
+    Opaque,
+    /// With alpha: `RGBA` and `LA`.
+    Alpha,
+    /// Colours from a palette, or black and white: `P` and `1`.
+    Indexed,
+}
+
 /// Bytes of a pixel while it is decoded, at most: four channels of 16 bits.
 const PIXEL: u64 = 8;
 
@@ -76,6 +108,14 @@ const UNWRITTEN: usize = 64;
 /// # Errors
 /// [`ImageFileError`].
 pub fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, ImageFileError> {
+    decode_pixels(bytes, limits).map(|pixels| pixels.rgb)
+}
+
+/// [`decode`], with alpha and mode.
+///
+/// # Errors
+/// [`ImageFileError`].
+pub fn decode_pixels(bytes: &[u8], limits: &ImageLimits) -> Result<Pixels, ImageFileError> {
     guarded(|| decode_file(bytes, limits))
         .unwrap_or_else(|| Err(ImageFileError::Broken("the decoder gave up on it".to_owned())))
 }
@@ -102,17 +142,17 @@ fn broken(error: impl std::fmt::Display) -> ImageFileError {
     ImageFileError::Broken(error.to_string())
 }
 
-fn decode_file(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, ImageFileError> {
+fn decode_file(bytes: &[u8], limits: &ImageLimits) -> Result<Pixels, ImageFileError> {
     if bytes.len() as u64 > limits.max_bytes {
         return Err(ImageFileError::too_many_bytes(bytes.len() as u64, limits));
     }
-    let (image, orientation) = match bytes {
+    let (rgb, alpha, orientation) = match bytes {
         [0xFF, 0xD8, ..] => {
             let (width, height) = jpeg::dimensions(bytes).map_err(broken)?;
             check_size(width, height, limits)?;
             let scanned = jpeg::scan(bytes).map_err(broken)?;
             let upright = orientation::of(scanned.exif.as_deref(), scanned.xmp.as_deref());
-            (decode_jpeg(&scanned.stream, width, height)?, upright)
+            (decode_jpeg(&scanned.stream, width, height)?, None, upright)
         }
         [0x89, b'P', b'N', b'G', ..] => {
             let decoder = PngDecoder::new(Cursor::new(bytes)).map_err(broken)?;
@@ -130,9 +170,25 @@ fn decode_file(bytes: &[u8], limits: &ImageLimits) -> Result<RgbImage, ImageFile
             )));
         }
     };
-    let mut image = DynamicImage::ImageRgb8(image);
-    image.apply_orientation(orientation);
-    Ok(image.into_rgb8())
+    let upright = |mut image: DynamicImage| {
+        image.apply_orientation(orientation);
+        image
+    };
+    let mode = match bytes {
+        // Depth and colour type in the first chunk of a PNG.
+        [0x89, b'P', b'N', b'G', ..] => match bytes.get(24..26) {
+            Some([_, 3] | [1, 0]) => PixelMode::Indexed,
+            Some([_, 4 | 6]) => PixelMode::Alpha,
+            _ => PixelMode::Opaque,
+        },
+        _ if alpha.is_some() => PixelMode::Alpha,
+        _ => PixelMode::Opaque,
+    };
+    Ok(Pixels {
+        rgb: upright(DynamicImage::ImageRgb8(rgb)).into_rgb8(),
+        alpha: alpha.map(|alpha| upright(DynamicImage::ImageLuma8(alpha)).into_luma8()),
+        mode,
+    })
 }
 
 /// What bytes that are none of the formats look like.
@@ -199,12 +255,12 @@ fn rgb_of_cmyk(&[c, m, y, k]: &[u8; 4]) -> [u8; 3] {
     })
 }
 
-/// What a decoder of the `image` crate makes of it, and which way up it is.
+/// What a decoder of the `image` crate makes of it, colours and alpha, and which way up it is.
 fn by_image_crate<D: ImageDecoder>(
     mut decoder: D,
     limits: &ImageLimits,
     exif: impl FnOnce() -> Option<Vec<u8>>,
-) -> Result<(RgbImage, image::metadata::Orientation), ImageFileError> {
+) -> Result<(RgbImage, Option<GrayImage>, image::metadata::Orientation), ImageFileError> {
     let (width, height) = decoder.dimensions();
     check_size(width, height, limits)?;
     let mut allowed = image::Limits::default();
@@ -215,7 +271,29 @@ fn by_image_crate<D: ImageDecoder>(
     let xmp = decoder.xmp_metadata().ok().flatten();
     let upright = orientation::of(exif.as_deref(), xmp.as_deref());
     let image = DynamicImage::from_decoder(decoder).map_err(broken)?;
-    Ok((to_rgb8(image), upright))
+    let alpha = alpha(&image);
+    Ok((to_rgb8(image), alpha, upright))
+}
+
+/// The alpha of an image that has one, of 16 bits the upper byte.
+fn alpha(image: &DynamicImage) -> Option<GrayImage> {
+    fn last<T: Copy, const N: usize>(values: &[T], byte: impl Fn(T) -> u8) -> Vec<u8> {
+        values
+            .as_chunks::<N>()
+            .0
+            .iter()
+            .map(|pixel| byte(pixel[N - 1]))
+            .collect()
+    }
+    let upper = |value: u16| (value >> 8) as u8;
+    let values = match image {
+        DynamicImage::ImageRgba8(rgba) => last::<_, 4>(rgba.as_raw(), |v| v),
+        DynamicImage::ImageLumaA8(grey) => last::<_, 2>(grey.as_raw(), |v| v),
+        DynamicImage::ImageRgba16(rgba) => last::<_, 4>(rgba.as_raw(), upper),
+        DynamicImage::ImageLumaA16(grey) => last::<_, 2>(grey.as_raw(), upper),
+        _ => return None,
+    };
+    GrayImage::from_raw(image.width(), image.height(), values)
 }
 
 /// 16-bit values as Pillow reads them: the upper byte of colours, grey cut off at 255.

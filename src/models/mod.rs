@@ -1,5 +1,6 @@
 //! The networks, each with its config, its module and the mapping to its published tensor names.
 
+pub mod blip;
 pub mod clip;
 pub mod inception;
 pub mod movq;

@@ -16,8 +16,20 @@ pub struct About {
     claim: String,
     /// The remaining text, as Markdown.
     rest: String,
-    /// The relative path from the report to the experiment's folder, such as `../`, if links can be followed.
-    base: Option<String>,
+    /// Where relative links lead.
+    links: Links,
+}
+
+/// Where relative links of an experiment's README lead from a page.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+enum Links {
+    /// Nowhere: the page lies elsewhere.
+    #[default]
+    Nowhere,
+    /// To files, by this relative path from the page to the experiment's folder, such as `../`.
+    Folder(String),
+    /// To the pages of the site, see [`super::write_site`].
+    Site,
 }
 
 impl About {
@@ -31,7 +43,7 @@ impl About {
             return Ok(Self::default());
         }
         Ok(Self {
-            base: way_up(folder, out),
+            links: way_up(folder, out).map_or(Links::Nowhere, Links::Folder),
             ..Self::of(&files::read_text(path)?)
         })
     }
@@ -48,16 +60,21 @@ impl About {
             title: title.trim().to_owned(),
             claim: claim.trim().to_owned(),
             rest: rest.trim().to_owned(),
-            base: None,
+            links: Links::Nowhere,
         }
     }
 
-    /// The same for a page that reaches the folder by `base`.
-    pub(super) fn with_base(self, base: String) -> Self {
+    /// The same for a page of the site.
+    pub(super) fn on_site(self) -> Self {
         Self {
-            base: Some(base),
+            links: Links::Site,
             ..self
         }
+    }
+
+    /// Its heading; without one, `name`.
+    pub(super) fn title_or<'a>(&'a self, name: &'a str) -> &'a str {
+        if self.title.is_empty() { name } else { &self.title }
     }
 
     /// The first paragraph as HTML.
@@ -70,9 +87,8 @@ impl About {
         (!self.rest.is_empty()).then(|| self.render(&self.rest))
     }
 
-    /// Markdown as self-contained HTML: images and raw HTML are left out, links are relative to `base`, wide tables can be
-    /// scrolled.
-    fn render(&self, markdown: &str) -> Markup {
+    /// Markdown as self-contained HTML: images and raw HTML are left out, wide tables can be scrolled.
+    pub(super) fn render(&self, markdown: &str) -> Markup {
         let (mut events, mut is_linked) = (Vec::new(), false);
         for event in Parser::new_ext(markdown, Options::ENABLE_TABLES) {
             match event {
@@ -130,7 +146,9 @@ impl About {
 
     /// The target of a link from the page; `None` if it cannot be followed, or would execute a script.
     fn link<'a>(&self, to: &CowStr<'a>) -> Option<CowStr<'a>> {
-        let base = self.base.as_ref()?;
+        if self.links == Links::Nowhere {
+            return None;
+        }
         // Browsers remove these characters before they parse the scheme.
         let address: String = to.chars().filter(|c| !c.is_control()).collect();
         let address = address.trim();
@@ -141,9 +159,22 @@ impl About {
                 .any(|known| scheme.eq_ignore_ascii_case(known))
                 .then(|| address.to_owned().into()),
             None if address.starts_with(['#', '/']) => Some(address.to_owned().into()),
-            None => Some(format!("{base}{address}").into()),
+            None => match &self.links {
+                Links::Folder(base) => Some(format!("{base}{address}").into()),
+                _ => site_page(address).map(CowStr::from),
+            },
         }
     }
+}
+
+/// The page of the site for a link from one experiment's README to that of another, as in `../lambda/README.md`; `None` for other files, which the site
+/// does not have.
+fn site_page(address: &str) -> Option<String> {
+    let name = address.split('#').next()?.strip_prefix("../")?;
+    let name = name
+        .strip_suffix("/README.md")
+        .or_else(|| name.strip_suffix('/'))?;
+    (!name.is_empty() && !name.contains(['/', '.'])).then(|| format!("../{name}/index.html"))
 }
 
 /// One level lower, because the page has its own heading.
@@ -177,7 +208,10 @@ mod tests {
             about.claim().0,
             "<p><strong>OrderClaim</strong> (paper, log):\n<code>a</code> &lt; b.</p>\n"
         );
-        let about = about.with_base("../".into());
+        let about = About {
+            links: Links::Folder("../".into()),
+            ..about
+        };
         let claim = about.claim().0;
         assert!(
             claim.contains("<a href=\"https://arxiv.org\">paper</a>"),
@@ -196,7 +230,10 @@ mod tests {
     #[test]
     fn links_lead_somewhere_and_run_nothing() {
         let linked = |to: &str| {
-            let about = About::of(&format!("# t\n\na [b]({to}) c")).with_base("../".into());
+            let about = About {
+                links: Links::Folder("../".into()),
+                ..About::of(&format!("# t\n\na [b]({to}) c"))
+            };
             about.claim().0
         };
         for (to, expected) in [
@@ -219,6 +256,24 @@ mod tests {
             "file:///etc/passwd",
         ] {
             assert_eq!(linked(to), "<p>a b c</p>\n", "{to}");
+        }
+    }
+
+    #[test]
+    fn links_of_the_site_lead_to_its_pages() {
+        let page = |to: &str| site_page(to);
+        assert_eq!(
+            page("../lambda/README.md#x").as_deref(),
+            Some("../lambda/index.html")
+        );
+        for to in [
+            "../LOG.md",
+            "../../docs/README.md",
+            "results/",
+            "../../x/README.md",
+            "../",
+        ] {
+            assert_eq!(page(to), None, "{to}");
         }
     }
 

@@ -23,19 +23,11 @@ const TICK_GAP: f64 = 34.0;
 /// Panels side by side in one file.
 const COLUMNS: usize = 3;
 
-/// File name of curve `i`.
-pub(super) fn curve_file(i: usize) -> String {
-    match i {
-        0 => "curves.svg".into(),
-        i => format!("curves-{}.svg", i + 1),
-    }
-}
-
 /// The curves of `spec` for which the runs of `report` have values.
 pub(super) fn curves_of(report: &Report, spec: &ReportSpec) -> Vec<Curves> {
     let curves = spec.curves.iter();
     curves
-        .filter_map(|curve| Curves::of(report, curve, &spec.columns))
+        .filter_map(|curve| Curves::of(report, curve, spec))
         .collect()
 }
 
@@ -66,7 +58,7 @@ pub(super) struct Curves {
 
 impl Curves {
     /// `None` if no finished system of `report` has a value at `x`.
-    pub(super) fn of(report: &Report, spec: &CurveSpec, columns: &[String]) -> Option<Self> {
+    pub(super) fn of(report: &Report, spec: &CurveSpec, report_spec: &ReportSpec) -> Option<Self> {
         let mut curves = Self {
             x: spec.x.clone(),
             only: spec.only_text(),
@@ -85,8 +77,8 @@ impl Curves {
             .map(|system| {
                 let place = spec.point(&system.axes, &system.config);
                 let (names, name) = match place.x {
-                    Some(_) => (&mut curves.series, place.series),
-                    None => (&mut curves.levels, system.label.clone()),
+                    Some(_) => (&mut curves.series, report_spec.name_of(&place.series)),
+                    None => (&mut curves.levels, system.title.clone()),
                 };
                 let at = names.iter().position(|n| *n == name).unwrap_or_else(|| {
                     names.push(name);
@@ -96,7 +88,7 @@ impl Curves {
             })
             .collect();
         let metrics = if spec.metrics.is_empty() {
-            columns
+            &report_spec.columns
         } else {
             &spec.metrics
         };
@@ -165,7 +157,7 @@ impl Curves {
     pub(super) fn panels(&self) -> Result<Vec<(String, String)>, ReportError> {
         let panels = self.panels.iter();
         panels
-            .map(|panel| Ok((panel.key.title(), svg(PANEL, |area| self.draw(area, panel))?)))
+            .map(|panel| Ok((panel.key.called(), svg(PANEL, |area| self.draw(area, panel))?)))
             .collect()
     }
 
@@ -210,11 +202,11 @@ impl Curves {
         let pad = padding(low, high);
         let (left, right) = along.ends();
         let mut chart = ChartBuilder::on(area)
-            .caption(panel.key.title(), (FONT, 14))
+            .caption(panel.key.called(), (FONT, 14))
             .margin_right(16)
             .margin_left(4)
             .x_label_area_size(38)
-            .y_label_area_size(48)
+            .y_label_area_size(62)
             .build_cartesian_2d(left..right, low - pad..high + pad)
             .map_err(failed)?;
         let mut mesh = chart.configure_mesh();
@@ -224,6 +216,7 @@ impl Curves {
             .y_labels(5)
             .y_label_formatter(&|v| tick(*v, high - low + 2.0 * pad))
             .x_desc(&self.x)
+            .y_desc(panel.key.info().map_or("", |info| info.unit))
             .draw()
             .map_err(failed)?;
         let (start, frame) = (area.get_pixel_range(), chart.plotting_area().get_pixel_range());

@@ -3,7 +3,7 @@
 use plotters::prelude::*;
 
 use super::error::ReportError;
-use super::metric_key::MetricKey;
+use super::metric_key::{MetricKey, split_title};
 use super::plot_style::{Area, FONT, ends, failed, hex, padding, style_axes, svg, text, tick};
 use super::results::Report;
 
@@ -20,6 +20,8 @@ const PANEL_WIDTH: u32 = 270;
 const ROW_HEIGHT: u32 = 34;
 const HEAD: u32 = 34;
 const FOOT: u32 = 34;
+/// Height of an axis's unit.
+const UNIT: u32 = 16;
 /// The scores `keys` of `report` as SVG. Splits of one metric share a panel; at most 8 panels are drawn.
 ///
 /// # Errors
@@ -32,7 +34,7 @@ pub(super) fn scores(report: &Report, keys: &[MetricKey]) -> Result<String, Repo
         n => n.div_ceil(2),
     };
     let bands = panels.len().div_ceil(columns).max(1);
-    let band = HEAD + FOOT + ROW_HEIGHT * report.systems.len() as u32;
+    let band = HEAD + FOOT + UNIT + ROW_HEIGHT * report.systems.len() as u32;
     let size = (gutter + PANEL_WIDTH * columns as u32, HEAD + band * bands as u32);
     svg(size, |root| {
         root.fill(&WHITE).map_err(failed)?;
@@ -46,7 +48,7 @@ pub(super) fn scores(report: &Report, keys: &[MetricKey]) -> Result<String, Repo
             let rows = draw_panel(&area, report, panel)?;
             if column == 0 {
                 for (system, y) in report.systems.iter().zip(rows) {
-                    text(root, &system.label, (gutter as i32 - 12, y), 13, true)?;
+                    text(root, &system.title, (gutter as i32 - 12, y), 13, true)?;
                 }
             }
         }
@@ -65,13 +67,13 @@ pub(super) fn score_panels(
     let gutter = gutter(report);
     let size = (
         gutter + PANEL_WIDTH,
-        HEAD + FOOT + ROW_HEIGHT * report.systems.len() as u32,
+        HEAD + FOOT + UNIT + ROW_HEIGHT * report.systems.len() as u32,
     );
     let draw = |root: &Area<'_>, panel: &(&str, Vec<&MetricKey>)| {
         let area = root.clone().shrink((gutter, 0), (PANEL_WIDTH, size.1));
         let rows = draw_panel(&area, report, panel)?;
         for (system, y) in report.systems.iter().zip(rows) {
-            text(root, &system.label, (gutter as i32 - 12, y), 13, true)?;
+            text(root, &system.title, (gutter as i32 - 12, y), 13, true)?;
         }
         Ok(())
     };
@@ -81,11 +83,19 @@ pub(super) fn score_panels(
         .collect()
 }
 
-/// The splits in the panels of `keys`: name and colour.
-pub(super) fn splits_of(keys: &[MetricKey]) -> impl Iterator<Item = (&'static str, String)> {
+/// The splits in the panels of `keys`, each with its mark as SVG.
+pub(super) fn legend_of(keys: &[MetricKey]) -> Vec<(String, String)> {
     let shown = |(i, _): &(usize, &(&str, RGBColor))| keys.iter().any(|k| split_of(k) == *i);
     let entries = SPLITS.iter().enumerate().filter(shown);
-    entries.map(|(_, (name, colour))| (*name, hex(*colour)))
+    let mark = |colour| {
+        format!(
+            "<svg width=\"12\" height=\"12\"><circle cx=\"6\" cy=\"6\" r=\"4\" fill=\"{}\"/></svg>",
+            hex(colour)
+        )
+    };
+    entries
+        .map(|(_, (name, colour))| (split_title(name).to_owned(), mark(*colour)))
+        .collect()
 }
 
 /// Metrics in the order of `keys`, each with its splits; at most 8.
@@ -103,7 +113,7 @@ fn panels_of(keys: &[MetricKey]) -> Vec<(&str, Vec<&MetricKey>)> {
 
 /// Width of the system names, in pixels.
 fn gutter(report: &Report) -> u32 {
-    let longest = report.systems.iter().map(|s| s.label.chars().count()).max();
+    let longest = report.systems.iter().map(|s| s.title.chars().count()).max();
     longest.unwrap_or(0) as u32 * 7 + 24
 }
 
@@ -124,7 +134,7 @@ fn legend(root: &Area<'_>, gutter: u32, panels: &[(&str, Vec<&MetricKey>)]) -> R
         {
             root.draw(&Circle::new((x, 18), 4, colour.filled()))
                 .map_err(failed)?;
-            let label = if *name == "all" { "all prompts" } else { name };
+            let label = split_title(name);
             text(root, label, (x + 9, 18), 13, false)?;
             x += 40 + 7 * label.len() as i32;
         }
@@ -157,11 +167,13 @@ fn draw_panel(
     };
     let pad = padding(low, high);
     let n = report.systems.len() as f64;
+    let info = keys.first().and_then(|key| key.info());
+    let caption = info.and_then(|info| info.title).unwrap_or(name);
     let mut chart = ChartBuilder::on(area)
-        .caption(*name, (FONT, 14))
+        .caption(caption, (FONT, 14))
         .margin_right(16)
         .margin_left(4)
-        .x_label_area_size(FOOT - 10)
+        .x_label_area_size(FOOT - 10 + UNIT)
         .build_cartesian_2d(low - pad..high + pad, n..0.0)
         .map_err(failed)?;
     let mut mesh = chart.configure_mesh();
@@ -169,6 +181,7 @@ fn draw_panel(
     mesh.disable_y_mesh()
         .y_labels(0)
         .x_labels(5)
+        .x_desc(info.map_or("", |info| info.unit))
         .x_label_formatter(&|v| tick(*v, high - low + 2.0 * pad))
         .draw()
         .map_err(failed)?;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::eval::EvalError;
+use crate::eval::image_score::OtherProtocol;
 use crate::experiment::RunDirError;
 use crate::files::FileError;
 
@@ -14,6 +15,24 @@ pub enum ReportError {
     Empty {
         /// The folder of the runs.
         folder: PathBuf,
+    },
+    /// The specification of an experiment cannot be expanded.
+    #[error("cannot use the specification in {folder}")]
+    Spec {
+        /// The experiment's folder.
+        folder: PathBuf,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Committed results cannot be read.
+    #[error("{path}: expected the CSV that `eclipse report NAME --publish` writes")]
+    Committed {
+        /// The file.
+        path: PathBuf,
+        /// Line and reason.
+        #[source]
+        source: csv::Error,
     },
     /// A run directory is damaged.
     #[error(transparent)]
@@ -35,6 +54,18 @@ pub enum ReportError {
         /// The cause.
         #[source]
         source: EvalError,
+    },
+    /// A metric of images has other protocols in other runs.
+    #[error(
+        "cannot put {} and {here} into one column: score the images of all runs in the same way, or remove one of the files",
+        .source.path.display()
+    )]
+    Protocol {
+        /// The result of the other run.
+        here: PathBuf,
+        /// What differs.
+        #[source]
+        source: OtherProtocol,
     },
     /// The images of a run cannot be shown.
     #[error("cannot show the images of {dir}")]

@@ -6,7 +6,8 @@ use toml::{Table, Value};
 
 use super::error::ReportError;
 use super::losses::RunLosses;
-use crate::eval::{EvalFile, Metric};
+use crate::eval::image_score::ImageScore;
+use crate::eval::{Metric, ScoreFile};
 use crate::experiment::convergence::{Convergence, held_out_metrics};
 use crate::experiment::provenance::Provenance;
 use crate::experiment::report_spec::system_label;
@@ -25,6 +26,8 @@ pub(super) struct Finished {
     /// `None` for a baseline.
     pub(super) losses: Option<RunLosses>,
     pub(super) scores: Vec<Metric>,
+    /// Metrics of its images, which are among the scores too, with their files.
+    pub(super) image_scores: Vec<(PathBuf, ImageScore)>,
 }
 
 impl Finished {
@@ -44,16 +47,16 @@ impl Finished {
             dir.check(read)?;
         }
         let provenance = dir.provenance()?;
-        let mut scores = Vec::new();
+        let (mut scores, mut image_scores) = (Vec::new(), Vec::new());
         for file in dir.eval_files()? {
-            let read = EvalFile::read(&file);
-            scores.extend(
-                read.map_err(|source| ReportError::Scores {
-                    dir: path.clone(),
-                    source,
-                })?
-                .metrics,
-            );
+            let read = ScoreFile::read(&file).map_err(|source| ReportError::Scores {
+                dir: path.clone(),
+                source,
+            })?;
+            if let ScoreFile::Images(score) = &read {
+                image_scores.push((file, score.clone()));
+            }
+            scores.extend(read.into_metrics());
         }
         let config = config_of(&files::read_text(dir.config_path())?, &dir)?;
         let (convergence, losses) = if is_baseline(&config) {
@@ -70,7 +73,14 @@ impl Finished {
             convergence,
             losses,
             scores,
+            image_scores,
         })
+    }
+
+    /// The metric `name` of its images, where it was computed.
+    pub(super) fn image_score(&self, name: &str) -> Option<&ImageScore> {
+        let mut scores = self.image_scores.iter().map(|(_, score)| score);
+        scores.find(|score| score.metric == name)
     }
 
     /// `(axis, label)` without the seed.

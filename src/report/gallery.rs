@@ -52,6 +52,14 @@ pub(super) struct Gallery {
 }
 
 impl Gallery {
+    /// No images.
+    pub(super) fn empty() -> Self {
+        Self {
+            prompts: Vec::new(),
+            without: Vec::new(),
+        }
+    }
+
     /// The images kept by the first run of each system.
     ///
     /// # Errors
@@ -60,9 +68,10 @@ impl Gallery {
         let mut kept = Vec::new();
         let mut without = Vec::new();
         for system in &report.systems {
-            let folder = system.first.images_dir();
+            let Some(first) = &system.first else { continue };
+            let folder = first.images_dir();
             let index = KeptImages::read(&folder).map_err(|source| ReportError::Images {
-                dir: system.first.path().to_path_buf(),
+                dir: first.path().to_path_buf(),
                 source,
             })?;
             match index {

@@ -1,5 +1,7 @@
 //! Runs that differ only in their seed, with their combined scores.
 
+use toml::Table;
+
 use super::finished::Finished;
 use super::metric_key::MetricKey;
 use crate::eval::{Bootstrap, EvalError, Interval, Metric, Seeds};
@@ -84,12 +86,10 @@ impl<'a> Group<'a> {
                 }),
             }
         }
-        let labels: Vec<String> = groups.iter().map(|g| g.label.clone()).collect();
-        for group in &mut groups {
-            if labels.iter().filter(|l| **l == group.label).count() > 1 {
-                let config = group.runs[0].config.to_string();
-                group.label = format!("{} #{}", group.label, &files::sha256(config.as_bytes())[..4]);
-            }
+        let systems = groups.iter().map(|g| (g.label.as_str(), &g.runs[0].config));
+        let labels = distinct_labels(&systems.collect::<Vec<_>>());
+        for (group, label) in groups.iter_mut().zip(labels) {
+            group.label = label;
         }
         groups
     }
@@ -97,12 +97,11 @@ impl<'a> Group<'a> {
     /// The system that this one is compared with: the system labelled `reference`; if there is none, the system that differs in one axis only and has
     /// `reference` there.
     pub(super) fn counterpart<'g>(&self, groups: &'g [Self], reference: &str) -> Option<&'g Self> {
+        let axes = |group: &Self| group.runs[0].axes().cloned().collect::<Vec<_>>();
         let others = || groups.iter().filter(|g| g.label != self.label);
-        if groups.iter().any(|g| g.label == reference) {
-            return others().find(|g| g.label == reference);
-        }
-        let own: Vec<_> = self.runs[0].axes().collect();
-        others().find(|g| is_counterpart(&own, &g.runs[0].axes().collect::<Vec<_>>(), reference))
+        let all: Vec<_> = others().map(|g| (g.label.clone(), axes(g))).collect();
+        let label = counterpart((&self.label, &axes(self)), &all, reference)?;
+        others().find(|g| g.label == label)
     }
 
     /// This system's cell of a table, with the difference to `reference`, if there is one; `None` if no run has the metric.
@@ -130,9 +129,18 @@ impl<'a> Group<'a> {
             }
             None => None,
         };
+        // A metric of images has its interval over them with it.
+        let of_images = match self.runs[..] {
+            [run] => run.image_score(&key.name).and_then(|score| score.interval),
+            _ => None,
+        };
+        let mut interval = bootstrap.mean(&scores.table)?;
+        if let Some([low, high]) = of_images {
+            (interval.low, interval.high) = (low, high);
+        }
         Ok(Some(Cell {
-            interval: bootstrap.mean(&scores.table)?,
-            has_interval: n_runs > 1 || n_values > 1,
+            interval,
+            has_interval: n_runs > 1 || n_values > 1 || of_images.is_some(),
             n_runs,
             n_prompts: match first {
                 Some(metric) if !scores.is_per_prompt => metric.n,
@@ -143,17 +151,44 @@ impl<'a> Group<'a> {
     }
 }
 
+/// Labels of systems, given as `(label, configuration)`: different systems with equal labels get distinct ones.
+pub(super) fn distinct_labels(systems: &[(&str, &Table)]) -> Vec<String> {
+    let is_taken = |label: &str| systems.iter().filter(|(other, _)| *other == label).count() > 1;
+    let label = |(label, config): &(&str, &Table)| match is_taken(label) {
+        true => format!("{label} #{}", &files::sha256(config.to_string().as_bytes())[..4]),
+        false => (*label).to_owned(),
+    };
+    systems.iter().map(label).collect()
+}
+
+/// Axis labels of a system, `(axis, label)`, without the seed.
+pub(super) type Axes = Vec<(String, String)>;
+
+/// The label of the system among `others` that the system `own` is compared with: the one labelled `reference`; if there is none, the one that differs in
+/// one axis only and has `reference` there. Systems are given as `(label, axes)`.
+pub(super) fn counterpart(own: (&str, &Axes), others: &[(String, Axes)], reference: &str) -> Option<String> {
+    let is_reference = |label: &str| label == reference;
+    if is_reference(own.0) || others.iter().any(|(label, _)| is_reference(label)) {
+        let found = others.iter().find(|(label, _)| is_reference(label));
+        return found.map(|(label, _)| label.clone());
+    }
+    let found = others
+        .iter()
+        .find(|(_, axes)| is_counterpart(own.1, axes, reference));
+    found.map(|(label, _)| label.clone())
+}
+
 /// Whether `other` differs from `own` in one axis only and has the label `reference` there.
-fn is_counterpart(own: &[&(String, String)], other: &[&(String, String)], reference: &str) -> bool {
+fn is_counterpart(own: &[(String, String)], other: &[(String, String)], reference: &str) -> bool {
     let of =
-        |axes: &[&(String, String)], key: &str| axes.iter().find(|(k, _)| k == key).map(|(_, l)| l.clone());
+        |axes: &[(String, String)], key: &str| axes.iter().find(|(k, _)| k == key).map(|(_, l)| l.clone());
     let changed: Vec<_> = other
         .iter()
         .filter(|(key, label)| of(own, key).as_ref() != Some(label))
         .collect();
     match changed[..] {
         [one] => {
-            let is_called = one.1 == reference || system_label(std::iter::once(*one)) == reference;
+            let is_called = one.1 == reference || system_label(std::iter::once(one)) == reference;
             own.len() == other.len() && is_called && of(own, &one.0).is_some()
         }
         _ => false,
@@ -170,7 +205,7 @@ mod tests {
             [("objective", objective), ("data.n_pairs", n_pairs)].map(|(k, l)| (k.to_owned(), l.to_owned()))
         };
         let is = |own: [(String, String); 2], other: [(String, String); 2], reference: &str| {
-            is_counterpart(&own.each_ref(), &other.each_ref(), reference)
+            is_counterpart(&own, &other, reference)
         };
         assert!(is(axes("ridge", "300"), axes("eclipse", "300"), "eclipse"));
         assert!(!is(axes("ridge", "300"), axes("eclipse", "1000"), "eclipse"));
@@ -182,10 +217,6 @@ mod tests {
             "n_pairs=1000"
         ));
         let lone = ("objective".to_owned(), "oracle".to_owned());
-        assert!(!is_counterpart(
-            &[&lone],
-            &axes("eclipse", "300").each_ref(),
-            "eclipse"
-        ));
+        assert!(!is_counterpart(&[lone], &axes("eclipse", "300"), "eclipse"));
     }
 }

@@ -44,6 +44,19 @@ impl MetricKey {
         format!("{}{}", self.title(), self.better().arrow())
     }
 
+    /// The metric's name for readers, without its split.
+    pub fn short(&self) -> &str {
+        self.info().and_then(|info| info.title).unwrap_or(&self.name)
+    }
+
+    /// The metric's name for readers, with its split.
+    pub fn called(&self) -> String {
+        match self.split.as_str() {
+            "all" => self.short().to_owned(),
+            split => format!("{}, {}", self.short(), split_title(split)),
+        }
+    }
+
     /// The name in tables.
     pub fn title(&self) -> String {
         if self.split == "all" {
@@ -51,6 +64,15 @@ impl MetricKey {
         } else {
             format!("{} {}", self.name, self.split)
         }
+    }
+}
+
+/// The name for readers of a split.
+pub(super) fn split_title(split: &str) -> &str {
+    match split {
+        "all" => "all prompts",
+        "against" => "counter-bias",
+        other => other,
     }
 }
 

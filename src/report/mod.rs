@@ -4,14 +4,17 @@
 //! ([`crate::eval::bootstrap`]). No number is typed by hand.
 
 mod about;
+mod answer;
 mod claims;
+mod committed;
+pub mod comparison;
 mod curves;
 mod dot_plot;
 mod error;
 mod finished;
 mod gallery;
 mod group;
-mod index;
+mod lead;
 mod losses;
 mod metric_key;
 mod page;
@@ -20,6 +23,7 @@ mod preference;
 mod provenance;
 mod results;
 mod sheet;
+mod site;
 mod text;
 mod training;
 mod write;
@@ -28,7 +32,8 @@ pub use self::about::About;
 pub use self::claims::{Order, OrderClaim, OrderClaims};
 pub use self::error::ReportError;
 pub use self::group::Cell;
-pub use self::index::{index, write_index};
 pub use self::metric_key::MetricKey;
 pub use self::preference::{Meeting, Preference};
 pub use self::results::{Report, System};
+pub use self::site::write_site;
+pub use self::write::ReportFiles;

@@ -5,14 +5,15 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use toml::Table;
 
 use super::about::About;
+use super::answer;
 use super::claims::{self, Order, OrderClaim, OrderClaims};
 use super::curves::curves_of;
 use super::error::ReportError;
 use super::gallery::{Gallery, GalleryImage};
-use super::group::Cell;
-use super::metric_key::MetricKey;
+use super::lead::Lead;
+use super::metric_key::{MetricKey, split_title};
 use super::preference::{self, Preference};
-use super::results::Report;
+use super::results::{Report, System};
 use super::text::{DIRECTIONS, interval_text, share_text};
 use super::{dot_plot, training};
 use crate::eval::metrics::MetricInfo;
@@ -22,7 +23,7 @@ use crate::experiment::report_spec::{ReportSpec, flatten};
 /// The style of every page.
 const STYLE: &str = include_str!("style.css");
 /// The content security policy: a page loads only embedded content.
-const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
+pub(super) const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
 
 /// A whole page; `policy` is its content security policy.
 pub(super) fn document(title: &str, policy: &str, body: &Markup) -> String {
@@ -58,65 +59,123 @@ pub(super) fn href(parts: &[&str]) -> String {
         .join("/")
 }
 
+/// What a page links to, relative to it.
+#[derive(Default)]
+pub(super) struct PageLinks {
+    /// The list of experiments.
+    pub(super) index: Option<String>,
+    /// The specification.
+    pub(super) specification: Option<String>,
+    /// Files beside the page.
+    pub(super) files: Vec<String>,
+    /// The sheet of images as SVG, where the images themselves are not there.
+    pub(super) sheet: Option<String>,
+}
+
+impl PageLinks {
+    /// The links at the head of the page of `experiment`, with the command that repeats it.
+    pub(super) fn nav(&self, experiment: &str) -> Markup {
+        html! {
+            nav.links {
+                @if let Some(index) = &self.index { a href=(index) { "All experiments" } }
+                @if let Some(specification) = &self.specification { a href=(specification) { "Specification" } }
+                span { "Run it: " code { "eclipse sweep " (experiment) } }
+            }
+        }
+    }
+}
+
 impl Report {
-    /// The page; `files` lie beside it.
+    /// The page: answer, plot, short table, images; the rest is folded.
+    ///
+    /// # Errors
+    /// [`ReportError::Draw`] if the drawing library fails.
     pub(super) fn page(
         &self,
         spec: &ReportSpec,
         about: &About,
-        files: &[String],
+        links: &PageLinks,
         gallery: &Gallery,
     ) -> Result<String, ReportError> {
-        let keys = self.select(&spec.columns);
-        let title = match about.title.as_str() {
-            "" => &self.experiment,
-            title => title,
-        };
+        let (short, keys) = (self.select(spec.summary()), self.select(&spec.columns));
+        let title = about.title_or(&self.experiment);
+        let lead = self.lead(spec)?;
         let body = html! {
+            (links.nav(&self.experiment))
             h1 { (title) }
-            (about.claim())
-            p.links { @for file in files { a href=(href(&[file])) { (file) } } }
+            @match self.answer(spec) { Some(answer) => div.answer { (about.render(&answer)) }, None => (about.claim()) }
             @if !self.missing.is_empty() { p { strong { (self.missing_text()) } } }
-            h2 { "Scores" }
-            p.soft { "Mean and 95 % bootstrap interval over seeds and prompts. " (DIRECTIONS) " " (convergence::RULE) }
             @if let Some(text) = self.unconverged_text() { p { strong { (text) } } }
-            (self.scores(&keys))
-            (glossary(&keys))
-            (self.plots(spec)?)
+            @if let Some(lead) = &lead { (figure_of(lead)) }
+            h2 { "Scores" }
+            p.soft { "Mean and 95 % bootstrap interval over seeds and prompts. " (DIRECTIONS) }
+            (self.scores("scores", &short))
+            (glossary(&short))
             (images(gallery))
+            @if let Some(sheet) = &links.sheet {
+                h2 { "Images" }
+                p.soft { "A row a prompt, a column a system; a frame marks an image in which the checker finds all that the prompt asks for." }
+                div.scroll.sheet { (PreEscaped(sheet)) }
+            }
+            h2 { "Details" }
+            @if keys.len() > short.len() {
+                details { summary { "All metrics" } (self.scores("all-scores", &keys)) (glossary(&keys)) }
+            }
+            (self.protocols(&keys))
+            (self.plots(spec)?)
             (self.training()?)
             (self.claims_of_order(&keys))
-            @for one in &self.preferences { (preference(one)) }
+            @for one in &self.preferences { (self.preference(one)) }
             @if let Some(rest) = about.rest() {
-                details { summary { "About this experiment" } (rest) }
+                details { summary { "About this experiment" } @if self.answer(spec).is_some() { (about.claim()) } (rest) }
             }
-            h2 { "Configuration" }
             (self.configuration())
-            h2 { "Provenance" }
-            dl {
-                @for (what, values) in &self.provenance {
-                    dt { (what) }
-                    dd { @for value in values { div { (value) } } @if values.is_empty() { "not recorded" } }
+            details {
+                summary { "Convergence and provenance" }
+                p { (convergence::RULE) }
+                dl {
+                    @for (what, values) in &self.provenance {
+                        dt { (what) }
+                        dd { @for value in values { div { (value) } } @if values.is_empty() { "not recorded" } }
+                    }
                 }
+                @if self.provenance.is_empty() && !self.made.is_empty() { p { (self.made) } }
             }
-            p.soft { "Made by " code { "eclipse report" } " from run directories." }
+            @if !links.files.is_empty() {
+                p.links { "Files: " @for file in &links.files { a href=(href(&[file])) { (file) } } }
+            }
+            p.soft { "Made by " code { "eclipse report" } "." }
         };
         Ok(document(title, POLICY, &body))
     }
 
-    fn scores(&self, keys: &[MetricKey]) -> Markup {
+    /// The answer of `spec` with its numbers, for complete results; `None` without one.
+    pub(super) fn answer(&self, spec: &ReportSpec) -> Option<String> {
+        if spec.answer.is_empty() || !self.missing.is_empty() {
+            return None;
+        }
+        match answer::fill(self, &spec.answer) {
+            Ok(text) => Some(text),
+            Err(why) => {
+                tracing::warn!("{}: report.answer is left out: {why}", self.experiment);
+                None
+            }
+        }
+    }
+
+    fn scores(&self, id: &str, keys: &[MetricKey]) -> Markup {
         let head = html! {
             th { "system" } th { "runs" } th { "converged" }
             @for key in keys { (heading(key)) }
         };
         html! {
-            div.scroll { table id="scores" {
+            div.scroll { table id=(id) {
                 thead { tr { (head) } }
                 tbody {
                     @for system in &self.systems {
                         tr {
-                            th scope="row" { (breakable(&system.label)) } td { (system.n_runs) } td { (system.converged()) }
-                            @for key in keys { (self.score(key, system.cells.get(key))) }
+                            th scope="row" { (breakable(&system.title)) } td { (system.n_runs) } td { (system.converged()) }
+                            @for key in keys { (self.score(key, system)) }
                         }
                     }
                 }
@@ -124,17 +183,34 @@ impl Report {
         }
     }
 
-    fn score(&self, key: &MetricKey, cell: Option<&Cell>) -> Markup {
+    fn score(&self, key: &MetricKey, system: &System) -> Markup {
         let digits = key.decimals();
         html! {
-            @match cell {
+            @match system.cells.get(key) {
                 None => td { "-" },
-                Some(cell) => td.far[self.is_best(key, cell.interval.value)] {
+                Some(cell) => td.far[self.is_best(key, system)] {
                     (format!("{:.digits$}", cell.interval.value))
                     @if cell.has_interval {
                         small { (format!("[{:.digits$}, {:.digits$}]", cell.interval.low, cell.interval.high)) }
                     }
                 },
+            }
+        }
+    }
+
+    /// How the metrics of images among `keys` were computed.
+    fn protocols(&self, keys: &[MetricKey]) -> Markup {
+        let shown: Vec<_> = self
+            .protocols
+            .iter()
+            .filter(|(name, _)| keys.iter().any(|key| key.name == *name))
+            .collect();
+        html! {
+            @for (name, protocol) in shown {
+                details {
+                    summary { "Protocol of " (name) }
+                    dl { @for (key, value) in protocol { dt { (key) } dd { (value) } } }
+                }
             }
         }
     }
@@ -153,25 +229,20 @@ impl Report {
         }
         Ok(html! {
             @for (x, only, legend, drawn) in &curves {
-                h2 { "Over " code { (x) } @if !only.is_empty() { " at " code { (only) } } }
-                ul.legend {
-                    @for (name, mark) in legend { li { (PreEscaped(mark)) (name) } }
+                details {
+                    summary { "Curves over " code { (x) } @if !only.is_empty() { " at " code { (only) } } }
+                    (legend_list(legend))
+                    p.soft { "Bands are 95 % intervals. Dashed grey lines are systems without this key." }
+                    (panels(drawn))
                 }
-                p.soft { "Bands are 95 % intervals. Dashed grey lines are systems without this key." }
-                (panels(drawn))
             }
             @if !dots.is_empty() {
-                h2 { "System by system" }
-                ul.legend {
-                    @for (split, colour) in dot_plot::splits_of(&keys) {
-                        li {
-                            svg width="12" height="12" { circle cx="6" cy="6" r="4" fill=(colour) {} }
-                            @if split == "all" { "all prompts" } @else { (split) }
-                        }
-                    }
+                details {
+                    summary { "Plots, system by system" }
+                    (legend_list(&dot_plot::legend_of(&keys)))
+                    p.soft { "Bars are 95 % intervals; within a row the splits stand in this order." }
+                    (panels(&dots))
                 }
-                p.soft { "Bars are 95 % intervals; within a row the splits stand in this order." }
-                (panels(&dots))
             }
         })
     }
@@ -180,11 +251,11 @@ impl Report {
         let kinds = training::kinds(self)?;
         Ok(html! {
             @if !kinds.is_empty() {
-                h2 { "Training curves" }
-                p.soft { "A line is a run. Training losses are smoothed, the raw ones are pale; losses of different objectives are not comparable." }
-                @for kind in &kinds {
-                    details open[kinds.len() == 1] {
-                        summary { (kind.name) }
+                details {
+                    summary { "Training curves" }
+                    p.soft { "A line is a run. Training losses are smoothed, the raw ones are pale; losses of different objectives are not comparable." }
+                    @for kind in &kinds {
+                        h3 { (kind.name) }
                         ul.legend {
                             @for (system, colour) in &kind.legend {
                                 li { svg width="12" height="12" { circle cx="6" cy="6" r="4" fill=(colour) {} } (system) }
@@ -201,9 +272,11 @@ impl Report {
         let all = self.claims(keys);
         html! {
             @if !all.is_empty() {
-                h2 { "Claims of order" }
-                p.soft { (claims::HOW) }
-                @for claims in &all { (self.claims_about(claims)) }
+                details {
+                    summary { "Claims of order" }
+                    p.soft { (claims::HOW) }
+                    @for claims in &all { (self.claims_about(claims)) }
+                }
             }
         }
     }
@@ -226,11 +299,11 @@ impl Report {
         };
         html! {
             div.scroll { table.claims {
-                thead { tr { th { (breakable(reference)) " against" } @for (key, _) in metrics { (heading(key)) } } }
+                thead { tr { th { (breakable(self.title_of(reference))) " against" } @for (key, _) in metrics { (heading(key)) } } }
                 tbody {
                     @for system in others {
                         tr {
-                            th scope="row" { (breakable(&system.label)) }
+                            th scope="row" { (breakable(&system.title)) }
                             @for (key, claims) in metrics { (claim(key, claims, &system.label)) }
                         }
                     }
@@ -255,15 +328,62 @@ impl Report {
             .filter(shared)
             .collect();
         html! {
-            details { summary { "What the systems share" } (lines(common.iter().copied())) }
-            @if self.systems.len() > 1 {
-                details {
-                    summary { "What each system has to itself" }
+            details {
+                summary { "Configuration" }
+                h3 { "What the systems share" }
+                (lines(common.iter().copied()))
+                @if self.systems.len() > 1 {
                     @for (system, pairs) in self.systems.iter().zip(&flat) {
-                        h3 { (system.label) }
+                        h3 { "Only " (system.title) }
                         (lines(pairs.iter().filter(|pair| !common.contains(pair))))
                     }
                 }
+            }
+        }
+    }
+
+    fn preference(&self, one: &Preference) -> Markup {
+        let title = |label| breakable(self.title_of(label));
+        html! {
+            details { summary { "Preferences by " (one.key.called()) }
+            p.soft {
+                (preference::HOW)
+                @if one.tolerance > 0.0 { " Differences up to " (one.tolerance) " are ties." }
+            }
+            @if !one.of_reference().is_empty() {
+                div.scroll { table {
+                    thead { tr {
+                        th {} th { "wins" } th { "ties" } th { "loses" } th { "wins and half the ties" }
+                    } }
+                    tbody {
+                        @for met in one.of_reference() {
+                            tr {
+                                th scope="row" { (title(&met.system)) " against " (title(&met.opponent)) }
+                                @for share in [met.wins.win, met.wins.tie, met.wins.loss, met.wins.rate] { td { (share_text(&share)) } }
+                            }
+                        }
+                    }
+                } }
+            }
+            @if one.round_robin {
+                p.soft { "Round robin: wins and half the ties of the row against the column; bold where the interval excludes 50 %." }
+                div.scroll { table {
+                    thead { tr { th {} @for opponent in &one.systems { th { (title(opponent)) } } } }
+                    tbody {
+                        @for system in &one.systems {
+                            tr {
+                                th scope="row" { (title(system)) }
+                                @for opponent in &one.systems {
+                                    @match one.between(system, opponent) {
+                                        None => td { "-" },
+                                        Some(met) => td.far[!met.wins.rate.contains(0.5)] { (share_text(&met.wins.rate)) },
+                                    }
+                                }
+                            }
+                        }
+                    }
+                } }
+            }
             }
         }
     }
@@ -308,7 +428,7 @@ fn breakable(name: &str) -> Markup {
 fn heading(key: &MetricKey) -> Markup {
     html! {
         th title=[key.info().map(MetricInfo::sentence)] {
-            (key.name) (key.better().arrow()) @if key.split != "all" { br; (key.split) }
+            (breakable(key.short())) (key.better().arrow()) @if key.split != "all" { br; (split_title(&key.split)) }
         }
     }
 }
@@ -319,23 +439,35 @@ fn glossary(keys: &[MetricKey]) -> Markup {
     for key in keys {
         if let Some(info) = key
             .info()
-            .filter(|_| rows.iter().all(|(name, _)| *name != key.name))
+            .filter(|_| rows.iter().all(|(name, _)| *name != key.short()))
         {
-            rows.push((&key.name, info));
+            rows.push((key.short(), info));
         }
     }
     html! {
         @if !rows.is_empty() {
-            details {
-                summary { "What the metrics mean" }
-                dl { @for (name, info) in rows { dt { (name) } dd { (info.sentence()) "." } } }
-            }
+            dl.glossary { @for (name, info) in rows { dt { (name) } dd { (info.sentence()) "." } } }
         }
     }
 }
 
+fn legend_list(legend: &[(String, String)]) -> Markup {
+    html! {
+        @if legend.len() > 1 {
+            ul.legend { @for (name, mark) in legend { li { (PreEscaped(mark)) (name) } } }
+        }
+    }
+}
+
+fn figure_of(lead: &Lead) -> Markup {
+    html! {
+        (legend_list(&lead.legend))
+        (panels(&[(lead.title.clone(), lead.svg.clone())]))
+    }
+}
+
 /// Plots, each with a description for screen readers.
-fn panels(drawn: &[(String, String)]) -> Markup {
+pub(super) fn panels(drawn: &[(String, String)]) -> Markup {
     html! {
         div.panels {
             @for (name, svg) in drawn {
@@ -363,7 +495,7 @@ fn images(gallery: &Gallery) -> Markup {
             }
             @for asked in &gallery.prompts {
                 div.prompt {
-                    h3 { span.split { (asked.split) } (asked.prompt) }
+                    h3 { span.split { (split_title(&asked.split)) } (asked.prompt) }
                     div.row { @for shown in &asked.images { (image(shown, &asked.prompt)) } }
                 }
             }
@@ -381,50 +513,6 @@ fn image(shown: &GalleryImage, prompt: &str) -> Markup {
                     @if *right { span.yes { "✓ " (what) } " " } @else { span.no { "✗ " (what) } " " }
                 }
             }
-        }
-    }
-}
-
-fn preference(one: &Preference) -> Markup {
-    html! {
-        h2 { "Preferences by " (one.key.title()) }
-        p.soft {
-            (preference::HOW)
-            @if one.tolerance > 0.0 { " Differences up to " (one.tolerance) " are ties." }
-        }
-        @if !one.of_reference().is_empty() {
-            div.scroll { table {
-                thead { tr {
-                    th {} th { "wins" } th { "ties" } th { "loses" } th { "wins and half the ties" }
-                } }
-                tbody {
-                    @for met in one.of_reference() {
-                        tr {
-                            th scope="row" { (breakable(&met.system)) " against " (breakable(&met.opponent)) }
-                            @for share in [met.wins.win, met.wins.tie, met.wins.loss, met.wins.rate] { td { (share_text(&share)) } }
-                        }
-                    }
-                }
-            } }
-        }
-        @if one.round_robin {
-            p.soft { "Round robin: wins and half the ties of the row against the column; bold where the interval excludes 50 %." }
-            div.scroll { table {
-                thead { tr { th {} @for opponent in &one.systems { th { (opponent) } } } }
-                tbody {
-                    @for system in &one.systems {
-                        tr {
-                            th scope="row" { (breakable(system)) }
-                            @for opponent in &one.systems {
-                                @match one.between(system, opponent) {
-                                    None => td { "-" },
-                                    Some(met) => td.far[!met.wins.rate.contains(0.5)] { (share_text(&met.wins.rate)) },
-                                }
-                            }
-                        }
-                    }
-                }
-            } }
         }
     }
 }

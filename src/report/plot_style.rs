@@ -46,6 +46,20 @@ pub(super) fn svg(
     Ok(svg)
 }
 
+/// A file of its own that follows the reader's choice of a light or a dark page: pages do so by their own style.
+pub(super) fn themed(svg: &str) -> String {
+    const STYLE: &str = "<style>@media (prefers-color-scheme: dark) { \
+rect[fill=\"#FFFFFF\"] { fill: #17181a } text { fill: #e8e8ea } text[fill=\"#5F6368\"] { fill: #a3a8ae } \
+[stroke=\"#E1E1E1\"], [stroke=\"#EBEBEB\"] { stroke: #3a3d42 } [fill=\"#3C3C3C\"] { fill: #e8e8ea } [stroke=\"#3C3C3C\"] { stroke: #e8e8ea } }</style>";
+    match svg
+        .find("<svg")
+        .and_then(|at| svg[at..].find('>').map(|end| at + end + 1))
+    {
+        Some(at) => format!("{}{STYLE}{}", &svg[..at], &svg[at..]),
+        None => svg.to_owned(),
+    }
+}
+
 /// Fonts and lines of the axes of a panel.
 pub(super) fn style_axes<X: Ranged, Y: Ranged>(mesh: &mut MeshStyle<'_, '_, X, Y, SVGBackend<'_>>) {
     mesh.label_style((FONT, 11))

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use toml::Table;
+use serde_json::Value;
+use toml::{Table, Value as TomlValue};
 
 use super::error::ReportError;
 use super::finished::Finished;
@@ -12,6 +13,8 @@ use super::losses::RunLosses;
 use super::metric_key::{self, MetricKey};
 use super::preference::Preference;
 use super::provenance;
+use crate::config::layers::lookup;
+use crate::eval::image_score::ImageScore;
 use crate::experiment::RunDir;
 use crate::experiment::convergence::Convergence;
 use crate::experiment::report_spec::ReportSpec;
@@ -22,6 +25,8 @@ use crate::files::FileError;
 pub struct System {
     /// Its axis labels.
     pub label: String,
+    /// Its name for readers.
+    pub title: String,
     /// Number of finished runs.
     pub n_runs: usize,
     /// Its scores.
@@ -36,8 +41,8 @@ pub struct System {
     pub(super) config: Table,
     /// Losses of its runs; none for a baseline.
     pub(super) losses: Vec<RunLosses>,
-    /// The run directory of its first seed.
-    pub(super) first: RunDir,
+    /// The run directory of its first seed; none for committed results.
+    pub(super) first: Option<RunDir>,
 }
 
 /// The data of a report.
@@ -49,6 +54,8 @@ pub struct Report {
     pub systems: Vec<System>,
     /// All metrics, in the order of the evaluation.
     pub metrics: Vec<MetricKey>,
+    /// The protocol of each metric of images, which all runs share: key and value.
+    pub protocols: Vec<(String, Vec<(String, String)>)>,
     /// Requested runs that are not finished.
     pub missing: Vec<PathBuf>,
     /// Provenance of the runs: commits, devices, time.
@@ -88,6 +95,7 @@ impl Report {
                 metrics.push(key);
             }
         }
+        let protocols = protocols(&runs)?;
         let groups = Group::all(&runs);
         let mut systems = Vec::new();
         for group in &groups {
@@ -105,6 +113,7 @@ impl Report {
             let first = group.runs[0];
             systems.push(System {
                 label: group.label.clone(),
+                title: spec.name_of(&group.label),
                 n_runs: group.runs.len(),
                 cells,
                 compared_with: reference.map(|g| g.label.clone()),
@@ -112,7 +121,7 @@ impl Report {
                 axes: first.axes().cloned().collect(),
                 config: first.config.clone(),
                 losses: group.runs.iter().filter_map(|run| run.losses.clone()).collect(),
-                first: first.dir.clone(),
+                first: Some(first.dir.clone()),
             });
         }
         if !spec.reference.is_empty() && systems.iter().all(|s| s.compared_with.is_none()) {
@@ -123,6 +132,7 @@ impl Report {
             preferences: Preference::of(spec, &groups, &metrics)?,
             systems,
             metrics,
+            protocols,
             missing,
             made: provenance::made(&runs),
             reference: spec.reference.clone(),
@@ -157,15 +167,23 @@ impl Report {
         metric_key::select(&self.metrics, wanted)
     }
 
-    /// Whether `value` is the best mean of the systems by the metric's direction. A single system has no best value.
-    pub(super) fn is_best(&self, key: &MetricKey, value: f64) -> bool {
-        let values = || {
-            self.systems
-                .iter()
-                .filter_map(|s| s.cells.get(key))
-                .map(|c| c.interval.value)
-        };
-        values().count() > 1 && key.better().best(values()) == Some(value)
+    /// Whether the mean of `system` is the best of all systems that predict, by the metric's direction. Oracles know the answer: they do not count. A single
+    /// system has no best value.
+    pub(super) fn is_best(&self, key: &MetricKey, system: &System) -> bool {
+        let value = |s: &System| s.cells.get(key).map(|c| c.interval.value);
+        let values = || self.systems.iter().filter(|s| !s.is_oracle()).filter_map(value);
+        let best = key.better().best(values());
+        !system.is_oracle() && values().count() > 1 && best.is_some() && best == value(system)
+    }
+
+    /// The system labelled `label`.
+    pub fn system(&self, label: &str) -> Option<&System> {
+        self.systems.iter().find(|s| s.label == label)
+    }
+
+    /// The name for readers of the system labelled `label`.
+    pub(super) fn title_of<'a>(&'a self, label: &'a str) -> &'a str {
+        self.system(label).map_or(label, |s| &s.title)
     }
 
     /// The metrics of the dot plot.
@@ -178,10 +196,46 @@ impl Report {
     }
 }
 
+/// The protocol of each metric of images.
+///
+/// # Errors
+/// [`ReportError::Protocol`] for runs whose values are not comparable.
+fn protocols(runs: &[Finished]) -> Result<Vec<(String, Vec<(String, String)>)>, ReportError> {
+    let mut first: Vec<&(PathBuf, ImageScore)> = Vec::new();
+    for scored in runs.iter().flat_map(|run| &run.image_scores) {
+        let (path, score) = scored;
+        match first.iter().find(|(_, known)| known.metric == score.metric) {
+            None => first.push(scored),
+            Some((there, known)) => {
+                score
+                    .check_same(known, there)
+                    .map_err(|source| ReportError::Protocol {
+                        here: path.clone(),
+                        source,
+                    })?;
+            }
+        }
+    }
+    let shown = first.into_iter().map(|(_, score)| {
+        let shared = score.protocol.iter().filter(|(key, _)| !key.ends_with("_path"));
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let keys = shared.map(|(key, value)| (key.clone(), text(value)));
+        let n = ("images".to_owned(), score.n.to_string());
+        (score.metric.clone(), [n].into_iter().chain(keys).collect())
+    });
+    Ok(shown.collect())
+}
+
 impl System {
     /// Whether a claim of order may rest on this system.
     pub fn may_be_compared(&self) -> bool {
         matches!(self.convergence, None | Some(Convergence::Converged))
+    }
+
+    /// Whether it is a baseline that knows the true image.
+    pub fn is_oracle(&self) -> bool {
+        let method = lookup(&self.config, "objective.method").and_then(TomlValue::as_str);
+        method.is_some_and(|name| name.starts_with("oracle"))
     }
 
     /// The column `converged` of tables.

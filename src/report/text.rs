@@ -1,7 +1,6 @@
 //! A report as text: a table for terminals, Markdown, CSV.
 
 use super::claims::{self, Order, OrderClaims};
-use super::curves::{curve_file, curves_of};
 use super::error::ReportError;
 use super::group::Cell;
 use super::metric_key::MetricKey;
@@ -48,28 +47,35 @@ impl Report {
         aligned(&rows)
     }
 
-    /// The report as Markdown; `images` is the section on images.
-    pub(super) fn markdown(&self, spec: &ReportSpec, images: &str) -> String {
+    /// The report as Markdown; `figure` is the text with the figure.
+    pub(super) fn markdown(&self, spec: &ReportSpec, figure: &str) -> String {
         let keys = self.select(&spec.columns);
         let mut text = format!("# {}: results\n\n", self.experiment);
         text.push_str("Made by `eclipse report` from run directories. Mean and 95 % bootstrap interval over seeds and prompts. ");
         text.push_str(&format!("{DIRECTIONS} "));
-        text.push_str(
-            "[index.html](index.html) is the same as a page, with images and what each metric means.\n\n",
-        );
-        let value = |key: &MetricKey, cell: &Cell| {
+        text.push_str("\n\n");
+        let value = |key: &MetricKey, system: &System, cell: &Cell| {
             let text = interval_text(&cell.interval, cell.has_interval, false, key.decimals());
-            match self.is_best(key, cell.interval.value) {
+            match self.is_best(key, system) {
                 true => format!("**{text}**"),
                 false => text,
             }
         };
         text.push_str(&self.markdown_table(&keys, value, |_| true));
+        for (name, protocol) in &self.protocols {
+            if keys.iter().any(|key| key.name == *name) {
+                let protocol: Vec<String> = protocol
+                    .iter()
+                    .map(|(key, value)| format!("{key} {value}"))
+                    .collect();
+                text.push_str(&format!("\nProtocol of {name}: {}.\n", protocol.join(", ")));
+            }
+        }
         text.push_str(&format!("\n{}\n", convergence::RULE));
         if let Some(unconverged) = self.unconverged_text() {
             text.push_str(&format!("\n**{unconverged}**\n"));
         }
-        text.push_str(images);
+        text.push_str(figure);
         if self.systems.iter().any(|s| s.compared_with.is_some()) {
             text.push_str(&format!(
                 "\n## Difference to {}, on the same prompts\n\n",
@@ -78,7 +84,7 @@ impl Report {
             if self.systems.iter().all(|s| s.label != self.reference) {
                 text.push_str("Each system minus the one that differs from it in this only.\n\n");
             }
-            let difference = |key: &MetricKey, cell: &Cell| {
+            let difference = |key: &MetricKey, _: &System, cell: &Cell| {
                 let text = |d: &Interval| interval_text(d, true, true, key.decimals());
                 cell.difference.as_ref().map_or_else(|| "-".into(), text)
             };
@@ -95,10 +101,6 @@ impl Report {
             text.push_str(&markdown_preference(preference));
         }
         text.push('\n');
-        for (i, _) in curves_of(self, spec).iter().enumerate() {
-            text.push_str(&format!("![curves]({})\n\n", curve_file(i)));
-        }
-        text.push_str("![scores](scores.svg)\n\n");
         if !self.missing.is_empty() {
             text.push_str(&format!("{}\n\n", self.missing_text()));
         }
@@ -163,7 +165,7 @@ impl Report {
     fn markdown_table(
         &self,
         keys: &[MetricKey],
-        show: impl Fn(&MetricKey, &Cell) -> String,
+        show: impl Fn(&MetricKey, &System, &Cell) -> String,
         keep: impl Fn(&System) -> bool,
     ) -> String {
         let titles = keys
@@ -179,7 +181,7 @@ impl Report {
                 system
                     .cells
                     .get(k)
-                    .map_or_else(|| "-".into(), |cell| show(k, cell))
+                    .map_or_else(|| "-".into(), |cell| show(k, system, cell))
             });
             let cells = cells.map(|c| format!(" {c} |")).collect::<String>();
             text.push_str(&format!(
@@ -308,7 +310,7 @@ fn markdown_preference(preference: &Preference) -> String {
     text
 }
 
-fn csv_of(rows: &[Vec<String>]) -> Result<String, ReportError> {
+pub(super) fn csv_of(rows: &[Vec<String>]) -> Result<String, ReportError> {
     let fail = |e: String| ReportError::Csv(e);
     let mut writer = csv::Writer::from_writer(Vec::new());
     for row in rows {
@@ -335,7 +337,7 @@ pub(super) fn interval_text(interval: &Interval, has_interval: bool, signed: boo
 }
 
 /// Aligned columns; the first to the left, the others to the right.
-fn aligned(rows: &[Vec<String>]) -> String {
+pub(super) fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |c: usize| rows.iter().map(|r| r[c].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();
@@ -362,7 +364,7 @@ mod tests {
     use crate::experiment::provenance::Origin;
     use crate::experiment::spec::{DataSpec, RunSpec};
     use crate::experiment::{Failure, RunDir};
-    use crate::report::About;
+    use crate::report::{About, ReportFiles};
 
     /// A run of the system with these values of the toy metric, one per prompt.
     fn finish(dir: &std::path::Path, n_pairs: usize, values: &[f64]) -> Result<(), Failure> {
@@ -400,7 +402,7 @@ mod tests {
             report.table(&spec)
         );
         let out = runs.path().join("results");
-        report.write(&out, &spec, &About::default())?;
+        report.write(&out, &spec, &About::default(), ReportFiles::All)?;
         let markdown = crate::files::read_text(out.join("README.md"))?;
         let row = "| n_pairs=1000 | 1 | unknown | **0.75 [0.75, 0.75]** |";
         assert!(

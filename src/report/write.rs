@@ -3,67 +3,96 @@
 use std::path::{Path, PathBuf};
 
 use super::about::About;
-use super::curves::{curve_file, curves_of};
+use super::committed::{PREFERENCES, SCORES};
+use super::curves::curves_of;
 use super::dot_plot;
 use super::error::ReportError;
 use super::gallery::Gallery;
+use super::page::PageLinks;
+use super::plot_style::themed;
 use super::results::Report;
 use super::sheet::Sheet;
 use crate::experiment::report_spec::ReportSpec;
 use crate::files;
 
+/// The page.
+const PAGE: &str = "index.html";
+/// The report as Markdown.
+const MARKDOWN: &str = "README.md";
+/// The one figure: images if there are any, else a plot.
+pub(super) const FIGURE: &str = "figure.svg";
+
+/// What is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReportFiles {
+    /// All files: `index.html`, `README.md`, `scores.csv`, `preferences.csv` if there are preferences, `figure.svg`.
+    All,
+    /// Those that are committed: all but the page, which `eclipse report --site` makes of them.
+    Committed,
+}
+
 impl Report {
-    /// Writes the report into `out` and returns the paths: `index.html`, `README.md`, `scores.csv`, `scores.svg`, and if `spec` requests them
-    /// `preferences.csv`, `curves.svg` and `pictures.png`. `about` is the experiment's README.
+    /// Writes the report into `out` and returns the paths. `about` is the experiment's README.
     ///
     /// # Errors
     /// [`ReportError`]: images of a run that cannot be read, a plot that cannot be drawn, a file that cannot be written.
-    pub fn write(&self, out: &Path, spec: &ReportSpec, about: &About) -> Result<Vec<PathBuf>, ReportError> {
+    pub fn write(
+        &self,
+        out: &Path,
+        spec: &ReportSpec,
+        about: &About,
+        files: ReportFiles,
+    ) -> Result<Vec<PathBuf>, ReportError> {
         let gallery = Gallery::of(self)?;
-        let sheet = Sheet::of(&gallery, spec.sheet);
-        let images = sheet.as_ref().map(|sheet| sheet.markdown(SHEET));
-        let markdown = self.markdown(spec, images.as_deref().unwrap_or_default());
+        let sheet = Sheet::of(&gallery, self, spec);
+        let (figure, caption) = match &sheet {
+            Some(sheet) => (sheet.svg()?, sheet.markdown(FIGURE)),
+            None => (self.plot(spec)?, format!("\n![scores]({FIGURE})\n")),
+        };
         let mut parts = vec![
-            ("README.md".to_owned(), markdown),
-            ("scores.csv".to_owned(), self.csv()?),
-            (
-                "scores.svg".to_owned(),
-                dot_plot::scores(self, &self.plotted(spec))?,
-            ),
+            (MARKDOWN.to_owned(), self.markdown(spec, &caption)),
+            (SCORES.to_owned(), self.csv()?),
+            (FIGURE.to_owned(), themed(&figure)),
         ];
         if !self.preferences.is_empty() {
-            parts.push(("preferences.csv".to_owned(), self.preferences_csv()?));
+            parts.push((PREFERENCES.to_owned(), self.preferences_csv()?));
         }
-        for (i, curves) in curves_of(self, spec).iter().enumerate() {
-            let title = match curves.only() {
-                only if only.is_empty() => self.experiment.clone(),
-                only => format!("{}, {only}", self.experiment),
+        if files == ReportFiles::All {
+            let links = PageLinks {
+                files: parts.iter().map(|(name, _)| name.clone()).collect(),
+                ..PageLinks::default()
             };
-            parts.push((curve_file(i), curves.sheet(&title)?));
+            parts.push((PAGE.to_owned(), self.page(spec, about, &links, &gallery)?));
         }
-        let names: Vec<String> = parts.iter().map(|(name, _)| name.clone()).collect();
-        parts.push(("index.html".to_owned(), self.page(spec, about, &names, &gallery)?));
-        let mut parts: Vec<(String, Vec<u8>)> = parts
+        let parts: Vec<(String, Vec<u8>)> = parts
             .into_iter()
             .map(|(name, text)| (name, text.into_bytes()))
             .collect();
-        if let Some(sheet) = sheet {
-            parts.push((SHEET.to_owned(), sheet.png()?));
-        }
         files::write_all_atomic(out, &parts)?;
         remove_others(out, &parts);
         Ok(parts.into_iter().map(|(name, _)| out.join(name)).collect())
+    }
+
+    /// The plot of the committed figure: the first curves, else the metrics of the summary system by system.
+    fn plot(&self, spec: &ReportSpec) -> Result<String, ReportError> {
+        match curves_of(self, spec).first() {
+            Some(curves) => {
+                let title = match curves.only() {
+                    only if only.is_empty() => self.experiment.clone(),
+                    only => format!("{}, {only}", self.experiment),
+                };
+                curves.sheet(&title)
+            }
+            None => dot_plot::scores(self, &self.select(spec.summary())),
+        }
     }
 }
 
 /// Removes files of an earlier report that this report does not have.
 fn remove_others(out: &Path, parts: &[(String, Vec<u8>)]) {
-    let is_ours = |name: &str| {
-        let curve = name.strip_prefix("curves").and_then(|n| n.strip_suffix(".svg"));
-        let is_curve = curve
-            .is_some_and(|n| n.is_empty() || n.strip_prefix('-').is_some_and(|n| n.parse::<usize>().is_ok()));
-        is_curve || ["preferences.csv", SHEET].contains(&name)
-    };
+    let is_curve = |name: &str| name.starts_with("curves") && name.ends_with(".svg");
+    let is_ours =
+        |name: &str| is_curve(name) || [PAGE, PREFERENCES, "scores.svg", "pictures.png"].contains(&name);
     for path in files::list(out).unwrap_or_default() {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if is_ours(&name) && parts.iter().all(|(part, _)| *part != name) {
@@ -72,6 +101,3 @@ fn remove_others(out: &Path, parts: &[(String, Vec<u8>)]) {
         }
     }
 }
-
-/// File name of the sheet of images.
-const SHEET: &str = "pictures.png";

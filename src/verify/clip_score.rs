@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use super::distances::{Failed, mean_std, scalar};
-use super::inception::images;
 use super::{Array, Computed, Context, Outcome, Tolerance};
 use crate::eval::bootstrap::quantile;
 use crate::eval::embedding::cosines;
 use crate::eval::pick_score::{Choice, preference, probabilities};
 use crate::eval::{Bootstrap, Embeddings};
-use crate::models::clip::preprocess::{Cut, Preprocess};
-use crate::models::clip::{ImageEncoder, TextEncoder, logit_scale};
+use crate::image_file::Pixels;
+use crate::models::clip::preprocess::{Preprocess, read_pixels};
+use crate::models::clip::{ImageEncoder, Processor, TextEncoder, logit_scale};
 
 /// The towers of a fixture's model, and the embeddings of the golden's images.
 struct Scored {
@@ -19,14 +19,24 @@ struct Scored {
     computed: Vec<Computed>,
 }
 
-fn scored(context: &Context, cut: Cut) -> Result<Scored, Failed> {
+/// The image files that `info` lists, paths from the fixture's folder, each with its name.
+fn images(context: &Context) -> Result<Vec<(String, Pixels)>, Failed> {
+    let paths: Vec<String> = context.info_as("images")?;
+    let each = paths.iter().map(|path| {
+        let name = Path::new(path).file_stem().unwrap_or_default().to_string_lossy();
+        Ok((name.into_owned(), read_pixels(context.root().join(path))?))
+    });
+    each.collect()
+}
+
+fn scored(context: &Context, processor: Processor) -> Result<Scored, Failed> {
     let dir = context.folder_named(&context.info_as::<String>("model")?)?;
     let encoder = ImageEncoder::load(&dir, context.device())?;
-    let images = images(context, "images")?;
+    let images = images(context)?;
     let mut computed = Vec::new();
     let (mut rows, mut told) = (Vec::new(), Vec::new());
-    for (i, image) in images.iter().enumerate() {
-        let pixels = encoder.preprocess().apply_cut(image, cut)?;
+    for (i, (_, image)) in images.iter().enumerate() {
+        let pixels = encoder.preprocess().apply_pixels(image, processor)?;
         told.extend(mean_std(&pixels));
         if i == 0 {
             let side = encoder.config().image_size;
@@ -91,7 +101,7 @@ fn matrix(name: &str, embeddings: &Embeddings) -> Computed {
 
 /// CLIPScore: every image with every prompt, with the prompts of the complex category, and without their adjectives.
 pub(super) fn clip_score(context: &Context) -> Outcome {
-    let mut scored = scored(context, Cut::Even)?;
+    let mut scored = scored(context, Processor::OpenAi)?;
     let prompts: Vec<String> = context.info_as("prompts")?;
     let stripped: Vec<String> = context.info_as("prompts_complex_without_adj")?;
     let mut computed = std::mem::take(&mut scored.computed);
@@ -123,7 +133,7 @@ pub(super) fn clip_score(context: &Context) -> Outcome {
 
 /// PickScore: scores, probabilities over all images and over pairs.
 pub(super) fn pick_score(context: &Context) -> Outcome {
-    let mut scored = scored(context, Cut::Down)?;
+    let mut scored = scored(context, Processor::Transformers)?;
     let prompts: Vec<String> = context.info_as("prompts")?;
     let mut computed = std::mem::take(&mut scored.computed);
     computed.push(scored.ids(&prompts, None)?);
@@ -260,19 +270,15 @@ pub(super) fn clip_preprocess(context: &Context) -> Outcome {
         normalize: None,
         ..Preprocess::clip(SIDE as u32)
     };
-    let names: Vec<String> = context.info_as("images")?;
     let mut computed = Vec::new();
-    for (path, image) in names.iter().zip(images(context, "images")?) {
-        let name = Path::new(path)
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let (down, even) = (
-            plain.apply_cut(&image, Cut::Down)?,
-            plain.apply_cut(&image, Cut::Even)?,
+    for (name, image) in images(context)? {
+        let of = |processor| plain.apply_pixels(&image, processor);
+        let (openai, hf, cleanfid) = (
+            of(Processor::OpenAi)?,
+            of(Processor::Transformers)?,
+            of(Processor::CleanFid)?,
         );
-        let mut compare = |key: &str, values: &[f32]| {
+        for (key, values) in [("openai", &openai), ("hf", &hf), ("cleanfid_clip", &cleanfid)] {
             let mut sampled = Vec::new();
             for row in (0..3).flat_map(|c| index.iter().map(move |y| (c * SIDE + y) * SIDE)) {
                 sampled.extend(index.iter().map(|x| values[row + x] as u8));
@@ -283,32 +289,22 @@ pub(super) fn clip_preprocess(context: &Context) -> Outcome {
                 array,
                 Tolerance::Exact,
             ));
-        };
-        compare("cleanfid_clip", &even);
+        }
         let differ = |a: &[f32], b: &[f32]| {
             let plane = SIDE * SIDE;
             let pixels = (0..plane).filter(|i| (0..3).any(|c| a[c * plane + i] != b[c * plane + i]));
             pixels.count() as i64
         };
-        let (openai, counts) = (
-            format!("out.openai_uint8.{name}"),
+        let told = vec![
+            differ(&openai, &hf),
+            differ(&openai, &cleanfid),
+            differ(&hf, &cleanfid),
+        ];
+        computed.push(Computed::new(
             format!("out.pixels_that_differ.{name}"),
-        );
-        if ["rgba", "palette"].contains(&name.as_str()) {
-            // OpenAI's resizes transparent images premultiplied and palettes by nearest pixels, transformers 5 puts transparent ones on white; ours are
-            // in RGB when they are read, as Pillow's `convert` does it.
-            context.unsupported(&openai);
-            match name.as_str() {
-                "rgba" => context.unsupported("out.hf_uint8.rgba"),
-                _ => compare("hf", &down),
-            }
-            context.unsupported(&counts);
-            continue;
-        }
-        compare("hf", &down);
-        compare("openai", &even);
-        let told = vec![differ(&even, &down), differ(&even, &even), differ(&down, &even)];
-        computed.push(Computed::new(counts, Array::i64([3], told), Tolerance::Exact));
+            Array::i64([3], told),
+            Tolerance::Exact,
+        ));
     }
     Ok(computed)
 }

@@ -9,6 +9,7 @@
 //!
 //! To add a family: a file with `pub(super) fn run(context: &Context) -> Outcome`, and one line in `FAMILIES`.
 
+mod blip;
 mod clip;
 mod clip_score;
 mod distances;
@@ -20,8 +21,10 @@ mod noise_augmentation;
 mod pipeline;
 mod prior;
 mod scheduler;
+mod spatial;
 mod text_input;
 mod text_proj;
+mod three_in_one;
 mod timestep_embedding;
 pub mod tolerance;
 mod train;
@@ -89,6 +92,12 @@ const FAMILIES: &[(&str, Family)] = &[
     ("clipscore", clip_score::clip_score),
     ("pickscore_ties", clip_score::ties),
     ("pickscore", clip_score::pick_score),
+    ("spatial2d", spatial::spatial),
+    ("three_in_one", three_in_one::three_in_one),
+    ("blip_tokens", blip::tokens),
+    ("blip_preprocess", blip::preprocess),
+    ("blip_pos_embed", blip::positions),
+    ("blip_vqa", blip::answers),
 ];
 
 /// Verdict on a golden.

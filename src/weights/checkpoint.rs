@@ -19,6 +19,8 @@ use crate::files::{self, FileError, guarded};
 
 /// Names of weight files in published directories: transformers' and diffusers'.
 const STEMS: [&str; 2] = ["model", "diffusion_pytorch_model"];
+/// The same of files that `torch.save` wrote.
+const TORCH_STEMS: [&str; 2] = ["pytorch_model", "diffusion_pytorch_model"];
 
 /// Bytes of a tensor that [`Checkpoint::fingerprint`] reads at each of three places.
 const SAMPLE: usize = 256;
@@ -57,7 +59,7 @@ impl StoredTensor {
     }
 }
 
-/// A safetensors file, or several with an index: headers read, data left on disk until it is asked for.
+/// A safetensors file, or several with an index: headers read, data left on disk until it is asked for. PyTorch's files are read whole.
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
     path: PathBuf,
@@ -77,10 +79,7 @@ fn hint(dir: &Path) -> String {
             .iter()
             .find(|name| endings.iter().any(|e| name.ends_with(e)))
     };
-    if let Some(name) = of(&[".bin", ".bin.index.json", ".pt", ".pth", ".ckpt"]) {
-        return format!("; {name} is there, but pytorch files are not read: convert it with safetensors");
-    }
-    match of(&[".safetensors"]) {
+    match of(&[".safetensors", ".bin", ".bin.index.json", ".pt", ".pth", ".ckpt"]) {
         Some(name) => format!("; {name} is there: rename it if it is the one"),
         None => String::new(),
     }
@@ -120,8 +119,9 @@ struct ShardIndex {
 
 impl Checkpoint {
     /// Opens a model directory (`model.safetensors` or `diffusion_pytorch_model.safetensors`, whole, `.fp16`, or sharded with
-    /// `.safetensors.index.json`, or `.fp16` or `.bf16` in one of these names) or a single file: safetensors, or
-    /// what `torch.save` wrote of a `state_dict` (read as data: nothing in a pickle is executed).
+    /// `.safetensors.index.json`, or `.fp16` or `.bf16` in one of these names; without these, `pytorch_model.bin` or
+    /// `diffusion_pytorch_model.bin`, whole or sharded) or a single file: safetensors, or
+    /// what `torch.save` wrote of a `state_dict` (read into memory as data: nothing in a pickle is executed).
     ///
     /// # Errors
     /// [`WeightsError::NoWeights`] with the names looked for; [`WeightsError::Broken`] for a file that is cut short or no safetensors;
@@ -134,10 +134,7 @@ impl Checkpoint {
                 tensors: BTreeMap::new(),
                 metadata: BTreeMap::new(),
             };
-            match path.is_file() && is_torch(path) {
-                true => checkpoint.add_torch_file(path)?,
-                false => checkpoint.add_file(path)?,
-            }
+            checkpoint.add(path)?;
             return Ok(checkpoint);
         }
         let mut expected = Vec::new();
@@ -168,6 +165,18 @@ impl Checkpoint {
                 return Self::open(bf16);
             }
             expected.push(name);
+        }
+        for stem in TORCH_STEMS {
+            let (file, index) = (
+                path.join(format!("{stem}.bin")),
+                path.join(format!("{stem}.bin.index.json")),
+            );
+            if file.is_file() {
+                return Self::open(file);
+            }
+            if index.is_file() {
+                return Self::open_shards(path, &index);
+            }
         }
         Err(WeightsError::NoWeights {
             dir: path.into(),
@@ -217,7 +226,7 @@ impl Checkpoint {
                     reason,
                 });
             }
-            checkpoint.add_file(&dir.join(file))?;
+            checkpoint.add(&dir.join(file))?;
         }
         let misplaced = |(name, file): (&String, &String)| match checkpoint.tensors.get(name) {
             Some(t) if t.file.file_name().is_some_and(|f| f == file.as_str()) => None,
@@ -241,6 +250,13 @@ impl Checkpoint {
             unused,
             misfits: Vec::new(),
         })
+    }
+
+    fn add(&mut self, path: &Path) -> Result<(), WeightsError> {
+        match path.is_file() && is_torch(path) {
+            true => self.add_torch_file(path),
+            false => self.add_file(path),
+        }
     }
 
     fn add_file(&mut self, path: &Path) -> Result<(), WeightsError> {

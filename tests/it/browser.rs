@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use eclipse_t2i::files::read_text;
-use eclipse_t2i::report::write_index;
+use eclipse_t2i::report::write_site;
 use serde_json::Value;
 
 use crate::sweep::{Bench, Pretend};
@@ -121,10 +121,11 @@ fn pages_show_in_a_browser_and_on_a_phone() {
     let root = words.root();
     let page = words.report().1.join("index.html");
     let curves = read_text(numbers.report().1.join("index.html")).expect("written");
-    let index = write_index(root).expect("writable");
+    let index = write_site(root, &root.join("site")).expect("writable");
+    let site = root.join("site/toy/index.html");
 
     // As they are: the browser has nothing to say.
-    for page in [&page, &index] {
+    for page in [&page, &index, &site] {
         let (document, log) = load(&browser, page);
         assert!(document.contains("</html>"), "{document}");
         assert!(
@@ -140,7 +141,11 @@ fn pages_show_in_a_browser_and_on_a_phone() {
     let probed = |text: &str| text.replacen("<head>", &format!("<head>{PROBE}"), 1);
     put(root, "page.html", &probed(&page));
     put(root, "curves.html", &probed(&curves));
+    let systems = crate::comparison::write_table_1(&root.join("table1"));
+    let systems = read_text(systems.join("index.html")).expect("written");
+    put(root, "systems.html", &probed(&systems));
     put(root, "all.html", &probed(&read_text(&index).expect("written")));
+    put(root, "site.html", &probed(&read_text(&site).expect("written")));
     // What the probe must find: an image that is none, something wide, something from outside, an error.
     let broken = probed(&page)
         .replacen("data:image/png;base64,", "data:image/png;base64,AAAA", 1)
@@ -161,6 +166,8 @@ fn pages_show_in_a_browser_and_on_a_phone() {
         ("curves.html", 390),
         ("all.html", 390),
         ("all.html", 1280),
+        ("systems.html", 390),
+        ("site.html", 390),
         ("broken.html", 390),
     ];
     put(root, "around.html", &around(&frames));
@@ -176,7 +183,7 @@ fn pages_show_in_a_browser_and_on_a_phone() {
             .unwrap_or_else(|| panic!("no answer of {page} at {width}: {told:#?}"))
     };
     let images = |t: &Value| t["images"].as_array().map_or(0, Vec::len);
-    for (page, width) in &frames[..5] {
+    for (page, width) in &frames[..7] {
         let t = find(page, *width);
         assert_eq!(t["said"], serde_json::json!([]), "{page} at {width}");
         assert_eq!(t["overflow"], 0, "{page} at {width} is too wide");
@@ -192,7 +199,16 @@ fn pages_show_in_a_browser_and_on_a_phone() {
         (6, &Value::from(3), &Value::from(2 + 4))
     );
     assert_eq!(find("curves.html", 390)["plots"], 2 + 2 + 2);
-    assert_eq!(images(find("all.html", 390)), 1);
+    let systems = find("systems.html", 390);
+    assert_eq!(
+        (&systems["rows"], &systems["plots"]),
+        (&Value::from(12), &Value::from(1))
+    );
+    assert_eq!(
+        (images(find("all.html", 390)), images(find("site.html", 390))),
+        (0, 0)
+    );
+    assert_eq!(find("site.html", 390)["rows"], 3);
 
     let t = find("broken.html", 390);
     assert!(t["overflow"].as_i64() > Some(0), "{t:#?}");

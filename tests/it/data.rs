@@ -434,14 +434,10 @@ fn published_folders_of_every_layout_are_read() {
         assert!(good(desk.path(), &format!("inspect {name}")).contains("parameters: "));
     }
     tiny::copy(&at("prior"), &at("pickled"));
-    std::fs::rename(
-        at("pickled").join(DIFFUSERS),
-        at("pickled/diffusion_pytorch_model.bin"),
-    )
-    .expect("renamed");
+    std::fs::rename(at("pickled").join(DIFFUSERS), at("pickled/model.ckpt")).expect("renamed");
     for args in [prior("pickled"), "inspect pickled".into()] {
         let (code, said) = refused(desk.path(), &args);
-        let wanted = "; diffusion_pytorch_model.bin is there, but pytorch files are not read: convert it with safetensors";
+        let wanted = "; model.ckpt is there: rename it if it is the one";
         assert!(code == 1 && said.ends_with(wanted), "{said}");
     }
     // A byte-order mark, and a scheduler with keys that diffusers leaves of another class.

@@ -16,6 +16,7 @@ fn documents() -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = [
         "README.md",
         "CONTRIBUTING.md",
+        "CHANGELOG.md",
         "experiments/PAPER.md",
         "experiments/LOG.md",
     ]
@@ -150,4 +151,161 @@ fn broken_links_and_headings_are_found() {
     assert!(found.anchors.contains("a-b-c"));
     assert_eq!(source_path("src/lib.rs"), Some("src/lib.rs"));
     assert_eq!(source_path("src/.../toy*.rs"), None);
+}
+
+/// The commands of the program in the code blocks of `markdown`, one string each.
+fn commands(markdown: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut block: Option<String> = None;
+    for event in Parser::new_ext(markdown, Options::ENABLE_TABLES) {
+        match event {
+            Event::Start(Tag::CodeBlock(_)) => block = Some(String::new()),
+            Event::Text(text) if block.is_some() => block.as_mut().expect("a block").push_str(&text),
+            Event::End(TagEnd::CodeBlock) => {
+                let text = block.take().unwrap_or_default().replace("\\\n", " ");
+                found.extend(text.lines().flat_map(own_commands));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The calls of the program in one line of a shell.
+fn own_commands(line: &str) -> Vec<String> {
+    let line = line.split(" #").next().unwrap_or_default();
+    let calls = line.split("; ").map(|call| call.trim().trim_end_matches(" &"));
+    let own = |call: &str| {
+        let rest = call
+            .strip_prefix("eclipse ")
+            .or_else(|| call.strip_prefix("cargo run --release -- "));
+        rest.map(str::to_owned)
+    };
+    calls.filter_map(own).collect()
+}
+
+/// The words of a command, as a shell splits them.
+fn words(command: &str) -> Vec<String> {
+    let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
+    for c in command.trim().chars() {
+        match (quote, c) {
+            (Some(end), _) if c == end => quote = None,
+            (None, '"' | '\'') => quote = Some(c),
+            (None, ' ') => words.extend((!word.is_empty()).then(|| std::mem::take(&mut word))),
+            _ => word.push(c),
+        }
+    }
+    words.extend((!word.is_empty()).then_some(word));
+    words
+}
+
+/// What the command line says against a command, if it knows no such option, command or combination. Values such as paths are not checked.
+fn refused(command: &str) -> Option<String> {
+    use clap::error::ErrorKind;
+    let argv = std::iter::once("eclipse".to_owned()).chain(words(command));
+    let error = eclipse_t2i::cli::command().try_get_matches_from(argv).err()?;
+    match error.kind() {
+        ErrorKind::ValueValidation | ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => None,
+        _ => Some(error.to_string()),
+    }
+}
+
+#[test]
+fn commands_that_documents_show_exist() {
+    let (mut wrong, mut n) = (String::new(), 0);
+    for document in documents() {
+        let text = read_text(root().join(&document)).expect("the page is readable");
+        for command in commands(&text) {
+            n += 1;
+            // A pattern such as NAME or COMMAND is a placeholder of a command.
+            if command.starts_with("COMMAND") {
+                continue;
+            }
+            if let Some(why) = refused(&command) {
+                let _ = writeln!(wrong, "{}: eclipse {command}\n{why}", document.display());
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+    assert!(n > 80, "{n} commands found");
+}
+
+#[test]
+fn commands_are_read_as_a_shell_does() {
+    let page = "x\n\n    eclipse sweep a --set 'b=[0, 1]' \\\n        --smoke   # eclipse no\n    eclipse list; eclipse inspect x\n    cargo test\n";
+    assert_eq!(
+        commands(page),
+        ["sweep a --set 'b=[0, 1]'          --smoke  ", "list", "inspect x"]
+    );
+    assert_eq!(
+        words("sweep a --set 'b=[0, 1]'   --smoke"),
+        ["sweep", "a", "--set", "b=[0, 1]", "--smoke"]
+    );
+    assert_eq!(refused("sweep objectives --smoke"), None);
+    assert!(refused("sweep objectives --smok").is_some_and(|why| why.contains("--smok")));
+    assert!(refused("sweeep").is_some());
+}
+
+/// Every line of prose wraps: a table's row or a block of code may be longer.
+#[test]
+fn prose_has_no_long_lines() {
+    let mut wrong = String::new();
+    for document in documents() {
+        let text = read_text(root().join(&document)).expect("the page is readable");
+        for (i, line) in text.lines().enumerate() {
+            if !line.starts_with(['|', ' ']) && line.chars().count() > 170 {
+                let _ = writeln!(wrong, "{}:{}", document.display(), i + 1);
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "longer than 170 characters:\n{wrong}");
+}
+
+/// Blocks of shell commands below the comment `<!-- runnable -->`.
+fn runnable(markdown: &str) -> Vec<String> {
+    let (mut found, mut is_next, mut block) = (Vec::new(), false, None::<String>);
+    for event in Parser::new_ext(markdown, Options::ENABLE_TABLES) {
+        match event {
+            Event::Html(text) if text.trim() == "<!-- runnable -->" => is_next = true,
+            Event::Start(Tag::CodeBlock(_)) if is_next => block = Some(String::new()),
+            Event::Text(text) if block.is_some() => block.as_mut().expect("a block").push_str(&text),
+            Event::End(TagEnd::CodeBlock) => {
+                found.extend(block.take());
+                is_next = false;
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn blocks_that_are_marked_as_runnable_run() {
+    let desk = tempfile::tempdir().expect("a folder");
+    for name in ["experiments", "datasets", "tests", "docs"] {
+        std::os::unix::fs::symlink(root().join(name), desk.path().join(name)).expect("linked");
+    }
+    let mut n = 0;
+    for document in documents() {
+        let text = read_text(root().join(&document)).expect("the page is readable");
+        for block in runnable(&text) {
+            n += 1;
+            let script = format!("set -eu\neclipse() {{ '{}' \"$@\"; }}\n{block}", env!("CARGO_BIN_EXE_eclipse"));
+            let script = script.replace("cargo run --release --", "eclipse");
+            let run = std::process::Command::new("sh")
+                .args(["-c", &script])
+                .current_dir(desk.path())
+                .env("ECLIPSE_HOME", desk.path())
+                .output()
+                .expect("a shell");
+            assert!(
+                run.status.success(),
+                "{}: {}\n{block}\n{}",
+                document.display(),
+                run.status,
+                String::from_utf8_lossy(&run.stderr)
+            );
+        }
+    }
+    assert!(n >= 5, "{n} blocks run");
 }

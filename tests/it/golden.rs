@@ -100,6 +100,9 @@ const FIXTURES: &[(&str, &[&[&str]])] = &[
             "kid",
             "npz",
             "pickscore_ties",
+            "clip_preprocess",
+            "spatial2d",
+            "three_in_one",
         ]],
     ),
     (

@@ -8,6 +8,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
 use burn::tensor::DType;
 use eclipse_t2i::generate::random_stack;
+use eclipse_t2i::models::blip::{BlipConfig, MAPPING as BLIP_MAPPING};
 use eclipse_t2i::models::clip::{
     ClipConfig, ClipText, ClipTextConfig, ClipVision, ClipVisionConfig, JOINT_MAPPING, TEXT_MAPPING,
     VISION_MAPPING,
@@ -115,6 +116,13 @@ fn full_size(component: &str, config: serde_json::Value) -> Shapes {
         name if name.contains("prior") => ours(&DiffusionPrior::init(&prior(config), &device), &MAPPING),
         name if name.ends_with("_text") => ours(&text(config).init(&device), &TEXT_MAPPING),
         name if name.ends_with("_vision") => ours(&vision(config).init(&device), &VISION_MAPPING),
+        "blip_vqa_base" => {
+            let config = BlipConfig {
+                text: serde_json::from_value(config["text"].clone()).expect("BERT's config"),
+                vision: serde_json::from_value(config["vision"].clone()).expect("a vision tower's config"),
+            };
+            ours(&config.init(&device), &BLIP_MAPPING)
+        }
         _ => {
             let config = ClipConfig::new(text(config["text"].clone()), vision(config["vision"].clone()));
             ours(&config.init(&device), &JOINT_MAPPING)

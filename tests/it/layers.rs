@@ -10,7 +10,7 @@ use syn::visit::{self, Visit};
 const LAYERS: &[&[&str]] = &[
     &["serve"],
     &["report", "verify"],
-    &["experiment"],
+    &["experiment", "comparison"],
     &["testbed", "benchmark"],
     &["train"],
     &["eval"],

@@ -1,8 +1,11 @@
 //! The integration tests: one binary, one module a theme.
 mod bad_input;
+mod blip;
 mod browser;
 mod cli;
 mod clip;
+mod comparison;
+mod compbench;
 mod damage;
 mod data;
 mod devtools;
@@ -19,6 +22,7 @@ mod kills;
 mod layers;
 mod movq;
 mod pages;
+mod params;
 mod priors;
 mod program;
 mod serve;

@@ -5,14 +5,15 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use eclipse_t2i::eval::metrics::info;
+use eclipse_t2i::experiment::SweepSpec;
 use eclipse_t2i::files::{list_folders, read_text};
-use eclipse_t2i::report::index;
+use eclipse_t2i::report::{Report, write_site};
 
 fn page(path: &str) -> String {
     read_text(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("the page is there")
 }
 
-/// `metric@split` of each column, and its heading.
+/// `metric@split` of each column, and its heading, in `docs/results.md`.
 const COLUMNS: [(&str, &str, &str); 7] = [
     ("picture/all", "seen", "images right, seen"),
     ("picture/all", "unseen", "images right, unseen"),
@@ -23,8 +24,17 @@ const COLUMNS: [(&str, &str, &str); 7] = [
     ("norm_ratio", "all", "norm ratio"),
 ];
 
+/// The rows of the README's table: name there, and label in the results.
+const ROWS: [(&str, &str); 5] = [
+    ("ECLIPSE", "eclipse"),
+    ("Projection", "projection"),
+    ("Diffusion-Baseline, guidance 4", "diffusion"),
+    ("Diffusion-Baseline, guidance 1.5", "diffusion_g15"),
+    ("*none: the true embedding*", "oracle"),
+];
+
 #[test]
-fn the_readme_shows_the_committed_result() {
+fn documents_show_the_committed_result() {
     let text = page("experiments/objectives/results/scores.csv");
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let mut systems = Vec::new();
@@ -37,29 +47,50 @@ fn the_readme_shows_the_committed_result() {
         }
         let number = |i: usize| field(i).parse::<f64>().ok();
         let value = number(3).expect("a value");
-        let shown = match (number(4), number(5)) {
-            (Some(low), Some(high)) => format!("{value:.3} [{low:.3}, {high:.3}]"),
-            _ => format!("{value:.3}"),
+        let interval = match (number(4), number(5)) {
+            (Some(low), Some(high)) => format!(" [{low:.3}, {high:.3}]"),
+            _ => String::new(),
         };
-        cells.insert((field(0), field(1), field(2)), shown);
+        cells.insert((field(0), field(1), field(2)), (value, interval));
     }
+    let cell = |system: &str, metric: &str, split: &str| {
+        let key = (system.to_owned(), metric.to_owned(), split.to_owned());
+        cells.get(&key).cloned().expect("the metric was measured")
+    };
     let headings: Vec<&str> = COLUMNS.iter().map(|c| c.2).collect();
     let mut table = format!(
         "| | {} |\n|{}\n",
         headings.join(" | "),
         "---|".repeat(headings.len() + 1)
     );
-    for system in systems {
-        let cell = |(metric, split, _): &(&str, &str, &str)| {
-            let key = (system.clone(), (*metric).to_owned(), (*split).to_owned());
-            cells.get(&key).cloned().expect("the metric was measured")
+    for system in &systems {
+        let shown = |(metric, split, _): &(&str, &str, &str)| {
+            let (value, interval) = cell(system, metric, split);
+            format!("{value:.3}{interval}")
         };
-        let row: Vec<String> = COLUMNS.iter().map(cell).collect();
+        let row: Vec<String> = COLUMNS.iter().map(shown).collect();
         let _ = writeln!(table, "| {system} | {} |", row.join(" | "));
     }
-    let readme = page("README.md");
     assert!(
-        readme.contains(&table),
+        page("docs/results.md").contains(&table),
+        "docs/results.md should have this table:\n{table}"
+    );
+
+    let mut table = "| prior | images right | embeddings right |\n|---|---|---|\n".to_owned();
+    for (name, system) in ROWS {
+        let shown = ["picture/all", "forced_choice/all"].map(|metric| {
+            let of = |(_, system): &(&str, &str)| cell(system, metric, "unseen").0;
+            let best = ROWS[..4].iter().map(of).fold(f64::NEG_INFINITY, f64::max);
+            let (value, interval) = cell(system, metric, "unseen");
+            match system != "oracle" && value == best {
+                true => format!("**{value:.3}**{interval}"),
+                false => format!("{value:.3}{interval}"),
+            }
+        });
+        let _ = writeln!(table, "| {name} | {} |", shown.join(" | "));
+    }
+    assert!(
+        page("README.md").contains(&table),
         "README.md should have this table:\n{table}"
     );
 }
@@ -118,12 +149,48 @@ fn every_test_that_the_ledger_names_exists() {
 }
 
 #[test]
-fn the_page_of_all_experiments_is_what_their_folders_hold() {
+fn every_committed_experiment_has_a_page_with_its_answer() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments");
-    let now = index(&folder).expect("folders are readable");
+    let site = tempfile::tempdir().expect("a folder");
+    let list = read_text(write_site(&folder, site.path()).expect("writable")).expect("written");
+    let mut n = 0;
+    for path in list_folders(&folder).expect("folders are readable") {
+        if !path.join("results/scores.csv").is_file() {
+            continue;
+        }
+        n += 1;
+        let spec = SweepSpec::read(&path.display().to_string(), &[], false).expect("valid");
+        let trials = spec.expand().expect("valid");
+        let report = Report::committed(&spec, &trials)
+            .expect("readable")
+            .expect("committed");
+        let name = spec.name();
+        let page = read_text(site.path().join(&name).join("index.html")).expect("written");
+        let answer = &spec.report().answer;
+        let sentences = answer.replace("\n", " ").matches(". ").count() + 1;
+        assert!(
+            !answer.is_empty() && sentences <= 3,
+            "{name}: {sentences} sentences: {answer}"
+        );
+        assert!(
+            page.contains("<div class=\"answer\">"),
+            "{name}: a number of its answer is not in its scores: {answer}"
+        );
+        for metric in spec.report().summary() {
+            assert!(
+                !report.select(std::slice::from_ref(metric)).is_empty(),
+                "{name}: no {metric}"
+            );
+        }
+        assert!(
+            list.contains(&format!("href=\"{name}/index.html\"")),
+            "{name} is not listed"
+        );
+    }
+    assert!(n >= 20, "{n} experiments have results");
+    let place = |name: &str| list.find(&format!("href=\"{name}/")).expect("listed");
     assert!(
-        page("experiments/index.html") == now,
-        "experiments/index.html is of an earlier state: eclipse report --index"
+        place("objectives") < place("conditioning"),
+        "main results stand first"
     );
-    assert!(now.contains("objectives/results/"), "{now}");
 }

@@ -17,7 +17,7 @@ use eclipse_t2i::experiment::{
 };
 use eclipse_t2i::files;
 use eclipse_t2i::noise::{Noise, Stream};
-use eclipse_t2i::report::{About, Order, Report};
+use eclipse_t2i::report::{About, Order, Report, ReportFiles};
 use eclipse_t2i::train::stop::Stop;
 use rand_chacha::rand_core::Rng;
 
@@ -197,7 +197,9 @@ impl Bench {
         let report = Report::read("toy", &self.runs(), &self.dirs(), self.spec.report()).expect("readable");
         let out = self.spec.folder().join("results");
         let about = About::read(self.spec.folder(), &out).expect("readable");
-        report.write(&out, self.spec.report(), &about).expect("writable");
+        report
+            .write(&out, self.spec.report(), &about, ReportFiles::All)
+            .expect("writable");
         (report, out)
     }
 
@@ -512,14 +514,14 @@ fn curves_have_a_point_for_each_number_and_zero_at_the_left() {
     bench.sweep(&Pretend::default(), 2);
     let (report, out) = bench.report();
     assert_eq!(report.systems.len(), 4);
-    let svg = files::read_text(out.join("curves.svg")).expect("written");
+    let svg = files::read_text(out.join("figure.svg")).expect("written");
     // 2 panels of one line with three points, and the legend's mark.
     assert_eq!(svg.matches("<circle").count(), 2 * 3 + 1);
     for text in [
         "objective.lambda",
-        "eclipse",
-        "ridge",
-        "forced_choice/all unseen",
+        "ECLIPSE",
+        "ridge regression",
+        "embeddings right, unseen",
         "frechet",
     ] {
         assert!(svg.contains(text), "the curves do not say {text}");
@@ -538,7 +540,7 @@ fn curves_have_a_point_for_each_number_and_zero_at_the_left() {
     };
     assert!(place("0") < place("0.02") && place("0.02") < place("0.2"));
     let markdown = files::read_text(out.join("README.md")).expect("written");
-    assert!(markdown.contains("![curves](curves.svg)"), "{markdown}");
+    assert!(markdown.contains("![scores](figure.svg)"), "{markdown}");
 }
 
 #[test]
@@ -560,7 +562,7 @@ fn a_page_holds_everything_and_asks_for_nothing() {
         "a &lt;b&gt;red&lt;/b&gt; cup &amp; a",
         "<table id=\"scores\">",
         "Claims of order",
-        "Preferences by forced_choice/all unseen",
+        "Preferences by embeddings right, unseen",
         "objective.kind = &quot;eclipse&quot;",
         "train.steps = 12",
         "clip c0ffee",
@@ -581,11 +583,40 @@ fn a_page_holds_everything_and_asks_for_nothing() {
     std::fs::remove_file(run.join("SHA256SUMS")).expect("recorded");
     let report = Report::read("toy", &bench.runs(), &bench.dirs(), bench.spec.report()).expect("readable");
     let error = report
-        .write(&out, bench.spec.report(), &About::default())
+        .write(&out, bench.spec.report(), &About::default(), ReportFiles::All)
         .expect_err("a picture is gone");
     let chain = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
     let said = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
     assert!(said.contains("pictures/seen.png"), "{said}");
+}
+
+#[test]
+fn committed_results_give_the_report_of_their_runs() {
+    let bench = Bench::new();
+    bench.sweep(&Pretend::default(), 2);
+    let (report, out) = bench.report();
+    let committed = Report::committed(&bench.spec, &bench.trials)
+        .expect("readable")
+        .expect("committed");
+    assert_eq!(
+        (&committed.metrics, &committed.made),
+        (&report.metrics, &report.made)
+    );
+    assert_eq!(committed.csv().expect("CSV"), report.csv().expect("CSV"));
+    assert_eq!(
+        committed.preferences_csv().expect("CSV"),
+        report.preferences_csv().expect("CSV")
+    );
+    let claims = |report: &Report| report.claims_markdown(&report.select(&bench.spec.report().columns));
+    assert_eq!(claims(&committed), claims(&report));
+    let referenced = |report: &Report| report.preferences[0].of_reference().len();
+    assert_eq!(referenced(&committed), referenced(&report));
+
+    std::fs::write(out.join("scores.csv"), "system,metric\neclipse,x\n").expect("written");
+    let error = Report::committed(&bench.spec, &bench.trials)
+        .expect_err("columns lack")
+        .to_string();
+    assert!(error.contains("scores.csv: expected the CSV that"), "{error}");
 }
 
 #[test]

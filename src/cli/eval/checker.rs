@@ -15,9 +15,6 @@ use crate::cli::Usage;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "The checker of a built-in world")]
 pub struct CheckerArgs {
-    /// The world.
-    #[arg(long, value_name = "NAME", default_value = "emoji", value_parser = crate::cli::world_named)]
-    world: World,
     /// Images per kind of damage.
     #[arg(long, value_name = "N", default_value_t = 400)]
     n: usize,
@@ -27,19 +24,16 @@ pub struct CheckerArgs {
 }
 
 /// Measures and prints.
-pub fn run(args: &CheckerArgs, as_json: bool) -> anyhow::Result<()> {
+pub fn run(args: &CheckerArgs, world: World, as_json: bool) -> anyhow::Result<()> {
     if args.n == 0 {
         return Err(Usage("--n 0: expected at least 1".into()).into());
     }
     limits::check("--n", args.n, limits::MAX_IMAGES).map_err(Usage)?;
-    let checker = Checker::new(args.world);
+    let checker = Checker::new(world);
     let steps = crate::cli::progress::Steps::new();
     let mut rows = Vec::new();
     for (i, damage) in Damage::ALL.into_iter().enumerate() {
-        rows.push((
-            damage.name(args.world),
-            accuracy(&checker, damage, args.n, args.seed),
-        ));
+        rows.push((damage.name(world), accuracy(&checker, damage, args.n, args.seed)));
         steps.show("checker", i + 1, Damage::ALL.len(), "");
     }
     if as_json {
@@ -48,7 +42,7 @@ pub fn run(args: &CheckerArgs, as_json: bool) -> anyhow::Result<()> {
             .map(|(name, found)| json!({ "pictures": name, "accuracy": found }));
         return crate::cli::print_json(&rows.collect());
     }
-    crate::cli::print(&table(args.world, &rows))
+    crate::cli::print(&table(world, &rows))
 }
 
 /// Markdown, for the world's README. Attributes that the world lacks have no column.

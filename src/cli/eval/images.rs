@@ -1,14 +1,17 @@
 //! Metrics on folders of images, from the table of metrics.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::device::DeviceSpec;
+use crate::eval::compbench::Category;
+use crate::eval::compbench::spatial::Mend;
 use crate::eval::fid::Resize;
 use crate::eval::image_score::ImageScore;
 use crate::eval::kid::KidOptions;
 use crate::eval::metrics::{self, ImageMetric, ImageOption, ImageOptions, ImageSet, MetricInfo};
 use crate::files;
 use crate::limits;
+use crate::world::World;
 use clap::Args;
 use indicatif::ProgressBar;
 
@@ -22,7 +25,7 @@ pub type Entry = (&'static MetricInfo, &'static dyn ImageMetric);
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Metrics on images")]
 pub struct ImageArgs {
-    /// The images: a flat folder (T2I-CompBench's, COCO's, ours), or GenEval's.
+    /// The images: a flat folder (T2I-CompBench's or the one above its samples/, HRS-Bench's, COCO's, ours), or GenEval's.
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
     #[arg(long, value_name = "DIR|FILE", help = for_readers(
@@ -31,9 +34,36 @@ pub struct ImageArgs {
         ": a folder of images, or an .npz: mu and sigma for Frechet distances, feats for kernel distances",
     ))]
     reference: Option<PathBuf>,
-    /// Prompts of the images, one per line in the order of the image names, or COCO's captions_*.json. [default: from side files or image names]
+    /// Prompts of the images, one per line in the order of the image names; a CSV, as HRS-Bench's; or COCO's captions_*.json. [default: from side files or image names]
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
+    /// Column of the CSV that holds the prompts [default: synthetic_prompt, original_prompts, prompt, caption or meta_prompt, the first that is there]
+    #[arg(long, value_name = "NAME", requires = "prompts")]
+    prompt_column: Option<String>,
+    #[arg(long, value_name = "NAME", help = for_readers(
+        ImageOption::Category,
+        "Category of T2I-CompBench, where prompts do not tell it",
+        ": color, shape, texture, spatial, non_spatial or complex",
+    ))]
+    category: Option<Category>,
+    #[arg(long, help = for_readers(
+        ImageOption::Category,
+        "Score a part of a category: some of its 300 prompts, or another number of images for some",
+        "",
+    ))]
+    incomplete: bool,
+    #[arg(long, value_name = "FILE", help = for_readers(
+        ImageOption::Detections,
+        "What UniDet found in the images, in JSON",
+        ": {\"image\": NAME, \"pred_boxes\": [[x0, y0, x1, y1]], \"pred_classes\": [ID], \"scores\": [P]} a line",
+    ))]
+    detections: Option<Existing>,
+    #[arg(long, value_name = "QUIRK,..", value_delimiter = ',', help = for_readers(
+        ImageOption::Mends,
+        "Quirks of the official rules to mend",
+        &format!(": {}", Mend::ALL.map(Mend::name).join(", ")),
+    ))]
+    mend: Vec<Mend>,
     #[arg(long, value_name = "DIR", help = for_readers(
         ImageOption::Other,
         "Images of another system for the same prompts, and how often these here are preferred to them",
@@ -52,6 +82,12 @@ pub struct ImageArgs {
         "",
     ))]
     clip: Option<Existing>,
+    #[arg(long, value_name = "DIR", help = for_readers(
+        ImageOption::Blip,
+        "A BLIP that answers questions, as transformers saves it",
+        ": config.json, weights, and vocab.txt or tokenizer.json; T2I-CompBench's is blip-vqa-capfilt-large",
+    ))]
+    blip: Option<Existing>,
     #[arg(long, value_name = "MODE", default_value_t = Resize::PytorchFid, help = for_readers(
         ImageOption::Resize,
         "How images become the network's 299 x 299 pixels",
@@ -105,15 +141,21 @@ pub struct ImageArgs {
 }
 
 /// The help of `option`: `what`, the metrics that read it, `rest`.
-fn for_readers(option: ImageOption, what: &str, rest: &str) -> String {
+pub fn for_readers(option: ImageOption, what: &str, rest: &str) -> String {
     let readers = metrics::of_image_folders().filter(|(_, metric)| metric.options().contains(&option));
     let names: Vec<&str> = readers.map(|(info, _)| info.name).collect();
     format!("{what} ({}){rest}", names.join(", "))
 }
 
 /// Scores the images by every metric.
-pub fn run(args: &ImageArgs, chosen: &[Entry], as_json: bool, device: DeviceSpec) -> anyhow::Result<()> {
-    let options = args.options();
+pub fn run(
+    args: &ImageArgs,
+    world: World,
+    chosen: &[Entry],
+    as_json: bool,
+    device: DeviceSpec,
+) -> anyhow::Result<()> {
+    let options = args.options(world);
     let needs = |info: &MetricInfo, option: &str| {
         Usage(format!(
             "{}: expected {option}; `eclipse eval --help` has an example",
@@ -141,8 +183,8 @@ pub fn run(args: &ImageArgs, chosen: &[Entry], as_json: bool, device: DeviceSpec
     let progress = |done: usize, of: usize| show(&bar, done, of);
     let precision = format!("{device} {}", args.precision.dtype);
     let device = args.precision.device(device)?;
+    let out = args.out(folder);
     let images = ImageSet::open(folder, options, device, precision, &progress)?;
-    let out = args.out.clone().unwrap_or_else(|| folder.join("eval"));
     let mut scores = Vec::new();
     for (info, metric) in chosen {
         let (score, written) = images.score(info, *metric)?;
@@ -176,14 +218,26 @@ pub fn run(args: &ImageArgs, chosen: &[Entry], as_json: bool, device: DeviceSpec
 }
 
 impl ImageArgs {
-    fn options(&self) -> ImageOptions {
+    /// The folder for results of `images`.
+    fn out(&self, images: &Path) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| images.join("eval"))
+    }
+
+    fn options(&self, world: World) -> ImageOptions {
         let path = |existing: &Option<Existing>| existing.as_deref().map(ToOwned::to_owned);
         ImageOptions {
             reference: self.reference.clone(),
             inception: path(&self.inception),
             clip: path(&self.clip),
+            blip: path(&self.blip),
             other: self.against.clone(),
             prompts: self.prompts.clone(),
+            prompt_column: self.prompt_column.clone(),
+            category: self.category,
+            incomplete: self.incomplete,
+            detections: path(&self.detections),
+            mends: self.mend.iter().copied().collect(),
+            results: self.images.as_deref().map(|images| self.out(images)),
             resize: self.resize,
             infinity: self.infinity,
             kid: KidOptions {
@@ -193,6 +247,7 @@ impl ImageArgs {
             },
             tie: self.tie,
             save_statistics: self.save_statistics.clone(),
+            world,
             batch: self.batch,
             cache: match self.no_cache {
                 true => None,

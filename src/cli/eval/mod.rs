@@ -4,7 +4,8 @@ mod checker;
 mod images;
 
 use crate::device::DeviceSpec;
-use crate::eval::metrics;
+use crate::eval::metrics::{self, ImageOption};
+use crate::world::World;
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
@@ -15,6 +16,8 @@ Examples:
   eclipse eval fid kid --images drawn/ --reference coco/ --inception pt_inception-2015-12-05-6726825d.pth
   eclipse eval clip-score --images samples/ --clip clip-vit-base-patch32
   eclipse eval pick-score --images ours/ --against theirs/ --prompts prompts.txt --clip PickScore_v1
+  eclipse eval spatial --images samples/ --detections found.json
+  eclipse eval blip-vqa --images color/samples --blip blip-vqa-capfilt-large
   eclipse eval checker --world shapes";
 
 /// Arguments of `eclipse eval`.
@@ -24,6 +27,12 @@ pub struct EvalArgs {
     /// Measures to compute; one or several.
     #[arg(required = true, value_name = "METRIC", value_parser = measures())]
     metrics: Vec<Measure>,
+    #[arg(long, value_name = "NAME", default_value = "emoji", value_parser = crate::cli::world_named, help = images::for_readers(
+        ImageOption::World,
+        "The built-in world",
+        ", and of `checker`",
+    ))]
+    world: World,
     #[command(flatten)]
     images: images::ImageArgs,
     #[command(flatten)]
@@ -73,8 +82,8 @@ pub fn run(args: &EvalArgs, device: DeviceSpec) -> anyhow::Result<()> {
     });
     let of_images: Vec<images::Entry> = of_images.collect();
     match (of_images.len(), args.metrics.len()) {
-        (n, all) if n == all => images::run(&args.images, &of_images, args.json, device),
-        (0, 1) => checker::run(&args.checker, args.json),
+        (n, all) if n == all => images::run(&args.images, args.world, &of_images, args.json, device),
+        (0, 1) => checker::run(&args.checker, args.world, args.json),
         _ => Err(
             Usage("checker: expected no other metric beside it, it scores no images of yours".into()).into(),
         ),

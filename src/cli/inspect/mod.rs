@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::data::source::with_scheme;
 use crate::data::store::{self, MANIFEST, SETTINGS, Store};
-use crate::eval::EvalFile;
+use crate::eval::ScoreFile;
 use crate::experiment::provenance::SessionRecord;
 use crate::experiment::{MetricsLog, RunDir};
 use crate::files;
@@ -193,7 +193,7 @@ fn training(run: &RunDir) -> anyhow::Result<Value> {
 fn scores(run: &RunDir) -> anyhow::Result<BTreeMap<String, f64>> {
     let mut scores = BTreeMap::new();
     for file in run.eval_files()? {
-        let metrics = EvalFile::read(&file)?.metrics.into_iter();
+        let metrics = ScoreFile::read(&file)?.into_metrics().into_iter();
         let shown = metrics.filter(|metric| metric.split == "all" || metric.name.ends_with("/all"));
         scores.extend(shown.map(|metric| (format!("{}@{}", metric.name, metric.split), metric.value)));
     }
@@ -216,9 +216,9 @@ fn has_weights(folder: &Path) -> bool {
     names
         .map(|e| e.file_name().to_string_lossy().into_owned())
         .any(|name| {
-            let stem = name.starts_with("model") || name.starts_with("diffusion_pytorch_model");
+            let stems = ["model", "diffusion_pytorch_model", "pytorch_model"];
+            let stem = stems.iter().any(|stem| name.starts_with(stem));
             let is_index = name.contains(".index.") && name.ends_with(".json");
-            // PyTorch weights are not supported; the reader's error says so.
             stem && (name.ends_with(".safetensors") || is_index || name.ends_with(".bin"))
         })
 }

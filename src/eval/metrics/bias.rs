@@ -15,7 +15,7 @@ pub(super) const FAMILY: Family = Family {
             "bias/usual_colour",
             "Share of the prompts that ask for another colour than the usual one whose decoded image shows the usual one",
             "share of prompts",
-        ),
+        ).titled("usual colour drawn"),
         MetricInfo::lower(
             "bias/usual_texture",
             "Share of the prompts that ask for another texture than the usual one whose decoded image shows the usual one",
@@ -25,7 +25,7 @@ pub(super) const FAMILY: Family = Family {
             "bias/usual_company",
             "Share of the prompts with a noun that has a spurious co-occurrence in training whose decoded image shows it, unasked",
             "share of prompts",
-        ),
+        ).titled("spurious object drawn"),
     ],
     source: Source::DecodedImages(add),
 };

@@ -16,52 +16,52 @@ pub(super) const FAMILY: Family = Family {
             "picture/object",
             "Share of the named objects that the checker finds in the decoded image",
             "share of objects",
-        ),
+        ).titled("objects drawn"),
         MetricInfo::higher(
             "picture/colour",
             "Share of the named colours that the checker finds on their objects in the decoded image",
             "share of colours",
-        ),
+        ).titled("colours drawn"),
         MetricInfo::higher(
             "picture/texture",
             "Share of the named textures that the checker finds on their objects in the decoded image",
             "share of textures",
-        ),
+        ).titled("textures drawn"),
         MetricInfo::higher(
             "picture/binding",
             "Share of the prompts with two painted objects whose decoded image shows both colours or textures on their own objects",
             "share of prompts",
-        ),
+        ).titled("attributes on their objects"),
         MetricInfo::higher(
             "picture/relation",
             "Share of the prompts with a relation whose decoded image shows both objects in it",
             "share of prompts",
-        ),
+        ).titled("relations drawn"),
         MetricInfo::higher(
             "picture/all",
             "Share of prompts whose decoded image shows everything that they ask for",
             "share of prompts",
-        ),
+        ).titled("images right"),
         MetricInfo::higher(
             "compbench/colour",
             "picture/all on prompts of two painted objects: the column Colour of T2I-CompBench",
             "share of prompts",
-        ),
+        ).titled("CompBench colour"),
         MetricInfo::higher(
             "compbench/shape",
             "picture/all on prompts about shapes: the column Shape of T2I-CompBench",
             "share of prompts",
-        ),
+        ).titled("CompBench shape"),
         MetricInfo::higher(
             "compbench/texture",
             "picture/all on prompts of two textured objects: the column Texture of T2I-CompBench",
             "share of prompts",
-        ),
+        ).titled("CompBench texture"),
         MetricInfo::higher(
             "compbench/spatial",
             "picture/all on prompts with a relation: the column Spatial of T2I-CompBench",
             "share of prompts",
-        ),
+        ).titled("CompBench spatial"),
     ],
     source: Source::DecodedImages(add),
 };
@@ -72,12 +72,13 @@ fn add(table: &mut MetricTable<'_>, inputs: &DecodedInputs<'_>) -> Result<(), Ev
         .iter()
         .map(|image| verdict(&image.prompt.statement, &image.reading))
         .collect();
-    for (name, of) in PARTS {
-        let values = inputs.per_prompt(|row, _| of(&verdicts[row]));
-        table.add_some(&format!("picture/{name}"), &values);
+    for (name, values) in shares(&verdicts) {
+        table.add_some(
+            &format!("picture/{name}"),
+            &inputs.per_prompt(|row, _| values[row]),
+        );
     }
     let all = |row: usize| indicator(verdicts[row].all());
-    table.add_some("picture/all", &inputs.per_prompt(|row, _| Some(all(row))));
     for category in Category::ALL {
         let values = inputs.per_prompt(|row, image| (image.prompt.category == category).then(|| all(row)));
         table.add_some(&format!("compbench/{}", category.name()), &values);
@@ -95,6 +96,18 @@ const PARTS: [(&str, Part); 5] = [
     ("binding", |v| v.binding.map(indicator)),
     ("relation", |v| v.relation.map(indicator)),
 ];
+
+/// The share that shows everything.
+pub(super) const ALL: &str = "all";
+
+/// Each part of the verdicts by name, and [`ALL`]: for each image the share that is right; `None` where its prompt does not ask for the part.
+pub(super) fn shares(verdicts: &[Verdict]) -> Vec<(&'static str, Vec<Option<f64>>)> {
+    let all: Part = |verdict| Some(indicator(verdict.all()));
+    let named = PARTS.into_iter().chain([(ALL, all)]);
+    named
+        .map(|(name, of)| (name, verdicts.iter().map(of).collect()))
+        .collect()
+}
 
 /// What the checker looked for, in the order of the table above: whether all of it is there.
 pub fn findings(verdict: &Verdict) -> Vec<(&'static str, bool)> {

@@ -8,7 +8,7 @@ use super::family::{Family, Source};
 use super::fid::distance;
 use super::image_set::{ImageMetric, ImageMetricError, ImageOption, ImageSet, Measured};
 use super::info::MetricInfo;
-use crate::models::clip::preprocess::Cut;
+use crate::models::clip::Processor;
 
 pub(super) const FAMILY: Family = Family {
     rows: &[MetricInfo::lower(
@@ -29,8 +29,8 @@ impl ImageMetric for ClipFid {
     }
 
     fn measure(&self, images: &ImageSet<'_>) -> Result<Measured, ImageMetricError> {
-        let network = images.clip(Cut::Even)?;
+        let network = images.clip(Processor::CleanFid)?;
         let protocol = BTreeMap::from([("weights_sha256".to_owned(), json!(network.sha256))]);
-        distance("clip-fid", images, &network, protocol)
+        distance("clip-fid", images, &*network, protocol)
     }
 }

@@ -14,7 +14,7 @@ pub(super) const FAMILY: Family = Family {
             "picture/clip_score",
             "Cosine of the decoded image's embedding and its prompt's text embedding by the frozen CLIP",
             "cosine",
-        ),
+        ).titled("CLIP score of images"),
         MetricInfo::higher(
             "picture/cos/z_x_hat",
             "Cosine of the decoded image's embedding and the prediction that it was decoded from: what the decoder kept",
@@ -29,7 +29,7 @@ pub(super) const FAMILY: Family = Family {
             "picture/frechet_relative",
             "Frechet distance between the distributions of decoded and true images' embeddings, divided by the variance of the true ones",
             "ratio",
-        ),
+        ).titled("Frechet distance of images"),
     ],
     source: Source::DecodedImages(add),
 };

@@ -17,7 +17,7 @@ pub(super) const FAMILY: Family = Family {
             "frechet_relative",
             "Frechet distance between the distributions of predicted and true image embeddings, divided by the variance of the true ones",
             "ratio",
-        ),
+        ).titled("Frechet distance"),
     ],
     source: Source::Embeddings(|table, inputs| add_frechet(table, "", inputs.z_x_hat, inputs.z_x)),
 };

@@ -9,7 +9,7 @@ pub(super) const FAMILY: Family = Family {
         "diversity",
         "1 minus the mean cosine between predictions of one prompt under different noise; only with several noise seeds",
         "cosine",
-    )],
+    ).titled("diversity")],
     source: Source::Embeddings(|table, inputs| {
         if inputs.z_x_hat.len() > 1 {
             let alike = noise_cosines(inputs.z_x_hat)?;

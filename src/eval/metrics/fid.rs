@@ -35,7 +35,7 @@ impl ImageMetric for Fid {
             ("resize".to_owned(), json!(images.options.resize.name())),
             ("weights_sha256".to_owned(), json!(network.sha256)),
         ]);
-        distance("fid", images, &network, protocol)
+        distance("fid", images, &*network, protocol)
     }
 }
 

@@ -12,27 +12,27 @@ pub(super) const FAMILY: Family = Family {
             "forced_choice/object",
             "Share of prompts whose prediction is nearer, by cosine, to the true image than to every image with another noun",
             "share of prompts",
-        ),
+        ).titled("objects right"),
         MetricInfo::higher(
             "forced_choice/colour",
             "Share of prompts whose prediction is nearer, by cosine, to the true image than to every image with another colour",
             "share of prompts",
-        ),
+        ).titled("colours right"),
         MetricInfo::higher(
             "forced_choice/texture",
             "Share of prompts whose prediction is nearer, by cosine, to the true image than to every image with another texture",
             "share of prompts",
-        ),
+        ).titled("textures right"),
         MetricInfo::higher(
             "forced_choice/binding",
             "Share of prompts whose prediction is nearer, by cosine, to the true image than to every image with the colours or textures of its two objects swapped",
             "share of prompts",
-        ),
+        ).titled("binding right"),
         MetricInfo::higher(
             "forced_choice/relation",
             "Share of prompts whose prediction is nearer, by cosine, to the true image than to every image with another relation between its two objects",
             "share of prompts",
-        ),
+        ).titled("relations right"),
         MetricInfo::higher(
             "forced_choice/bystander",
             "Share of prompts whose prediction is nearer, by cosine, to the true image than to every image with something that the prompt does not mention, more or less",
@@ -42,7 +42,7 @@ pub(super) const FAMILY: Family = Family {
             "forced_choice/all",
             "Share of prompts whose prediction is nearer, by cosine, to the true image than to every image with one thing wrong of any kind",
             "share of prompts",
-        ),
+        ).titled("embeddings right"),
         MetricInfo::higher(
             "margin/object",
             "Cosine of the prediction and the true image minus the largest to an image with another noun",

@@ -9,7 +9,8 @@ pub(super) const FAMILY: Family = Family {
             "held_out/loss",
             "Loss of the objective on held-out pairs; objectives are not comparable by it",
             "loss",
-        ),
+        )
+        .titled("held-out loss"),
         MetricInfo::lower(
             "held_out/loss/*",
             "One term of the objective's loss on held-out pairs",

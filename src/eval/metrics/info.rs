@@ -5,6 +5,8 @@
 pub struct MetricInfo {
     /// Its name in files, tables and on the command line, as in `forced_choice/object`. One that ends in `*` stands for every name with that beginning.
     pub name: &'static str,
+    /// Its name for readers of tables and plots, for the metrics that most reports show; the others have their [`name`](Self::name).
+    pub title: Option<&'static str>,
     /// What it measures: one sentence without its full stop.
     pub meaning: &'static str,
     /// Unit of its values, as in `share of prompts`.
@@ -31,6 +33,7 @@ impl MetricInfo {
     pub const fn higher(name: &'static str, meaning: &'static str, unit: &'static str) -> Self {
         Self {
             name,
+            title: None,
             meaning,
             unit,
             better: MetricDirection::Higher,
@@ -59,6 +62,14 @@ impl MetricInfo {
     /// The same with so many digits.
     pub const fn with_decimals(self, decimals: usize) -> Self {
         Self { decimals, ..self }
+    }
+
+    /// The same with a name for readers.
+    pub const fn titled(self, title: &'static str) -> Self {
+        Self {
+            title: Some(title),
+            ..self
+        }
     }
 
     /// Whether this row is that of the metric `name`.

@@ -29,8 +29,8 @@ impl ImageMetric for Kid {
 
     fn measure(&self, images: &ImageSet<'_>) -> Result<Measured, ImageMetricError> {
         let network = images.inception()?;
-        let reference = images.features_of_reference(&network)?;
-        let rows = images.features(&network)?;
+        let reference = images.features_of_reference(&*network)?;
+        let rows = images.features(&*network)?;
         let options = images.options.kid;
         let (value, each) = kid(&rows, &reference, options)?;
         let spread = each.iter().map(|v| (v - value).powi(2)).sum::<f64>() / each.len().max(1) as f64;

@@ -7,9 +7,11 @@
 mod family;
 mod image_set;
 mod info;
+mod shared_networks;
 
 pub use image_set::{ImageMetric, ImageMetricError, ImageOption, ImageOptions, ImageSet, Measured};
 pub use info::{MetricDirection, MetricInfo};
+pub use shared_networks::SharedNetworks;
 
 use self::family::{Family, Source};
 use super::EvalError;
@@ -44,6 +46,10 @@ metrics! {
     clip_fid,
     clip_score,
     pick_score,
+    blip_vqa,
+    spatial,
+    three_in_one,
+    world_checker,
     #[cfg(test)]
     toy_brightness,
 }

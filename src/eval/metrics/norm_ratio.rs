@@ -9,7 +9,8 @@ pub(super) const FAMILY: Family = Family {
         "norm_ratio",
         "Norm of the predicted image embedding divided by that of the true one; 1 is right",
         "ratio",
-    )],
+    )
+    .titled("norm ratio")],
     source: Source::Embeddings(|table, inputs| {
         table.add(
             "norm_ratio",

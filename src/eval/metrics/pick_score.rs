@@ -11,8 +11,7 @@ use super::info::MetricInfo;
 use crate::eval::Bootstrap;
 use crate::eval::image_folder::{self, ImageFile};
 use crate::eval::pick_score::preference;
-use crate::models::clip::logit_scale;
-use crate::models::clip::preprocess::Cut;
+use crate::models::clip::{Processor, logit_scale};
 
 pub(super) const FAMILY: Family = Family {
     rows: &[
@@ -33,14 +32,15 @@ impl ImageMetric for PickScore {
         let scale = logit_scale(dir)?.ok_or_else(|| ImageMetricError::NoLogitScale(dir.to_path_buf()))?;
         type Scores = (Vec<f64>, BTreeMap<String, Value>);
         let scored = |folder: &Path, files: &[ImageFile]| -> Result<Scores, ImageMetricError> {
-            // As transformers cuts, which PickScore's processor is.
-            let (cosines, protocol) = images.prompt_cosines(folder, files, Cut::Down)?;
+            // PickScore's processor is that of transformers.
+            let prompts = image_folder::prompts(files)?;
+            let (cosines, protocol) = images.cosines(folder, files, &prompts, Processor::Transformers)?;
             Ok((cosines.into_iter().map(|c| scale.exp() * c).collect(), protocol))
         };
         let (own, protocol) = scored(&images.folder, &images.images)?;
         let mut measured = Measured::mean(own.clone(), protocol)?;
         if let Some(folder) = &images.options.other {
-            let files = image_folder::read(folder, images.options.prompts.as_deref())?;
+            let files = image_folder::read_with(folder, images.options.prompt_file())?;
             let meetings = image_folder::meetings(&images.images, &files)?;
             let (others, _) = scored(folder, &files)?;
             let first: Vec<f64> = meetings.iter().map(|(i, _)| own[*i]).collect();

@@ -12,7 +12,7 @@ pub(super) const FAMILY: Family = Family {
             "cos/z_x",
             "Cosine of the predicted and the true image embedding",
             "cosine",
-        ),
+        ).titled("cosine to z_x"),
         MetricInfo::lower(
             "nmse",
             "Squared error of the predicted image embedding, relative to the variance of true ones: 1 for predicting their mean",
@@ -22,7 +22,7 @@ pub(super) const FAMILY: Family = Family {
             "cos/z_y",
             "Cosine of the predicted image embedding and its own prompt's text embedding; cos/reference is what true images have",
             "cosine",
-        ),
+        ).titled("cosine to z_y"),
         MetricInfo::neither(
             "cos/reference",
             "Cosine of the true image embedding and its own prompt's text embedding: a property of the CLIP, the same for every prior",

@@ -34,9 +34,23 @@ impl Plan {
         options: RenderOptions,
         on_event: &mut dyn FnMut(RenderEvent),
     ) -> Result<(), RenderError> {
+        self.render_until(device, options, on_event, &|| false).map(drop)
+    }
+
+    /// Like [`Plan::render`], until `is_stopped` says so between two chunks; whether all images are there.
+    ///
+    /// # Errors
+    /// Like [`Plan::render`].
+    pub fn render_until(
+        &self,
+        device: &Device,
+        options: RenderOptions,
+        on_event: &mut dyn FnMut(RenderEvent),
+        is_stopped: &dyn Fn() -> bool,
+    ) -> Result<bool, RenderError> {
         files::create_dir(&self.out)?;
         let lock = self.lock()?;
-        let rendered = self.render_locked(device, options, on_event);
+        let rendered = self.render_locked(device, options, on_event, is_stopped);
         lock.remove();
         rendered
     }
@@ -60,7 +74,8 @@ impl Plan {
         device: &Device,
         options: RenderOptions,
         on_event: &mut dyn FnMut(RenderEvent),
-    ) -> Result<(), RenderError> {
+        is_stopped: &dyn Fn() -> bool,
+    ) -> Result<bool, RenderError> {
         let mut left: Vec<&PlannedImage> = Vec::new();
         for image in &self.images {
             match image.done || self.is_drawn(image)? {
@@ -69,9 +84,12 @@ impl Plan {
             }
         }
         for images in left.chunks(options.chunk.max(1)) {
+            if is_stopped() {
+                return Ok(false);
+            }
             Chunk::new(self, images, device, options).render(on_event)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// A file of an image.

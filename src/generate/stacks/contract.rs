@@ -23,6 +23,11 @@ pub trait DecoderStack: Debug + Sync {
     /// The parts that decode. Of stacks that share a pipeline class, the one with the most of these parts in the folder is meant.
     fn decoder_parts(&self) -> &'static [Part];
 
+    /// The networks that the paper counts as the decoder: they draw the first image, without what enlarges it or takes it out of a latent space.
+    fn base_decoder(&self) -> &'static [Part] {
+        &[Part::DECODER]
+    }
+
     /// Reads the configurations of its parts, checks them and the request against each other, and takes its own settings where the request makes
     /// no choice. Loads no weights.
     ///

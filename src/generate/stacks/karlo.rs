@@ -100,6 +100,10 @@ impl DecoderStack for Karlo {
         &[TEXT_PROJ, Part::DECODER, SUPER_RES_FIRST, SUPER_RES_LAST]
     }
 
+    fn base_decoder(&self) -> &'static [Part] {
+        &[TEXT_PROJ, Part::DECODER]
+    }
+
     fn plan(&self, folders: &PartFolders, request: &ImageRequest) -> Result<DecoderPlan, RenderError> {
         let (decoder, record) = SampledUNet::decoder(folders, request.decoder, SAMPLING)?;
         let (d_clip, super_res, super_record) = super_res(folders, &decoder, request)?;

@@ -4,6 +4,8 @@ use burn::prelude::*;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::Stack;
+use crate::generate::parts::Part;
 use crate::models::clip::{ClipTextConfig, ClipVisionConfig, TEXT_MAPPING, VISION_MAPPING};
 use crate::models::prior::{self, DiffusionPrior, Prior, PriorConfig};
 use crate::models::unet::{self, UNet, UNetConfig};
@@ -18,6 +20,20 @@ pub struct RandomStack {
     pub networks: &'static [RandomNetwork],
     /// Its pipelines.
     pub pipelines: &'static [RandomPipeline],
+}
+
+impl RandomStack {
+    /// Which part of `stack` a network is, by its folder in a pipeline.
+    pub fn part(&self, stack: Stack, network: &RandomNetwork) -> Option<Part> {
+        self.pipelines.iter().find_map(|pipeline| {
+            let (folder, _) = pipeline.parts.iter().find(|(_, name)| *name == network.name)?;
+            let class = stack
+                .pipelines()
+                .iter()
+                .find(|class| class.name == pipeline.class)?;
+            class.entries.iter().find(|entry| entry.key == *folder)?.part
+        })
+    }
 }
 
 /// A published network.
@@ -50,7 +66,7 @@ pub struct RandomPipeline {
 }
 
 /// A prior.
-pub(super) const PRIOR: [&str; 2] = ["diffusers", "PriorTransformer"];
+pub const PRIOR: [&str; 2] = ["diffusers", "PriorTransformer"];
 /// A UNet that is conditioned.
 pub(super) const UNET_CONDITIONED: [&str; 2] = ["diffusers", "UNet2DConditionModel"];
 /// A text tower.

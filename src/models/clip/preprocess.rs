@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::config::{ConfigError, Keys};
 use crate::files::{self, FileError};
-use crate::image_file::{self, ImageLimits};
+use crate::image_file::{self, ImageLimits, Pixels};
 use crate::limits::MAX_SIDE;
 
 /// Pillow's code for bicubic, the only filter CLIP models use.
@@ -220,7 +220,13 @@ impl Preprocess {
     /// # Errors
     /// Like [`Preprocess::apply`].
     pub fn apply_cut(&self, picture: &RgbImage, cut: Cut) -> Result<Vec<f32>, PreprocessError> {
-        let (width, height) = self.scaled(picture.dimensions());
+        let (across, down) = self.axes(picture.dimensions(), cut)?;
+        Ok(self.values(&resize_part(picture, &across, &down)))
+    }
+
+    /// How the axes of an image of `w` x `h` are scaled and cut.
+    pub(super) fn axes(&self, (w, h): (u32, u32), cut: Cut) -> Result<(Axis, Axis), PreprocessError> {
+        let (width, height) = self.scaled((w, h));
         let (crop_width, crop_height) = self.crop.unwrap_or((width, height));
         if crop_width > width || crop_height > height {
             return Err(PreprocessError::TooSmall {
@@ -231,18 +237,21 @@ impl Preprocess {
             });
         }
         let (left, top) = (cut.offset(width - crop_width), cut.offset(height - crop_height));
-        let (w, h) = picture.dimensions();
         let axis = |from: u32, to: u32, first: u32, n: u32| Axis {
             part: f64::from(from),
             to: to as usize,
             cut: first as usize..(first + n) as usize,
         };
-        let picture = resize_part(
-            picture,
-            &axis(w, width, left, crop_width),
-            &axis(h, height, top, crop_height),
-        );
-        let plane = (crop_width * crop_height) as usize;
+        Ok((
+            axis(w, width, left, crop_width),
+            axis(h, height, top, crop_height),
+        ))
+    }
+
+    /// Pixels of the final size to `[3, height, width]` values.
+    pub(super) fn values(&self, picture: &RgbImage) -> Vec<f32> {
+        let (width, height) = picture.dimensions();
+        let plane = (width * height) as usize;
         let mut out = vec![0.0; 3 * plane];
         for channel in 0..3 {
             // 256 possible values: look them up.
@@ -254,14 +263,12 @@ impl Preprocess {
                         .map_or(v, |(mean, std)| (v - mean[channel] as f32) / std[channel] as f32)
                 })
                 .collect();
-            let rows = out[channel * plane..(channel + 1) * plane].chunks_exact_mut(crop_width as usize);
-            for (y, row) in rows.enumerate() {
-                for (x, value) in row.iter_mut().enumerate() {
-                    *value = table[picture.get_pixel(x as u32, y as u32).0[channel] as usize];
-                }
+            let values = out[channel * plane..(channel + 1) * plane].iter_mut();
+            for (value, pixel) in values.zip(picture.pixels()) {
+                *value = table[pixel.0[channel] as usize];
             }
         }
-        Ok(out)
+        out
     }
 
     /// Many images, in order, on all threads: `[batch, 3, height, width]` where all come out at one size.
@@ -283,13 +290,21 @@ impl Preprocess {
 /// # Errors
 /// [`PreprocessError::File`], or [`PreprocessError::Image`] for a file that is no image, is incomplete, or has more pixels than allowed.
 pub fn read_image(path: impl AsRef<Path>) -> Result<RgbImage, PreprocessError> {
+    read_pixels(path).map(|pixels| pixels.rgb)
+}
+
+/// [`read_image`], with alpha and mode.
+///
+/// # Errors
+/// Like [`read_image`].
+pub fn read_pixels(path: impl AsRef<Path>) -> Result<Pixels, PreprocessError> {
     let path = path.as_ref();
     let limits = ImageLimits {
         min_side: 1,
         ..ImageLimits::default()
     };
     let bytes = files::read_at_most(path, limits.max_bytes, "an image file")?;
-    image_file::decode(&bytes, &limits).map_err(|e| PreprocessError::Image {
+    image_file::decode_pixels(&bytes, &limits).map_err(|e| PreprocessError::Image {
         path: path.to_path_buf(),
         reason: e.to_string(),
     })
@@ -347,10 +362,10 @@ fn reduce(picture: &RgbImage, fx: u32, fy: u32) -> RgbImage {
 }
 
 /// How an axis is resized: the first `part` of its pixels, perhaps not a whole number of them, becomes `to` pixels, of which those of `cut` are computed.
-struct Axis {
-    part: f64,
-    to: usize,
-    cut: Range<usize>,
+pub(super) struct Axis {
+    pub(super) part: f64,
+    pub(super) to: usize,
+    pub(super) cut: Range<usize>,
 }
 
 impl Axis {
@@ -366,7 +381,7 @@ impl Axis {
 }
 
 /// Resizes an image, its upper left part, and cuts.
-fn resize_part(picture: &RgbImage, across: &Axis, down: &Axis) -> RgbImage {
+pub(super) fn resize_part(picture: &RgbImage, across: &Axis, down: &Axis) -> RgbImage {
     let (w, h) = picture.dimensions();
     assert!(
         w > 0 && h > 0 && !across.cut.is_empty() && !down.cut.is_empty(),

@@ -9,10 +9,10 @@ use crate::world::categories::{Category, Split};
 use crate::world::layer::Layer;
 use crate::world::tables::{Layout, SmallModels, Tables};
 
-/// T2I-CompBench's validation prompts for colours (MIT, see `datasets/emoji/prompts/LICENSE`), verbatim.
-const COLOR_VAL: &str = include_str!("../../../datasets/emoji/prompts/color_val.txt");
+/// T2I-CompBench's validation prompts for colours (MIT, see `datasets/t2i_compbench/LICENSE`), verbatim.
+const COLOR_VAL: &str = include_str!("../../../datasets/t2i_compbench/color_val.txt");
 /// T2I-CompBench's validation prompts for spatial relations, verbatim.
-const SPATIAL_VAL: &str = include_str!("../../../datasets/emoji/prompts/spatial_val.txt");
+const SPATIAL_VAL: &str = include_str!("../../../datasets/t2i_compbench/spatial_val.txt");
 
 /// How many nouns the world has: the first so many of [`ART`], which is ordered so that every prefix draws as many of
 /// T2I-CompBench's colour and spatial validation prompts as it can. Between 2 and 32.

@@ -37,6 +37,13 @@ worlds! {
     Shapes in shapes;
 }
 
+impl Default for World {
+    /// The world of the main experiment.
+    fn default() -> Self {
+        Self::Emoji
+    }
+}
+
 impl World {
     /// Its name in specs and paths.
     pub fn name(self) -> &'static str {

@@ -1,0 +1,63 @@
+//! Published numbers, from a file beside the specification.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// The file of published numbers.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Published {
+    /// Where the numbers come from.
+    pub source: String,
+    /// Footnotes of numbers, by the mark that `notes` names.
+    pub footnotes: BTreeMap<String, String>,
+    /// What is published about systems, by name.
+    pub systems: BTreeMap<String, PublishedSystem>,
+    /// The mean win rate of a preference's reference, by the preference's name.
+    pub preferences: BTreeMap<String, f64>,
+}
+
+/// What is published about a system.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PublishedSystem {
+    /// Trained parameters, in millions.
+    pub trained: Option<f64>,
+    /// Parameters of prior and base decoder, in millions.
+    pub total: Option<f64>,
+    /// Training pairs, in millions.
+    pub pairs: Option<f64>,
+    /// Scores by the column's name.
+    pub scores: BTreeMap<String, PublishedScore>,
+}
+
+/// A published score.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(from = "Spelling")]
+pub struct PublishedScore {
+    /// The number.
+    pub value: f64,
+    /// Marks of its footnotes. A number with a footnote is not compared with the others.
+    pub notes: Vec<String>,
+}
+
+/// A number, or a table with notes.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Spelling {
+    Plain(f64),
+    Noted { value: f64, notes: Vec<String> },
+}
+
+impl From<Spelling> for PublishedScore {
+    fn from(spelling: Spelling) -> Self {
+        match spelling {
+            Spelling::Plain(value) => Self {
+                value,
+                notes: Vec::new(),
+            },
+            Spelling::Noted { value, notes } => Self { value, notes },
+        }
+    }
+}

@@ -176,9 +176,10 @@ pub(super) fn draw(catalogue: &Catalogue, gallery: &Gallery, form: &Form<'_>, it
                     summary { "Interpolate to a second prompt" }
                     label for="to" { "Second prompt" }
                     input #to type="text" name="to" maxlength=(MAX_PROMPT) autocomplete="off" spellcheck="false"
-                        value=(form.value("to").unwrap_or_default()) placeholder=(catalogue.example_to) aria-invalid=[form.is_wrong("to")] aria-describedby="to-about";
-                    p #to-about .soft { "The images are then frames of the way between the two embeddings, on the sphere, from one noise; a slider walks through "
-                        "them. " (DEFAULT_FRAMES) " frames are a good number." }
+                        value=(form.value("to").unwrap_or_default()) placeholder=(catalogue.example_to)
+                        aria-invalid=[form.is_wrong("to")] aria-describedby="to-about";
+                    p #to-about .soft { "The images are then frames of the way between the two embeddings, on the sphere, from one noise; a slider walks "
+                        "through them. " (DEFAULT_FRAMES) " frames are a good number." }
                 }
                 details open[["steps", "guidance", "prior_steps", "prior_guidance"].iter().any(|key| form.value(key).is_some_and(|v| !v.is_empty()))] {
                     summary { "Steps and guidance" }

@@ -419,7 +419,7 @@ fn breakable(name: &str) -> Markup {
     html! {
         @for word in name.split_inclusive(' ') {
             @if word.len() > 13 {
-                @for part in word.split_inclusive('_') { (part) wbr; }
+                @for (i, part) in word.split_inclusive('_').enumerate() { @if i > 0 { wbr; } (part) }
             } @else { (word) }
         }
     }

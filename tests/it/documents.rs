@@ -235,7 +235,7 @@ fn commands_are_read_as_a_shell_does() {
     let page = "x\n\n    eclipse sweep a --set 'b=[0, 1]' \\\n        --smoke   # eclipse no\n    eclipse list; eclipse inspect x\n    cargo test\n";
     assert_eq!(
         commands(page),
-        ["sweep a --set 'b=[0, 1]'          --smoke  ", "list", "inspect x"]
+        ["sweep a --set 'b=[0, 1]'      --smoke", "list", "inspect x"]
     );
     assert_eq!(
         words("sweep a --set 'b=[0, 1]'   --smoke"),

@@ -508,7 +508,14 @@ fn what_is_wrong_with_images_and_weights_is_said() {
     )
     .expect("written");
     crate::tiny::write_clip(&at("clip"));
-    // Statistics with NaN.
+    // Weights and statistics with NaN.
+    let mut weights = std::fs::read(at("inception_narrow/model.safetensors")).expect("weights");
+    let half = weights.len() / 8 * 4;
+    weights[half..]
+        .as_chunks_mut::<4>()
+        .0
+        .fill(f32::NAN.to_le_bytes());
+    std::fs::write(at("nan.safetensors"), weights).expect("written");
     write_npz(&at("nan.npz"), &[f64::NAN; 128]);
     let mut told = String::new();
     for args in [
@@ -527,6 +534,7 @@ fn what_is_wrong_with_images_and_weights_is_said() {
         FID.replace("inception_narrow/model.safetensors", "cut.pth") + " fid",
         FID.replace("inception_narrow/model.safetensors", "evil.pth") + " fid",
         FID.replace("inception_narrow/model.safetensors", "clip/model.safetensors") + " fid",
+        FID.replace("inception_narrow/model.safetensors", "nan.safetensors") + " fid",
         FID.replace("images/fid_b", "nan.npz") + " fid",
         FID.replace("images/fid_b", "cut.pth") + " fid",
         FID.to_owned() + " fid --resize nearest",

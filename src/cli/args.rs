@@ -1,7 +1,7 @@
 //! Arguments shared by several commands.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -49,6 +49,23 @@ impl SpecArgs {
         });
         given.chain(seed).collect()
     }
+}
+
+/// Folders of the runs and of the report.
+#[derive(Debug, Args)]
+pub struct Destination {
+    /// Folder of all run directories.
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub runs: PathBuf,
+    /// Folder of the report. [default: results/ beside the runs]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Write the committed results: results/ beside the specification, without the page, which --site makes.
+    #[arg(long, conflicts_with = "out")]
+    pub publish: bool,
+    /// Print the table as JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of commands that only run networks.

@@ -10,12 +10,14 @@ use crate::comparison::{
 use crate::device::DeviceSpec;
 use crate::experiment::{Setting, sweep};
 use crate::files;
+use crate::generate::error::RenderError;
 use crate::generate::render::RenderOptions;
-use crate::report::About;
 use crate::report::comparison::{as_json, table, write_comparison};
+use crate::report::{About, ReportFiles};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::report::Destination;
+use super::args::Destination;
+use super::output::link;
 use super::stop::{self, Stopped};
 use super::{Usage, check_output_folder, place};
 
@@ -50,7 +52,7 @@ pub(super) fn find(experiment: &str) -> anyhow::Result<Option<PathBuf>> {
 /// Reads the comparison at `path`.
 pub(super) fn read(path: &Path, settings: &[Setting], smoke: bool) -> anyhow::Result<Comparison> {
     let settings: Vec<Setting> = settings.iter().cloned().map(from_caller).collect();
-    Ok(Comparison::read(path, &settings, smoke).map_err(usage)?)
+    Comparison::read(path, &settings, smoke).map_err(usage)
 }
 
 /// Paths of arguments are relative to the caller's folder.
@@ -121,7 +123,7 @@ pub(super) fn run(
         return Err(Stopped::new(what, None).into());
     }
     let page = report(&comparison, destination)?;
-    super::note(format!("the report: {}", super::sweep::link(&page)));
+    super::note(format!("the report: {}", link(&page)));
     match failures.len() {
         0 => Ok(()),
         n => {
@@ -129,10 +131,7 @@ pub(super) fn run(
                 .iter()
                 .map(|failure| format!("\n  {}", told(failure)))
                 .collect();
-            anyhow::bail!(
-                "{n} parts failed, the same command tries them again:{}",
-                lines.concat()
-            )
+            anyhow::bail!("{n} failed, the same command tries again:{}", lines.concat())
         }
     }
 }
@@ -148,14 +147,18 @@ pub(super) fn report(comparison: &Comparison, destination: &Destination) -> anyh
         None => folders.runs().join("results"),
     };
     let about = About::read(&comparison.folder, &out)?;
-    for path in write_comparison(&results, &out, &about)? {
+    let (files, page) = match destination.publish {
+        true => (ReportFiles::Committed, "README.md"),
+        false => (ReportFiles::All, "index.html"),
+    };
+    for path in write_comparison(&results, &out, &about, files)? {
         super::note(format!("wrote {}", path.display()));
     }
     match destination.json {
         true => super::print_json(&as_json(&results))?,
         false => super::print(&table(&results))?,
     }
-    Ok(out.join("index.html"))
+    Ok(out.join(page))
 }
 
 /// How much of the comparison at `path` is measured: `3 of 60 scores`.
@@ -204,7 +207,13 @@ fn told(failure: &Failure) -> String {
         what,
         error,
     } = failure;
-    format!("{system}/{prompts}: {what}: {}", chain(error))
+    let remedy = match error {
+        ComparisonError::Render(RenderError::OtherCall { .. } | RenderError::Occupied(_)) => {
+            " (here: remove the folder of these images, and they are drawn again)"
+        }
+        _ => "",
+    };
+    format!("{system}/{prompts}: {what}: {}{remedy}", chain(error))
 }
 
 fn failed(failure: Failure) -> anyhow::Error {

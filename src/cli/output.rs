@@ -1,6 +1,7 @@
 //! Text and data on stdout, notes on stderr.
 
 use std::io::{ErrorKind, Write};
+use std::path::Path;
 
 /// Writes text to stdout.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
@@ -43,4 +44,16 @@ pub(super) fn printable(text: &str) -> std::borrow::Cow<'_, str> {
 /// Writes `value` to stdout as indented JSON.
 pub(super) fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
     print(&format!("{value:#}\n"))
+}
+
+/// The `file://` link of a page.
+pub(super) fn link(page: &Path) -> String {
+    let path = page.canonicalize().unwrap_or_else(|_| page.to_path_buf());
+    let bytes = path.to_string_lossy().into_owned().into_bytes();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~+".contains(&byte);
+    let encoded = bytes.into_iter().map(|byte| match plain(byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    });
+    format!("file://{}", encoded.collect::<String>())
 }

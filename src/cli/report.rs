@@ -9,6 +9,7 @@ use crate::report::{About, Report, ReportFiles, write_site};
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::args::Destination;
 use super::{SpecArgs, Usage, comparison};
 
 /// Arguments of `eclipse report`.
@@ -31,23 +32,6 @@ pub struct ReportArgs {
     reference: Option<String>,
     #[command(flatten)]
     destination: Destination,
-}
-
-/// Folders of the runs and of the report.
-#[derive(Debug, Args)]
-pub struct Destination {
-    /// Folder of all run directories.
-    #[arg(long, value_name = "DIR", default_value = "runs")]
-    pub runs: PathBuf,
-    /// Folder of the report. [default: results/ beside the runs]
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-    /// Write the committed results: results/ beside the specification, without the page, which --site makes.
-    #[arg(long, conflicts_with = "out")]
-    pub publish: bool,
-    /// Print the table as JSON.
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// Reports an experiment, or a folder of runs.

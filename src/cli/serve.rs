@@ -57,10 +57,11 @@ pub fn run(args: &ServeArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let at = SocketAddr::new(args.bind, args.port);
     if let Some(pipeline) = &args.pipeline {
         let priors: Vec<PathBuf> = args.priors.iter().map(|prior| prior.to_path_buf()).collect();
-        let published = PublishedPriors::open(pipeline, &priors, args.clip.as_deref()).map_err(usage)?;
-        let server = Server::bind(at, &out, published.catalogue()).map_err(bind_error)?;
         let dtype = args.precision.dtype;
-        return serve(server, move || Box::new(published.painter(device, dtype)));
+        let published = PublishedPriors::open(pipeline, &priors, args.clip.as_deref(), device, dtype);
+        let published = published.map_err(usage)?;
+        let server = Server::bind(at, &out, published.catalogue()).map_err(bind_error)?;
+        return serve(server, move || Box::new(published.painter()));
     }
     if args.precision.dtype != Precision::default() {
         let reason = "--dtype: the small models of a world compute in f32; give it with --pipeline";
@@ -73,7 +74,11 @@ pub fn run(args: &ServeArgs, device: DeviceSpec) -> anyhow::Result<()> {
 }
 
 fn serve(server: Server, painter: impl FnOnce() -> Box<dyn Painter> + Send + 'static) -> anyhow::Result<()> {
-    print(&format!("playground: {}\nCtrl-C stops it\n", server.url()))?;
+    let note = match server.is_at_all_addresses() {
+        true => "from other machines: the same with this machine's address\n",
+        false => "",
+    };
+    print(&format!("playground: {}\n{note}Ctrl-C stops it\n", server.url()))?;
     Ok(server.run(painter)?)
 }
 

@@ -11,8 +11,10 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::args::Destination;
+use super::output::link;
 use super::progress::Runs;
-use super::report::{Destination, check_publish, show};
+use super::report::{check_publish, show};
 use super::stop::{self, Stopped};
 use super::{SpecArgs, Usage, check_output_folder, comparison};
 
@@ -142,18 +144,6 @@ pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
     }
     super::note(format!("the report: {}", link(&page)));
     Ok(())
-}
-
-/// The `file://` link of a page.
-pub(super) fn link(page: &Path) -> String {
-    let path = page.canonicalize().unwrap_or_else(|_| page.to_path_buf());
-    let bytes = path.to_string_lossy().into_owned().into_bytes();
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~+".contains(&byte);
-    let encoded = bytes.into_iter().map(|byte| match plain(byte) {
-        true => char::from(byte).to_string(),
-        false => format!("%{byte:02X}"),
-    });
-    format!("file://{}", encoded.collect::<String>())
 }
 
 fn list(trials: &[Trial], runs: &Path, as_json: bool) -> anyhow::Result<()> {

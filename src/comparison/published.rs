@@ -44,7 +44,10 @@ pub struct PublishedScore {
 
 /// A number, or a table with notes.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected a number, or a table such as { value = 0.5, notes = [\"*\"] }"
+)]
 enum Spelling {
     Plain(f64),
     Noted { value: f64, notes: Vec<String> },

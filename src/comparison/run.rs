@@ -1,13 +1,13 @@
 //! Draws what is not drawn and scores what is not scored.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
-
-use burn::prelude::Device;
 
 use super::error::{ComparisonError, Failure};
 use super::folders::Folders;
+use super::options::RunOptions;
 use super::prompts::PromptSet;
+use super::score::Scorer;
 use super::spec::Comparison;
 use super::system::System;
 use crate::eval::metrics::SharedNetworks;
@@ -15,32 +15,8 @@ use crate::files;
 use crate::generate::layout::PipelineLayout;
 use crate::generate::plan::Plan;
 use crate::generate::recipe::Origin;
-use crate::generate::render::{RenderEvent, RenderOptions};
+use crate::generate::render::RenderEvent;
 use crate::generate::request::{ImageRequest, OutputOptions, Subject};
-
-/// How a comparison is run; none of it changes the images beyond rounding.
-#[derive(Debug, Clone)]
-pub struct RunOptions {
-    /// What computes.
-    pub device: Device,
-    /// Its name, for side files and protocols.
-    pub device_name: String,
-    /// Name of the float type.
-    pub dtype: String,
-    /// Batches of drawing.
-    pub render: RenderOptions,
-    /// Images that a metric has in memory at once.
-    pub eval_batch: usize,
-    /// Folder of features that are known from other calls.
-    pub cache: Option<PathBuf>,
-}
-
-impl RunOptions {
-    /// Device and type of numbers, as protocols say it.
-    pub fn precision(&self) -> String {
-        format!("{} {}", self.device_name, self.dtype)
-    }
-}
 
 /// What a run tells while it works.
 #[derive(Debug, Clone, Copy)]
@@ -183,7 +159,12 @@ pub fn run(
         }
     }
     for metric in metrics {
-        let shared = Rc::new(SharedNetworks::default());
+        let scorer = Scorer {
+            comparison,
+            folders,
+            options,
+            shared: Rc::new(SharedNetworks::default()),
+        };
         for (system, set) in pairs().filter(|(system, set)| {
             let is_asked = comparison.metrics_of(system, set).contains(&metric);
             is_asked && comparison.without_score(folders, system, set, metric).is_none()
@@ -205,15 +186,7 @@ pub fn run(
                 .images(folders, system, set)
                 .and_then(|images| match images {
                     None => Ok(false),
-                    Some(images) => comparison.score(
-                        metric,
-                        (system, set),
-                        folders,
-                        &images,
-                        options,
-                        shared.clone(),
-                        &on_image,
-                    ),
+                    Some(images) => scorer.score(metric, system, set, &images, &on_image),
                 });
             if let Err(error) = scored {
                 fail(&mut outcome, system, set, metric, error);

@@ -1,6 +1,5 @@
 //! One metric on one system's images of a prompt set, unless it is finished for the same inputs.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -8,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::error::ComparisonError;
 use super::folders::Folders;
+use super::options::RunOptions;
 use super::prompts::{PromptSet, Source};
-use super::run::RunOptions;
 use super::spec::{Comparison, metric_named};
 use super::system::System;
 use crate::eval::image_folder::{self, ImageFile};
@@ -138,7 +137,7 @@ impl Comparison {
         let mut files = image_folder::read(&folder, None)?;
         let mut told_by = None;
         if let Some(prompts) = prompts {
-            if files.len() % prompts.len() != 0 {
+            if !files.len().is_multiple_of(prompts.len()) {
                 return Err(ComparisonError::Images {
                     folder,
                     prompts: set.name.clone(),
@@ -168,34 +167,48 @@ impl Comparison {
             prompts: told_by,
         }))
     }
+}
 
-    /// Computes `metric` and writes it into `eval`, unless it is there for the same inputs; whether it was computed.
+/// Computes metrics with networks that the folders of one metric share.
+pub(super) struct Scorer<'a> {
+    pub(super) comparison: &'a Comparison,
+    pub(super) folders: &'a Folders,
+    pub(super) options: &'a RunOptions,
+    pub(super) shared: Rc<SharedNetworks>,
+}
+
+impl Scorer<'_> {
+    /// Computes `metric` of a system's images of a prompt set and writes it, unless it is there for the same inputs; whether it was computed.
     ///
     /// # Errors
     /// [`ComparisonError`], naming the file at fault.
     pub(super) fn score(
         &self,
         metric: &str,
-        (system, set): (&System, &PromptSet),
-        folders: &Folders,
+        system: &System,
+        set: &PromptSet,
         images: &Images,
-        options: &RunOptions,
-        shared: Rc<SharedNetworks>,
         progress: &dyn Fn(usize, usize),
     ) -> Result<bool, ComparisonError> {
+        let Self {
+            comparison,
+            folders,
+            options,
+            shared,
+        } = self;
         let Some((info, computes)) = metric_named(metric) else {
             return Ok(false);
         };
         let eval = &folders.eval(system, set);
-        let settings = self.metrics.get(metric).cloned().unwrap_or_default();
-        let detections = folders.detections(system, set, &self.detections_name(metric));
+        let settings = comparison.metrics.get(metric).cloned().unwrap_or_default();
+        let detections = folders.detections(system, set, &comparison.detections_name(metric));
         let detections = detections
             .into_iter()
             .find(|place| needs_detections(metric) && place.is_file());
         let inputs = json!({
             "program": env!("CARGO_PKG_VERSION"),
             "precision": options.precision(),
-            "options": format!("{settings:?}"),
+            "options": format!("{:?} {:?} {:?}", settings.resize, settings.infinity, settings.mend),
             "files": settings.paths().chain(&detections).map(|path| hash(path)).collect::<Result<Vec<_>, _>>()?,
             "images": hash_all(images.files.iter().map(|file| file.path.as_path()))?,
             "prompts": files::sha256(json!(images.files.iter().map(|file| &file.prompt).collect::<Vec<_>>()).to_string().as_bytes()),
@@ -224,7 +237,7 @@ impl Comparison {
             options.precision(),
             progress,
         )?
-        .sharing(shared);
+        .sharing(shared.clone());
         image_set.images.clone_from(&images.files);
         // The inputs come last: what has them is whole.
         let _ = std::fs::remove_file(&inputs_path);
@@ -248,16 +261,16 @@ fn hash(path: &Path) -> Result<String, FileError> {
     }
 }
 
-/// SHA-256 over names and contents.
+/// SHA-256 over names and contents, in this order.
 fn hash_all<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<String, FileError> {
-    let mut all = BTreeMap::new();
+    let mut all = Vec::new();
     for path in paths {
         let name = path
             .file_name()
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        all.insert(name, files::sha256_known(path)?);
+        all.push((name, files::sha256_known(path)?));
     }
     Ok(files::sha256(json!(all).to_string().as_bytes()))
 }

@@ -45,6 +45,9 @@ use crate::limits::{MAX_IMAGES, MAX_REPEATS};
 /// The metric of preferences.
 pub(super) const PREFERENCE_METRIC: &str = "pick-score";
 
+/// Folders of a comparison that are no system's.
+const OWN_FOLDERS: [&str; 2] = ["prompts", "results"];
+
 /// What stands in the file.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -317,7 +320,12 @@ impl Comparison {
             },
             is_as_committed: !smoke && settings.is_empty(),
         };
-        comparison.check().map_err(|invalid| layers.invalid(invalid))?;
+        comparison
+            .check()
+            .map_err(|invalid| match lookup(&table, &invalid.key) {
+                Some(_) => layers.invalid(invalid),
+                None => invalid.at(path.display()),
+            })?;
         if let Some(path) = &spec.published {
             let wrong = |invalid: InvalidValue| invalid.at(path.display());
             comparison.check_published().map_err(wrong)?;
@@ -385,6 +393,17 @@ impl Comparison {
             at_most("compute.batch", MAX_REPEATS, batch)?;
         }
         for (i, system) in self.systems.iter().enumerate() {
+            let is_free = !OWN_FOLDERS.contains(&system.name.as_str());
+            let expected = format!(
+                "another name than {}, folders of the comparison",
+                OWN_FOLDERS.join(" and ")
+            );
+            require(
+                &format!("systems.{}", system.name),
+                is_free,
+                expected,
+                &system.name,
+            )?;
             self.check_system(system, &self.systems[..i])?;
         }
         for set in &self.prompts {
@@ -498,7 +517,12 @@ impl Comparison {
                 let key = format!("systems.{name}.scores.{column}");
                 one_named(&key, column, self.columns.iter().map(|c| &c.name))?;
                 for note in &score.notes {
-                    one_named(&key, note, published.footnotes.keys())?;
+                    require(
+                        &key,
+                        published.footnotes.contains_key(note),
+                        "marks of [footnotes]",
+                        note,
+                    )?;
                 }
             }
         }

@@ -119,7 +119,7 @@ pub fn write(
     Ok(path)
 }
 
-/// The scores of `images`, those of the folder `root`, by `metric`, which [`write`] wrote below `dir`.
+/// The scores of `images`, those of the folder `root`, by `metric`, which [`write()`] wrote below `dir`.
 ///
 /// # Errors
 /// [`PerImageError`], naming the file, and the first image that has no score or has changed since.

@@ -15,9 +15,6 @@ use super::stacks::random::{PRIOR, RandomNetwork, RandomStack};
 use super::stacks::{self, Stack};
 use crate::weights::{Checkpoint, WeightsError};
 
-/// Names of PyTorch files in published folders without safetensors.
-const TORCH: [&str; 2] = ["pytorch_model.bin", "diffusion_pytorch_model.bin"];
-
 /// The parameters of a system: a stack with a prior.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ParamCounts {
@@ -150,16 +147,7 @@ fn networks(stack: Stack) -> Vec<Part> {
 
 /// Parameters in the folder of a part. A folder of both towers of a CLIP counts for each with its own.
 fn count_stored(dir: &Path, part: Part) -> Result<usize, WeightsError> {
-    let checkpoint = match Checkpoint::open(dir) {
-        Err(none @ WeightsError::NoWeights { .. }) => {
-            let torch = TORCH
-                .map(|name| dir.join(name))
-                .into_iter()
-                .find(|file| file.is_file());
-            Checkpoint::open(torch.ok_or(none)?)?
-        }
-        opened => opened?,
-    };
+    let checkpoint = Checkpoint::open(dir)?;
     let of_other_tower: &[&str] = match part {
         Part::TEXT_ENCODER => &["vision_model.", "visual_projection."],
         Part::IMAGE_ENCODER => &["text_model.", "text_projection."],

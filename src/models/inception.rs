@@ -15,6 +15,7 @@ use burn::tensor::assert_shape;
 use burn::tensor::module::{avg_pool2d, conv2d, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
 
+use crate::limits;
 use crate::weights::{self, Checkpoint, Mapping, WeightsError};
 
 /// Published names of [`Inception`]'s parameters.
@@ -414,7 +415,7 @@ impl Inception {
     /// [`Inception::load`] from an open checkpoint.
     ///
     /// # Errors
-    /// [`WeightsError`].
+    /// [`WeightsError`]; [`WeightsError::Broken`] for numbers that are not finite, which the network's ReLUs would hide.
     pub fn from_checkpoint(checkpoint: &Checkpoint, device: &Device) -> Result<Self, WeightsError> {
         let first = checkpoint.tensors().get("Conv2d_1a_3x3.conv.weight");
         let first = first.and_then(|t| t.shape.first().copied()).unwrap_or(FIRST);
@@ -424,6 +425,15 @@ impl Inception {
         };
         // Counters of PyTorch's batch norm, which newer exports have.
         let checkpoint = checkpoint.without(|name| name.ends_with(".num_batches_tracked"));
+        for (name, tensor) in checkpoint.tensors() {
+            let data = tensor.read()?;
+            if let Some(odd) = limits::not_finite(data.iter::<f32>()) {
+                return Err(WeightsError::Broken {
+                    path: checkpoint.path().to_path_buf(),
+                    reason: format!("{name}: expected finite numbers, found {} that are not", odd.n),
+                });
+            }
+        }
         weights::load(
             Self::init(divisor, device),
             "Inception",

@@ -223,13 +223,13 @@ impl Report {
         let shown: Vec<_> = self
             .protocols
             .iter()
-            .filter(|(name, _)| keys.iter().any(|key| key.name == *name))
+            .filter(|protocol| keys.iter().any(|key| key.name == protocol.metric))
             .collect();
         html! {
-            @for (name, protocol) in shown {
+            @for protocol in shown {
                 details {
-                    summary { "Protocol of " (name) }
-                    dl { @for (key, value) in protocol { dt { (key) } dd { (value) } } }
+                    summary { "Protocol of " (protocol.metric) }
+                    dl { @for (key, value) in &protocol.keys { dt { (key) } dd { (value) } } }
                 }
             }
         }
@@ -439,7 +439,7 @@ fn breakable(name: &str) -> Markup {
     html! {
         @for word in name.split_inclusive(' ') {
             @if word.len() > 13 {
-                @for part in word.split_inclusive('_') { (part) wbr; }
+                @for (i, part) in word.split_inclusive('_').enumerate() { @if i > 0 { wbr; } (part) }
             } @else { (word) }
         }
     }

@@ -54,8 +54,8 @@ pub struct Report {
     pub systems: Vec<System>,
     /// All metrics, in the order of the evaluation.
     pub metrics: Vec<MetricKey>,
-    /// The protocol of each metric of images, which all runs share: key and value.
-    pub protocols: Vec<(String, Vec<(String, String)>)>,
+    /// The protocol of each metric of images.
+    pub protocols: Vec<Protocol>,
     /// Requested runs that are not finished.
     pub missing: Vec<PathBuf>,
     /// Provenance of the runs: commits, devices, time.
@@ -66,6 +66,15 @@ pub struct Report {
     pub(super) reference: String,
     /// Provenance by name, with values.
     pub(super) provenance: Vec<(&'static str, Vec<String>)>,
+}
+
+/// How a metric of images was computed in all runs that have it.
+#[derive(Debug, Clone)]
+pub struct Protocol {
+    /// The metric.
+    pub metric: String,
+    /// Keys and values.
+    pub keys: Vec<(String, String)>,
 }
 
 impl Report {
@@ -200,7 +209,7 @@ impl Report {
 ///
 /// # Errors
 /// [`ReportError::Protocol`] for runs whose values are not comparable.
-fn protocols(runs: &[Finished]) -> Result<Vec<(String, Vec<(String, String)>)>, ReportError> {
+fn protocols(runs: &[Finished]) -> Result<Vec<Protocol>, ReportError> {
     let mut first: Vec<&(PathBuf, ImageScore)> = Vec::new();
     for scored in runs.iter().flat_map(|run| &run.image_scores) {
         let (path, score) = scored;
@@ -221,7 +230,10 @@ fn protocols(runs: &[Finished]) -> Result<Vec<(String, Vec<(String, String)>)>, 
         let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let keys = shared.map(|(key, value)| (key.clone(), text(value)));
         let n = ("images".to_owned(), score.n.to_string());
-        (score.metric.clone(), [n].into_iter().chain(keys).collect())
+        Protocol {
+            metric: score.metric.clone(),
+            keys: [n].into_iter().chain(keys).collect(),
+        }
     });
     Ok(shown.collect())
 }

@@ -54,7 +54,7 @@ pub fn write_site(folder: &Path, out: &Path) -> Result<PathBuf, ReportError> {
                 true => of_comparison(&path, &spec, &fail)?,
                 false => of_sweep(&path, &fail)?,
             };
-            files::write_all_atomic(&out.join(&entry.name), &entry.files)?;
+            files::write_all_atomic(out.join(&entry.name), &entry.files)?;
             entries.push(entry);
         }
     }

@@ -62,14 +62,15 @@ impl Report {
             }
         };
         text.push_str(&self.markdown_table(&keys, value, |_| true));
-        for (name, protocol) in &self.protocols {
-            if keys.iter().any(|key| key.name == *name) {
-                let protocol: Vec<String> = protocol
-                    .iter()
-                    .map(|(key, value)| format!("{key} {value}"))
-                    .collect();
-                text.push_str(&format!("\nProtocol of {name}: {}.\n", protocol.join(", ")));
-            }
+        let shown = |name: &str| keys.iter().any(|key| key.name == name);
+        for protocol in self.protocols.iter().filter(|p| shown(&p.metric)) {
+            let said = protocol.keys.iter().map(|(key, value)| format!("{key} {value}"));
+            let said: Vec<String> = said.collect();
+            text.push_str(&format!(
+                "\nProtocol of {}: {}.\n",
+                protocol.metric,
+                said.join(", ")
+            ));
         }
         text.push_str(&format!("\n{}\n", convergence::RULE));
         if let Some(unconverged) = self.unconverged_text() {

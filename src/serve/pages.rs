@@ -23,6 +23,8 @@ pub(super) const STYLE: &str = concat!(
 pub(super) const SCRIPT: &str = include_str!("playground.js");
 /// Items on a page of the gallery.
 pub(super) const PER_PAGE: usize = 12;
+/// Groups of priors that are not folded.
+const N_GROUPS: usize = 2;
 /// Images of an item on a page of the gallery.
 const THUMBNAILS: usize = 8;
 
@@ -69,7 +71,7 @@ fn navigation(here: &str, gallery: &Gallery) -> Markup {
     html! {
         nav.links aria-label="Pages" {
             a href="/" aria-current=[current("draw")] { "Draw" }
-            a href="/gallery" aria-current=[current("gallery")] { "Gallery (" (gallery.len()) ")" }
+            a href="/gallery" aria-current=[current("gallery")] { "Gallery (" span #n-items { (gallery.len()) } ")" }
         }
     }
 }
@@ -96,6 +98,21 @@ impl Form<'_> {
 
     fn is_wrong(&self, key: &str) -> Option<&'static str> {
         self.error.filter(|error| error.key == key).map(|_| "true")
+    }
+
+    /// The priors under one heading.
+    fn group(&self, catalogue: &Catalogue, group: &str) -> Markup {
+        html! {
+            div.group role="group" aria-label=(group) {
+                span.soft { (group) }
+                @for system in catalogue.systems.iter().filter(|system| system.group == group) {
+                    label.tick title=(system.about) {
+                        input type="checkbox" name="prior" value=(system.id) checked[self.is_ticked(system)];
+                        (system.label)
+                    }
+                }
+            }
+        }
     }
 
     fn number(&self, key: &str, label: &str, limits: (&str, &str, &str), default: &str, own: &str) -> Markup {
@@ -140,15 +157,12 @@ pub(super) fn draw(catalogue: &Catalogue, gallery: &Gallery, form: &Form<'_>, it
             p #error role="alert" { @if let Some(error) = form.error { (error.reason) } }
             fieldset aria-describedby="error" {
                 legend { "Priors" }
-                @for group in catalogue.groups() {
-                    div.group role="group" aria-label=(group) {
-                        span.soft { (group) }
-                        @for system in catalogue.systems.iter().filter(|system| system.group == group) {
-                            label.tick title=(system.about) {
-                                input type="checkbox" name="prior" value=(system.id) checked[form.is_ticked(system)];
-                                (system.label)
-                            }
-                        }
+                @let groups = catalogue.groups();
+                @for group in groups.iter().take(N_GROUPS) { (form.group(catalogue, group)) }
+                @if groups.len() > N_GROUPS {
+                    details {
+                        summary { "More trained priors" }
+                        @for group in &groups[N_GROUPS..] { (form.group(catalogue, group)) }
                     }
                 }
             }
@@ -157,33 +171,36 @@ pub(super) fn draw(catalogue: &Catalogue, gallery: &Gallery, form: &Form<'_>, it
                 (form.number("seed", "Seed", ("0", "4294967295", "1"), if is_fresh { "0" } else { "" }, "0"))
                 button #other type="button" { "Another seed" }
             }
-            details open[form.value("to").is_some_and(|to| !to.is_empty())] {
-                summary { "Interpolate to a second prompt" }
-                label for="to" { "Second prompt" }
-                input #to type="text" name="to" maxlength=(MAX_PROMPT) autocomplete="off" spellcheck="false" value=(form.value("to").unwrap_or_default())
-                    placeholder=(catalogue.example_to) aria-invalid=[form.is_wrong("to")] aria-describedby="to-about";
-                p #to-about .soft { "The images are then frames of the way between the two embeddings, on the sphere, from one noise; a slider walks through "
-                    "them. " (DEFAULT_FRAMES) " frames are a good number." }
-            }
-            details open[["steps", "guidance", "prior_steps", "prior_guidance"].iter().any(|key| form.value(key).is_some_and(|v| !v.is_empty()))] {
-                summary { "Steps and guidance" }
-                div.numbers {
-                    (form.number("steps", "Decoder steps", ("1", &most_steps, "1"), "", steps))
-                    (form.number("guidance", "Decoder guidance", ("0", &most_guidance, "any"), "", guidance))
-                    (form.number("prior_steps", "Prior steps", ("1", &most_steps, "1"), "", "own"))
-                    (form.number("prior_guidance", "Prior guidance", ("0", &most_guidance, "any"), "", "own"))
+            div.folds {
+                details open[form.value("to").is_some_and(|to| !to.is_empty())] {
+                    summary { "Interpolate to a second prompt" }
+                    label for="to" { "Second prompt" }
+                    input #to type="text" name="to" maxlength=(MAX_PROMPT) autocomplete="off" spellcheck="false"
+                        value=(form.value("to").unwrap_or_default()) placeholder=(catalogue.example_to)
+                        aria-invalid=[form.is_wrong("to")] aria-describedby="to-about";
+                    p #to-about .soft { "The images are then frames of the way between the two embeddings, on the sphere, from one noise; a slider walks "
+                        "through them. " (DEFAULT_FRAMES) " frames are a good number." }
                 }
-                p.soft { "Empty fields take each prior's own settings. The last two apply to diffusion priors. Guidance up to 1 is none." }
-            }
-            details {
-                summary { "What these priors are" }
-                dl { @for system in &catalogue.systems { dt { (system.label) } dd { (system.about) } } }
-            }
-            @if !catalogue.vocabulary.is_empty() {
+                details open[["steps", "guidance", "prior_steps", "prior_guidance"].iter().any(|key| form.value(key).is_some_and(|v| !v.is_empty()))] {
+                    summary { "Steps and guidance" }
+                    div.numbers {
+                        (form.number("steps", "Decoder steps", ("1", &most_steps, "1"), "", steps))
+                        (form.number("guidance", "Decoder guidance", ("0", &most_guidance, "any"), "", guidance))
+                        (form.number("prior_steps", "Prior steps", ("1", &most_steps, "1"), "", "own"))
+                        (form.number("prior_guidance", "Prior guidance", ("0", &most_guidance, "any"), "", "own"))
+                    }
+                    p.soft { "Empty fields take each prior's own settings. The last two apply to diffusion priors. Guidance up to 1 is none." }
+                }
                 details {
-                    summary { "Words that this world knows" }
-                    dl { @for list in &catalogue.vocabulary { dt { (list.name) } dd { (list.words.join(", ")) } } }
-                    p.soft { "As in: \"" (catalogue.example) "\"." }
+                    summary { "What these priors are" }
+                    dl { @for system in &catalogue.systems { dt { (system.label) } dd { (system.about) } } }
+                }
+                @if !catalogue.vocabulary.is_empty() {
+                    details {
+                        summary { "Words that this world knows" }
+                        dl { @for list in &catalogue.vocabulary { dt { (list.name) } dd { (list.words.join(", ")) } } }
+                        p.soft { "As in: \"" (catalogue.example) "\"." }
+                    }
                 }
             }
             noscript { p { strong { "This page needs JavaScript to draw; the gallery works without." } } }
@@ -238,7 +255,7 @@ pub(super) fn result(catalogue: &Catalogue, id: &str, request: &DrawRequest, ite
                         @if let Some(item) = item { @for (n, image) in of_prior(item, prior) { (figure(id, request, &label(prior), n, image)) } }
                     }
                     details.embedding {
-                        summary { "Embeddings: scores and nearest training images" }
+                        summary { "Scores and nearest training images" }
                         div data-part="embeddings" {
                             @if let Some(item) = item { @for (_, image) in of_prior(item, prior) { (embedding(request, image)) } }
                         }
@@ -335,7 +352,7 @@ fn embedding(request: &DrawRequest, image: &ImageRecord) -> Markup {
     html! {
         div.near data-to="embeddings" data-number=(image.number) {
             b { (place(request, image)) }
-            @for score in &image.scores { span.score title=(score.meaning) { (score.name) " " b { (score.value) } } }
+            @for score in &image.scores { " " span.score title=(score.meaning) { (score.name) " " b { (score.value) } } }
             @if !image.neighbours.is_empty() {
                 ul.neighbours {
                     @for neighbour in &image.neighbours {

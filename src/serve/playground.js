@@ -10,7 +10,10 @@ function say(text) { find('status').textContent = text; }
 
 function complain(text, key) {
   find('error').textContent = text;
-  for (const field of form.elements) if (field.name) field.toggleAttribute('aria-invalid', text !== '' && field.name === key);
+  for (const field of form.elements) {
+    if (text && field.name === key && key) field.setAttribute('aria-invalid', 'true');
+    else field.removeAttribute('aria-invalid');
+  }
   const field = key && form.elements[key];
   if (field && field.focus) {
     const fold = field.closest('details');
@@ -76,8 +79,9 @@ function watch(name) {
   });
   on('image', ({ prior, html }) => add(prior, html));
   on('skipped', ({ prior, reason }) => section(prior, '.skipped', reason));
-  on('done', ({ summary, counts }) => {
+  on('done', ({ summary, counts, items }) => {
     find('summary').textContent = summary;
+    find('n-items').textContent = items;
     for (const [prior, text] of counts) section(prior, '.count', text);
     finish('Done.');
   });

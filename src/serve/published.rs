@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::catalogue::{Catalogue, System, unique_id};
 use super::painter::{DrawnImage, ImageRecord, PaintError, Painter, Progress};
-use super::request::DrawRequest;
+use super::request::{DrawRequest, Sampling};
 use crate::device::{DeviceSpec, Precision};
 use crate::files;
 use crate::generate::error::RenderError;
@@ -17,20 +17,31 @@ use crate::generate::render::{RenderEvent, RenderOptions};
 use crate::generate::request::{DecoderChoice, ImageRequest, OutputOptions, SUPER_RES_STEPS, Subject};
 use crate::weights::Checkpoint;
 
+/// A first prompt.
+const EXAMPLE: &str = "black apples in a basket";
+
 /// A decoder and its priors.
 #[derive(Debug)]
 pub struct PublishedPriors {
     title: String,
     identity: String,
     priors: Vec<(System, PipelineLayout)>,
+    device: DeviceSpec,
+    precision: Precision,
 }
 
 impl PublishedPriors {
     /// The decoder of `pipeline` with each of `priors` (its own if there is none); `clip` holds the towers, if others do not.
     ///
     /// # Errors
-    /// [`RenderError`], naming the folder, the part or the key.
-    pub fn open(pipeline: &Path, priors: &[PathBuf], clip: Option<&Path>) -> Result<Self, RenderError> {
+    /// [`RenderError`], naming the folder, the part or the key: everything is planned once, so that nothing is missing at the first request.
+    pub fn open(
+        pipeline: &Path,
+        priors: &[PathBuf],
+        clip: Option<&Path>,
+        device: DeviceSpec,
+        precision: Precision,
+    ) -> Result<Self, RenderError> {
         let asked: Vec<Option<&Path>> = match priors {
             [] => vec![None],
             priors => priors.iter().map(|prior| Some(prior.as_path())).collect(),
@@ -52,6 +63,16 @@ impl PublishedPriors {
                 identity: Checkpoint::open(dir)?.fingerprint(),
                 is_default: i < 2,
             };
+            let sample = DrawRequest {
+                prompt: EXAMPLE.into(),
+                to: None,
+                priors: vec![system.id.clone()],
+                images: 1,
+                seed: 0,
+                sampling: Sampling::default(),
+            };
+            let nowhere = output(PathBuf::from("playground"), device, precision);
+            Plan::new(&image_request(&sample), layout.clone(), &nowhere)?;
             found.push((system, layout));
         }
         let layout = &found[0].1;
@@ -63,6 +84,8 @@ impl PublishedPriors {
             title: layout.stack().about().name.into(),
             identity: files::sha256(format!("{} {decoder}", pipeline.display()).as_bytes()),
             priors: found,
+            device,
+            precision,
         })
     }
 
@@ -77,7 +100,7 @@ impl PublishedPriors {
             systems: self.priors.iter().map(|(system, _)| system.clone()).collect(),
             hint: None,
             vocabulary: Vec::new(),
-            example: "black apples in a basket".into(),
+            example: EXAMPLE.into(),
             example_to: "a bowl of oranges".into(),
             own_sampling: (
                 own(steps.map(|n| n.to_string())),
@@ -90,45 +113,43 @@ impl PublishedPriors {
     }
 
     /// What draws.
-    pub fn painter(self, device: DeviceSpec, precision: Precision) -> PublishedPainter {
-        PublishedPainter {
-            priors: self.priors,
-            device,
-            precision,
-        }
+    pub fn painter(self) -> PublishedPainter {
+        PublishedPainter(self)
     }
 }
 
 /// Draws with a published decoder.
 #[derive(Debug)]
-pub struct PublishedPainter {
-    priors: Vec<(System, PipelineLayout)>,
-    device: DeviceSpec,
-    precision: Precision,
+pub struct PublishedPainter(PublishedPriors);
+
+/// Where a call writes, and what computes it.
+fn output(out: PathBuf, device: DeviceSpec, precision: Precision) -> OutputOptions {
+    OutputOptions {
+        out,
+        overwrite: false,
+        device: device.to_string(),
+        dtype: precision.to_string(),
+    }
 }
 
 impl Painter for PublishedPainter {
     fn paint(&mut self, request: &DrawRequest, report: &mut dyn FnMut(Progress)) -> Result<(), PaintError> {
-        let device = self.device.device_in(self.precision)?;
+        let published = &self.0;
+        let device = published.device.device_in(published.precision)?;
         // On a CPU an image takes longer than loading its networks.
-        let batch = if self.device.is_cpu() { 1 } else { 4 };
+        let batch = if published.device.is_cpu() { 1 } else { 4 };
         let options = RenderOptions {
             batch,
             chunk: batch,
             save_steps: false,
         };
-        for (system, layout) in self
+        let asked = published
             .priors
             .iter()
-            .filter(|(system, _)| request.priors.contains(&system.id))
-        {
+            .filter(|(system, _)| request.priors.contains(&system.id));
+        for (system, layout) in asked {
             let out = tempfile::tempdir()?;
-            let output = OutputOptions {
-                out: out.path().to_path_buf(),
-                overwrite: false,
-                device: self.device.to_string(),
-                dtype: self.precision.to_string(),
-            };
+            let output = output(out.path().to_path_buf(), published.device, published.precision);
             let plan = Plan::new(&image_request(request), layout.clone(), &output)?;
             let mut number = 0;
             let mut failed = None;

@@ -291,7 +291,7 @@ impl Cursor {
                     let counts: Vec<_> = counts.collect();
                     (
                         "done",
-                        json!({ "summary": pages::summary(&item), "counts": counts }),
+                        json!({ "summary": pages::summary(&item), "counts": counts, "items": self.app.gallery.len() }),
                     )
                 }
                 None => (

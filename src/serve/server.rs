@@ -96,6 +96,13 @@ impl Server {
         &self.url
     }
 
+    /// Whether it listens at all addresses of this machine, so that the URL names none of them.
+    pub fn is_at_all_addresses(&self) -> bool {
+        self.listener
+            .local_addr()
+            .is_ok_and(|at| at.ip().is_unspecified())
+    }
+
     /// Answers until Ctrl-C or SIGTERM; `painter` makes what draws, in its own thread.
     ///
     /// # Errors

@@ -42,6 +42,8 @@ use crate::world::{self, Pair, Scene, Statement, World};
 const BATCH: usize = 50;
 /// Neighbours of an embedding.
 const N_NEIGHBOURS: usize = 3;
+/// Trained priors that the page ticks at first.
+const N_TICKED: usize = 4;
 /// Suggestions for an unknown word are at least so similar to it (Jaro-Winkler).
 const SIMILAR: f64 = 0.75;
 /// The heading of the baselines.
@@ -72,7 +74,11 @@ impl WorldPriors {
         for (group, run) in runs_of(world, &clip, runs)? {
             let name = format!("{}.{}", slug(&group), slug(&run.label));
             let id = unique_id(&name, |id| found.contains_key(id));
-            let is_first = systems.iter().all(|other| other.group == trained(&group));
+            let of_group = systems
+                .iter()
+                .filter(|other| other.group == trained(&group))
+                .count();
+            let is_first = of_group == systems.len();
             systems.push(System {
                 id: id.clone(),
                 label: run.label.clone(),
@@ -84,7 +90,7 @@ impl WorldPriors {
                 ),
                 group: trained(&group),
                 identity: Checkpoint::open(run.prior_dir())?.fingerprint(),
-                is_default: is_first,
+                is_default: is_first && of_group < N_TICKED,
             });
             found.insert(id, run);
         }
@@ -179,9 +185,10 @@ fn runs_of(world: World, clip: &Path, runs: &Path) -> Result<Vec<(String, Traine
         Ok(_) => vec![runs.to_path_buf()],
         Err(DrawError::NoRun(_)) if runs.is_dir() => {
             let mut folders = files::list_folders(runs)?;
-            if let Ok(newest) = newest(runs) {
-                folders.sort_by_key(|folder| *folder != newest);
-            }
+            let newest = newest(runs).ok();
+            // A miniature is not what anyone wants to see first.
+            let is_smoke = |folder: &Path| folder.to_string_lossy().ends_with("-smoke");
+            folders.sort_by_key(|folder| (is_smoke(folder), Some(folder) != newest.as_ref()));
             folders
         }
         Err(DrawError::NoRun(_)) => Vec::new(),
@@ -252,7 +259,7 @@ fn check_prompt(world: World, tokenizer: &Tokenizer, prompt: &str) -> Result<(),
             None => format!("\"{word}\""),
         });
         return Err(format!(
-            "the world {world} does not know {}; its words are listed below the form",
+            "the {world} world does not know {}; see the list of its words",
             words.collect::<Vec<_>>().join(", ")
         ));
     }
@@ -607,7 +614,7 @@ mod tests {
         assert_eq!(check("a red car on the left of a blue dog"), Ok(()));
         assert_eq!(
             check("a redd car and a <script>"),
-            Err("the world emoji does not know \"redd\" (did you mean \"red\"?), \"<script>\"; its words are listed below the form".into())
+            Err("the emoji world does not know \"redd\" (did you mean \"red\"?), \"<script>\"; see the list of its words".into())
         );
         let long = vec!["a red car"; 20].join(" and ");
         let said = check(&long).expect_err("too long");

@@ -143,7 +143,7 @@ fn scores_of_a_folder_are_those_of_the_script() {
             .is_some_and(|told| told.ends_with("bf16"))
     );
     // Other questions about a known image are not answered by the cache.
-    std::fs::write(at("prompts.txt"), vec!["The red hat"; 6].join("\n")).expect("written");
+    std::fs::write(at("prompts.txt"), ["The red hat"; 6].join("\n")).expect("written");
     let other = score(
         fixture.path(),
         &format!("{call} --prompts prompts.txt --out other"),

@@ -196,9 +196,9 @@ fn pages_show_in_a_browser_and_on_a_phone() {
     let phone = find("page.html", 390);
     assert_eq!(
         (images(phone), &phone["rows"], &phone["plots"]),
-        (6, &Value::from(3), &Value::from(2 + 4))
+        (6, &Value::from(3), &Value::from(1 + 2 + 4))
     );
-    assert_eq!(find("curves.html", 390)["plots"], 2 + 2 + 2);
+    assert_eq!(find("curves.html", 390)["plots"], 1 + 2 + 2 + 2);
     let systems = find("systems.html", 390);
     assert_eq!(
         (&systems["rows"], &systems["plots"]),

@@ -254,7 +254,11 @@ fn reports_of_finished_runs() {
     let (code, again, _) = eclipse(folder, ["report", "toy/sweep.toml", "--publish"]);
     assert_eq!((code, &again), (0, &table));
     assert_eq!(table.lines().count(), 3 + 3, "{table}");
-    assert!(folder.join("toy/results/scores.svg").is_file());
+    assert!(folder.join("toy/results/figure.svg").is_file());
+    assert!(
+        !folder.join("toy/results/index.html").exists(),
+        "pages are built, not committed"
+    );
     // Any system on request; the committed report stays as it is.
     let committed = || std::fs::read(folder.join("toy/results/README.md")).expect("written");
     let before = committed();

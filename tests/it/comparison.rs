@@ -8,8 +8,8 @@ use eclipse_t2i::eval::image_folder::ImageFile;
 use eclipse_t2i::eval::image_score::ImageScore;
 use eclipse_t2i::eval::per_image;
 use eclipse_t2i::files::{list, read_text};
-use eclipse_t2i::report::About;
 use eclipse_t2i::report::comparison::write_comparison;
+use eclipse_t2i::report::{About, ReportFiles};
 use serde_json::Value;
 
 use crate::{program, tiny};
@@ -30,9 +30,10 @@ prior = 'prior'
 clip = 'clip'
 steps = 3
 scheduler = 'ddim'
+size = { width = 64, height = 64 }
 [systems.theirs]
 images = 'images'
-folders = { coco = 'fid_a', words = 'fid_b' }
+folders = { coco = 'fid_a', words = 'fid_a' }
 [systems.half]
 images = 'half'
 [systems.numbers]
@@ -166,8 +167,8 @@ fn a_comparison_is_drawn_killed_resumed_scored_and_reported() {
     let (code, said, err) = eclipse(folder, "sweep x --json");
     assert_eq!(code, 1, "{err}");
     assert!(
-        err.contains("1 parts failed")
-            || err.contains("half/words: clip-score: half/words: 5 images for the 2 prompts of words"),
+        err.contains("error: 2 failed, the same command tries again:\n")
+            && err.contains("half/words: clip-score: half/words: 5 images for the 2 prompts of words"),
         "{err}"
     );
     assert_eq!(
@@ -263,12 +264,13 @@ fn a_comparison_is_drawn_killed_resumed_scored_and_reported() {
     assert_eq!(code, 1);
     assert!(
         err.contains("karlo/words: drawing: ")
-            && err.contains("is of another call: `decoder.settings.n_steps`"),
+            && err.contains("is of another call: `decoder")
+            && err.contains("remove the folder of these images"),
         "{err}"
     );
     let (code, said, err) = eclipse(folder, "report x --publish");
     assert_eq!((code, said.contains("Only numbers")), (0, true), "{err}");
-    assert!(x.join("results/index.html").is_file());
+    assert!(x.join("results/README.md").is_file() && !x.join("results/index.html").exists());
     let (code, _, err) = eclipse(folder, "sweep x --publish --set systems.karlo.steps=3");
     assert_eq!(code, 2, "{err}");
 }
@@ -372,7 +374,7 @@ reference = 'a'
 pub fn write_table_1(out: &Path) -> PathBuf {
     let results = published_table_1();
     let about = About::read(&results.comparison.folder, out).expect("a README");
-    write_comparison(&results, out, &about).expect("written");
+    write_comparison(&results, out, &about, ReportFiles::All).expect("written");
     out.to_path_buf()
 }
 
@@ -450,13 +452,17 @@ fn specifications_that_are_wrong_are_answered_with_the_key() {
         (
             "two systems that draw the same",
             SPEC.replace(
-                "pipeline = 'kandinsky'\nprior = 'prior'\nclip = 'clip'\nsteps = 3\nscheduler = 'ddim'",
+                "pipeline = 'kandinsky'\nprior = 'prior'\nclip = 'clip'\nsteps = 3\nscheduler = 'ddim'\nsize = { width = 64, height = 64 }",
                 "pipeline = 'karlo'\nprior = 'prior'\nclip = 'clip'\nsteps = 2\nsuper_res_steps = 2",
             ),
         ),
         (
             "a name that is no folder's",
             more("[systems.'../new']\nlabel = 'x'"),
+        ),
+        (
+            "a system with the name of a folder",
+            more("[systems.results]\nlabel = 'x'"),
         ),
         (
             "an unknown prompt set of a folder",
@@ -499,7 +505,7 @@ fn specifications_that_are_wrong_are_answered_with_the_key() {
         ("no image", SPEC.replace("images = 2", "images = 0")),
         (
             "no column",
-            SPEC.replace("[table.columns]", "[table.columns]\n[unused]"),
+            SPEC.split("[table.columns]").next().expect("a part").to_owned(),
         ),
         (
             "a column of the scatter plot",

@@ -137,10 +137,7 @@ impl Browser {
         self.tell(tab, "Page.navigate", json!({ "url": url }));
         self.wait(
             tab,
-            &format!(
-                "location.href !== 'about:blank' && document.readyState === 'complete' && {}",
-                "true"
-            ),
+            "location.href !== 'about:blank' && document.readyState === 'complete'",
         );
     }
 
@@ -188,13 +185,9 @@ impl Browser {
     }
 
     /// A PNG of what the tab shows.
-    pub fn screenshot(&mut self, tab: &Tab, whole: bool) -> Vec<u8> {
+    pub fn screenshot(&mut self, tab: &Tab) -> Vec<u8> {
         use base64::Engine;
-        let shot = self.tell(
-            tab,
-            "Page.captureScreenshot",
-            json!({ "captureBeyondViewport": whole }),
-        );
+        let shot = self.tell(tab, "Page.captureScreenshot", json!({}));
         let data = shot["data"].as_str().expect("data");
         base64::engine::general_purpose::STANDARD
             .decode(data)

@@ -235,7 +235,7 @@ fn commands_are_read_as_a_shell_does() {
     let page = "x\n\n    eclipse sweep a --set 'b=[0, 1]' \\\n        --smoke   # eclipse no\n    eclipse list; eclipse inspect x\n    cargo test\n";
     assert_eq!(
         commands(page),
-        ["sweep a --set 'b=[0, 1]'          --smoke  ", "list", "inspect x"]
+        ["sweep a --set 'b=[0, 1]'      --smoke", "list", "inspect x"]
     );
     assert_eq!(
         words("sweep a --set 'b=[0, 1]'   --smoke"),
@@ -290,7 +290,10 @@ fn blocks_that_are_marked_as_runnable_run() {
         let text = read_text(root().join(&document)).expect("the page is readable");
         for block in runnable(&text) {
             n += 1;
-            let script = format!("set -eu\neclipse() {{ '{}' \"$@\"; }}\n{block}", env!("CARGO_BIN_EXE_eclipse"));
+            let script = format!(
+                "set -eu\neclipse() {{ '{}' \"$@\"; }}\n{block}",
+                env!("CARGO_BIN_EXE_eclipse")
+            );
             let script = script.replace("cargo run --release --", "eclipse");
             let run = std::process::Command::new("sh")
                 .args(["-c", &script])

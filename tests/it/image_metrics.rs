@@ -283,7 +283,7 @@ fn images_of_a_run_score_the_same_both_ways_and_a_report_shows_both() {
     .expect("written");
     let (code, _, err) = program::eclipse(desk.path(), report);
     assert!(
-        code == 1 && err.contains("world-checker.json") && err.contains("missing field"),
+        code == 1 && err.contains("world-checker.json") && err.contains("lower_is_better"),
         "{err}"
     );
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::devtools::{Browser, Tab};
 use crate::program::{command, eclipse};
-use crate::tiny::golden;
+use crate::tiny::{golden, prior_config, write_clip, write_karlo, write_prior};
 
 const DESK: [u32; 2] = [1280, 900];
 const PHONE: [u32; 2] = [390, 844];
@@ -150,13 +150,6 @@ fn tick(browser: &mut Browser, tab: &Tab, priors: &[&str]) {
     );
 }
 
-fn keep(browser: &mut Browser, tab: &Tab, name: &str, whole: bool) {
-    if let Ok(folder) = std::env::var("ECLIPSE_SCREENSHOTS") {
-        let shot = browser.screenshot(tab, whole);
-        std::fs::write(Path::new(&folder).join(name), shot).expect("written");
-    }
-}
-
 #[test]
 fn the_playground_draws_in_a_browser() {
     let Some(mut browser) = Browser::start() else {
@@ -219,12 +212,10 @@ fn the_playground_draws_in_a_browser() {
     page.go(&other, &format!("{}gallery", playground.url));
     assert_eq!(shown(page, &other)["overflow"], 0);
     assert_eq!(page.value(&other, "document.querySelectorAll('.card').length"), 1);
-    assert_eq!(
-        page.value(
-            &other,
-            "[...document.images].every(image => image.naturalWidth === 64)"
-        ),
-        true
+    // They are loaded lazily.
+    page.wait(
+        &other,
+        "[...document.images].every(image => image.naturalWidth === 64)",
     );
 
     // Wrong words are told, with a suggestion, at their field.
@@ -369,7 +360,7 @@ fn hostile_input_reaches_nothing() {
     page.value(&other, "document.forms[0].submit()");
     page.wait(
         &other,
-        "document.body.innerText.includes('comes from another site')",
+        "document.body?.innerText.includes('comes from another site') === true",
     );
 
     let address = playground.address().to_owned();
@@ -421,61 +412,87 @@ fn hostile_input_reaches_nothing() {
 #[test]
 fn published_weights_draw_as_generate_does() {
     let desk = tempfile::tempdir().expect("a folder");
-    let golden = |name: &str| golden("karlo-tiny-s0").join(name).display().to_string();
-    let (pipeline, prior) = (golden("karlo"), golden("eclipse_prior"));
-    let models = ["--pipeline", &pipeline, "--prior", &prior];
-    let playground = Playground::start_in(desk.path(), &models);
-    let form = "prompt=two+cats&prior=eclipse-prior&images=2&seed=3&steps=2";
-    let (item, images) = playground.draw(form);
-    assert_eq!(item["labels"]["eclipse-prior"], "eclipse_prior");
-    let args = [
-        "--prompt", "two cats", "--images", "2", "--seed", "3", "--steps", "2",
-    ];
-    let (code, _, err) = eclipse(
-        desk.path(),
-        [&["generate"], &models[..], &args, &["--out", "same"]].concat(),
-    );
-    assert_eq!(code, 0, "{err}");
-    for (n, drawn) in images.iter().enumerate() {
-        let path = desk.path().join(format!("same/{n:06}-two-cats.png"));
-        assert_eq!(image::open(path).expect("an image").into_rgb8(), *drawn, "{n}");
+    let at = |name: &str| desk.path().join(name);
+    write_clip(&at("clip"));
+    write_prior(&at("prior"), &prior_config());
+    write_prior(&at("time"), &prior_config().time_conditioned());
+    let scheduler = golden("karlo-tiny-s0/karlo/prior_scheduler/scheduler_config.json");
+    std::fs::copy(scheduler, at("time/scheduler_config.json")).expect("copied");
+    write_karlo(&at("karlo"));
+    let models = ["--pipeline", "karlo", "--clip", "clip", "--prior"];
+    let both = [&models[..], &["prior", "--prior", "time"]].concat();
+    let playground = Playground::start_in(desk.path(), &both);
+    let (item, images) =
+        playground.draw("prompt=a+red+cat&prior=prior&prior=time&images=2&seed=3&steps=2&prior_steps=3");
+    assert_eq!((images.len(), &item["labels"]["time"]), (4, &"time".into()));
+    for (i, prior) in ["prior", "time"].iter().enumerate() {
+        let draw = [
+            "--prompt",
+            "a red cat",
+            "--images",
+            "2",
+            "--seed",
+            "3",
+            "--steps",
+            "2",
+            "--prior-steps",
+            "3",
+        ];
+        let out = format!("drawn-{prior}");
+        let (code, _, err) = eclipse(
+            desk.path(),
+            [&["generate"], &models[..], &[prior], &draw, &["--out", &out]].concat(),
+        );
+        assert_eq!(code, 0, "{err}");
+        for n in 0..2 {
+            let path = at(&out).join(format!("{n:06}-a-red-cat.png"));
+            let drawn = image::open(path).expect("an image").into_rgb8();
+            assert_eq!(drawn, images[2 * i + n], "{prior}, image {n}");
+        }
     }
     let (item, frames) =
-        playground.draw("prompt=two+cats&to=a+dog&prior=eclipse-prior&images=2&seed=3&steps=2");
-    assert_eq!(
-        frames[0], images[0],
-        "the first frame is the first prompt's image"
-    );
-    assert_ne!(frames[1], images[0]);
+        playground.draw("prompt=a+red+cat&to=a+blue+dog&prior=prior&images=2&seed=3&steps=2");
     assert_eq!(item["images"][1]["seed"], 3);
+    assert_ne!(frames[0], frames[1]);
+    drop(playground);
+
+    std::fs::remove_dir_all(at("karlo/decoder")).expect("removed");
+    let (code, _, err) = eclipse(desk.path(), [&["serve", "--port", "0"], &both[..]].concat());
+    assert!(code == 1 && err.contains("no decoder/ in karlo"), "{code}: {err}");
 }
 
 #[test]
 fn the_images_of_the_documents() {
-    if std::env::var("ECLIPSE_SCREENSHOTS").is_err() {
+    let Ok(folder) = std::env::var("ECLIPSE_SCREENSHOTS") else {
         return;
-    }
+    };
     let Some(mut browser) = Browser::start() else {
         return;
     };
     let playground = Playground::start();
     let page = &mut browser;
-    let tab = page.open(&playground.url, DESK);
+    let keep = |page: &mut Browser, tab: &Tab, name: &str| {
+        let shot = page.screenshot(tab);
+        std::fs::write(Path::new(&folder).join(name), shot).expect("written");
+    };
+    let tab = page.open(&playground.url, [1100, 1390]);
     click(page, &tab, "#draw");
     page.wait(&tab, "document.getElementById('status').textContent === 'Done.'");
-    keep(page, &tab, "playground.png", false);
-    let url = page
-        .value(&tab, "location.href")
-        .as_str()
-        .expect("a URL")
-        .to_owned();
-    let phone = page.open(&url, PHONE);
-    keep(page, &phone, "playground-phone.png", true);
+    page.value(&tab, "scrollTo(0, 0)");
+    keep(page, &tab, "playground.png");
+    let url = page.value(&tab, "location.href");
+    let phone = page.open(url.as_str().expect("a URL"), [390, 1300]);
+    keep(page, &phone, "playground-phone.png");
     page.tell(
         &tab,
         "Emulation.setEmulatedMedia",
         json!({ "features": [{ "name": "prefers-color-scheme", "value": "dark" }] }),
     );
     page.value(&tab, "document.querySelector('.system details').open = true");
-    keep(page, &tab, "playground-dark.png", true);
+    page.value(&tab, "document.querySelector('#result').scrollIntoView()");
+    page.wait(
+        &tab,
+        "[...document.querySelectorAll('.neighbours img')].slice(0, 6).every(image => image.complete)",
+    );
+    keep(page, &tab, "playground-dark.png");
 }

@@ -434,12 +434,12 @@ fn a_report_comes_from_run_directories_only() {
         "report_csv",
         files::read_text(out.join("scores.csv")).expect("written")
     );
-    let svg = files::read_text(out.join("scores.svg")).expect("written");
+    let svg = files::read_text(out.join("figure.svg")).expect("written");
     for text in [
-        "eclipse",
-        "projection",
-        "ridge",
-        "forced_choice/all",
+        "ECLIPSE",
+        "Projection",
+        "ridge regression",
+        "embeddings right",
         "frechet",
         "unseen",
     ] {

@@ -66,9 +66,7 @@ impl ImageMetric for WorldChecker {
                 (measured.value, measured.interval) = (mean.value, mean.interval);
             } else {
                 measured.also.insert(name.to_owned(), mean.value);
-                measured
-                    .also
-                    .insert(format!("{name}, images that are asked for it"), n as f64);
+                measured.also.insert(format!("{name}, images"), n as f64);
             }
         }
         Ok(Measured { protocol, ..measured })

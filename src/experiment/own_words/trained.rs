@@ -98,7 +98,7 @@ fn is_hidden(dir: &Path) -> bool {
         .is_some_and(|name| name.to_string_lossy().starts_with('.'))
 }
 
-/// Whether [`super::draw`] supports the prior of a run with this configuration.
+/// Whether [`super::draw()`] supports the prior of a run with this configuration.
 pub fn can_draw(run: &ResolvedRun) -> bool {
     run.data().store.is_none() && run.objective().baseline().is_none()
 }

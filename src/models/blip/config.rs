@@ -11,6 +11,9 @@ use crate::limits::{MAX_LAYERS, MAX_SIDE, MAX_WIDTH};
 use crate::nn::Activation;
 use crate::weights::{WeightsError, read_json};
 
+/// Tokens of a question, at most (reference: T2I-CompBench's `models/blip_vqa.py`, `max_length`).
+pub(super) const MAX_TOKENS: usize = 35;
+
 /// The epsilon of the vision tower's norms in BLIP's own code (`models/vit.py`), whatever `config.json` says: transformers' conversion of the published
 /// weights left its default of 1e-5 in it.
 pub const VISION_NORM_EPS: f64 = 1e-6;
@@ -190,7 +193,7 @@ impl BlipConfig {
         }
         at_most("vision_config.image_size", MAX_SIDE, vision.image_size)?;
         let (longest, side) = (text.max_position_embeddings, vision.image_size);
-        let least = super::tokenizer::MAX_TOKENS;
+        let least = MAX_TOKENS;
         require(
             "text_config.max_position_embeddings",
             longest >= least,

@@ -8,11 +8,10 @@ use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 
+use super::config::MAX_TOKENS;
 use super::{BlipError, BlipTextConfig};
 use crate::files::{self, guarded};
 
-/// Tokens of a question, at most (reference: T2I-CompBench's `models/blip_vqa.py`, `max_length`).
-pub(super) const MAX_TOKENS: usize = 35;
 /// Words of a question, at most (reference: `pre_question`).
 const MAX_WORDS: usize = 50;
 

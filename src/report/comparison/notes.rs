@@ -71,9 +71,12 @@ pub(super) fn sizes(results: &Results) -> Vec<[String; 3]> {
     results.rows.iter().map(row).collect()
 }
 
+/// Systems with the columns that concern them.
+type Concerned = Vec<(String, Vec<String>)>;
+
 /// Why cells are missing: each reason with the systems and columns.
 pub(super) fn reasons(results: &Results) -> Vec<String> {
-    let mut systems: Vec<(String, Vec<(String, Vec<String>)>)> = Vec::new();
+    let mut systems: Vec<(String, Concerned)> = Vec::new();
     for row in results.rows.iter().filter(|row| row.system.can_be_measured()) {
         for (column, cell) in results.comparison.columns.iter().zip(&row.cells) {
             let Some(why) = &cell.missing else { continue };
@@ -96,7 +99,7 @@ pub(super) fn reasons(results: &Results) -> Vec<String> {
         true => label,
         false => format!("{label} ({})", columns.join(", ")),
     };
-    let line = |(why, of): (String, Vec<(String, Vec<String>)>)| {
+    let line = |(why, of): (String, Concerned)| {
         format!(
             "{why}: {}",
             of.into_iter().map(told).collect::<Vec<_>>().join("; ")

@@ -4,16 +4,22 @@ use std::path::{Path, PathBuf};
 
 use super::{page, scatter, text};
 use crate::comparison::Results;
-use crate::files;
 use crate::report::about::About;
 use crate::report::error::ReportError;
 use crate::report::page::PageLinks;
+use crate::report::write::ReportFiles;
 
-/// Writes the report into `out`: `README.md`, `scores.csv`, `preferences.csv`, `scores.svg` (the scatter plot) and `index.html`. Returns the paths.
+/// Writes the report into `out`: `README.md`, `scores.csv`, `preferences.csv`, `scores.svg` (the scatter plot) and, with all `files`, `index.html`. Returns the
+/// paths.
 ///
 /// # Errors
 /// [`ReportError`]: a plot that cannot be drawn, a file that cannot be written.
-pub fn write_comparison(results: &Results, out: &Path, about: &About) -> Result<Vec<PathBuf>, ReportError> {
+pub fn write_comparison(
+    results: &Results,
+    out: &Path,
+    about: &About,
+    files: ReportFiles,
+) -> Result<Vec<PathBuf>, ReportError> {
     let mut parts = vec![
         ("README.md".to_owned(), text::markdown(results)),
         ("scores.csv".to_owned(), text::csv(results)?),
@@ -24,15 +30,17 @@ pub fn write_comparison(results: &Results, out: &Path, about: &About) -> Result<
     if results.comparison.scatter.is_some() {
         parts.push(("scores.svg".to_owned(), scatter::plot(results, true)?));
     }
-    let links = PageLinks {
-        files: parts.iter().map(|(name, _)| name.clone()).collect(),
-        ..PageLinks::default()
-    };
-    parts.push(("index.html".to_owned(), page::page(results, about, &links)?));
+    if files == ReportFiles::All {
+        let links = PageLinks {
+            files: parts.iter().map(|(name, _)| name.clone()).collect(),
+            ..PageLinks::default()
+        };
+        parts.push(("index.html".to_owned(), page::page(results, about, &links)?));
+    }
     let parts: Vec<(String, Vec<u8>)> = parts
         .into_iter()
         .map(|(name, text)| (name, text.into_bytes()))
         .collect();
-    files::write_all_atomic(out, &parts)?;
+    crate::files::write_all_atomic(out, &parts)?;
     Ok(parts.into_iter().map(|(name, _)| out.join(name)).collect())
 }

@@ -200,7 +200,7 @@ mod tests {
             .collect();
         let karlo = "text_encoder 123650304, image_encoder 303966208, text_proj 7878400, decoder 885439686, \
                      super_res_first 691579523, super_res_last 691579523";
-        let kandinsky = "decoder 1253057288, movq 67832495, text_encoder 694659840, image_encoder 1844907264";
+        let kandinsky = "image_encoder 1844907264, decoder 1253057288, movq 67832495, text_encoder 694659840";
         let expected = [
             format!("Karlo, eclipse_karlo_prior: 926459590 of 2737235148: prior 33141504, {karlo}"),
             format!("Karlo, karlo_prior_1b: 1915346630 of 3726122188: prior 1022028544, {karlo}"),

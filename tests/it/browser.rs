@@ -104,6 +104,17 @@ fn complaints(log: &str) -> Vec<&str> {
     log.lines().filter(|line| line.contains(":CONSOLE")).collect()
 }
 
+/// What the probes in `frames` tell, pages of `root` with widths.
+fn answers(browser: &str, root: &Path, frames: &[(&str, usize)]) -> Vec<Value> {
+    put(root, "around.html", &around(frames));
+    let (document, log) = load(browser, &root.join("around.html"));
+    let told = document
+        .split_once("<pre id=\"told\">")
+        .and_then(|(_, rest)| rest.split_once("</pre>"))
+        .unwrap_or_else(|| panic!("not every page answered:\n{log}\n{document}"));
+    serde_json::from_slice(&STANDARD.decode(told.0).expect("base64")).expect("JSON")
+}
+
 fn put(folder: &Path, name: &str, text: &str) {
     std::fs::write(folder.join(name), text).expect("written");
 }
@@ -170,13 +181,7 @@ fn pages_show_in_a_browser_and_on_a_phone() {
         ("site.html", 390),
         ("broken.html", 390),
     ];
-    put(root, "around.html", &around(&frames));
-    let (document, log) = load(&browser, &root.join("around.html"));
-    let told = document
-        .split_once("<pre id=\"told\">")
-        .and_then(|(_, rest)| rest.split_once("</pre>"))
-        .unwrap_or_else(|| panic!("not every page answered:\n{log}\n{document}"));
-    let told: Vec<Value> = serde_json::from_slice(&STANDARD.decode(told.0).expect("base64")).expect("JSON");
+    let told = answers(&browser, root, &frames);
     let find = |page: &str, width: usize| {
         told.iter()
             .find(|t| t["page"] == page && t["width"] == width)
@@ -221,5 +226,34 @@ fn pages_show_in_a_browser_and_on_a_phone() {
         "did not load: IMG",
     ] {
         assert!(said.contains(part), "{t:#?}");
+    }
+}
+
+#[test]
+fn the_site_of_the_committed_experiments_fits_a_phone() {
+    let Ok(browser) = std::env::var("ECLIPSE_CHROMIUM") else {
+        eprintln!("not run: ECLIPSE_CHROMIUM does not name a Chromium (.ci/run sets it)");
+        return;
+    };
+    let experiments = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments");
+    let site = tempfile::tempdir().expect("a folder");
+    let list = write_site(&experiments, site.path()).expect("writable");
+    let mut pages = vec![("list.html".to_owned(), list)];
+    for folder in eclipse_t2i::files::list_folders(site.path()).expect("readable") {
+        let name = folder.file_name().expect("a name").to_string_lossy();
+        pages.push((format!("{name}.html"), folder.join("index.html")));
+    }
+    for (name, page) in &pages {
+        // Folds are opened: nothing in them may be wider than a phone either.
+        let text = read_text(page).expect("written").replace("<details", "<details open");
+        put(site.path(), name, &text.replacen("<head>", &format!("<head>{PROBE}"), 1));
+    }
+    let frames: Vec<(&str, usize)> = pages.iter().map(|(name, _)| (name.as_str(), 390)).collect();
+    let told = answers(&browser, site.path(), &frames);
+    assert_eq!(told.len(), pages.len());
+    assert!(told.len() > 20, "{} pages", told.len());
+    for t in &told {
+        assert_eq!(t["said"], serde_json::json!([]), "{t:#?}");
+        assert_eq!(t["overflow"], 0, "{} is too wide", t["page"]);
     }
 }

@@ -155,7 +155,9 @@ fn every_committed_experiment_has_a_page_with_its_answer() {
     let list = read_text(write_site(&folder, site.path()).expect("writable")).expect("written");
     let mut n = 0;
     for path in list_folders(&folder).expect("folders are readable") {
-        if !path.join("results/scores.csv").is_file() {
+        let is_comparison = path.join("sweep.toml").is_file()
+            && eclipse_t2i::comparison::is_comparison(&path.join("sweep.toml")).expect("readable");
+        if is_comparison || !path.join("results/scores.csv").is_file() {
             continue;
         }
         n += 1;

@@ -219,7 +219,9 @@ fn has_weights(folder: &Path) -> bool {
             let stems = ["model", "diffusion_pytorch_model", "pytorch_model"];
             let stem = stems.iter().any(|stem| name.starts_with(stem));
             let is_index = name.contains(".index.") && name.ends_with(".json");
-            stem && (name.ends_with(".safetensors") || is_index || name.ends_with(".bin"))
+            // Of a `.ckpt` the reader's error says what to do.
+            let ends = [".safetensors", ".bin", ".ckpt"];
+            stem && (is_index || ends.iter().any(|end| name.ends_with(end)))
         })
 }
 

@@ -245,8 +245,14 @@ fn the_site_of_the_committed_experiments_fits_a_phone() {
     }
     for (name, page) in &pages {
         // Folds are opened: nothing in them may be wider than a phone either.
-        let text = read_text(page).expect("written").replace("<details", "<details open");
-        put(site.path(), name, &text.replacen("<head>", &format!("<head>{PROBE}"), 1));
+        let text = read_text(page)
+            .expect("written")
+            .replace("<details", "<details open");
+        put(
+            site.path(),
+            name,
+            &text.replacen("<head>", &format!("<head>{PROBE}"), 1),
+        );
     }
     let frames: Vec<(&str, usize)> = pages.iter().map(|(name, _)| (name.as_str(), 390)).collect();
     let told = answers(&browser, site.path(), &frames);

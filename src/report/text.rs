@@ -52,8 +52,7 @@ impl Report {
         let keys = self.select(&spec.columns);
         let mut text = format!("# {}: results\n\n", self.experiment);
         text.push_str("Made by `eclipse report` from run directories. Mean and 95 % bootstrap interval over seeds and prompts. ");
-        text.push_str(&format!("{DIRECTIONS} "));
-        text.push_str("\n\n");
+        text.push_str(&format!("{DIRECTIONS}\n\n"));
         let value = |key: &MetricKey, system: &System, cell: &Cell| {
             let text = interval_text(&cell.interval, cell.has_interval, false, key.decimals());
             match self.is_best(key, system) {

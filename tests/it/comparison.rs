@@ -232,7 +232,7 @@ fn a_comparison_is_drawn_killed_resumed_scored_and_reported() {
         "{page}"
     );
     assert!(
-        read_text(result.join("scores.svg"))
+        read_text(result.join("figure.svg"))
             .expect("a plot")
             .contains("Only numbers")
     );

@@ -170,8 +170,7 @@ pub(super) fn markdown(results: &Results) -> String {
     text.push_str(&format!(
         "Made by `eclipse report` from the folders of the runs. {DIRECTIONS} "
     ));
-    text.push_str("Bold is the best of the measured numbers of one protocol, and of the published numbers without a footnote. ");
-    text.push_str("[index.html](index.html) is the same as a page.\n\n");
+    text.push_str("Bold is the best of the measured numbers of one protocol, and of the published numbers without a footnote.\n\n");
     for (mark, meaning) in LEGEND {
         text.push_str(&format!("- {mark}: {meaning}\n"));
     }
@@ -198,7 +197,7 @@ pub(super) fn markdown(results: &Results) -> String {
         text.push_str(&preference_markdown(results, preference));
     }
     if comparison.scatter.is_some() {
-        text.push_str("\n![parameters and scores](scores.svg)\n");
+        text.push_str("\n![parameters and scores](figure.svg)\n");
     }
     let all = protocols(results);
     if !all.is_empty() {

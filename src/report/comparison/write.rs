@@ -9,7 +9,7 @@ use crate::report::error::ReportError;
 use crate::report::page::PageLinks;
 use crate::report::write::ReportFiles;
 
-/// Writes the report into `out`: `README.md`, `scores.csv`, `preferences.csv`, `scores.svg` (the scatter plot) and, with all `files`, `index.html`. Returns the
+/// Writes the report into `out`: `README.md`, `scores.csv`, `preferences.csv`, `figure.svg` (the scatter plot) and, with all `files`, `index.html`. Returns the
 /// paths.
 ///
 /// # Errors
@@ -28,7 +28,7 @@ pub fn write_comparison(
         parts.push(("preferences.csv".to_owned(), text::preferences_csv(results)?));
     }
     if results.comparison.scatter.is_some() {
-        parts.push(("scores.svg".to_owned(), scatter::plot(results, true)?));
+        parts.push(("figure.svg".to_owned(), scatter::plot(results, true)?));
     }
     if files == ReportFiles::All {
         let links = PageLinks {

@@ -10,7 +10,7 @@ use crate::noise::Noise;
 
 /// Gives every [`Linear`](burn::nn::Linear) of `module` PyTorch's default values, weight and bias from U(-1/sqrt(d_in), 1/sqrt(d_in))
 /// (`kaiming_uniform_(a=sqrt 5)`), and leaves every other parameter at the value its own `init` chose: ones and zeros for norms, zeros for
-/// the prior's positions and query (FACTS of the reference: diffusers `PriorTransformer` constructor).
+/// the prior's positions and query (reference: the constructor of diffusers' `PriorTransformer`).
 ///
 /// Parameters are visited in the order of the module's fields, so the result depends on the seed alone.
 pub fn torch_default<M: Module>(module: M, noise: &mut Noise) -> M {

@@ -99,17 +99,17 @@ impl Comparison {
             if system == opponent || is_known {
                 continue;
             }
-            let (win_rate, mean_probability, n_prompts, n_ties) = meet(&own.values, &other.values, spec.tie)?;
+            let (found, n_prompts) = meet(&own.values, &other.values, spec.tie)?;
             let path = std::path::Path::new(&self.systems[opponent].name);
             let mut results = own.results.iter().zip(&other.results);
             let differs = results.find_map(|(own, other)| own.minus(other, path).err());
             meetings.push(Meeting {
                 system,
                 opponent,
-                win_rate,
-                mean_probability,
+                win_rate: found.win_rate,
+                mean_probability: found.mean_probability,
                 n_prompts,
-                n_ties,
+                n_ties: found.n_ties,
                 differs: differs
                     .map(|d| format!("{} is {} for one, {} for the other", d.key, d.here, d.there)),
             });

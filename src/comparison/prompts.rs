@@ -1,16 +1,13 @@
 //! Sets of prompts, the names of their images, and the seeds.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
 use super::error::ComparisonError;
-use crate::config::ConfigError;
 use crate::data::prompts::read_prompts;
 use crate::eval::compbench::Category;
-use crate::files;
-use crate::limits::MAX_INDEX;
+use crate::eval::image_folder::first_captions;
 
 /// Bytes of a prompt in a file name; file systems allow 255 for the whole name.
 const MAX_NAME: usize = 200;
@@ -98,7 +95,9 @@ impl Source {
     fn read(&self) -> Result<Vec<String>, ComparisonError> {
         match self {
             Self::Lines { path } => Ok(read_prompts(path)?),
-            Self::CocoCaptions { path } => first_captions(path),
+            Self::CocoCaptions { path } => {
+                Ok(first_captions::<ComparisonError>(path)?.into_values().collect())
+            }
             Self::T2iCompbench { category } => Ok(category
                 .0
                 .prompts()
@@ -153,50 +152,6 @@ fn image_name(prompt: &str, index: usize) -> String {
         name.replace_range(..1, "_");
     }
     format!("{name}_{index:06}")
-}
-
-#[derive(Deserialize)]
-struct Captions {
-    annotations: Vec<Annotation>,
-}
-
-#[derive(Deserialize)]
-struct Annotation {
-    image_id: u64,
-    id: u64,
-    caption: String,
-}
-
-/// The caption with the lowest number of each image, by the image's number.
-fn first_captions(path: &PathBuf) -> Result<Vec<String>, ComparisonError> {
-    let bytes = files::read_at_most(path, MAX_INDEX, "captions in JSON")?;
-    let wrong = |found: String| {
-        ConfigError::value(
-            path.display(),
-            "annotations",
-            "COCO's captions, a list of objects with image_id, id and caption",
-            found,
-        )
-    };
-    let captions: Captions = serde_json::from_slice(&bytes).map_err(|e| wrong(e.to_string()))?;
-    let mut first: BTreeMap<u64, (u64, String)> = BTreeMap::new();
-    for annotation in captions.annotations {
-        let Annotation {
-            image_id,
-            id,
-            caption,
-        } = annotation;
-        let entry = first.entry(image_id).or_insert_with(|| (u64::MAX, String::new()));
-        if id < entry.0 {
-            *entry = (id, caption);
-        }
-    }
-    if first.is_empty() {
-        return Err(wrong("none".into()).into());
-    }
-    // A caption may end in a line break.
-    let line = |caption: String| caption.split_whitespace().collect::<Vec<_>>().join(" ");
-    Ok(first.into_values().map(|(_, caption)| line(caption)).collect())
 }
 
 #[cfg(test)]

@@ -108,6 +108,29 @@ impl Bootstrap {
         })
     }
 
+    /// The mean over all values of `clusters`, such as the images of each prompt, which are not independent: whole clusters are drawn.
+    ///
+    /// # Errors
+    /// [`EvalError::Shape`] without clusters or for an empty one, [`EvalError::Parameter`] for a bad level or number of resamples.
+    pub fn clustered_mean(&self, clusters: &[Vec<f64>]) -> Result<Interval, EvalError> {
+        if clusters.is_empty() || clusters.iter().any(Vec::is_empty) {
+            let found = format!("{} clusters, some of them empty", clusters.len());
+            return Err(EvalError::shape(
+                "clusters",
+                "one or more, each with values",
+                found,
+            ));
+        }
+        let sums: Vec<(f64, usize)> = clusters.iter().map(|c| (c.iter().sum(), c.len())).collect();
+        let mean = |drawn: &mut dyn Iterator<Item = usize>| {
+            let (sum, n) = drawn.fold((0.0, 0), |(sum, n), i| (sum + sums[i].0, n + sums[i].1));
+            sum / n as f64
+        };
+        self.interval(mean(&mut (0..sums.len())), |rng| {
+            mean(&mut draw(rng, sums.len()).into_iter())
+        })
+    }
+
     /// `mean(a) - mean(b)` of two systems on the same prompts (`[seed][prompt]` each).
     ///
     /// # Errors
@@ -413,6 +436,29 @@ mod tests {
         let one = QUICK.mean(std::slice::from_ref(&prompts))?;
         let ten = QUICK.mean(&vec![prompts; 10])?;
         assert!((ten.width() / one.width() - 1.0).abs() < 0.15, "{one:?} {ten:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn images_of_one_prompt_are_drawn_together() -> Result<(), EvalError> {
+        let values: Vec<f64> = (0..60).map(|i| f64::from(i * 7 % 11)).collect();
+        let bootstrap = Bootstrap::default();
+        let once: Vec<Vec<f64>> = values.iter().map(|v| vec![*v]).collect();
+        let often: Vec<Vec<f64>> = values.iter().map(|v| vec![*v; 10]).collect();
+        let (once, often) = (
+            bootstrap.clustered_mean(&once)?,
+            bootstrap.clustered_mean(&often)?,
+        );
+        // Ten copies of an image say no more than one.
+        assert!((once.value - often.value).abs() < 1e-12);
+        assert!((once.width() - often.width()).abs() < 1e-9, "{once:?} {often:?}");
+        let apart = bootstrap.mean(&[values.iter().flat_map(|v| [*v; 10]).collect()])?;
+        assert!(apart.width() < 0.5 * often.width(), "{apart:?} {often:?}");
+        let uneven = bootstrap.clustered_mean(&[vec![1.0, 1.0, 1.0], vec![5.0]])?;
+        assert_eq!((uneven.value, uneven.low, uneven.high), (2.0, 1.0, 5.0));
+        for bad in [vec![], vec![vec![1.0], vec![]]] {
+            assert!(bootstrap.clustered_mean(&bad).is_err());
+        }
         Ok(())
     }
 

@@ -19,7 +19,7 @@ pub struct ImageScore {
     pub lower_is_better: bool,
     /// The value.
     pub value: f64,
-    /// The ends of its 95 % interval over images, for metrics that are means over them.
+    /// The ends of its 95 % interval over prompts, with all images of each, for metrics that are means over images.
     pub interval: Option<[f64; 2]>,
     /// Images.
     pub n: usize,

@@ -48,45 +48,73 @@ impl Choice {
 /// How often one system is preferred to another on the same prompts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PreferenceRate {
-    /// Share of prompts won, a tie as half a win, with its interval over prompts.
+    /// Share of images that are chosen, a tie as half of one, with its interval over prompts.
     pub win_rate: Interval,
-    /// Mean probability of the first, with its interval.
+    /// Mean probability of the first system's image, with its interval over prompts.
     pub mean_probability: Interval,
-    /// Prompts that are ties.
+    /// Pairs of images that are ties.
     pub n_ties: usize,
 }
 
-/// Compares the scores of two systems prompt by prompt; probabilities no further apart than `threshold` are ties.
+/// Compares two systems prompt by prompt. `first` and `second` are the scores of the images of each prompt; the `k`-th image of a prompt meets the `k`-th of the
+/// other system. Each prompt counts once, however many images it has; probabilities no further apart than `threshold` are ties.
 ///
 /// # Errors
-/// [`EvalError::Shape`] for other numbers of prompts.
+/// [`EvalError::Shape`] for other numbers of prompts, or of images of one.
 pub fn preference(
-    first: &[f64],
-    second: &[f64],
+    first: &[Vec<f64>],
+    second: &[Vec<f64>],
     threshold: f64,
     bootstrap: Bootstrap,
 ) -> Result<PreferenceRate, EvalError> {
-    if first.len() != second.len() || first.is_empty() {
+    let lengths = |scores: &[Vec<f64>]| scores.iter().map(Vec::len).collect::<Vec<_>>();
+    if first.is_empty() || first.iter().any(Vec::is_empty) || lengths(first) != lengths(second) {
         return Err(EvalError::shape(
             "scores",
-            format!("{} prompts, as the first system has", first.len()),
-            second.len(),
+            format!("images of {} prompts, as the first system has", first.len()),
+            format!("{} prompts or other numbers of images", second.len()),
         ));
     }
-    let pairs = first.iter().zip(second);
-    let probability: Vec<f64> = pairs.map(|(a, b)| probabilities(&[*a, *b])[0]).collect();
-    let wins: Vec<f64> = probability
-        .iter()
-        .map(|p| match Choice::of(*p, 1.0 - p, threshold) {
+    let (mut wins, mut probabilities_of_first, mut n_ties) = (Vec::new(), Vec::new(), 0);
+    for (own, other) in first.iter().zip(second) {
+        let pairs = own.iter().zip(other);
+        let chances: Vec<f64> = pairs.map(|(a, b)| probabilities(&[*a, *b])[0]).collect();
+        let won = chances.iter().map(|p| match Choice::of(*p, 1.0 - p, threshold) {
             Choice::First => 1.0,
             Choice::Second => 0.0,
-            Choice::Tie => 0.5,
-        })
-        .collect();
-    let n_ties = wins.iter().filter(|w| **w == 0.5).count();
+            Choice::Tie => {
+                n_ties += 1;
+                0.5
+            }
+        });
+        let n = chances.len() as f64;
+        wins.push(won.sum::<f64>() / n);
+        probabilities_of_first.push(chances.iter().sum::<f64>() / n);
+    }
     Ok(PreferenceRate {
         win_rate: bootstrap.mean(&[wins])?,
-        mean_probability: bootstrap.mean(&[probability])?,
+        mean_probability: bootstrap.mean(&[probabilities_of_first])?,
         n_ties,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prompts_count_once_however_many_images_they_have() -> Result<(), EvalError> {
+        let first = [vec![2.0, 2.0, 0.0], vec![0.0]];
+        let second = [vec![1.0, 1.0, 1.0], vec![1.0]];
+        let bootstrap = Bootstrap::default();
+        let there = preference(&first, &second, 0.0, bootstrap)?;
+        assert!((there.win_rate.value - 1.0 / 3.0).abs() < 1e-12, "{there:?}");
+        let back = preference(&second, &first, 0.0, bootstrap)?;
+        assert!((there.win_rate.value + back.win_rate.value - 1.0).abs() < 1e-12);
+        let tied = preference(&first, &first, 0.0, bootstrap)?;
+        assert_eq!((tied.win_rate.value, tied.n_ties), (0.5, 4));
+        assert!(preference(&first, &second[..1], 0.0, bootstrap).is_err());
+        assert!(preference(&first, &[vec![1.0], vec![1.0]], 0.0, bootstrap).is_err());
+        Ok(())
+    }
 }

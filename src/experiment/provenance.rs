@@ -116,11 +116,8 @@ pub fn now() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
 
-/// Paths that sweeps write in the working tree and no run reads: reports, and the page of all experiments.
-const NO_INPUTS: [&str; 2] = [
-    ":(top,exclude)experiments/*/results",
-    ":(top,exclude)experiments/index.html",
-];
+/// Paths that sweeps write in the working tree and no run reads: reports.
+const NO_INPUTS: [&str; 1] = [":(top,exclude)experiments/*/results"];
 
 fn git(args: &[&str]) -> Option<String> {
     let output = Command::new("git").args(args).output().ok()?;

@@ -77,7 +77,8 @@ pub enum FileError {
 }
 
 impl FileError {
-    fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
+    /// [`FileError::Missing`] for a file to read that is not there, else [`FileError::Io`].
+    pub(crate) fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
         if source.kind() == std::io::ErrorKind::NotFound && action == "read" {
             return Self::Missing(path.to_path_buf());
         }

@@ -99,11 +99,11 @@ impl Report {
     ) -> Result<String, ReportError> {
         let (short, keys) = (self.select(spec.summary()), self.select(&spec.columns));
         let title = about.title_or(&self.experiment);
-        let lead = self.lead(spec)?;
+        let (lead, answer) = (self.lead(spec)?, self.answer(spec));
         let body = html! {
             (links.nav(&self.experiment))
             h1 { (title) }
-            @match self.answer(spec) { Some(answer) => div.answer { (about.render(&answer)) }, None => (about.claim()) }
+            @match &answer { Some(answer) => div.answer { (about.render(answer)) }, None => (about.claim()) }
             @if !self.missing.is_empty() { p { strong { (self.missing_text()) } } }
             @if let Some(text) = self.unconverged_text() { p { strong { (text) } } }
             @if let Some(lead) = &lead { (figure_of(lead)) }
@@ -127,7 +127,7 @@ impl Report {
             (self.claims_of_order(&keys))
             @for one in &self.preferences { (self.preference(one)) }
             @if let Some(rest) = about.rest() {
-                details { summary { "About this experiment" } @if self.answer(spec).is_some() { (about.claim()) } (rest) }
+                details { summary { "About this experiment" } @if answer.is_some() { (about.claim()) } (rest) }
             }
             (self.configuration())
             details {

@@ -177,8 +177,8 @@ pub(super) fn pick_score(context: &Context) -> Outcome {
     let (mut first, mut second, mut both) = (Vec::new(), Vec::new(), Vec::new());
     for triple in pairs.chunks(3) {
         let [prompt, a, b] = [triple[0], triple[1], triple[2]].map(|i| i as usize);
-        first.push(scores[prompt][a]);
-        second.push(scores[prompt][b]);
+        first.push(vec![scores[prompt][a]]);
+        second.push(vec![scores[prompt][b]]);
         both.push(probabilities(&[scores[prompt][a], scores[prompt][b]]));
     }
     computed.push(Computed::new(

@@ -330,7 +330,6 @@ impl Fixture {
             device: device.clone(),
             path,
             read: RefCell::default(),
-            unsupported: RefCell::default(),
         })
     }
 }
@@ -359,7 +358,6 @@ impl Fixture {
             device: device.clone(),
             path,
             read: RefCell::default(),
-            unsupported: RefCell::default(),
         })
     }
 }
@@ -396,7 +394,6 @@ pub struct Context<'a> {
     device: Device,
     path: PathBuf,
     read: RefCell<BTreeSet<String>>,
-    unsupported: RefCell<BTreeSet<String>>,
 }
 
 impl Context<'_> {
@@ -539,16 +536,6 @@ impl Context<'_> {
     /// Says that the golden's tensor `name` is deliberately not compared. `out.*` tensors cannot be set aside.
     pub fn set_aside(&self, name: &str) {
         self.read.borrow_mut().insert(name.to_string());
-    }
-
-    /// Says that nothing here computes the output `name`: the golden is then unsupported, unless something else in it is wrong.
-    pub fn unsupported(&self, name: &str) {
-        self.unsupported.borrow_mut().insert(name.to_string());
-    }
-
-    /// Outputs that nothing here computes.
-    pub(super) fn unsupported_outputs(&self) -> Vec<String> {
-        self.unsupported.borrow().iter().cloned().collect()
     }
 
     /// The fixture's folder called `name` that holds a `config.json`, the first by path where there are several.

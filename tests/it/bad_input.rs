@@ -8,7 +8,9 @@ use safetensors::Dtype;
 use serde_json::json;
 
 use crate::program::eclipse;
-use crate::tiny::{alter, alter_json, golden, prior_config, temporaries, write_clip, write_prior};
+use crate::tiny::{
+    alter, alter_json, golden, prior_config, temporaries, write_clip, write_prior, write_time_prior,
+};
 
 const RUN: &str = "clip = 'clip'\n[data]\nn_pairs = 8\n[model]\nn_heads = 1\nd_head = 4\nn_layers = 1\n\
     [train]\nsteps = 2\nbatch_size = 4\n[eval]\nn_prompts = 1\nn_noise = 1\n";
@@ -46,9 +48,7 @@ fn desk() -> tempfile::TempDir {
     let at = |name: &str| desk.path().join(name);
     write_clip(&at("clip"));
     write_prior(&at("prior"), &prior_config());
-    write_prior(&at("time"), &prior_config().time_conditioned());
-    let scheduler = golden("karlo-tiny-s0/karlo/prior_scheduler/scheduler_config.json");
-    std::fs::copy(scheduler, at("time/scheduler_config.json")).expect("copied");
+    write_time_prior(&at("time"));
     std::fs::write(at("prompts.txt"), "a red cat\na blue dog\n").expect("written");
     std::fs::write(at("one.toml"), RUN).expect("written");
     desk

@@ -18,7 +18,7 @@ use serde_json::json;
 use crate::program;
 use crate::tiny::{
     D_CLIP, DIFFUSERS, Tensors, alter, alter_json, device, golden, prior_config, read, temporaries, write,
-    write_clip, write_kandinsky, write_karlo, write_prior,
+    write_clip, write_kandinsky, write_karlo, write_prior, write_time_prior,
 };
 
 /// Both stacks, a CLIP, a prior without time and one with it, an image.
@@ -27,9 +27,7 @@ fn desk() -> tempfile::TempDir {
     let at = |name: &str| desk.path().join(name);
     write_clip(&at("clip"));
     write_prior(&at("prior"), &prior_config());
-    write_prior(&at("time"), &prior_config().time_conditioned());
-    let scheduler = golden("karlo-tiny-s0/karlo/prior_scheduler/scheduler_config.json");
-    std::fs::copy(scheduler, at("time/scheduler_config.json")).expect("copied");
+    write_time_prior(&at("time"));
     write_karlo(&at("karlo"));
     write_kandinsky(&at("k22"));
     std::fs::copy(golden("kandinsky22-micro-s0/images/wide.png"), at("fox.png")).expect("copied");

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::devtools::{Browser, Tab};
 use crate::program::{command, eclipse};
-use crate::tiny::{golden, prior_config, write_clip, write_karlo, write_prior};
+use crate::tiny::{prior_config, write_clip, write_karlo, write_prior, write_time_prior};
 
 const DESK: [u32; 2] = [1280, 900];
 const PHONE: [u32; 2] = [390, 844];
@@ -415,9 +415,7 @@ fn published_weights_draw_as_generate_does() {
     let at = |name: &str| desk.path().join(name);
     write_clip(&at("clip"));
     write_prior(&at("prior"), &prior_config());
-    write_prior(&at("time"), &prior_config().time_conditioned());
-    let scheduler = golden("karlo-tiny-s0/karlo/prior_scheduler/scheduler_config.json");
-    std::fs::copy(scheduler, at("time/scheduler_config.json")).expect("copied");
+    write_time_prior(&at("time"));
     write_karlo(&at("karlo"));
     let models = ["--pipeline", "karlo", "--clip", "clip", "--prior"];
     let both = [&models[..], &["prior", "--prior", "time"]].concat();

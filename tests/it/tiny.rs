@@ -162,6 +162,13 @@ pub fn prior_config() -> PriorConfig {
     }
 }
 
+/// A random prior with time in diffusers' layout, with its scheduler.
+pub fn write_time_prior(dir: &Path) {
+    write_prior(dir, &prior_config().time_conditioned());
+    let scheduler = golden("karlo-tiny-s0/karlo/prior_scheduler/scheduler_config.json");
+    std::fs::copy(scheduler, dir.join("scheduler_config.json")).expect("copied");
+}
+
 /// A random prior in diffusers' layout; one with time where the config says so.
 pub fn write_prior(dir: &Path, config: &PriorConfig) {
     std::fs::create_dir_all(dir).expect("a folder");

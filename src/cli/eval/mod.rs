@@ -30,7 +30,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "NAME", default_value = "emoji", value_parser = crate::cli::world_named, help = images::for_readers(
         ImageOption::World,
         "The built-in world",
-        ", and of `checker`",
+        "; also the world whose checker `checker` measures",
     ))]
     world: World,
     #[command(flatten)]

@@ -580,14 +580,7 @@ fn hash(text: &str) -> u64 {
 }
 
 fn open(path: &Path) -> Result<BufReader<File>, SourceError> {
-    let file = File::open(path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => FileError::Missing(path.to_path_buf()),
-        _ => FileError::Io {
-            action: "read",
-            path: path.to_path_buf(),
-            source,
-        },
-    })?;
+    let file = File::open(path).map_err(|source| FileError::io("read", path, source))?;
     Ok(BufReader::new(file))
 }
 

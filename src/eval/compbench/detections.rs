@@ -131,14 +131,7 @@ pub fn read(
     mends: &Mends,
     on_image: &mut dyn FnMut(ImageDetections) -> Result<(), String>,
 ) -> Result<(), DetectionsError> {
-    let file = std::fs::File::open(path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => FileError::Missing(path.to_path_buf()),
-        _ => FileError::Io {
-            action: "read",
-            path: path.to_path_buf(),
-            source,
-        },
-    })?;
+    let file = std::fs::File::open(path).map_err(|source| FileError::io("read", path, source))?;
     let mut wrong = None;
     let mut each = |entry: Entry| -> Result<(), String> {
         let image = entry.image.clone();

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::config::ConfigError;
 use crate::files::FileError;
 
 /// An image, and what it was asked to show, as far as it is known.
@@ -19,6 +20,9 @@ pub enum ImageFolderError {
     /// A file.
     #[error(transparent)]
     File(#[from] FileError),
+    /// A file of captions of another form.
+    #[error(transparent)]
+    Captions(#[from] ConfigError),
     /// Nothing to score.
     #[error("{folder}: no image in this folder (.png, .jpg, .jpeg or .webp; or T2I-CompBench's samples/, or GenEval's 00000/samples/){}", there(.others))]
     Empty {

@@ -10,11 +10,12 @@
 //! | any, with a file of prompts | line by line, or row by row, in the order of the names: one image a prompt, or as many for each |
 //! | COCO: names that end in the image's number, with `captions_*.json` | its first caption |
 
+mod captions;
 mod file;
 mod names;
 mod prompt_files;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -23,6 +24,7 @@ use serde_json::Value;
 use super::kept_images::KeptImages;
 use crate::files;
 
+pub use captions::first_captions;
 pub use file::{ImageFile, ImageFolderError};
 pub use names::index;
 pub use prompt_files::PromptFile;
@@ -201,6 +203,17 @@ pub fn prompts(images: &[ImageFile]) -> Result<Vec<String>, ImageFolderError> {
         })
     });
     known.collect()
+}
+
+/// `values` of `images` by prompt, in the order of the images; an image without a known prompt stands alone.
+pub fn by_prompt(images: &[ImageFile], values: impl IntoIterator<Item = f64>) -> BTreeMap<&str, Vec<f64>> {
+    let mut all: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for (image, value) in images.iter().zip(values) {
+        let path = || image.path.to_str().unwrap_or_default();
+        let prompt = image.prompt.as_deref().unwrap_or_else(path);
+        all.entry(prompt).or_default().push(value);
+    }
+    all
 }
 
 /// Images of two systems by prompt: the `k`-th image of a prompt meets the `k`-th of the other system.

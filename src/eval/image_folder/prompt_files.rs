@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use serde::Deserialize;
-
+use super::captions::first_captions;
 use super::file::{ImageFile, ImageFolderError};
 use super::names::numbers;
 use crate::files;
@@ -154,21 +153,7 @@ impl PromptFile<'_> {
 
     /// The first caption of each image, by the number at the end of its name.
     fn captions(&self, images: &mut [ImageFile]) -> Result<(), ImageFolderError> {
-        let bytes = files::read_at_most(self.path, MAX_INDEX, "captions in JSON")?;
-        let captions: Captions = serde_json::from_slice(&bytes).map_err(|e| {
-            self.error(format!(
-                "expected COCO's captions, an object with `annotations`: {e}"
-            ))
-        })?;
-        let mut first: BTreeMap<u64, (u64, String)> = BTreeMap::new();
-        for annotation in captions.annotations {
-            let entry = first
-                .entry(annotation.image_id)
-                .or_insert_with(|| (u64::MAX, String::new()));
-            if annotation.id < entry.0 {
-                *entry = (annotation.id, annotation.caption);
-            }
-        }
+        let first: BTreeMap<u64, String> = first_captions::<ImageFolderError>(self.path)?;
         for image in images {
             let stem = image
                 .path
@@ -178,24 +163,12 @@ impl PromptFile<'_> {
                 .into_owned();
             let digits = stem.trim_end_matches(|c: char| c.is_ascii_digit()).len();
             let caption = stem[digits..].parse().ok().and_then(|id: u64| first.get(&id));
-            let (_, caption) = caption.ok_or_else(|| ImageFolderError::Caption {
+            let caption = caption.ok_or_else(|| ImageFolderError::Caption {
                 captions: self.path.to_path_buf(),
                 image: image.path.clone(),
             })?;
-            image.prompt = Some(caption.trim().to_owned());
+            image.prompt = Some(caption.clone());
         }
         Ok(())
     }
-}
-
-#[derive(Deserialize)]
-struct Captions {
-    annotations: Vec<Annotation>,
-}
-
-#[derive(Deserialize)]
-struct Annotation {
-    image_id: u64,
-    id: u64,
-    caption: String,
 }

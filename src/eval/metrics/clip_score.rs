@@ -50,6 +50,6 @@ impl ImageMetric for ClipScore {
         if whole > 0 {
             protocol.insert("texts_with_adjectives".into(), json!(whole));
         }
-        Ok(Measured::mean(cosines, protocol)?)
+        Ok(Measured::mean(cosines, protocol))
     }
 }

@@ -49,13 +49,11 @@ pub trait ImageMetric: Sync {
 pub struct Measured {
     /// The value.
     pub value: f64,
-    /// The ends of its 95 % interval over images, for metrics that are means over them.
-    pub interval: Option<[f64; 2]>,
     /// More of the same computation, by name.
     pub also: BTreeMap<String, f64>,
     /// What another number must share to be compared, beside images and precision: weights, preprocessing, reference.
     pub protocol: BTreeMap<String, Value>,
-    /// The scores of the images, in their order, for metrics that are means over them.
+    /// The scores of the images, in their order, for metrics that are means over them. The interval of such a metric is over prompts, with all images of each.
     pub each: Vec<f64>,
     /// Files that it wrote.
     pub written: Vec<PathBuf>,
@@ -333,11 +331,20 @@ impl<'a> ImageSet<'a> {
             let each = per_image::write(results, info.name, &self.folder, &self.images, &measured.each)?;
             measured.written.push(each);
         }
+        let interval = match measured.each.is_empty() {
+            true => None,
+            false => {
+                let by_prompt = image_folder::by_prompt(&self.images, measured.each.iter().copied());
+                let clusters: Vec<Vec<f64>> = by_prompt.into_values().collect();
+                let interval = Bootstrap::default().clustered_mean(&clusters)?;
+                Some([interval.low, interval.high])
+            }
+        };
         let score = ImageScore {
             metric: info.name.to_owned(),
             lower_is_better: info.better == MetricDirection::Lower,
             value: measured.value,
-            interval: measured.interval,
+            interval,
             n: self.images.len(),
             also: measured.also,
             protocol: measured.protocol,
@@ -575,21 +582,14 @@ impl<'a> ImageSet<'a> {
 }
 
 impl Measured {
-    /// The mean of a value for each image, with its interval.
-    ///
-    /// # Errors
-    /// Like [`Bootstrap::mean`].
-    pub fn mean(each: Vec<f64>, protocol: BTreeMap<String, Value>) -> Result<Self, EvalError> {
-        let scores = [each];
-        let interval = Bootstrap::default().mean(&scores)?;
-        let [each] = scores;
-        Ok(Self {
+    /// The mean of a value for each image.
+    pub fn mean(each: Vec<f64>, protocol: BTreeMap<String, Value>) -> Self {
+        Self {
+            value: each.iter().sum::<f64>() / each.len() as f64,
             each,
-            value: interval.value,
-            interval: Some([interval.low, interval.high]),
             protocol,
             ..Self::default()
-        })
+        }
     }
 }
 

@@ -38,13 +38,18 @@ impl ImageMetric for PickScore {
             Ok((cosines.into_iter().map(|c| scale.exp() * c).collect(), protocol))
         };
         let (own, protocol) = scored(&images.folder, &images.images)?;
-        let mut measured = Measured::mean(own.clone(), protocol)?;
+        let mut measured = Measured::mean(own.clone(), protocol);
         if let Some(folder) = &images.options.other {
             let files = image_folder::read_with(folder, images.options.prompt_file())?;
-            let meetings = image_folder::meetings(&images.images, &files)?;
+            // Each system's images of a prompt, as many for both.
+            image_folder::meetings(&images.images, &files)?;
             let (others, _) = scored(folder, &files)?;
-            let first: Vec<f64> = meetings.iter().map(|(i, _)| own[*i]).collect();
-            let second: Vec<f64> = meetings.iter().map(|(_, j)| others[*j]).collect();
+            let table = |files, scores| {
+                image_folder::by_prompt(files, scores)
+                    .into_values()
+                    .collect::<Vec<_>>()
+            };
+            let (first, second) = (table(&images.images, own), table(&files, others));
             let found = preference(&first, &second, images.options.tie, Bootstrap::default())?;
             let also = &mut measured.also;
             for (name, interval) in [

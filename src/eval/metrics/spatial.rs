@@ -78,7 +78,7 @@ impl ImageMetric for Spatial {
             json!(files::sha256(labels().join("\n").as_bytes())),
         );
         protocol.insert("detections_path".into(), json!(path));
-        Ok(Measured::mean(scores.into_iter().flatten().collect(), protocol)?)
+        Ok(Measured::mean(scores.into_iter().flatten().collect(), protocol))
     }
 }
 

@@ -55,7 +55,7 @@ impl ImageMetric for ThreeInOne {
         }
         let each = prompts.iter().enumerate();
         let each = each.map(|(i, prompt)| Kind::of(prompt).combine(parts[0][i], parts[1][i], parts[2][i]));
-        Ok(Measured::mean(each.collect(), protocol)?)
+        Ok(Measured::mean(each.collect(), protocol))
     }
 }
 

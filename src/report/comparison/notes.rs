@@ -12,7 +12,7 @@ use crate::eval::image_score::ImageScore;
 pub(super) const LEGEND: [(&str, &str); 4] = [
     (
         "m",
-        "measured on this machine, with a 95 % interval over images where the metric is a mean over them",
+        "measured on this machine, with a 95 % interval over prompts where the metric is a mean over images",
     ),
     ("p", "published, in italics"),
     ("missing", "neither: the reasons are below"),

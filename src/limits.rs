@@ -32,6 +32,10 @@ pub const MAX_PAGE: u64 = 1 << 30;
 pub const MAX_NAME: u64 = 64 << 10;
 /// Bytes of an index that is read as a whole: COCO captions, JSON lines, JSON arrays. The COCO 2017 captions have 92 MB.
 pub const MAX_INDEX: u64 = 512 << 20;
+/// Bytes of an archive of files after decompression.
+pub const MAX_ARCHIVE: u64 = 1 << 30;
+/// Files in such an archive.
+pub const MAX_ARCHIVE_FILES: usize = 10_000;
 /// Layers of a prior.
 pub const MAX_LAYERS: usize = 1024;
 /// Heads of a prior, and width of a head.

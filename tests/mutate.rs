@@ -115,12 +115,12 @@ fn readers() -> Vec<Reader> {
         ),
         open(
             "pth, zip",
-            |dir| put(dir, "inception_narrow/model_zip.pth", "w.pth"),
+            |dir| put(dir, "torch_files/first_zip.pth", "w.pth"),
             weights,
         ),
         open(
             "pth, before 1.6",
-            |dir| put(dir, "inception_narrow/model_legacy.pth", "w.pth"),
+            |dir| put(dir, "torch_files/first_legacy.pth", "w.pth"),
             weights,
         ),
         open(
@@ -247,7 +247,7 @@ fn tokenizer(dir: &Path) -> Vec<PathBuf> {
 
 /// A BLIP with a vocabulary of six words.
 fn blip(dir: &Path) -> Vec<PathBuf> {
-    let golden = tiny::golden("blip-tiny-s0/blip_vqa");
+    let golden = tiny::golden("eval-tiny-s0/blip_vqa");
     let names = ["config.json", "preprocessor_config.json", "vocab.txt"];
     for name in &names[..2] {
         std::fs::copy(golden.join(name), dir.join(name)).expect("copied");

@@ -191,7 +191,8 @@ mod tests {
         );
         flat_colours(desk.path());
 
-        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/karlo-tiny-s0");
+        let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/karlo-tiny-s0.zip");
+        let golden = files::unpack(&archive, &desk.path().join("golden")).expect("a fixture");
         let golden = |name: &str| golden.join(name).display().to_string();
         let (prior, clip, to) = (golden("eclipse_prior"), golden("karlo"), at("export"));
         eclipse(&["export", &prior, "--clip", &clip, "--decoder", &flat, "--to", &to]).expect("exported");

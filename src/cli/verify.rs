@@ -12,8 +12,8 @@ use clap::Args;
 /// Arguments of `eclipse verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// Fixtures: folders with a manifest.json, goldens/ and miniature checkpoints.
-    #[arg(required = true, value_name = "DIR")]
+    /// Fixtures: folders, or .zip archives of them, with a manifest.json, goldens/ and miniature checkpoints.
+    #[arg(required = true, value_name = "FIXTURE")]
     dirs: Vec<PathBuf>,
     /// Only goldens whose name contains this text; with * or ?, goldens whose whole name matches.
     #[arg(long, value_name = "NAME")]

@@ -3,6 +3,7 @@
 //! Every file is written to a temporary name in the same folder and renamed when it is complete. Temporary files of a killed process are removed by the
 //! next process that writes in the folder.
 
+mod archive;
 mod cache;
 mod guard;
 mod lock;
@@ -16,6 +17,7 @@ use sha2::{Digest, Sha256};
 
 pub(crate) use guard::guarded;
 
+pub use archive::{ArchiveError, unpack};
 pub use cache::{cache_dir, sha256_known};
 pub use lock::{LockFile, lock, lock_holder};
 pub(crate) use temporary::clean_once as clean_temporaries;

@@ -3,15 +3,17 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::prelude::*;
 use burn::tensor::TensorData;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use super::Tolerance;
-use crate::files::{self, FileError};
+use crate::files::{self, ArchiveError, FileError};
 use crate::weights::TensorFile;
 
 /// What a family returns: the tensors it computed, or why it could not.
@@ -23,8 +25,11 @@ pub enum FixtureError {
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// An archive could not be unpacked.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// None of the paths is a fixture.
-    #[error("no fixture among {}: a fixture is a folder with a manifest.json", list(.0))]
+    #[error("no fixture among {}: a fixture is a folder with a manifest.json, or a .zip of one", list(.0))]
     NoFixture(Vec<PathBuf>),
     /// No golden has that name.
     #[error("no golden matches {0:?}")]
@@ -228,23 +233,43 @@ impl Computed {
     }
 }
 
-/// A folder of goldens.
+/// A folder or archive of goldens.
 #[derive(Debug, Clone)]
 pub struct Fixture {
     root: PathBuf,
     name: String,
     goldens: BTreeSet<String>,
+    /// Where an archive is unpacked, as long as the fixture is in use.
+    _unpacked: Option<Arc<TempDir>>,
 }
 
 impl Fixture {
-    /// Opens the folder `root`; `Ok(Err(reason))` where it is no fixture.
+    /// Opens a folder or a zip archive; `Ok(Err(reason))` where it is no fixture.
     ///
     /// # Errors
-    /// [`FixtureError`] where there is nothing at `root`, or its manifest is broken.
-    pub fn open(root: &Path) -> Result<Result<Self, String>, FixtureError> {
-        if !root.exists() {
-            return Err(FileError::Missing(root.to_path_buf()).into());
+    /// [`FixtureError`] where there is nothing at `path`, its manifest is broken, or it is an archive that cannot be unpacked.
+    pub fn open(path: &Path) -> Result<Result<Self, String>, FixtureError> {
+        if !path.exists() {
+            return Err(FileError::Missing(path.to_path_buf()).into());
         }
+        if !path.is_file() || path.extension().is_none_or(|e| e != "zip") {
+            return Self::open_folder(path);
+        }
+        let folder = tempfile::tempdir().map_err(|e| FileError::io("create", &std::env::temp_dir(), e))?;
+        let root = files::unpack(path, folder.path())?;
+        let name = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        Ok(Self::open_folder(&root)?.map(|fixture| Self {
+            name,
+            _unpacked: Some(Arc::new(folder)),
+            ..fixture
+        }))
+    }
+
+    fn open_folder(root: &Path) -> Result<Result<Self, String>, FixtureError> {
         let path = root.join("manifest.json");
         if !path.is_file() {
             return Ok(Err("no manifest.json".into()));
@@ -281,6 +306,7 @@ impl Fixture {
             root: root.to_path_buf(),
             name,
             goldens,
+            _unpacked: None,
         }))
     }
 

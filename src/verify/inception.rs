@@ -100,15 +100,16 @@ pub(super) fn recipe(context: &Context) -> Outcome {
     Ok(computed)
 }
 
-/// The network: the narrow one from every format of its files, the full one from its recipe.
+/// The network: the narrow one from every format of its files that is there, the full one from its recipe.
 fn network(context: &Context) -> Result<Vec<Inception>, Failed> {
     let device = context.device();
     let dir = context.root().join("inception_narrow");
     if context.name().ends_with("narrow") {
-        let files = ["model.safetensors", "model_zip.pth", "model_legacy.pth"].map(|name| dir.join(name));
-        return files
-            .iter()
-            .map(|file| Ok(Inception::load(file, device)?))
+        let others = ["model_zip.pth", "model_legacy.pth"].map(|name| dir.join(name));
+        let files = others.into_iter().filter(|file| file.is_file());
+        return std::iter::once(dir.join("model.safetensors"))
+            .chain(files)
+            .map(|file| Ok(Inception::load(&file, device)?))
             .collect();
     }
     let seed = seed(context)?;

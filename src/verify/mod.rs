@@ -1,7 +1,7 @@
 //! Does this build, on this device, compute what the reference computes?
 //!
-//! A *fixture* is a folder with miniature checkpoints in the published layouts, `goldens/*.safetensors` and a `manifest.json`. A *golden* holds
-//! inputs and the reference's outputs of one part. [`verify()`] runs every golden through the production loaders, modules and samplers and
+//! A *fixture* is a folder (or a zip archive of one) with miniature checkpoints in the published layouts, `goldens/*.safetensors` and a
+//! `manifest.json`. A *golden* holds inputs and the reference's outputs of one part. [`verify()`] runs every golden through the production loaders, modules and samplers and
 //! compares.
 //!
 //! **Nothing is passed over silently.** A golden passes only if every tensor in it was either compared or read as an input, every `out.*` tensor was
@@ -117,7 +117,7 @@ pub enum Status {
 /// The result of one golden: its worst tensor.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Record {
-    /// Name of the fixture's folder.
+    /// Name of the fixture's folder or archive.
     pub fixture: String,
     /// Name of the golden.
     pub golden: String,
@@ -156,7 +156,7 @@ pub struct Options {
     pub products: Products,
 }
 
-/// Runs the goldens of `dirs` on `device`. Folders without a `manifest.json` are skipped and listed.
+/// Runs the goldens of `dirs`, folders or zip archives, on `device`. What has no `manifest.json` is skipped and listed.
 ///
 /// # Errors
 /// [`FixtureError`] where there is nothing to run (no such folder, no fixture among them, no golden that matches) or the dump cannot be written. A

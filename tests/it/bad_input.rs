@@ -449,14 +449,14 @@ fn requests() {
     let nowhere = more(&PREDICT[..7], &["--out", "no/such/out.npy"]);
     let unknown = more(PREDICT, &["--device", "tpu"]);
     let run_blocked = ["train", "--config", "one.toml", "--out", "prompts.txt/run"];
-    let fixture = golden("karlo-tiny-s0").display().to_string();
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/karlo-tiny-s0.zip");
     let records = [
         "verify",
         "--only",
         "lr_schedule",
         "--json",
         "prompts.txt/records.json",
-        &fixture,
+        fixture,
     ];
     let dump = [
         "verify",
@@ -464,7 +464,7 @@ fn requests() {
         "lr_schedule",
         "--dump",
         "prompts.txt/dump",
-        &fixture,
+        fixture,
     ];
     snapshot!(
         "requests",

@@ -1,70 +1,24 @@
-//! BLIP-VQA: its goldens, `eclipse eval blip-vqa`, and everything that is wrong with a BLIP or with prompts.
+//! BLIP-VQA: `eclipse eval blip-vqa`, and everything that is wrong with a BLIP or with prompts.
 
 use std::path::Path;
 
-use eclipse_t2i::device::DeviceSpec;
-use eclipse_t2i::verify::{Options, Status, verify};
 use eclipse_t2i::weights::Checkpoint;
 use safetensors::Dtype;
 use serde_json::{Value, json};
 
 use crate::{program, tiny};
 
-/// The fixture with the images that it is about, and its weights put together: rows that no golden touches are zeros.
+/// A folder with the fixture's BLIP, its goldens and the images that they are about.
 fn fixture() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a folder");
-    tiny::copy(&tiny::golden("blip-tiny-s0"), dir.path());
-    tiny::copy(&tiny::golden("eval-tiny-s0/images"), &dir.path().join("images"));
-    let blip = dir.path().join("blip_vqa");
-    let config: Value = read(&blip.join("config.json"));
-    let n_words = config["text_config"]["vocab_size"].as_u64().expect("a number") as usize;
-    let mut tensors = tiny::read(&blip.join("rows.safetensors"));
-    let cut: Vec<String> = tensors
-        .keys()
-        .filter_map(|name| Some(name.strip_suffix(".rows")?.to_owned()))
-        .collect();
-    assert_eq!(cut.len(), 3);
-    for name in cut {
-        let (_, _, rows) = tensors.remove(&format!("{name}.rows")).expect("rows");
-        let (dtype, shape, values) = tensors.remove(&format!("{name}.values")).expect("values");
-        let size = values.len() / shape[0];
-        let mut whole = vec![0; n_words * size];
-        for (row, values) in rows.as_chunks().0.iter().zip(values.chunks(size)) {
-            let at = i64::from_le_bytes(*row) as usize * size;
-            whole[at..at + size].copy_from_slice(values);
-        }
-        let shape = [&[n_words], &shape[1..]].concat();
-        tensors.insert(name, (dtype, shape, whole));
+    for name in ["blip_vqa", "goldens", "images"] {
+        tiny::copy(&tiny::golden("eval-tiny-s0").join(name), &dir.path().join(name));
     }
-    tiny::write(&blip.join("model.safetensors"), &tensors);
-    std::fs::remove_file(blip.join("rows.safetensors")).expect("removed");
-    let manifest = dir.path().join("manifest.cut.json");
-    std::fs::rename(manifest, dir.path().join("manifest.json")).expect("renamed");
     dir
 }
 
 fn read(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).expect("a file")).expect("JSON")
-}
-
-#[test]
-fn its_goldens_pass_on_every_device() {
-    let fixture = fixture();
-    for spec in DeviceSpec::available() {
-        let device = spec.device().expect("what is built in and listed can be had");
-        let options = Options {
-            products: spec.check().expect("it computes rightly"),
-            ..Options::default()
-        };
-        let report = verify(&[fixture.path().to_path_buf()], &options, &device).expect("a fixture");
-        assert_eq!(report.records.len(), 4);
-        let bad: Vec<_> = report
-            .records
-            .iter()
-            .filter(|r| r.status != Status::Pass)
-            .collect();
-        assert!(bad.is_empty(), "on {spec}: {bad:#?}");
-    }
 }
 
 fn eval(desk: &Path, args: &str) -> (i32, String, String) {
@@ -155,8 +109,16 @@ fn scores_of_a_folder_are_those_of_the_script() {
 /// Weights in PyTorch's files, whole and sharded, are found in a folder.
 #[test]
 fn pytorch_files_of_a_folder_are_read() {
-    let narrow = tiny::golden("eval-tiny-s0/inception_narrow");
-    let wanted = Checkpoint::open(narrow.join("model_zip.pth")).expect("a file of PyTorch's");
+    let zip = tiny::golden("eval-tiny-s0/torch_files/first_zip.pth");
+    let wanted = Checkpoint::open(&zip).expect("a file of PyTorch's");
+    let all = tiny::read(&tiny::golden("eval-tiny-s0/inception_narrow/model.safetensors"));
+    let legacy = Checkpoint::open(zip.with_file_name("first_legacy.pth")).expect("an old file of PyTorch's");
+    for found in [&wanted, &legacy] {
+        assert!(found.tensors().len() > 50);
+        for (name, tensor) in found.tensors() {
+            assert!(tensor.bytes()[..] == all[name].2, "{name}");
+        }
+    }
     let same = |dir: &Path| {
         let found = Checkpoint::open(dir).expect("weights");
         assert_eq!(found.tensors().len(), wanted.tensors().len());
@@ -166,7 +128,7 @@ fn pytorch_files_of_a_folder_are_read() {
     };
     let dir = tempfile::tempdir().expect("a folder");
     let whole = dir.path().join("pytorch_model.bin");
-    std::fs::copy(narrow.join("model_zip.pth"), &whole).expect("copied");
+    std::fs::copy(zip, &whole).expect("copied");
     same(dir.path());
     let shard = "pytorch_model-00001-of-00001.bin";
     std::fs::rename(whole, dir.path().join(shard)).expect("renamed");

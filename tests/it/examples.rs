@@ -10,6 +10,8 @@ mod score_embeddings;
 #[path = "../../examples/train_prior.rs"]
 mod train_prior;
 
+use std::path::Path;
+
 use crate::tiny::golden;
 
 #[test]
@@ -19,4 +21,7 @@ fn the_programs_of_the_documentation_run() {
     score_embeddings::main().expect("scores");
     let karlo = golden("karlo-tiny-s0/karlo");
     sample_prior::sample(&karlo.join("prior"), &karlo).expect("samples");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let miniature = root.join("experiments/table1/smoke/eclipse");
+    sample_prior::sample(&miniature, &root.join("datasets/emoji/clip")).expect("samples");
 }

@@ -1,6 +1,7 @@
 //! The reference fixtures in `tests/golden`, by the library behind `eclipse verify`; and that `verify` cannot be fooled.
 
 use std::collections::HashMap;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use burn::prelude::Device;
@@ -10,9 +11,7 @@ use eclipse_t2i::verify::{Options, Record, Status, VerifyReport, verify};
 use safetensors::{Dtype, SafeTensors, serialize, tensor::TensorView};
 use serde_json::{Value, json};
 
-fn golden_dir() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
-}
+use crate::tiny::golden as committed;
 
 fn device() -> Device {
     DeviceSpec::default()
@@ -33,9 +32,7 @@ fn altered(
     golden: &str,
     change: impl FnOnce(&mut HashMap<String, (Dtype, Vec<usize>, Vec<u8>)>, &mut Value),
 ) -> (tempfile::TempDir, Record) {
-    let source = golden_dir()
-        .join("karlo-tiny-s0/goldens")
-        .join(format!("{golden}.safetensors"));
+    let source = committed("karlo-tiny-s0/goldens").join(format!("{golden}.safetensors"));
     let bytes = std::fs::read(source).expect("the golden");
     let (_, header) = SafeTensors::read_metadata(&bytes).expect("a header");
     let file = SafeTensors::deserialize(&bytes).expect("tensors");
@@ -103,6 +100,10 @@ const FIXTURES: &[(&str, &[&[&str]])] = &[
             "clip_preprocess",
             "spatial2d",
             "three_in_one",
+            "blip_tokens",
+            "blip_preprocess",
+            "blip_pos_embed",
+            "blip_vqa",
         ]],
     ),
     (
@@ -140,7 +141,7 @@ fn every_committed_golden_passes_on_every_device() {
         let device = spec.device().expect("what is built in and listed can be had");
         let products = spec.check().expect("it computes rightly");
         for &(fixture, all_needed) in FIXTURES {
-            let dir = golden_dir().join(fixture);
+            let dir = committed(fixture);
             let manifest = std::fs::read_to_string(dir.join("manifest.json")).expect("a manifest");
             let manifest: Value = serde_json::from_str(&manifest).expect("JSON");
             let listed = manifest["goldens"].as_object().expect("an index");
@@ -168,7 +169,7 @@ fn every_committed_golden_passes_on_every_device() {
 
 #[test]
 fn both_forms_of_a_tokenizer_give_the_reference_ids() {
-    let root = golden_dir().join("karlo-tiny-s0");
+    let root = committed("karlo-tiny-s0");
     let folder = root.join("karlo/tokenizer");
     let text = std::fs::read_to_string(root.join("goldens/tokenizer.json")).expect("the golden");
     let golden: Value = serde_json::from_str(&text).expect("JSON");
@@ -227,7 +228,7 @@ fn both_forms_of_a_tokenizer_give_the_reference_ids() {
 
 #[test]
 fn words_that_do_not_fit_are_counted() {
-    let tokenizer = Tokenizer::load(golden_dir().join("karlo-tiny-s0/karlo/tokenizer"), 77).expect("loads");
+    let tokenizer = Tokenizer::load(committed("karlo-tiny-s0/karlo/tokenizer"), 77).expect("loads");
     let text = ["word"; 90].join(" ");
     let tokens = tokenizer.encode(&text).expect("encodes");
     assert_eq!((tokens.n_valid, tokens.n_words_cut), (77, 15));
@@ -362,12 +363,12 @@ fn nothing_to_do_is_an_error() {
     };
     let error = at(&[empty.path().to_path_buf()], "").expect_err("no fixture");
     assert!(
-        error.starts_with("no fixture among") && error.ends_with("with a manifest.json"),
+        error.starts_with("no fixture among") && error.ends_with("with a manifest.json, or a .zip of one"),
         "{error}"
     );
     let error = at(&[PathBuf::from("no/such/folder")], "").expect_err("no folder");
     assert_eq!(error, "no such file: no/such/folder");
-    let fixture = golden_dir().join("karlo-tiny-s0");
+    let fixture = committed("karlo-tiny-s0");
     let error = at(std::slice::from_ref(&fixture), "holo*").expect_err("no golden");
     assert_eq!(error, "no golden matches \"holo*\"");
     // A folder that is no fixture beside one that is: skipped, and named.
@@ -375,9 +376,93 @@ fn nothing_to_do_is_an_error() {
     assert_eq!((report.records.len(), report.skipped.len()), (1, 1));
 }
 
+/// A zip archive of these entries.
+fn zipped(path: &Path, entries: &[(&str, &[u8])]) {
+    let mut archive = zip::ZipWriter::new(std::fs::File::create(path).expect("created"));
+    for (name, bytes) in entries {
+        let options = zip::write::SimpleFileOptions::default();
+        archive.start_file(*name, options).expect("started");
+        archive.write_all(bytes).expect("written");
+    }
+    archive.finish().expect("finished");
+}
+
+#[test]
+fn an_archive_is_a_fixture_and_a_broken_one_an_error() {
+    let desk = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| desk.path().join(name);
+    let error = |name: &str| {
+        let error = verify(&[at(name)], &Options::default(), &device()).expect_err("broken");
+        error
+            .to_string()
+            .replace(&desk.path().display().to_string(), "DESK")
+    };
+    let golden =
+        std::fs::read(committed("karlo-tiny-s0/goldens/lr_schedule.safetensors")).expect("the golden");
+    let (manifest, file) = ("manifest.json", "goldens/lr_schedule.safetensors");
+    let index: &[u8] = br#"{"goldens": {"lr_schedule": {}}}"#;
+
+    // The fixture itself, and in a folder.
+    zipped(&at("plain.zip"), &[(manifest, index), (file, &golden)]);
+    let inside: Vec<String> = [manifest, file]
+        .iter()
+        .map(|name| format!("a-folder/{name}"))
+        .collect();
+    zipped(&at("folder.zip"), &[(&inside[0], index), (&inside[1], &golden)]);
+    let report = verify(
+        &[at("plain.zip"), at("folder.zip")],
+        &Options::default(),
+        &device(),
+    )
+    .expect("fixtures");
+    let found: Vec<_> = report
+        .records
+        .iter()
+        .map(|r| (r.fixture.as_str(), r.status))
+        .collect();
+    assert_eq!(found, [("plain", Status::Pass), ("folder", Status::Pass)]);
+
+    zipped(&at("empty.zip"), &[]);
+    assert!(error("empty.zip").starts_with("no fixture among DESK/empty.zip"));
+    std::fs::write(at("text.zip"), "text").expect("written");
+    assert!(error("text.zip").starts_with("DESK/text.zip: no zip archive: "));
+    let whole = std::fs::read(at("plain.zip")).expect("the archive");
+    std::fs::write(at("cut.zip"), &whole[..whole.len() / 2]).expect("written");
+    assert!(error("cut.zip").starts_with("DESK/cut.zip: no zip archive: "));
+    let mut changed = whole;
+    changed[300] ^= 1;
+    std::fs::write(at("changed.zip"), changed).expect("written");
+    let said = error("changed.zip");
+    assert!(
+        said.starts_with(&format!("DESK/changed.zip: entry {file:?} cannot be unpacked")),
+        "{said}"
+    );
+    for name in ["../../outside", "/outside"] {
+        zipped(&at("outside.zip"), &[(manifest, index), (name, b"x")]);
+        let expected =
+            format!("DESK/outside.zip: entry {name:?}: expected a file or a folder inside the archive");
+        assert_eq!(error("outside.zip"), expected);
+    }
+    let mut archive = zip::ZipWriter::new(std::fs::File::create(at("bomb.zip")).expect("created"));
+    archive
+        .start_file("zeros", zip::write::SimpleFileOptions::default())
+        .expect("started");
+    std::io::copy(&mut std::io::repeat(0).take((1 << 30) + 1), &mut archive).expect("written");
+    archive.finish().expect("finished");
+    let expected = "DESK/bomb.zip: entry \"zeros\": expected at most 1024 MiB in the archive's files";
+    assert_eq!(error("bomb.zip"), expected);
+    let names: Vec<String> = (0..10_001).map(|i| i.to_string()).collect();
+    let many: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b""[..])).collect();
+    zipped(&at("many.zip"), &many);
+    assert_eq!(
+        error("many.zip"),
+        "DESK/many.zip: expected at most 10000 files, found 10001"
+    );
+}
+
 #[test]
 fn the_dump_has_the_goldens_names_and_passes_itself() {
-    let dir = golden_dir().join("karlo-tiny-s0");
+    let dir = committed("karlo-tiny-s0");
     let out = tempfile::tempdir().expect("a temporary folder");
     let options = Options {
         only: Some("lr_schedule".into()),
@@ -410,7 +495,7 @@ fn the_command_prints_a_table_writes_records_and_fails_where_a_golden_does() {
     };
     let out = tempfile::tempdir().expect("a temporary folder");
     let json = out.path().join("records.json");
-    let good = eclipse(&golden_dir().join("karlo-tiny-s0"), &json, "timestep*");
+    let good = eclipse(&committed("karlo-tiny-s0"), &json, "timestep*");
     assert_eq!(
         good.status.code(),
         Some(0),

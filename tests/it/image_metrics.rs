@@ -7,13 +7,13 @@ use serde_json::Value;
 use crate::program;
 
 pub fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/eval-tiny-s0")
+    crate::tiny::golden("eval-tiny-s0")
 }
 
 /// A folder with the fixture's images and weights in it.
 fn desk() -> tempfile::TempDir {
     let desk = tempfile::tempdir().expect("a folder");
-    for name in ["images", "inception_narrow", "npz"] {
+    for name in ["images", "inception_narrow", "npz", "torch_files"] {
         copy(&fixture().join(name), &desk.path().join(name));
     }
     desk
@@ -499,7 +499,7 @@ fn what_is_wrong_with_images_and_weights_is_said() {
     std::fs::write(at("two.txt"), "a\nb\nc\nd\ne\n").expect("written");
     std::fs::write(at("red.txt"), "a red car\n").expect("written");
     std::fs::write(at("sky.txt"), "the sky over Berlin\n").expect("written");
-    let weights = std::fs::read(at("inception_narrow/model_zip.pth")).expect("weights");
+    let weights = std::fs::read(at("torch_files/first_zip.pth")).expect("weights");
     std::fs::write(at("cut.pth"), &weights[..weights.len() / 2]).expect("written");
     // os.system("touch owned"), if anybody executed it.
     std::fs::write(

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use eclipse_t2i::weights::Checkpoint;
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -68,13 +69,14 @@ fn parameters_are_counted_in_the_files() {
     // Published folders of earlier years have PyTorch files.
     let unet = at("decoder/unet");
     std::fs::remove_file(unet.join(tiny::DIFFUSERS)).expect("removed");
-    let narrow = tiny::golden("eval-tiny-s0/inception_narrow");
+    let eval = tiny::golden("eval-tiny-s0");
     tiny::copy(
-        &narrow.join("model_zip.pth"),
+        &eval.join("torch_files/first_zip.pth"),
         &unet.join("diffusion_pytorch_model.bin"),
     );
-    let narrow = numbers(&narrow.join("model.safetensors"), |name| {
-        !name.ends_with("num_batches_tracked")
+    let names = Checkpoint::open(eval.join("torch_files/first_zip.pth")).expect("a file of PyTorch's");
+    let narrow = numbers(&eval.join("inception_narrow/model.safetensors"), |name| {
+        names.tensors().contains_key(name) && !name.ends_with("num_batches_tracked")
     });
     let (_, out, _) = eclipse(desk.path(), "params --pipeline decoder --prior prior".split(' '));
     let rows: Vec<&str> = out.lines().collect();

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use burn::module::Module;
 use burn::prelude::Device;
 use eclipse_t2i::device::DeviceSpec;
+use eclipse_t2i::files;
 use eclipse_t2i::models::clip::preprocess::Preprocess;
 use eclipse_t2i::models::clip::{ClipConfig, ClipTextConfig, ClipVisionConfig, JOINT_MAPPING};
 use eclipse_t2i::models::movq::{self, Movq, MovqConfig};
@@ -32,11 +33,27 @@ pub fn device() -> Device {
     spec.device().expect("the default device is built in")
 }
 
-/// The committed reference fixtures.
+/// A path in the committed reference fixtures: `FIXTURE/..`, which may be an archive `FIXTURE.zip`. Not to be written to.
 pub fn golden(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(path)
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let (name, rest) = path.split_once('/').unwrap_or((path, ""));
+    let archive = folder.join(format!("{name}.zip"));
+    if !archive.is_file() {
+        return folder.join(path);
+    }
+    // Unpacked once for each content; a rename makes that safe between threads and processes.
+    let hash = files::sha256_file(&archive).expect("readable");
+    let unpacked = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("golden-{}", &hash[..16]));
+    if !unpacked.is_dir() {
+        let new = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+        files::unpack(&archive, new.path()).expect("a fixture");
+        let moved = std::fs::rename(new.path(), &unpacked);
+        assert!(moved.is_ok() || unpacked.is_dir(), "{moved:?}");
+    }
+    match rest {
+        "" => unpacked.join(name),
+        _ => unpacked.join(name).join(rest),
+    }
 }
 
 /// Tensors by name: dtype, shape, bytes.

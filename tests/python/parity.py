@@ -14,6 +14,7 @@ CLIP's embeddings and exported with decoders of Kandinsky 2.2 and Karlo of rando
 Exit code 1 where one is not.
 """
 import argparse
+import atexit
 import importlib.util
 import json
 import pathlib
@@ -22,6 +23,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
+from functools import lru_cache
 
 import numpy as np
 import PIL.Image
@@ -243,6 +246,15 @@ def run(*command):
         sys.exit(done.stderr)
 
 
+@lru_cache(None)
+def unpacked(name):
+    """A fixture that is committed as an archive, in a folder that lasts as long as this process."""
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    zipfile.ZipFile(ROOT / f"tests/golden/{name}.zip").extractall(folder.name)
+    return pathlib.Path(folder.name) / name
+
+
 def kandinsky(folder):
     """A Kandinsky 2.2 decoder with random weights, of the width of the miniature CLIP."""
     micro = ROOT / "tests/golden/kandinsky22-micro-s0/kandinsky22_decoder"
@@ -260,7 +272,7 @@ def kandinsky(folder):
 def karlo(folder):
     """Karlo's image variation with random weights, of the width of the miniature CLIP."""
     golden = ROOT / "tests/golden"
-    micro, tiny = golden / "karlo-micro-s0/karlo", golden / "karlo-tiny-s0"
+    micro, tiny = golden / "karlo-micro-s0/karlo", unpacked("karlo-tiny-s0")
     torch.manual_seed(0)
     config = UnCLIPTextProjModel.load_config(micro / "text_proj")
     text_proj = UnCLIPTextProjModel.from_config({**config, "clip_embeddings_dim": WIDTH})
@@ -296,7 +308,7 @@ def trained(eclipse, desk):
         run(eclipse, "train", "--config", desk / "spec.toml", "--out", out, *set_all)
         run(eclipse, "export", out, "--to", export)
         yield export, options
-    golden = ROOT / "tests/golden/kandinsky22-tiny-s0"
+    golden = unpacked("kandinsky22-tiny-s0")
     store = desk / "store"
     run(
         eclipse,

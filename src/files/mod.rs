@@ -6,6 +6,7 @@
 mod archive;
 mod cache;
 mod guard;
+mod gzip;
 mod lock;
 mod sums;
 mod temporary;
@@ -19,6 +20,7 @@ pub(crate) use guard::guarded;
 
 pub use archive::{ArchiveError, unpack};
 pub use cache::{cache_dir, sha256_known};
+pub use gzip::{gzip, read_gzip};
 pub use lock::{LockFile, lock, lock_holder};
 pub(crate) use temporary::clean_once as clean_temporaries;
 

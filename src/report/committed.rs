@@ -1,7 +1,7 @@
 //! The committed results of an experiment as a report: numbers from `results/*.csv`, systems and configurations from its specification. Images, training
 //! curves and provenance are in run directories only.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -20,6 +20,8 @@ use crate::files;
 
 /// File of the scores.
 pub(super) const SCORES: &str = "scores.csv";
+/// The same where it is committed: a sixth of the size.
+pub(super) const PACKED_SCORES: &str = "scores.csv.gz";
 /// File of the preferences.
 pub(super) const PREFERENCES: &str = "preferences.csv";
 
@@ -75,11 +77,10 @@ impl Report {
     /// [`ReportError`], naming the file.
     pub fn committed(spec: &SweepSpec, trials: &[Trial]) -> Result<Option<Self>, ReportError> {
         let folder = spec.folder().join("results");
-        let path = folder.join(SCORES);
-        if !path.is_file() {
+        let Some((path, text)) = scores(&folder)? else {
             return Ok(None);
-        }
-        let rows: Vec<ScoreRow> = read_csv(&path)?;
+        };
+        let rows: Vec<ScoreRow> = read_csv(&path, &text)?;
         let planned = planned(trials);
         let mut report = Self {
             experiment: spec.name(),
@@ -120,7 +121,8 @@ impl Report {
         }
         let path = folder.join(PREFERENCES);
         if path.is_file() {
-            report.preferences = preferences(read_csv(&path)?, spec, &report.systems);
+            report.preferences =
+                preferences(read_csv(&path, &files::read_text(&path)?)?, spec, &report.systems);
         }
         Ok(Some(report))
     }
@@ -247,8 +249,18 @@ fn made(path: &Path) -> Result<String, ReportError> {
     Ok(text.lines().last().unwrap_or_default().to_owned())
 }
 
-fn read_csv<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, ReportError> {
-    let text = files::read_text(path)?;
+/// The committed scores in the folder of results, and their file: packed, or as runs have them.
+pub(super) fn scores(folder: &Path) -> Result<Option<(PathBuf, String)>, ReportError> {
+    let (packed, plain) = (folder.join(PACKED_SCORES), folder.join(SCORES));
+    match (packed.is_file(), plain.is_file()) {
+        (true, _) => files::read_gzip(&packed).map(|text| Some((packed, text))),
+        (_, true) => files::read_text(&plain).map(|text| Some((plain, text))),
+        _ => Ok(None),
+    }
+    .map_err(Into::into)
+}
+
+fn read_csv<T: DeserializeOwned>(path: &Path, text: &str) -> Result<Vec<T>, ReportError> {
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let rows: Result<Vec<T>, csv::Error> = reader.deserialize().collect();
     rows.map_err(|source| ReportError::Committed {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use maud::{Markup, PreEscaped, html};
 
 use super::about::About;
-use super::committed::{PREFERENCES, SCORES};
+use super::committed::{PREFERENCES, SCORES, scores};
 use super::comparison;
 use super::error::ReportError;
 use super::gallery::Gallery;
@@ -76,7 +76,9 @@ fn of_sweep(path: &Path, fail: Fail<'_>) -> Result<Entry, ReportError> {
     let report = Report::committed(&spec, &trials)?;
     let results = path.join("results");
     let mut files = copies(path, &["sweep.toml", "base.toml"])?;
-    files.extend(copies(&results, &[SCORES, PREFERENCES])?);
+    let scores = scores(&results)?.map(|(_, text)| (SCORES.to_owned(), text.into_bytes()));
+    files.extend(scores);
+    files.extend(copies(&results, &[PREFERENCES])?);
     let mut links = links(&files);
     if spec.report().sheet > 0 {
         let figure = copies(&results, &[FIGURE])?.pop();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::about::About;
-use super::committed::{PREFERENCES, SCORES};
+use super::committed::{PACKED_SCORES, PREFERENCES, SCORES};
 use super::curves::curves_of;
 use super::dot_plot;
 use super::error::ReportError;
@@ -27,7 +27,7 @@ pub(super) const FIGURE: &str = "figure.svg";
 pub enum ReportFiles {
     /// All files: `index.html`, `README.md`, `scores.csv`, `preferences.csv` if there are preferences, `figure.svg`.
     All,
-    /// Those that are committed: all but the page, which `eclipse report --site` makes of them.
+    /// Those that are committed: all but the page, which `eclipse report --site` makes of them, and the scores as `scores.csv.gz`.
     Committed,
 }
 
@@ -64,9 +64,13 @@ impl Report {
             };
             parts.push((PAGE.to_owned(), self.page(spec, about, &links, &gallery)?));
         }
+        let is_packed = |name: &str| files == ReportFiles::Committed && name == SCORES;
         let parts: Vec<(String, Vec<u8>)> = parts
             .into_iter()
-            .map(|(name, text)| (name, text.into_bytes()))
+            .map(|(name, text)| match is_packed(&name) {
+                true => (PACKED_SCORES.to_owned(), files::gzip(&text)),
+                false => (name, text.into_bytes()),
+            })
             .collect();
         files::write_all_atomic(out, &parts)?;
         remove_others(out, &parts);
@@ -91,8 +95,18 @@ impl Report {
 /// Removes files of an earlier report that this report does not have.
 fn remove_others(out: &Path, parts: &[(String, Vec<u8>)]) {
     let is_curve = |name: &str| name.starts_with("curves") && name.ends_with(".svg");
-    let is_ours =
-        |name: &str| is_curve(name) || [PAGE, PREFERENCES, "scores.svg", "pictures.png"].contains(&name);
+    let is_ours = |name: &str| {
+        is_curve(name)
+            || [
+                PAGE,
+                PREFERENCES,
+                SCORES,
+                PACKED_SCORES,
+                "scores.svg",
+                "pictures.png",
+            ]
+            .contains(&name)
+    };
     for path in files::list(out).unwrap_or_default() {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if is_ours(&name) && parts.iter().all(|(part, _)| *part != name) {

@@ -137,6 +137,61 @@ fn source_files_that_documents_name_exist() {
     assert!(n_paths > 10, "{n_paths} paths found");
 }
 
+/// The files of the repository: those that git tracks, or without git all but what builds and runs leave.
+fn tracked() -> Vec<PathBuf> {
+    let git = std::process::Command::new("git")
+        .args(["ls-files", "-z"])
+        .current_dir(root())
+        .output();
+    if let Ok(told) = git
+        && told.status.success()
+    {
+        let names = String::from_utf8(told.stdout).expect("names are UTF-8");
+        let paths = names.split_terminator('\0').map(|name| root().join(name));
+        return paths.filter(|path| path.is_file()).collect();
+    }
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for path in std::fs::read_dir(folder)
+            .expect("a folder")
+            .flatten()
+            .map(|e| e.path())
+        {
+            match path.is_dir() {
+                true => walk(&path, found),
+                false => found.push(path),
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(root(), &mut found);
+    let left = ["target", "runs", "weights", "references", "images", ".git"].map(|name| root().join(name));
+    found.retain(|path| left.iter().all(|folder| !path.starts_with(folder)));
+    found
+}
+
+/// A clone is small: results are committed without images and pages, fixtures without what no test reads.
+#[test]
+fn the_repository_is_small() {
+    let size = |path: &PathBuf| std::fs::metadata(path).expect("a file").len();
+    let mut files: Vec<(u64, PathBuf)> = tracked().into_iter().map(|path| (size(&path), path)).collect();
+    files.sort();
+    assert!(files.len() > 300, "{} files", files.len());
+    let (sum, (largest, path)) = (
+        files.iter().map(|f| f.0).sum::<u64>(),
+        files.last().expect("files"),
+    );
+    assert!(
+        *largest <= 6 << 20,
+        "{}: {largest} bytes, at most 6 MiB",
+        path.display()
+    );
+    assert!(
+        sum <= 40_000_000,
+        "{sum} bytes, at most 40,000,000; the largest files: {:#?}",
+        files.iter().rev().take(20).collect::<Vec<_>>()
+    );
+}
+
 #[test]
 fn broken_links_and_headings_are_found() {
     let page = root().join("README.md");

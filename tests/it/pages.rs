@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use eclipse_t2i::eval::metrics::info;
 use eclipse_t2i::experiment::SweepSpec;
-use eclipse_t2i::files::{list_folders, read_text};
+use eclipse_t2i::files::{list_folders, read_gzip, read_text};
 use eclipse_t2i::report::{Report, write_site};
 
 fn page(path: &str) -> String {
@@ -35,7 +35,8 @@ const ROWS: [(&str, &str); 5] = [
 
 #[test]
 fn documents_show_the_committed_result() {
-    let text = page("experiments/objectives/results/scores.csv");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = read_gzip(root.join("experiments/objectives/results/scores.csv.gz")).expect("committed");
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let mut systems = Vec::new();
     let mut cells = BTreeMap::new();
@@ -101,7 +102,7 @@ fn committed_scores_are_of_metrics_that_have_rows() {
     let experiments = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments");
     let mut names = BTreeSet::new();
     for folder in list_folders(experiments).expect("folders are readable") {
-        let Ok(text) = read_text(folder.join("results/scores.csv")) else {
+        let Ok(text) = read_gzip(folder.join("results/scores.csv.gz")) else {
             continue;
         };
         let mut reader = csv::Reader::from_reader(text.as_bytes());
@@ -157,7 +158,7 @@ fn every_committed_experiment_has_a_page_with_its_answer() {
     for path in list_folders(&folder).expect("folders are readable") {
         let is_comparison = path.join("sweep.toml").is_file()
             && eclipse_t2i::comparison::is_comparison(&path.join("sweep.toml")).expect("readable");
-        if is_comparison || !path.join("results/scores.csv").is_file() {
+        if is_comparison || !path.join("results/scores.csv.gz").is_file() {
             continue;
         }
         n += 1;

@@ -612,6 +612,36 @@ fn committed_results_give_the_report_of_their_runs() {
     let referenced = |report: &Report| report.preferences[0].of_reference().len();
     assert_eq!(referenced(&committed), referenced(&report));
 
+    // As it is committed: no page, and the scores packed.
+    let written = report
+        .write(
+            &out,
+            bench.spec.report(),
+            &About::default(),
+            ReportFiles::Committed,
+        )
+        .expect("published");
+    let mut names: Vec<_> = written.iter().flat_map(|path| path.file_name()).collect();
+    names.sort();
+    assert_eq!(
+        names,
+        ["README.md", "figure.svg", "preferences.csv", "scores.csv.gz"]
+    );
+    assert!(!out.join("scores.csv").exists() && !out.join("index.html").exists());
+    let packed = Report::committed(&bench.spec, &bench.trials)
+        .expect("readable")
+        .expect("committed");
+    assert_eq!(packed.csv().expect("CSV"), report.csv().expect("CSV"));
+
+    std::fs::write(out.join("scores.csv.gz"), "system,metric").expect("written");
+    let error = Report::committed(&bench.spec, &bench.trials)
+        .expect_err("no gzip")
+        .to_string();
+    assert!(
+        error.starts_with("cannot unpack ") && error.ends_with("scores.csv.gz"),
+        "{error}"
+    );
+    std::fs::remove_file(out.join("scores.csv.gz")).expect("removed");
     std::fs::write(out.join("scores.csv"), "system,metric\neclipse,x\n").expect("written");
     let error = Report::committed(&bench.spec, &bench.trials)
         .expect_err("columns lack")

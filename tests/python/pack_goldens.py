@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Packs a complete reference fixture as the archive that is committed in tests/golden.
+"""Packs a complete reference fixture, or the lists of `keys`, as the archive that is committed in tests/golden.
 
-    pack_goldens.py FIXTURE [--out tests/golden]
+    pack_goldens.py FOLDER [--out tests/golden]
 
-The same fixture and the same sources give the same bytes. What a committed archive lacks:
+The same folder and the same sources give the same bytes. What a committed archive lacks:
 
 - goldens, parts and images in `LEFT_OUT`; the manifest lists the goldens that are there;
-- rows of word embeddings that nobody asks for. Kept are the tokens of the goldens and of all words in the sources of tests and examples; the others
-  are NaN, so that a test with a new word fails (`nan`, "not finite") and does not pass on other numbers. Pack again then;
+- rows of word embeddings that nobody asks for. Kept are the tokens of the goldens and of all words in the sources of tests and examples (for BLIP in
+  its own test, `it/blip.rs`); the others are NaN, so that a test with a new word fails (`nan`, "not finite") and does not pass on other numbers. Pack again then;
 - whole `torch.save` files: the first tensors of the network stand for them (this needs torch).
 """
 import argparse, fnmatch, io, json, re, struct, zipfile
@@ -102,9 +102,10 @@ def golden_tokens(fixture):
     return found
 
 
-def words_of_sources():
-    paths = [*sorted((ROOT / "tests").rglob("*.rs")), *sorted((ROOT / "examples").glob("*.rs"))]
-    return sorted({word for path in paths for word in re.findall("[a-z]+", path.read_text(encoding="utf8").lower())})
+def words_of(*globs):
+    """Words of the sources."""
+    texts = [path.read_text(encoding="utf8") for glob in globs for path in ROOT.glob(glob)]
+    return sorted({word for text in texts for word in re.findall("[a-z]+", text.lower())})
 
 
 def cut_rows(data, kept, answers):
@@ -112,8 +113,8 @@ def cut_rows(data, kept, answers):
     header, body = read(data)
     tensors = tensors_of(header, body)
     for name in {*ROWS, *ANSWER_ROWS} & {*tensors}:
-        rows, assert_f32 = header[name]["shape"][0], header[name]["dtype"]
-        assert assert_f32 == "F32", f"{name}: expected F32, found {assert_f32}"
+        rows, dtype = header[name]["shape"][0], header[name]["dtype"]
+        assert dtype == "F32", f"{name}: expected F32, found {dtype}"
         size = len(tensors[name]) // rows
         nan = b"\x00\x00\xc0\x7f" * (size // 4)
         keep = answers if name in ANSWER_ROWS else kept
@@ -138,21 +139,29 @@ def first_tensors(data, legacy):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("fixture", type=Path)
+    parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, default=ROOT / "tests/golden")
     args = parser.parse_args()
-    fixture, name = args.fixture, args.fixture.resolve().name
-    left_out = LEFT_OUT[name].split()
-    files = {
-        path.relative_to(fixture).as_posix(): path.read_bytes() for path in sorted(fixture.rglob("*")) if path.is_file()
-    }
-    files = {at: data for at, data in files.items() if not any(fnmatch.fnmatch(at, pattern) for pattern in left_out)}
+    folder, name = args.folder, args.folder.resolve().name
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    if "manifest.json" in files:
+        files = reduced(folder, name, files)
+    with zipfile.ZipFile(args.out / f"{name}.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for at, data in sorted(files.items()):
+            entry = zipfile.ZipInfo(f"{name}/{at}", (1980, 1, 1, 0, 0, 0))
+            entry.external_attr, entry.compress_type = 0o100644 << 16, zipfile.ZIP_DEFLATED
+            archive.writestr(entry, data, compresslevel=9)
 
+
+def reduced(fixture, name, files):
+    """The files of a fixture that are committed."""
+    left_out = LEFT_OUT[name].split()
+    files = {at: data for at, data in files.items() if not any(fnmatch.fnmatch(at, pattern) for pattern in left_out)}
     manifest = json.loads(files["manifest.json"])
     there = {Path(at).stem for at in files if at.startswith("goldens/")}
     manifest["goldens"] = {golden: entry for golden, entry in manifest["goldens"].items() if golden in there}
 
-    tokens, words = golden_tokens(fixture), words_of_sources()
+    tokens, words = golden_tokens(fixture), words_of("tests/**/*.rs", "examples/*.rs")
     for at, data in files.items():
         folder = fixture / Path(at).parent
         if at in TENSORS_LEFT_OUT:
@@ -166,18 +175,12 @@ def main():
             files[at] = cut_rows(data, tokens | clip_pieces(folder.parent / "tokenizer", words), set())
         elif at == "blip_vqa/model.safetensors":
             ids = json.loads(read(files["goldens/blip_vqa.safetensors"])[0]["__metadata__"]["info"])["ids"]
-            kept = tokens | bert_pieces(folder / "vocab.txt", words) | {*ids.values()}
+            kept = tokens | bert_pieces(folder / "vocab.txt", words_of("tests/it/blip.rs")) | {*ids.values()}
             files[at] = cut_rows(data, kept, {*ids.values()})
         elif at.endswith(".pth"):
             files[at] = first_tensors(data, "legacy" in at)
     files["manifest.json"] = (json.dumps(manifest, indent=1) + "\n").encode()
-    files = {at.replace("inception_narrow/model_", "torch_files/first_"): data for at, data in files.items()}
-
-    with zipfile.ZipFile(args.out / f"{name}.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for at, data in sorted(files.items()):
-            entry = zipfile.ZipInfo(f"{name}/{at}", (1980, 1, 1, 0, 0, 0))
-            entry.external_attr, entry.compress_type = 0o100644 << 16, zipfile.ZIP_DEFLATED
-            archive.writestr(entry, data, compresslevel=9)
+    return {at.replace("inception_narrow/model_", "torch_files/first_"): data for at, data in files.items()}
 
 
 main()

@@ -39,7 +39,7 @@ impl RandomStack {
 /// A published network.
 #[derive(Debug, Clone, Copy)]
 pub struct RandomNetwork {
-    /// The name of its list in `tests/golden/keys`.
+    /// The name of its list in `tests/golden/keys.zip`.
     pub name: &'static str,
     /// Its library and class, as a `model_index.json` says.
     pub class: [&'static str; 2],

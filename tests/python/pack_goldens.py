@@ -3,10 +3,10 @@
 
     pack_goldens.py FOLDER [--out tests/golden]
 
-The same folder and the same sources give the same bytes. What a committed archive lacks:
+The same folder and the same sources give the same bytes (but for `first_legacy.pth`, into which torch writes addresses). What a committed archive lacks:
 
 - goldens, parts and images in `LEFT_OUT`; the manifest lists the goldens that are there;
-- rows of word embeddings that nobody asks for. Kept are the tokens of the goldens and of all words in the sources of tests and examples (for BLIP in
+- rows of word embeddings that nobody asks for. Kept are the tokens and prompts of the goldens and of all words in the sources of tests and examples (for BLIP in
   its own test, `it/blip.rs`); the others are NaN, so that a test with a new word fails (`nan`, "not finite") and does not pass on other numbers. Pack again then;
 - whole `torch.save` files: the first tensors of the network stand for them (this needs torch).
 """
@@ -90,22 +90,26 @@ def bert_pieces(path, words):
     return kept
 
 
-def golden_tokens(fixture):
-    """Every token in a golden's `input_ids`."""
-    found = set()
+def golden_texts(fixture):
+    """Every token in a golden's `input_ids`, and every word of its description, which has its prompts."""
+    found, words = set(), set()
     for path in (fixture / "goldens").glob("*.safetensors"):
         header, body = read(path.read_bytes())
         for name, entry in header.items():
             if "input_ids" in name:
                 data = body[slice(*entry["data_offsets"])]
                 found.update(struct.unpack(f"<{len(data) // 8}q", data))
-    return found
+        words |= words_in(json.dumps(header.get("__metadata__", {})))
+    return found, words
+
+
+def words_in(text):
+    return {*re.findall("[a-z]+", text.lower())}
 
 
 def words_of(*globs):
     """Words of the sources."""
-    texts = [path.read_text(encoding="utf8") for glob in globs for path in ROOT.glob(glob)]
-    return sorted({word for text in texts for word in re.findall("[a-z]+", text.lower())})
+    return {word for glob in globs for path in ROOT.glob(glob) for word in words_in(path.read_text(encoding="utf8"))}
 
 
 def cut_rows(data, kept, answers):
@@ -161,7 +165,8 @@ def reduced(fixture, name, files):
     there = {Path(at).stem for at in files if at.startswith("goldens/")}
     manifest["goldens"] = {golden: entry for golden, entry in manifest["goldens"].items() if golden in there}
 
-    tokens, words = golden_tokens(fixture), words_of("tests/**/*.rs", "examples/*.rs")
+    tokens, words = golden_texts(fixture)
+    words |= words_of("tests/**/*.rs", "examples/*.rs")
     for at, data in files.items():
         folder = fixture / Path(at).parent
         if at in TENSORS_LEFT_OUT:

@@ -12,7 +12,7 @@ use clap::Args;
 /// Arguments of `eclipse verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// Fixtures: folders, or .zip archives of them, with a manifest.json, goldens/ and miniature checkpoints.
+    /// Fixtures: folders, or zip archives of them, with a manifest.json and goldens/.
     #[arg(required = true, value_name = "FIXTURE")]
     dirs: Vec<PathBuf>,
     /// Only goldens whose name contains this text; with * or ?, goldens whose whole name matches.

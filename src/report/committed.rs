@@ -251,13 +251,19 @@ fn made(path: &Path) -> Result<String, ReportError> {
 
 /// The committed scores in the folder of results, and their file: packed, or as runs have them.
 pub(super) fn scores(folder: &Path) -> Result<Option<(PathBuf, String)>, ReportError> {
-    let (packed, plain) = (folder.join(PACKED_SCORES), folder.join(SCORES));
-    match (packed.is_file(), plain.is_file()) {
-        (true, _) => files::read_gzip(&packed).map(|text| Some((packed, text))),
-        (_, true) => files::read_text(&plain).map(|text| Some((plain, text))),
-        _ => Ok(None),
+    let packed = folder.join(PACKED_SCORES);
+    let (path, text) = match packed.is_file() {
+        true => (packed.clone(), files::read_gzip(packed)),
+        false => (folder.join(SCORES), files::read_text(folder.join(SCORES))),
+    };
+    match text {
+        Ok(text) => Ok(Some((path, text))),
+        Err(_) if !path.is_file() => Ok(None),
+        Err(source) => Err(ReportError::Committed {
+            path,
+            source: std::io::Error::other(source).into(),
+        }),
     }
-    .map_err(Into::into)
 }
 
 fn read_csv<T: DeserializeOwned>(path: &Path, text: &str) -> Result<Vec<T>, ReportError> {

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use eclipse_t2i::files::{list_folders, read_text};
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// The documents, as paths from the package root. Reports in `results/` are generated and have their own tests.
-fn documents() -> Vec<PathBuf> {
+pub fn documents() -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = [
         "README.md",
         "CONTRIBUTING.md",

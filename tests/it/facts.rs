@@ -302,7 +302,11 @@ fn planted_contradictions_are_found() {
         ("x.rs", "/// Guidance is not\n/// implemented.", "still so?"),
         ("x.md", "With Rust 1.85 or later", "Cargo.toml has 1.95"),
         ("x.md", "as diffusers 0.42.0 does", "0.42.1"),
-        ("x.md", "There are 20 experiments.", "20 experiments"),
+        (
+            "x.md",
+            "There are 20 committed experiments.",
+            "20 committed experiments",
+        ),
         ("x.md", "and three short\nprograms", "3 short programs"),
         ("x.md", "all 1,062 committed goldens", "1062 committed goldens"),
     ] {
@@ -317,7 +321,7 @@ fn planted_contradictions_are_found() {
         ),
         (
             "x.md",
-            &format!("{n} experiments; experiments vary; four short programs"),
+            &format!("{n} committed experiments; experiments vary; four short programs"),
         ),
         ("x.md", "The `metal` backend was not run <!-- fact: metal -->."),
         ("x.rs", "let x = \"not implemented\";"),

@@ -246,6 +246,36 @@ fn commands_are_read_as_a_shell_does() {
     assert!(refused("sweeep").is_some());
 }
 
+/// The package has sources and documents: no test data, results, weights or images.
+#[test]
+fn the_package_is_small_and_names_its_address_before_it_is_published() {
+    let list = std::process::Command::new(env!("CARGO"))
+        .args(["package", "--list", "--allow-dirty", "--offline"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    assert!(list.status.success(), "{}", String::from_utf8_lossy(&list.stderr));
+    let files = String::from_utf8(list.stdout).expect("paths");
+    let is_data = |file: &&str| {
+        let ends = [".safetensors", ".png", ".svg", ".csv", ".npz", ".pth", ".cast"];
+        let folders = ["tests/", "runs/", "target/", "docs/images/", "docs/recording/"];
+        let small = file.starts_with("src/") || file.starts_with("datasets/");
+        file.contains("/results/") || folders.iter().any(|f| file.starts_with(f)) || (!small && ends.iter().any(|e| file.ends_with(e)))
+    };
+    let data: Vec<&str> = files.lines().filter(is_data).collect();
+    assert!(data.is_empty(), "in the package: {data:?}");
+    for needed in ["src/lib.rs", "README.md", "LICENSE-MIT", "LICENSE-APACHE", "experiments/objectives/sweep.toml"] {
+        assert!(files.lines().any(|file| file == needed), "not in the package: {needed}");
+    }
+    let bytes: u64 = files.lines().filter_map(|file| root().join(file).metadata().ok()).map(|m| m.len()).sum();
+    assert!(bytes < 8 << 20, "{bytes} bytes");
+
+    let manifest: toml::Table = toml::from_str(&read_text(root().join("Cargo.toml")).expect("readable")).expect("TOML");
+    let package = &manifest["package"];
+    let is_closed = package.get("publish").and_then(toml::Value::as_bool) == Some(false);
+    assert!(is_closed || package.get("repository").is_some(), "a package that can be published names its repository");
+}
+
 /// Every line of prose wraps: a table's row or a block of code may be longer.
 #[test]
 fn prose_has_no_long_lines() {

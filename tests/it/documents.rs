@@ -246,6 +246,33 @@ fn commands_are_read_as_a_shell_does() {
     assert!(refused("sweeep").is_some());
 }
 
+/// The map of `docs/architecture.md` is that of the crate's documentation, and has every module.
+#[test]
+fn the_module_map_is_the_same_everywhere_and_complete() {
+    let block = |text: &str| -> String {
+        let from = text.find("cli          the program").expect("a map");
+        let text = &text[from..];
+        text[..text.find("```").expect("its end")].trim_end().to_owned()
+    };
+    let library = read_text(root().join("src/lib.rs")).expect("readable");
+    let library: Vec<&str> = library
+        .lines()
+        .map(|line| line.trim_start_matches("//!").trim_start())
+        .collect();
+    let page = read_text(root().join("docs/architecture.md")).expect("readable");
+    let map = block(&page);
+    assert_eq!(map, block(&library.join("\n")));
+    let words: BTreeSet<&str> = map.split_whitespace().collect();
+    for entry in std::fs::read_dir(root().join("src")).expect("readable").flatten() {
+        let path = entry.path();
+        let module = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        assert!(
+            ["lib", "main"].contains(&&*module) || words.contains(&*module),
+            "{module} is not on the map"
+        );
+    }
+}
+
 /// The package has sources and documents: no test data, results, weights or images.
 #[test]
 fn the_package_is_small_and_names_its_address_before_it_is_published() {
@@ -260,20 +287,39 @@ fn the_package_is_small_and_names_its_address_before_it_is_published() {
         let ends = [".safetensors", ".png", ".svg", ".csv", ".npz", ".pth", ".cast"];
         let folders = ["tests/", "runs/", "target/", "docs/images/", "docs/recording/"];
         let small = file.starts_with("src/") || file.starts_with("datasets/");
-        file.contains("/results/") || folders.iter().any(|f| file.starts_with(f)) || (!small && ends.iter().any(|e| file.ends_with(e)))
+        file.contains("/results/")
+            || folders.iter().any(|f| file.starts_with(f))
+            || (!small && ends.iter().any(|e| file.ends_with(e)))
     };
     let data: Vec<&str> = files.lines().filter(is_data).collect();
     assert!(data.is_empty(), "in the package: {data:?}");
-    for needed in ["src/lib.rs", "README.md", "LICENSE-MIT", "LICENSE-APACHE", "experiments/objectives/sweep.toml"] {
-        assert!(files.lines().any(|file| file == needed), "not in the package: {needed}");
+    for needed in [
+        "src/lib.rs",
+        "README.md",
+        "LICENSE-MIT",
+        "LICENSE-APACHE",
+        "experiments/objectives/sweep.toml",
+    ] {
+        assert!(
+            files.lines().any(|file| file == needed),
+            "not in the package: {needed}"
+        );
     }
-    let bytes: u64 = files.lines().filter_map(|file| root().join(file).metadata().ok()).map(|m| m.len()).sum();
+    let bytes: u64 = files
+        .lines()
+        .filter_map(|file| root().join(file).metadata().ok())
+        .map(|m| m.len())
+        .sum();
     assert!(bytes < 8 << 20, "{bytes} bytes");
 
-    let manifest: toml::Table = toml::from_str(&read_text(root().join("Cargo.toml")).expect("readable")).expect("TOML");
+    let manifest: toml::Table =
+        toml::from_str(&read_text(root().join("Cargo.toml")).expect("readable")).expect("TOML");
     let package = &manifest["package"];
     let is_closed = package.get("publish").and_then(toml::Value::as_bool) == Some(false);
-    assert!(is_closed || package.get("repository").is_some(), "a package that can be published names its repository");
+    assert!(
+        is_closed || package.get("repository").is_some(),
+        "a package that can be published names its repository"
+    );
 }
 
 /// Every line of prose wraps: a table's row or a block of code may be longer.

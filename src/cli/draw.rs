@@ -79,7 +79,14 @@ pub fn run(args: &DrawArgs, device: DeviceSpec) -> anyhow::Result<()> {
         return super::print_bytes(&encode_png(&sheet, &texts)?);
     }
     write_png(&args.out, &sheet, &texts)?;
-    super::print(&format!("{text}wrote {}\n", args.out.display()))
+    let right = match rows.iter().any(|row| row.n_right.is_some()) {
+        true => "; an image is right when the checker finds all that the prompt asks for",
+        false => "",
+    };
+    super::print(&format!(
+        "{text}wrote {}: a row for each prompt and prior, a column for each seed{right}\n",
+        args.out.display()
+    ))
 }
 
 /// Marks errors that the user can correct.

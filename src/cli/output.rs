@@ -57,3 +57,14 @@ pub(super) fn link(page: &Path) -> String {
     });
     format!("file://{}", encoded.collect::<String>())
 }
+
+/// What to type for this program: its relative path as it was called (`cargo run` calls `target/release/eclipse`), else its name.
+pub(super) fn program() -> String {
+    let called = std::env::args().next().unwrap_or_default();
+    let path = Path::new(&called);
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    match path.is_relative() {
+        true if !called.is_empty() => called,
+        _ => name.unwrap_or_else(|| "eclipse".into()),
+    }
+}

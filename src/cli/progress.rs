@@ -58,7 +58,10 @@ impl Runs {
             };
             let name = run.file_name().map(|n| n.to_string_lossy().into_owned());
             Shown {
-                bar: styled(bar, "  {prefix:.dim} {bar:20} {pos}/{len} {msg}, {eta} left"),
+                bar: styled(
+                    bar,
+                    "  {prefix:.dim} {bar:10} {pos}/{len}, at most {eta} left, {wide_msg}",
+                ),
                 name: printable(&name.unwrap_or_default()).into_owned(),
                 began: Instant::now(),
                 first_step: step,
@@ -84,7 +87,10 @@ impl Runs {
                 0 => String::new(),
                 n => {
                     let seconds = entry.began.elapsed().as_secs_f64() / n as f64 * (n_steps - step) as f64;
-                    format!(", {} left", HumanDuration(Duration::from_secs_f64(seconds)))
+                    format!(
+                        ", at most {} left",
+                        HumanDuration(Duration::from_secs_f64(seconds))
+                    )
                 }
             };
             note(format!("{}: step {step}/{n_steps} {message}{left}", entry.name));

@@ -1,5 +1,6 @@
 //! `eclipse report`, and the end of `eclipse sweep`.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use crate::experiment::report_spec::ReportSpec;
@@ -185,7 +186,12 @@ fn write(
             true => report.claims_markdown(&report.select(&spec.columns)),
             false => String::new(),
         };
-        super::print(&format!("{}{claims}", report.table(spec)))
+        // Pipes and files get every metric; on a terminal the lines would wrap.
+        let table = match std::io::stdout().is_terminal() {
+            true => report.short_table(spec),
+            false => report.table(spec),
+        };
+        super::print(&format!("{table}{claims}"))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
+use super::output::program;
 use crate::experiment::sweep_runner::Failure;
 use crate::testbed::PretrainError;
 use crate::train::session::TrainError;
@@ -23,9 +24,8 @@ impl Stopped {
     /// `what` was stopped; the same command, with `resume` if it has such an option, resumes it.
     pub fn new(what: impl std::fmt::Display, resume: Option<&str>) -> Self {
         let mut words: Vec<String> = std::env::args().collect();
-        if let Some(program) = words.first_mut() {
-            let name = std::path::Path::new(program.as_str()).file_name();
-            *program = name.map_or_else(|| "eclipse".into(), |name| name.to_string_lossy().into_owned());
+        if let Some(first) = words.first_mut() {
+            *first = program();
         }
         if let Some(option) = resume.filter(|option| !words.iter().any(|word| word == option)) {
             words.push(option.to_owned());

@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::args::Destination;
-use super::output::link;
+use super::output::{link, program};
 use super::progress::Runs;
 use super::report::{check_publish, show};
 use super::stop::{self, Stopped};
@@ -87,9 +87,15 @@ pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
             .map_or(if device.is_cpu() { CPU_JOBS } else { 1 }, usize::from),
         stop,
     };
+    super::note(format!(
+        "{} runs, {} at a time, in {}; Ctrl-C saves and stops, the same command continues",
+        trials.len(),
+        options.jobs,
+        runs.display()
+    ));
     let bar = training.add(ProgressBar::new(trials.len() as u64));
     bar.set_style(ProgressStyle::with_template(
-        "{wide_bar} {pos}/{len} runs, {elapsed}, {eta} left",
+        "{wide_bar} {pos}/{len} runs are finished after {elapsed}",
     )?);
     bar.enable_steady_tick(Duration::from_millis(500));
     let outcomes = sweep(&trials, &options, &runner, &|event| match event {
@@ -136,13 +142,15 @@ pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
         .find(|trial| own_words::can_draw(trial.run()))
         .map(|trial| trial.run().world());
     if let Some(world) = world {
+        let program = program();
         super::note(format!(
-            "draw your own words: eclipse draw \"{}\" --run {}",
+            "draw your own words: {program} draw \"{}\" --run {}",
             own_words::example(world),
             runs.display()
         ));
+        super::note(format!("or type them on a page: {program} serve"));
     }
-    super::note(format!("the report: {}", link(&page)));
+    super::note(format!("the report, a page for a browser: {}", link(&page)));
     Ok(())
 }
 

@@ -20,13 +20,6 @@ const MANY: usize = 4;
 impl Report {
     /// The table for a terminal, a column per system: mean and half the width of its interval.
     pub fn table(&self, spec: &ReportSpec) -> String {
-        let show = |cell: &Cell, digits: usize| {
-            let (value, half) = (cell.interval.value, cell.interval.width() / 2.0);
-            match cell.has_interval {
-                true => format!("{value:.digits$} ±{half:.digits$}"),
-                false => format!("{value:.digits$}"),
-            }
-        };
         let head = std::iter::once("metric".to_owned()).chain(self.systems.iter().map(|s| s.label.clone()));
         let runs =
             std::iter::once("runs".to_owned()).chain(self.systems.iter().map(|s| s.n_runs.to_string()));
@@ -37,13 +30,23 @@ impl Report {
             converged.map(str::to_owned).collect(),
         ];
         for key in self.select(&spec.columns) {
-            let cells = self.systems.iter().map(|s| {
-                s.cells
-                    .get(&key)
-                    .map_or_else(|| "-".into(), |c| show(c, key.decimals()))
-            });
+            let cells = self.systems.iter().map(|s| shown(s, &key));
             rows.push(std::iter::once(key.heading()).chain(cells).collect());
         }
+        aligned(&rows)
+    }
+
+    /// The metrics of the summary, a row for each system, so that many systems fit a terminal.
+    pub fn short_table(&self, spec: &ReportSpec) -> String {
+        let keys = self.select(spec.summary());
+        let head = std::iter::once("system".to_owned()).chain(keys.iter().map(MetricKey::heading));
+        let of_system = |system: &System| {
+            let cells = keys.iter().map(|key| shown(system, key));
+            std::iter::once(system.label.clone()).chain(cells).collect()
+        };
+        let rows: Vec<Vec<String>> = std::iter::once(head.collect())
+            .chain(self.systems.iter().map(of_system))
+            .collect();
         aligned(&rows)
     }
 
@@ -336,6 +339,18 @@ pub(super) fn interval_text(interval: &Interval, has_interval: bool, signed: boo
     }
 }
 
+/// A value with half of its interval; - where the system has none.
+fn shown(system: &System, key: &MetricKey) -> String {
+    let Some(cell) = system.cells.get(key) else {
+        return "-".into();
+    };
+    let (digits, value, half) = (key.decimals(), cell.interval.value, cell.interval.width() / 2.0);
+    match cell.has_interval {
+        true => format!("{value:.digits$} ±{half:.digits$}"),
+        false => format!("{value:.digits$}"),
+    }
+}
+
 /// Aligned columns; the first to the left, the others to the right.
 pub(super) fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
@@ -396,6 +411,18 @@ mod tests {
         finish(&dirs[1], 1000, &[0.75, 0.75])?;
         let spec = ReportSpec::default();
         let report = Report::read("toy", runs.path(), &dirs, &spec)?;
+        let short = report.short_table(&spec);
+        assert!(
+            short.starts_with("system") && short.contains("toy-brightness ↑"),
+            "{short}"
+        );
+        let last: Vec<&str> = short
+            .lines()
+            .last()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect();
+        assert_eq!(last, ["n_pairs=1000", "0.75", "±0.00"]);
         assert!(
             report.table(&spec).contains("toy-brightness ↑"),
             "{}",

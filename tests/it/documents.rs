@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use eclipse_t2i::files::{list_folders, read_text};
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// The documents, as paths from the package root. Reports in `results/` are generated and have their own tests.
-fn documents() -> Vec<PathBuf> {
+pub fn documents() -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = [
         "README.md",
         "CONTRIBUTING.md",
@@ -299,6 +299,82 @@ fn commands_are_read_as_a_shell_does() {
     assert_eq!(refused("sweep objectives --smoke"), None);
     assert!(refused("sweep objectives --smok").is_some_and(|why| why.contains("--smok")));
     assert!(refused("sweeep").is_some());
+}
+
+/// The map of `docs/architecture.md` is that of the crate's documentation, and has every module.
+#[test]
+fn the_module_map_is_the_same_everywhere_and_complete() {
+    let block = |text: &str| -> String {
+        let from = text.find("cli          the program").expect("a map");
+        let text = &text[from..];
+        text[..text.find("```").expect("its end")].trim_end().to_owned()
+    };
+    let library = read_text(root().join("src/lib.rs")).expect("readable");
+    let library: Vec<&str> = library
+        .lines()
+        .map(|line| line.trim_start_matches("//!").trim_start())
+        .collect();
+    let page = read_text(root().join("docs/architecture.md")).expect("readable");
+    let map = block(&page);
+    assert_eq!(map, block(&library.join("\n")));
+    let words: BTreeSet<&str> = map.split_whitespace().collect();
+    for entry in std::fs::read_dir(root().join("src")).expect("readable").flatten() {
+        let path = entry.path();
+        let module = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        assert!(
+            ["lib", "main"].contains(&&*module) || words.contains(&*module),
+            "{module} is not on the map"
+        );
+    }
+}
+
+/// The package has sources and documents: no test data, results, weights or images.
+#[test]
+fn the_package_is_small_and_names_its_address_before_it_is_published() {
+    let list = std::process::Command::new(env!("CARGO"))
+        .args(["package", "--list", "--allow-dirty", "--offline"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    assert!(list.status.success(), "{}", String::from_utf8_lossy(&list.stderr));
+    let files = String::from_utf8(list.stdout).expect("paths");
+    let is_data = |file: &&str| {
+        let ends = [".safetensors", ".png", ".svg", ".csv", ".npz", ".pth", ".cast"];
+        let folders = ["tests/", "runs/", "target/", "docs/images/", "docs/recording/"];
+        let small = file.starts_with("src/") || file.starts_with("datasets/");
+        file.contains("/results/")
+            || folders.iter().any(|f| file.starts_with(f))
+            || (!small && ends.iter().any(|e| file.ends_with(e)))
+    };
+    let data: Vec<&str> = files.lines().filter(is_data).collect();
+    assert!(data.is_empty(), "in the package: {data:?}");
+    for needed in [
+        "src/lib.rs",
+        "README.md",
+        "LICENSE-MIT",
+        "LICENSE-APACHE",
+        "experiments/objectives/sweep.toml",
+    ] {
+        assert!(
+            files.lines().any(|file| file == needed),
+            "not in the package: {needed}"
+        );
+    }
+    let bytes: u64 = files
+        .lines()
+        .filter_map(|file| root().join(file).metadata().ok())
+        .map(|m| m.len())
+        .sum();
+    assert!(bytes < 8 << 20, "{bytes} bytes");
+
+    let manifest: toml::Table =
+        toml::from_str(&read_text(root().join("Cargo.toml")).expect("readable")).expect("TOML");
+    let package = &manifest["package"];
+    let is_closed = package.get("publish").and_then(toml::Value::as_bool) == Some(false);
+    assert!(
+        is_closed || package.get("repository").is_some(),
+        "a package that can be published names its repository"
+    );
 }
 
 /// Every line of prose wraps: a table's row or a block of code may be longer.

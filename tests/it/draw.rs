@@ -27,12 +27,14 @@ fn a_sweep_ends_with_the_command_that_draws_own_words() {
     std::fs::write(at("experiments/toy/sweep.toml"), spec).expect("written");
     let (code, _, err) = eclipse(desk.path(), ["sweep", "toy"]);
     assert_eq!(code, 0, "{err}");
-    let last: Vec<&str> = err.lines().rev().take(2).collect();
+    let last: Vec<&str> = err.lines().rev().take(3).collect();
     assert_eq!(
-        last[1],
+        last[2],
         "draw your own words: eclipse draw \"a red car on the left of a blue dog\" --run runs/toy"
     );
-    let page = last[0].strip_prefix("the report: file://").expect("a link");
+    let page = last[0]
+        .strip_prefix("the report, a page for a browser: file://")
+        .expect("a link");
     assert!(
         Path::new(page).is_file() && page.ends_with("runs/toy/results/index.html"),
         "{page}"
@@ -50,7 +52,10 @@ fn a_sweep_ends_with_the_command_that_draws_own_words() {
         lines[1].starts_with("row 2: projection: ") && lines[1].contains(" of 2 right"),
         "{out}"
     );
-    assert_eq!(lines[2], "wrote draw.png");
+    assert!(
+        lines[2].starts_with("wrote draw.png: a row for each prompt and prior"),
+        "{out}"
+    );
     let sheet = image::open(at("draw.png")).expect("an image");
     // Two of 64 pixels, enlarged twice, in each of two rows; the gaps are the sheet's.
     assert!(

@@ -13,7 +13,7 @@ const PANEL: (u32, u32) = (380, 250);
 /// Weight of the previous point in a smoothed line.
 pub(super) const SMOOTHING: f64 = 0.8;
 /// Most values of a line that are shown on hover.
-const HOVERS: usize = 60;
+const HOVERS: usize = 30;
 /// Ratio of the largest to the smallest value from which the axis is logarithmic.
 const DECADE: f64 = 10.0;
 

@@ -284,7 +284,7 @@ fn two_users_wait_for_each_other_and_cancel_their_own() {
         "document.getElementById('status').textContent.startsWith('Waiting: place 2')",
     );
     // Each sees its own.
-    assert!(status(page, &one).starts_with("ridge: "));
+    assert!(status(page, &one).starts_with("ridge regression: "));
     click(page, &one, "#cancel");
     page.wait(
         &one,

@@ -130,6 +130,11 @@ impl Curves {
         (!curves.panels.is_empty()).then_some(curves)
     }
 
+    /// The title of the x axis.
+    pub(super) fn axis(&self) -> &str {
+        axis_title(&self.x)
+    }
+
     /// The key on the x axis.
     pub(super) fn x(&self) -> &str {
         &self.x
@@ -248,7 +253,7 @@ impl Curves {
             .x_labels(0)
             .y_labels(5)
             .y_label_formatter(&|v| tick(*v, high - low + 2.0 * pad))
-            .x_desc(&self.x)
+            .x_desc(self.axis())
             .y_desc(panel.key.info().map_or("", |info| info.unit))
             .draw()
             .map_err(failed)?;
@@ -297,12 +302,31 @@ impl Curves {
                 at: chart.backend_coord(place),
                 text: format!(
                     "{}, {} {x}: {:.digits$} [{:.digits$}, {:.digits$}]",
-                    self.series[line.name], self.x, i.value, i.low, i.high
+                    self.series[line.name],
+                    self.axis(),
+                    i.value,
+                    i.low,
+                    i.high
                 ),
                 colour,
             }));
         }
         Ok(())
+    }
+}
+
+/// The title of the x axis for the configuration key `x`.
+fn axis_title(x: &str) -> &str {
+    match x {
+        "data.n_pairs" => "training pairs",
+        "train.steps" => "training steps",
+        "eval.decoder_steps" => "decoder steps",
+        "model.n_heads" => "attention heads",
+        "objective.sampler.guidance" => "guidance scale of the prior",
+        "objective.sampler.steps" => "sampling steps of the prior",
+        "objective.sampler.eta" => "eta of the prior's sampler",
+        "objective.tau" => "temperature tau",
+        other => other,
     }
 }
 

@@ -8,6 +8,7 @@ use super::plot_style::{
     Area, FONT, Hover, dot, ends, failed, padding, style_axes, svg, svg_with_values, text, tick,
 };
 use super::results::{Report, System};
+use super::sheet::wrapped;
 
 /// Splits in the order of the markers, with colours for colour-blind readers (Okabe and Ito).
 const SPLITS: &[(&str, RGBColor)] = &[
@@ -24,6 +25,9 @@ const HEAD: u32 = 34;
 const FOOT: u32 = 34;
 /// Height of an axis's unit.
 const UNIT: u32 = 16;
+/// Most characters of a line of a system's name, and the height of a line in pixels.
+const NAME_WIDTH: usize = 21;
+const NAME_LINE: i32 = 14;
 /// Most rows of a small plot.
 const SMALL: usize = 8;
 
@@ -53,9 +57,7 @@ pub(super) fn scores(report: &Report, keys: &[MetricKey]) -> Result<String, Repo
             let area = root.clone().shrink((left, top), (PANEL_WIDTH, band));
             let rows = draw_panel(&area, &systems, panel, &mut Vec::new())?;
             if column == 0 {
-                for (system, y) in systems.iter().zip(rows) {
-                    text(root, &system.title, (gutter as i32 - 12, y), 13, true)?;
-                }
+                names(root, &systems, &rows, gutter)?;
             }
         }
         Ok(())
@@ -101,10 +103,7 @@ fn one_panel(systems: &[&System], panel: &(&str, Vec<&MetricKey>)) -> Result<Str
     svg_with_values(size, |root, values| {
         let area = root.clone().shrink((gutter, 0), (PANEL_WIDTH, size.1));
         let rows = draw_panel(&area, systems, panel, values)?;
-        for (system, y) in systems.iter().zip(rows) {
-            text(root, &system.title, (gutter as i32 - 12, y), 13, true)?;
-        }
-        Ok(())
+        names(root, systems, &rows, gutter)
     })
 }
 
@@ -132,8 +131,21 @@ fn panels_of(keys: &[MetricKey]) -> Vec<(&str, Vec<&MetricKey>)> {
 
 /// Width of the system names, in pixels.
 fn gutter(systems: &[&System]) -> u32 {
-    let longest = systems.iter().map(|s| s.title.chars().count()).max();
+    let lines = systems.iter().flat_map(|s| wrapped(&s.title, NAME_WIDTH));
+    let longest = lines.map(|line| line.chars().count()).max();
     longest.unwrap_or(0) as u32 * 7 + 24
+}
+
+/// Draws the names of systems, each in its row: on a narrow screen, long lines would make all text of the plot small.
+fn names(root: &Area<'_>, systems: &[&System], rows: &[i32], gutter: u32) -> Result<(), ReportError> {
+    for (system, y) in systems.iter().zip(rows) {
+        let lines = wrapped(&system.title, NAME_WIDTH);
+        let first = y - NAME_LINE * (lines.len() as i32 - 1) / 2;
+        for (line, i) in lines.iter().zip(0..) {
+            text(root, line, (gutter as i32 - 12, first + i * NAME_LINE), 13, true)?;
+        }
+    }
+    Ok(())
 }
 
 fn split_of(key: &MetricKey) -> usize {

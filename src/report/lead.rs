@@ -38,10 +38,10 @@ impl Report {
         {
             let legend = curves.legend()?;
             return Ok(Some(Lead {
-                title: format!("{title} over {}", curves.x()),
+                title: format!("{title} over {}", curves.axis()),
                 caption: format!(
                     "{title} over {}. Lines are means, bands 95 % intervals over seeds and prompts; dashed grey lines are systems without this key.{}",
-                    curves.x(),
+                    curves.axis(),
                     curves.best().map_or_else(String::new, |best| format!(" {best}"))
                 ),
                 small: svg.clone(),

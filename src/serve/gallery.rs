@@ -298,7 +298,7 @@ mod tests {
         // What a killed process left half drawn is gone.
         std::fs::create_dir_all(dir.join(id(9))).expect("made");
         std::fs::write(dir.join(id(9)).join("00.png"), "half").expect("written");
-        let gallery = Gallery::open(&dir, 2, 4000).expect("opened");
+        let gallery = Gallery::open(&dir, 2, 6000).expect("opened");
         assert_eq!(ids(&gallery), [id(2), id(1)]);
         assert!(dir.join("notes").is_dir() && !dir.join(id(9)).exists());
 

@@ -36,38 +36,39 @@ pub enum Convergence {
 impl Convergence {
     /// The verdict on the rows of `metrics.jsonl`: the validations' `loss`.
     pub fn of(rows: &[MetricRow], scored: ScoredCheckpoint) -> Self {
-        let validations = rows
-            .iter()
-            .filter(|row| row.split == "valid" && row.name == "loss");
-        let losses: Vec<(usize, f64)> = validations
-            .filter_map(|row| Some((row.step, row.value?)))
-            .collect();
-        Self::of_losses(&losses, scored)
+        Self::of_losses(&losses(rows), scored)
     }
 
     /// The verdict on `(step, loss)` pairs, in order.
     fn of_losses(losses: &[(usize, f64)], scored: ScoredCheckpoint) -> Self {
-        let Some(&(last_step, last)) = losses.last().filter(|_| losses.len() >= FEWEST) else {
-            return Self::Unknown;
-        };
-        let lowest = |before: f64| {
-            let part = losses.iter().filter(|(step, _)| *step as f64 <= before);
-            part.map(|(_, loss)| *loss).fold(f64::INFINITY, f64::min)
-        };
-        let minimum = lowest(last_step as f64);
-        let is_level = |loss: f64| loss - minimum < TOLERANCE * minimum.abs();
-        let scored = match scored {
-            ScoredCheckpoint::Last => last,
-            ScoredCheckpoint::Best => minimum,
-        };
-        match (
-            is_level(lowest((1.0 - LAST_PART) * last_step as f64)),
-            is_level(scored),
-        ) {
-            (false, _) => Self::Improving,
-            (true, false) => Self::PastMinimum,
-            (true, true) => Self::Converged,
+        match Evidence::of(losses, scored) {
+            None => Self::Unknown,
+            Some(evidence) if !evidence.is_level(evidence.before) => Self::Improving,
+            Some(evidence) if !evidence.is_level(evidence.scored) => Self::PastMinimum,
+            Some(_) => Self::Converged,
         }
+    }
+
+    /// How the verdict on the rows of `metrics.jsonl` was reached, in sentences with its numbers.
+    pub fn reason(rows: &[MetricRow], scored: ScoredCheckpoint) -> String {
+        let losses = losses(rows);
+        let Some(evidence) = Evidence::of(&losses, scored) else {
+            return format!("{} validations; a verdict needs {FEWEST}.", losses.len());
+        };
+        let above = |loss: f64| match evidence.minimum.1 {
+            0.0 => format!("{loss:.4}"),
+            minimum => format!("{:.2} % above it", 100.0 * (loss - minimum) / minimum.abs()),
+        };
+        let (step, minimum) = evidence.minimum;
+        format!(
+            "The lowest held-out loss is {minimum:.4}, at step {step} of {}. Before the last quarter, up to step {:.0}, the lowest was {}, and the loss of \
+             the scored parameters is {}; the rule allows less than {:.0} %.",
+            evidence.last_step,
+            evidence.quarter(),
+            above(evidence.before),
+            above(evidence.scored),
+            100.0 * TOLERANCE
+        )
     }
 
     /// The verdict of the text in the column `converged` of tables; none for `-` and unknown texts.
@@ -87,24 +88,77 @@ impl Convergence {
     }
 }
 
+/// `(step, loss)` of the validations, in order.
+fn losses(rows: &[MetricRow]) -> Vec<(usize, f64)> {
+    let validations = rows
+        .iter()
+        .filter(|row| row.split == "valid" && row.name == "loss");
+    validations
+        .filter_map(|row| Some((row.step, row.value?)))
+        .collect()
+}
+
+/// The validation whose parameters are scored.
+pub fn scored_step(rows: &[MetricRow], scored: ScoredCheckpoint) -> Option<usize> {
+    at_scored(&losses(rows), scored).map(|(step, _)| step)
+}
+
+fn at_scored(losses: &[(usize, f64)], scored: ScoredCheckpoint) -> Option<(usize, f64)> {
+    match scored {
+        ScoredCheckpoint::Last => losses.last().copied(),
+        ScoredCheckpoint::Best => losses.iter().copied().min_by(|a, b| a.1.total_cmp(&b.1)),
+    }
+}
+
+/// What a verdict rests on.
+struct Evidence {
+    last_step: usize,
+    /// The lowest loss, with its first step.
+    minimum: (usize, f64),
+    /// The lowest loss before the last part of the training.
+    before: f64,
+    /// The loss of the scored parameters.
+    scored: f64,
+}
+
+impl Evidence {
+    /// `None` for too few validations.
+    fn of(losses: &[(usize, f64)], scored: ScoredCheckpoint) -> Option<Self> {
+        let last_step = losses.last().filter(|_| losses.len() >= FEWEST)?.0;
+        let mut evidence = Self {
+            last_step,
+            minimum: at_scored(losses, ScoredCheckpoint::Best)?,
+            before: f64::INFINITY,
+            scored: at_scored(losses, scored)?.1,
+        };
+        let early = losses
+            .iter()
+            .filter(|(step, _)| *step as f64 <= evidence.quarter());
+        evidence.before = early.map(|(_, loss)| *loss).fold(f64::INFINITY, f64::min);
+        Some(evidence)
+    }
+
+    /// The step at which the last part begins.
+    fn quarter(&self) -> f64 {
+        (1.0 - LAST_PART) * self.last_step as f64
+    }
+
+    fn is_level(&self, loss: f64) -> bool {
+        loss - self.minimum.1 < TOLERANCE * self.minimum.1.abs()
+    }
+}
+
 /// A run's validations as metrics: every value at the scored parameters (`held_out/loss`, `held_out/cos/z_x`, ...), the step of these
 /// parameters (`held_out/step`), and the steps of the whole training (`train/steps`). Empty for a run without validations.
 pub fn held_out_metrics(rows: &[MetricRow], scored: ScoredCheckpoint) -> Vec<Metric> {
     let validations: Vec<&MetricRow> = rows.iter().filter(|row| row.split == "valid").collect();
-    let losses = || {
-        let of_loss = validations.iter().filter(|row| row.name == "loss");
-        of_loss.filter_map(|row| Some((row.step, row.value?)))
-    };
-    let scored = match scored {
-        ScoredCheckpoint::Last => losses().next_back(),
-        ScoredCheckpoint::Best => losses().min_by(|a, b| a.1.total_cmp(&b.1)),
-    };
-    let (Some((scored, _)), Some((last, _))) = (scored, losses().next_back()) else {
+    let losses = losses(rows);
+    let (Some((scored, _)), Some((last, _))) = (at_scored(&losses, scored), losses.last().copied()) else {
         return vec![];
     };
-    let n = losses().count();
-    let at_scored = validations.iter().filter(|row| row.step == scored);
-    let values = at_scored.filter_map(|row| {
+    let n = losses.len();
+    let values = validations.iter().filter(|row| row.step == scored);
+    let values = values.filter_map(|row| {
         let name = format!("held_out/{}", row.name);
         Some(Metric::scalar(name, "all", row.value?, n))
     });
@@ -146,6 +200,35 @@ mod tests {
         assert_eq!(
             of([9.0, 5.0, 3.0, -2.0, -2.0, -2.0, -2.5, -2.5], Best),
             Convergence::Improving
+        );
+    }
+
+    #[test]
+    fn a_verdict_says_what_it_rests_on() {
+        let rows = |losses: &[f64]| -> Vec<MetricRow> {
+            let row = |(i, loss): (usize, &f64)| MetricRow {
+                step: 100 * (i + 1),
+                epoch: 0,
+                split: "valid".into(),
+                name: "loss".into(),
+                value: Some(*loss),
+            };
+            losses.iter().enumerate().map(row).collect()
+        };
+        let turning = rows(&[9.0, 5.0, 3.0, 1.0, 1.1, 1.2, 1.3, 1.4]);
+        let reason = Convergence::reason(&turning, ScoredCheckpoint::Last);
+        for part in [
+            "1.0000, at step 400 of 800",
+            "up to step 600",
+            "was 0.00 % above it",
+            "is 40.00 % above it",
+        ] {
+            assert!(reason.contains(part), "{part}: {reason}");
+        }
+        assert_eq!(scored_step(&turning, ScoredCheckpoint::Best), Some(400));
+        assert_eq!(
+            Convergence::reason(&turning[..3], ScoredCheckpoint::Best),
+            "3 validations; a verdict needs 8."
         );
     }
 

@@ -167,7 +167,7 @@ fn system(row: &ScoreRow, spec: &SweepSpec, planned: &[Planned]) -> System {
         axes: plan.map_or_else(Vec::new, |p| p.axes.clone()),
         config: plan.map_or_else(Table::new, |p| p.config.clone()),
         losses: Vec::new(),
-        first: None,
+        runs: Vec::new(),
     }
 }
 

@@ -5,7 +5,9 @@ use plotters::prelude::*;
 
 use super::error::ReportError;
 use super::metric_key::MetricKey;
-use super::plot_style::{AXIS, Area, COLOURS, FONT, ends, failed, padding, style_axes, svg, text, tick};
+use super::plot_style::{
+    AXIS, Area, COLOURS, FONT, Hover, ends, failed, padding, style_axes, svg, svg_with_values, text, tick,
+};
 use super::results::Report;
 use crate::eval::Interval;
 use crate::experiment::report_spec::{CurveSpec, ReportSpec};
@@ -51,6 +53,8 @@ pub(super) struct Curves {
     log: bool,
     /// Names of the lines.
     series: Vec<String>,
+    /// Those of `series` that know the true images.
+    oracles: Vec<String>,
     /// Names of the horizontal lines.
     levels: Vec<String>,
     panels: Vec<Panel>,
@@ -64,6 +68,7 @@ impl Curves {
             only: spec.only_text(),
             log: spec.log,
             series: Vec::new(),
+            oracles: Vec::new(),
             levels: Vec::new(),
             panels: Vec::new(),
         };
@@ -80,6 +85,9 @@ impl Curves {
                     Some(_) => (&mut curves.series, report_spec.name_of(&place.series)),
                     None => (&mut curves.levels, system.title.clone()),
                 };
+                if system.is_oracle() {
+                    curves.oracles.push(name.clone());
+                }
                 let at = names.iter().position(|n| *n == name).unwrap_or_else(|| {
                     names.push(name);
                     names.len() - 1
@@ -122,6 +130,11 @@ impl Curves {
         (!curves.panels.is_empty()).then_some(curves)
     }
 
+    /// The title of the x axis.
+    pub(super) fn axis(&self) -> &str {
+        axis_title(&self.x)
+    }
+
     /// The key on the x axis.
     pub(super) fn x(&self) -> &str {
         &self.x
@@ -157,8 +170,33 @@ impl Curves {
     pub(super) fn panels(&self) -> Result<Vec<(String, String)>, ReportError> {
         let panels = self.panels.iter();
         panels
-            .map(|panel| Ok((panel.key.called(), svg(PANEL, |area| self.draw(area, panel))?)))
+            .map(|panel| {
+                Ok((
+                    panel.key.called(),
+                    svg_with_values(PANEL, |area, values| self.draw(area, panel, values))?,
+                ))
+            })
             .collect()
+    }
+
+    /// The best line at the right end of the first panel, oracles aside, as a sentence; `None` for a metric without a better direction.
+    pub(super) fn best(&self) -> Option<String> {
+        let panel = self.panels.first()?;
+        let lines = || {
+            let predicts = |line: &&Line| !self.oracles.contains(&self.series[line.name]);
+            panel.lines.iter().filter(predicts)
+        };
+        let ends = || lines().filter_map(|line| Some((line.name, line.points.last()?)));
+        let right = ends().map(|(_, (x, _))| *x).fold(f64::NEG_INFINITY, f64::max);
+        let there = || ends().filter(|(_, (x, _))| *x == right);
+        let best = panel
+            .key
+            .better()
+            .best(there().map(|(_, (_, value))| value.value))?;
+        let (name, _) = there().find(|(_, (_, value))| value.value == best)?;
+        let digits = panel.key.decimals();
+        let series = &self.series[name];
+        Some(format!("Best mean at {right}: {series} with {best:.digits$}."))
     }
 
     /// All panels in one SVG.
@@ -188,17 +226,17 @@ impl Curves {
                 let area = root
                     .clone()
                     .shrink((at.0 * PANEL.0, head + at.1 * PANEL.1), PANEL);
-                self.draw(&area, panel)?;
+                self.draw(&area, panel, &mut Vec::new())?;
             }
             Ok(())
         })
     }
 
-    fn draw(&self, area: &Area<'_>, panel: &Panel) -> Result<(), ReportError> {
+    fn draw(&self, area: &Area<'_>, panel: &Panel, values: &mut Vec<Hover>) -> Result<(), ReportError> {
         let points = || panel.lines.iter().flat_map(|l| &l.points);
         let along = Along::new(points().map(|p| p.0), self.log);
-        let values = points().flat_map(|(_, i)| [i.low, i.value, i.high]);
-        let (low, high) = ends(values.chain(panel.levels.iter().map(|l| l.1)));
+        let all = points().flat_map(|(_, i)| [i.low, i.value, i.high]);
+        let (low, high) = ends(all.chain(panel.levels.iter().map(|l| l.1)));
         let pad = padding(low, high);
         let (left, right) = along.ends();
         let mut chart = ChartBuilder::on(area)
@@ -215,7 +253,7 @@ impl Curves {
             .x_labels(0)
             .y_labels(5)
             .y_label_formatter(&|v| tick(*v, high - low + 2.0 * pad))
-            .x_desc(&self.x)
+            .x_desc(self.axis())
             .y_desc(panel.key.info().map_or("", |info| info.unit))
             .draw()
             .map_err(failed)?;
@@ -259,8 +297,36 @@ impl Curves {
                 let (x, y) = chart.backend_coord(&point);
                 marker(area, line.name, (x - start.0.start, y - start.1.start))?;
             }
+            let digits = panel.key.decimals();
+            values.extend(line.points.iter().zip(&path).map(|((x, i), place)| Hover {
+                at: chart.backend_coord(place),
+                text: format!(
+                    "{}, {} {x}: {:.digits$} [{:.digits$}, {:.digits$}]",
+                    self.series[line.name],
+                    self.axis(),
+                    i.value,
+                    i.low,
+                    i.high
+                ),
+                colour,
+            }));
         }
         Ok(())
+    }
+}
+
+/// The title of the x axis for the configuration key `x`.
+fn axis_title(x: &str) -> &str {
+    match x {
+        "data.n_pairs" => "training pairs",
+        "train.steps" => "training steps",
+        "eval.decoder_steps" => "decoder steps",
+        "model.n_heads" => "attention heads",
+        "objective.sampler.guidance" => "guidance scale of the prior",
+        "objective.sampler.steps" => "sampling steps of the prior",
+        "objective.sampler.eta" => "eta of the prior's sampler",
+        "objective.tau" => "temperature tau",
+        other => other,
     }
 }
 

@@ -4,8 +4,11 @@ use plotters::prelude::*;
 
 use super::error::ReportError;
 use super::metric_key::{MetricKey, split_title};
-use super::plot_style::{Area, FONT, ends, failed, hex, padding, style_axes, svg, text, tick};
-use super::results::Report;
+use super::plot_style::{
+    Area, FONT, Hover, dot, ends, failed, padding, style_axes, svg, svg_with_values, text, tick,
+};
+use super::results::{Report, System};
+use super::sheet::wrapped;
 
 /// Splits in the order of the markers, with colours for colour-blind readers (Okabe and Ito).
 const SPLITS: &[(&str, RGBColor)] = &[
@@ -22,13 +25,20 @@ const HEAD: u32 = 34;
 const FOOT: u32 = 34;
 /// Height of an axis's unit.
 const UNIT: u32 = 16;
+/// Most characters of a line of a system's name, and the height of a line in pixels.
+const NAME_WIDTH: usize = 21;
+const NAME_LINE: i32 = 14;
+/// Most rows of a small plot.
+const SMALL: usize = 8;
+
 /// The scores `keys` of `report` as SVG. Splits of one metric share a panel; at most 8 panels are drawn.
 ///
 /// # Errors
 /// [`ReportError::Draw`] if the drawing library fails.
 pub(super) fn scores(report: &Report, keys: &[MetricKey]) -> Result<String, ReportError> {
     let panels = panels_of(keys);
-    let gutter = gutter(report);
+    let systems: Vec<&System> = report.systems.iter().collect();
+    let gutter = gutter(&systems);
     let columns = match panels.len() {
         n @ 0..=4 => n.max(1),
         n => n.div_ceil(2),
@@ -45,11 +55,9 @@ pub(super) fn scores(report: &Report, keys: &[MetricKey]) -> Result<String, Repo
             let top = HEAD + row * band;
             let left = gutter + column * PANEL_WIDTH;
             let area = root.clone().shrink((left, top), (PANEL_WIDTH, band));
-            let rows = draw_panel(&area, report, panel)?;
+            let rows = draw_panel(&area, &systems, panel, &mut Vec::new())?;
             if column == 0 {
-                for (system, y) in report.systems.iter().zip(rows) {
-                    text(root, &system.title, (gutter as i32 - 12, y), 13, true)?;
-                }
+                names(root, &systems, &rows, gutter)?;
             }
         }
         Ok(())
@@ -64,37 +72,47 @@ pub(super) fn score_panels(
     report: &Report,
     keys: &[MetricKey],
 ) -> Result<Vec<(String, String)>, ReportError> {
-    let gutter = gutter(report);
-    let size = (
-        gutter + PANEL_WIDTH,
-        HEAD + FOOT + UNIT + ROW_HEIGHT * report.systems.len() as u32,
-    );
-    let draw = |root: &Area<'_>, panel: &(&str, Vec<&MetricKey>)| {
-        let area = root.clone().shrink((gutter, 0), (PANEL_WIDTH, size.1));
-        let rows = draw_panel(&area, report, panel)?;
-        for (system, y) in report.systems.iter().zip(rows) {
-            text(root, &system.title, (gutter as i32 - 12, y), 13, true)?;
-        }
-        Ok(())
-    };
+    let systems: Vec<&System> = report.systems.iter().collect();
     panels_of(keys)
         .iter()
-        .map(|panel| Ok((panel.0.to_owned(), svg(size, |root| draw(root, panel))?)))
+        .map(|panel| Ok((panel.0.to_owned(), one_panel(&systems, panel)?)))
         .collect()
+}
+
+/// A small plot of one metric on one split: trained systems and the oracle, or all systems where none is trained.
+///
+/// # Errors
+/// Like [`scores`].
+pub(super) fn small(report: &Report, key: &MetricKey) -> Result<String, ReportError> {
+    let shown = |system: &&System| system.convergence.is_some();
+    let mut systems: Vec<&System> = report.systems.iter().filter(shown).collect();
+    match systems.is_empty() {
+        true => systems.extend(&report.systems),
+        false => systems.extend(report.systems.iter().find(|system| system.is_oracle())),
+    }
+    systems.truncate(SMALL);
+    one_panel(&systems, &(&key.name, vec![key]))
+}
+
+fn one_panel(systems: &[&System], panel: &(&str, Vec<&MetricKey>)) -> Result<String, ReportError> {
+    let gutter = gutter(systems);
+    let size = (
+        gutter + PANEL_WIDTH,
+        HEAD + FOOT + UNIT + ROW_HEIGHT * systems.len() as u32,
+    );
+    svg_with_values(size, |root, values| {
+        let area = root.clone().shrink((gutter, 0), (PANEL_WIDTH, size.1));
+        let rows = draw_panel(&area, systems, panel, values)?;
+        names(root, systems, &rows, gutter)
+    })
 }
 
 /// The splits in the panels of `keys`, each with its mark as SVG.
 pub(super) fn legend_of(keys: &[MetricKey]) -> Vec<(String, String)> {
     let shown = |(i, _): &(usize, &(&str, RGBColor))| keys.iter().any(|k| split_of(k) == *i);
     let entries = SPLITS.iter().enumerate().filter(shown);
-    let mark = |colour| {
-        format!(
-            "<svg width=\"12\" height=\"12\"><circle cx=\"6\" cy=\"6\" r=\"4\" fill=\"{}\"/></svg>",
-            hex(colour)
-        )
-    };
     entries
-        .map(|(_, (name, colour))| (split_title(name).to_owned(), mark(*colour)))
+        .map(|(_, (name, colour))| (split_title(name).to_owned(), dot(*colour)))
         .collect()
 }
 
@@ -112,9 +130,22 @@ fn panels_of(keys: &[MetricKey]) -> Vec<(&str, Vec<&MetricKey>)> {
 }
 
 /// Width of the system names, in pixels.
-fn gutter(report: &Report) -> u32 {
-    let longest = report.systems.iter().map(|s| s.title.chars().count()).max();
+fn gutter(systems: &[&System]) -> u32 {
+    let lines = systems.iter().flat_map(|s| wrapped(&s.title, NAME_WIDTH));
+    let longest = lines.map(|line| line.chars().count()).max();
     longest.unwrap_or(0) as u32 * 7 + 24
+}
+
+/// Draws the names of systems, each in its row: on a narrow screen, long lines would make all text of the plot small.
+fn names(root: &Area<'_>, systems: &[&System], rows: &[i32], gutter: u32) -> Result<(), ReportError> {
+    for (system, y) in systems.iter().zip(rows) {
+        let lines = wrapped(&system.title, NAME_WIDTH);
+        let first = y - NAME_LINE * (lines.len() as i32 - 1) / 2;
+        for (line, i) in lines.iter().zip(0..) {
+            text(root, line, (gutter as i32 - 12, first + i * NAME_LINE), 13, true)?;
+        }
+    }
+    Ok(())
 }
 
 fn split_of(key: &MetricKey) -> usize {
@@ -151,22 +182,22 @@ fn legend(root: &Area<'_>, gutter: u32, panels: &[(&str, Vec<&MetricKey>)]) -> R
 /// Draws one panel and returns the height of each system's row in the whole plot.
 fn draw_panel(
     area: &Area<'_>,
-    report: &Report,
+    systems: &[&System],
     (name, keys): &(&str, Vec<&MetricKey>),
+    values: &mut Vec<Hover>,
 ) -> Result<Vec<i32>, ReportError> {
     let cells = || {
-        report
-            .systems
+        systems
             .iter()
             .flat_map(|s| keys.iter().filter_map(|k| s.cells.get(*k)))
     };
-    let values = cells().flat_map(|c| [c.interval.low, c.interval.value, c.interval.high]);
-    let (low, high) = match ends(values) {
+    let all = cells().flat_map(|c| [c.interval.low, c.interval.value, c.interval.high]);
+    let (low, high) = match ends(all) {
         (low, high) if low.is_finite() && high.is_finite() => (low, high),
         _ => (0.0, 1.0),
     };
     let pad = padding(low, high);
-    let n = report.systems.len() as f64;
+    let n = systems.len() as f64;
     let info = keys.first().and_then(|key| key.info());
     let caption = info.and_then(|info| info.title).unwrap_or(name);
     let mut chart = ChartBuilder::on(area)
@@ -189,7 +220,7 @@ fn draw_panel(
     shown.sort_unstable();
     shown.dedup();
     let mut heights = Vec::new();
-    for (row, system) in report.systems.iter().enumerate() {
+    for (row, system) in systems.iter().enumerate() {
         if row > 0 {
             let rule = [(low - pad, row as f64), (high + pad, row as f64)];
             let rule = PathElement::new(rule, RGBColor(235, 235, 235).stroke_width(1));
@@ -211,6 +242,19 @@ fn draw_panel(
             }
             let mark = Circle::new((cell.interval.value, y), 4, colour.filled());
             chart.draw_series([mark]).map_err(failed)?;
+            let (digits, interval) = (key.decimals(), &cell.interval);
+            values.push(Hover {
+                at: chart.backend_coord(&(interval.value, y)),
+                text: format!(
+                    "{}, {}: {:.digits$} [{:.digits$}, {:.digits$}]",
+                    system.title,
+                    split_title(&key.split),
+                    interval.value,
+                    interval.low,
+                    interval.high
+                ),
+                colour,
+            });
         }
     }
     Ok(heights)

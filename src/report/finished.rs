@@ -118,7 +118,7 @@ fn is_baseline(config: &Table) -> bool {
 }
 
 /// `eval.checkpoint` of a configuration, which omits it if it has the default.
-fn scored_checkpoint(config: &Table) -> ScoredCheckpoint {
+pub(super) fn scored_checkpoint(config: &Table) -> ScoredCheckpoint {
     let value = value_at(config, "eval", "checkpoint").cloned();
     value.and_then(|v| v.try_into().ok()).unwrap_or_default()
 }

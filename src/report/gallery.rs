@@ -1,5 +1,7 @@
 //! The images of a report by prompt, one per system, with the checker's verdict.
 
+use std::path::Path;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -25,6 +27,18 @@ pub(super) struct GalleryImage {
 }
 
 impl GalleryImage {
+    /// The image `kept` in `folder`.
+    ///
+    /// # Errors
+    /// [`ReportError::Write`], naming the file.
+    pub(super) fn read(system: &str, folder: &Path, kept: &KeptImage) -> Result<Self, ReportError> {
+        Ok(Self {
+            system: system.to_owned(),
+            png: files::read(folder.join(&kept.file))?,
+            verdict: kept.verdict.clone(),
+        })
+    }
+
     /// The image for a page: `data:image/png;base64,..`.
     pub(super) fn data(&self) -> String {
         format!("data:image/png;base64,{}", STANDARD.encode(&self.png))
@@ -68,10 +82,12 @@ impl Gallery {
         let mut kept = Vec::new();
         let mut without = Vec::new();
         for system in &report.systems {
-            let Some(first) = &system.first else { continue };
-            let folder = first.images_dir();
+            let Some(first) = system.runs.first() else {
+                continue;
+            };
+            let folder = first.dir.images_dir();
             let index = KeptImages::read(&folder).map_err(|source| ReportError::Images {
-                dir: first.path().to_path_buf(),
+                dir: first.dir.path().to_path_buf(),
                 source,
             })?;
             match index {
@@ -119,7 +135,7 @@ impl Gallery {
                     let Some(image) = index.iter().find(|p| p.split == split && p.prompt == prompt) else {
                         continue;
                     };
-                    images.push(shown(label, &folder.join(&image.file), image)?);
+                    images.push(GalleryImage::read(label, folder, image)?);
                 }
                 drawn.push((
                     at,
@@ -147,12 +163,4 @@ impl Gallery {
             without,
         })
     }
-}
-
-fn shown(system: &str, file: &std::path::Path, image: &KeptImage) -> Result<GalleryImage, ReportError> {
-    Ok(GalleryImage {
-        system: system.to_owned(),
-        png: files::read(file)?,
-        verdict: image.verdict.clone(),
-    })
 }

@@ -1,16 +1,14 @@
 //! A report as one self-contained HTML page: style, plots and images are embedded.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use toml::Table;
+use maud::{Markup, PreEscaped, html};
 
 use super::about::About;
 use super::answer;
 use super::claims::{self, Order, OrderClaim, OrderClaims};
 use super::curves::curves_of;
 use super::error::ReportError;
-use super::gallery::{Gallery, GalleryImage};
-use super::lead::Lead;
+use super::gallery::Gallery;
+use super::layout::{POLICY, breakable, contents, document, href, image, plots, section};
 use super::metric_key::{MetricKey, split_title};
 use super::preference::{self, Preference};
 use super::results::{Report, System};
@@ -18,46 +16,7 @@ use super::text::{DIRECTIONS, interval_text, share_text};
 use super::{dot_plot, training};
 use crate::eval::metrics::MetricInfo;
 use crate::experiment::convergence;
-use crate::experiment::report_spec::{ReportSpec, flatten};
-
-/// The style of every page.
-const STYLE: &str = include_str!("style.css");
-/// The content security policy: a page loads only embedded content.
-pub(super) const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
-
-/// A whole page; `policy` is its content security policy.
-pub(super) fn document(title: &str, policy: &str, body: &Markup) -> String {
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta http-equiv="Content-Security-Policy" content=(policy);
-                // Without an icon a browser requests one from the server.
-                link rel="icon" href="data:,";
-                title { (title) }
-                style { (PreEscaped(STYLE)) }
-            }
-            body { main { (body) } }
-        }
-    };
-    page.into_string() + "\n"
-}
-
-/// A relative URL of `parts`, which are names of files and folders: special characters are escaped.
-pub(super) fn href(parts: &[&str]) -> String {
-    const KEPT: &AsciiSet = &NON_ALPHANUMERIC
-        .remove(b'-')
-        .remove(b'_')
-        .remove(b'.')
-        .remove(b'~');
-    let parts = parts.iter().flat_map(|part| part.split('/'));
-    parts
-        .map(|part| utf8_percent_encode(part, KEPT).to_string())
-        .collect::<Vec<_>>()
-        .join("/")
-}
+use crate::experiment::report_spec::ReportSpec;
 
 /// What a page links to, relative to it.
 #[derive(Default)]
@@ -100,24 +59,34 @@ impl Report {
         let (short, keys) = (self.select(spec.summary()), self.select(&spec.columns));
         let title = about.title_or(&self.experiment);
         let (lead, answer) = (self.lead(spec)?, self.answer(spec));
+        let has_images = !gallery.prompts.is_empty() || links.sheet.is_some();
+        let sections = ["Scores", "Images", "Runs", "Details"];
+        let sections: Vec<&str> = sections
+            .into_iter()
+            .filter(|s| has_images || *s != "Images")
+            .collect();
         let body = html! {
             (links.nav(&self.experiment))
             h1 { (title) }
             @match &answer { Some(answer) => div.answer { (about.render(answer)) }, None => (about.claim()) }
             @if !self.missing.is_empty() { p { strong { (self.missing_text()) } } }
             @if let Some(text) = self.unconverged_text() { p { strong { (text) } } }
-            @if let Some(lead) = &lead { (figure_of(lead)) }
-            h2 { "Scores" }
+            (contents(&sections))
+            @if let Some(lead) = &lead {
+                div.lead { (plots(&lead.legend, &[(lead.title.clone(), lead.svg.clone())], &html! { (lead.caption) })) }
+            }
+            (section("Scores"))
             p.soft { "Mean and 95 % bootstrap interval over seeds and prompts" (self.runs_text()) ". " (DIRECTIONS) }
             (self.scores("scores", &short, false))
             (glossary(&short))
             (images(gallery))
             @if let Some(sheet) = &links.sheet {
-                h2 { "Images" }
+                (section("Images"))
                 p.soft { "A row a prompt, a column a system; a frame marks an image in which the checker finds all that the prompt asks for." }
                 div.scroll.sheet { (PreEscaped(sheet)) }
             }
-            h2 { "Details" }
+            (self.runs())
+            (section("Details"))
             @if !keys.is_empty() {
                 details { summary { "All metrics" } (self.scores("all-scores", &keys, true)) (glossary(&keys)) }
             }
@@ -141,6 +110,7 @@ impl Report {
                 }
                 @if self.provenance.is_empty() && !self.made.is_empty() { p { (self.made) } }
             }
+            (self.citation(title))
             @if !links.files.is_empty() {
                 p.links { "Files: " @for file in &links.files { a href=(href(&[file])) { (file) } } }
             }
@@ -184,7 +154,7 @@ impl Report {
     /// A row a system, a column a metric of `keys`; `with_runs` adds the number of runs and whether they converged.
     fn scores(&self, id: &str, keys: &[MetricKey], with_runs: bool) -> Markup {
         html! {
-            div.scroll { table id=(id) {
+            div.scroll.long { table id=(id) {
                 thead { tr {
                     th { "system" }
                     @if with_runs { th { "runs" } th { "converged" } }
@@ -251,17 +221,13 @@ impl Report {
             @for (x, only, legend, drawn) in &curves {
                 details {
                     summary { "Curves over " code { (x) } @if !only.is_empty() { " at " code { (only) } } }
-                    (legend_list(legend))
-                    p.soft { "Bands are 95 % intervals. Dashed grey lines are systems without this key." }
-                    (panels(drawn))
+                    (plots(legend, drawn, &html! { "Bands are 95 % intervals. Dashed grey lines are systems without this key." }))
                 }
             }
             @if !dots.is_empty() {
                 details {
                     summary { "Plots, system by system" }
-                    (legend_list(&dot_plot::legend_of(&keys)))
-                    p.soft { "Bars are 95 % intervals; within a row the splits stand in this order." }
-                    (panels(&dots))
+                    (plots(&dot_plot::legend_of(&keys), &dots, &html! { "Bars are 95 % intervals; within a row the splits stand in this order." }))
                 }
             }
         })
@@ -276,16 +242,25 @@ impl Report {
                     p.soft { "A line is a run. Training losses are smoothed, the raw ones are pale; losses of different objectives are not comparable." }
                     @for kind in &kinds {
                         h3 { (kind.name) }
-                        ul.legend {
-                            @for (system, colour) in &kind.legend {
-                                li { svg width="12" height="12" { circle cx="6" cy="6" r="4" fill=(colour) {} } (system) }
-                            }
-                        }
-                        (panels(&kind.panels))
+                        (plots(&kind.legend, &kind.panels, &html! {}))
                     }
                 }
             }
         })
+    }
+
+    /// How to cite the result: BibTeX, with what identifies it.
+    fn citation(&self, title: &str) -> Markup {
+        let version = env!("CARGO_PKG_VERSION");
+        html! {
+            details {
+                summary { "Cite this result" }
+                pre {
+                    "@misc{eclipse-t2i-" (self.experiment) ",\n  author = {The eclipse-t2i developers},\n  title = {" (title) "},\n"
+                    "  howpublished = {eclipse-t2i " (version) ", experiment " (self.experiment) "},\n  note = {" (self.made) "}\n}\n"
+                }
+            }
+        }
     }
 
     fn claims_of_order(&self, keys: &[MetricKey]) -> Markup {
@@ -329,36 +304,6 @@ impl Report {
                     }
                 }
             } }
-        }
-    }
-
-    /// The configuration keys that all trained systems share, and the other keys of each system.
-    fn configuration(&self) -> Markup {
-        let flat: Vec<Vec<(String, String)>> = self.systems.iter().map(|s| own_keys(&s.config)).collect();
-        let is_trained = |pairs: &&Vec<(String, String)>| !pairs.contains(&baseline());
-        let mut trained: Vec<_> = flat.iter().filter(is_trained).collect();
-        if trained.is_empty() {
-            trained = flat.iter().collect();
-        }
-        let shared = |pair: &&(String, String)| trained.iter().all(|other| other.contains(pair));
-        let common: Vec<_> = trained
-            .first()
-            .map_or(&[][..], |p| p.as_slice())
-            .iter()
-            .filter(shared)
-            .collect();
-        html! {
-            details {
-                summary { "Configuration" }
-                h3 { "What the systems share" }
-                (lines(common.iter().copied()))
-                @if self.systems.len() > 1 {
-                    @for (system, pairs) in self.systems.iter().zip(&flat) {
-                        h3 { "Only " (system.title) }
-                        (lines(pairs.iter().filter(|pair| !common.contains(pair))))
-                    }
-                }
-            }
         }
     }
 
@@ -419,32 +364,6 @@ fn short_words(order: Order) -> &'static str {
     }
 }
 
-/// The key and value that mark a baseline.
-fn baseline() -> (String, String) {
-    ("objective.kind".into(), "\"baseline\"".into())
-}
-
-/// The keys of a configuration that affect a system: model and training keys do not affect a baseline.
-fn own_keys(config: &Table) -> Vec<(String, String)> {
-    let values = flatten(config).into_iter();
-    let mut pairs: Vec<(String, String)> = values.map(|(key, value)| (key, value.to_string())).collect();
-    if pairs.contains(&baseline()) {
-        pairs.retain(|(key, _)| !key.starts_with("model.") && !key.starts_with("train."));
-    }
-    pairs
-}
-
-/// A name that may break after underscores.
-fn breakable(name: &str) -> Markup {
-    html! {
-        @for word in name.split_inclusive(' ') {
-            @if word.len() > 13 {
-                @for (i, part) in word.split_inclusive('_').enumerate() { @if i > 0 { wbr; } (part) }
-            } @else { (word) }
-        }
-    }
-}
-
 fn heading(key: &MetricKey) -> Markup {
     html! {
         th title=[key.info().map(MetricInfo::sentence)] {
@@ -471,43 +390,10 @@ fn glossary(keys: &[MetricKey]) -> Markup {
     }
 }
 
-fn legend_list(legend: &[(String, String)]) -> Markup {
-    html! {
-        @if legend.len() > 1 {
-            ul.legend { @for (name, mark) in legend { li { (PreEscaped(mark)) (name) } } }
-        }
-    }
-}
-
-fn figure_of(lead: &Lead) -> Markup {
-    html! {
-        (legend_list(&lead.legend))
-        (panels(&[(lead.title.clone(), lead.svg.clone())]))
-    }
-}
-
-/// Plots, each with a description for screen readers.
-pub(super) fn panels(drawn: &[(String, String)]) -> Markup {
-    html! {
-        div.panels {
-            @for (name, svg) in drawn {
-                figure {
-                    (PreEscaped(svg.replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{}\" ", plain(name)), 1)))
-                }
-            }
-        }
-    }
-}
-
-/// Escapes `text` for an attribute.
-fn plain(text: &str) -> String {
-    html! { (text) }.into_string()
-}
-
 fn images(gallery: &Gallery) -> Markup {
     html! {
         @if !gallery.prompts.is_empty() {
-            h2 { "Images" }
+            (section("Images"))
             p.soft {
                 "One image a prompt and system, of the system's first seed, drawn from the same noise. Below each: what the checker looked for. "
                 span.yes { "✓ there" } ", " span.no { "✗ not there" } "; a solid frame means that all of it is there, a dashed one that something is missing."
@@ -516,30 +402,11 @@ fn images(gallery: &Gallery) -> Markup {
             @for asked in &gallery.prompts {
                 div.prompt {
                     h3 { span.split { (split_title(&asked.split)) } (asked.prompt) }
-                    div.row { @for shown in &asked.images { (image(shown, &asked.prompt)) } }
+                    div.row { @for shown in &asked.images {
+                        (image(shown, &breakable(&shown.system), &format!("{}: {}", shown.system, asked.prompt)))
+                    } }
                 }
             }
         }
     }
-}
-
-fn image(shown: &GalleryImage, prompt: &str) -> Markup {
-    html! {
-        figure.is-wrong[!shown.is_right()] {
-            img src=(shown.data()) width="64" height="64" alt=(format!("{}: {prompt}", shown.system));
-            figcaption {
-                b { (breakable(&shown.system)) }
-                @for (what, right) in &shown.verdict {
-                    @if *right { span.yes { "✓ " (what) } " " } @else { span.no { "✗ " (what) } " " }
-                }
-            }
-        }
-    }
-}
-
-fn lines<'a>(pairs: impl Iterator<Item = &'a (String, String)>) -> Markup {
-    let text = pairs
-        .map(|(key, value)| format!("{key} = {value}\n"))
-        .collect::<String>();
-    html! { pre { (text) } }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use maud::html;
 use plotters::chart::MeshStyle;
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::Ranged;
@@ -46,6 +47,40 @@ pub(super) fn svg(
     Ok(svg)
 }
 
+/// A value that a plot shows when the pointer is on its place.
+pub(super) struct Hover {
+    /// Its place in the plot, in pixels.
+    pub(super) at: (i32, i32),
+    /// What is shown.
+    pub(super) text: String,
+    /// Colour of what is there.
+    pub(super) colour: RGBColor,
+}
+
+/// Radius of the place of a [`Hover`], in pixels.
+const HOVER: u32 = 7;
+
+/// Like [`svg`], with values that are shown on hover, without a script.
+///
+/// # Errors
+/// Those of [`svg`].
+pub(super) fn svg_with_values(
+    size: (u32, u32),
+    draw: impl FnOnce(&Area<'_>, &mut Vec<Hover>) -> Result<(), ReportError>,
+) -> Result<String, ReportError> {
+    let mut values = Vec::new();
+    let svg = svg(size, |area| draw(area, &mut values))?;
+    let places = html! {
+        @for Hover { at: (x, y), text, colour } in &values {
+            circle.hover cx=(x) cy=(y) r=(HOVER) fill=(hex(*colour)) fill-opacity="0" { title { (text) } }
+        }
+    };
+    Ok(match svg.rfind("</svg>") {
+        Some(end) => format!("{}{}{}", &svg[..end], places.into_string(), &svg[end..]),
+        None => svg,
+    })
+}
+
 /// A file of its own that follows the reader's choice of a light or a dark page: pages do so by their own style.
 pub(super) fn themed(svg: &str) -> String {
     const STYLE: &str = "<style>@media (prefers-color-scheme: dark) { \
@@ -72,6 +107,14 @@ pub(super) fn style_axes<X: Ranged, Y: Ranged>(mesh: &mut MeshStyle<'_, '_, X, Y
 /// `colour` as in `#0072B2`.
 pub(super) fn hex(RGBColor(r, g, b): RGBColor) -> String {
     format!("#{r:02X}{g:02X}{b:02X}")
+}
+
+/// A legend's mark: a dot of `colour`, as SVG.
+pub(super) fn dot(colour: RGBColor) -> String {
+    format!(
+        "<svg width=\"12\" height=\"12\"><circle cx=\"6\" cy=\"6\" r=\"4\" fill=\"{}\"/></svg>",
+        hex(colour)
+    )
 }
 
 /// The minimum and maximum of `values`; infinities if there are none.
@@ -109,6 +152,17 @@ pub(super) fn padding(low: f64, high: f64) -> f64 {
         (low.abs() / 10.0).max(0.05)
     } else {
         ((high - low) * 0.08).max(1e-3)
+    }
+}
+
+/// `value` with the digits that a reader needs, whatever its size.
+pub(super) fn number(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".into(),
+        a if a >= 100.0 => format!("{value:.0}"),
+        a if a >= 1.0 => format!("{value:.2}"),
+        a if a >= 0.001 => format!("{value:.4}"),
+        _ => format!("{value:.1e}"),
     }
 }
 

@@ -8,24 +8,36 @@ fn sessions(runs: &[Finished]) -> impl Iterator<Item = &SessionRecord> {
 }
 
 fn commits(runs: &[Finished], digits: usize) -> Vec<String> {
-    let commit = |s: &SessionRecord| {
-        let sha = s
-            .git_sha
-            .as_deref()
-            .map_or("unknown", |sha| sha.get(..digits).unwrap_or(sha));
-        let changed = if s.git_dirty == Some(true) {
-            " (changed)"
-        } else {
-            ""
-        };
-        format!("{sha}{changed}")
-    };
-    distinct(sessions(runs).map(commit))
+    distinct(sessions(runs).map(|session| commit_of(session, digits)))
+}
+
+/// Seconds of a session that finished its run.
+fn took(session: &SessionRecord) -> Option<u64> {
+    duration(&session.start, session.end.as_deref()?)
 }
 
 fn seconds(runs: &[Finished]) -> u64 {
-    let took = |s: &SessionRecord| duration(&s.start, s.end.as_deref()?);
     sessions(runs).filter_map(took).sum()
+}
+
+/// Seconds of one run, where the end of its sessions is known.
+pub(super) fn seconds_of(provenance: &Provenance) -> Option<u64> {
+    let known: Vec<u64> = provenance.sessions.iter().filter_map(took).collect();
+    (!known.is_empty()).then(|| known.iter().sum())
+}
+
+/// The commit of a session.
+pub(super) fn commit(session: &SessionRecord) -> String {
+    commit_of(session, 40)
+}
+
+fn commit_of(session: &SessionRecord, digits: usize) -> String {
+    let sha = session.git_sha.as_deref();
+    let sha = sha.map_or("unknown", |sha| sha.get(..digits).unwrap_or(sha));
+    match session.git_dirty {
+        Some(true) => format!("{sha} (changed)"),
+        _ => sha.to_owned(),
+    }
 }
 
 /// One sentence on the provenance of the runs.

@@ -17,6 +17,7 @@ use crate::config::layers::lookup;
 use crate::eval::image_score::ImageScore;
 use crate::experiment::RunDir;
 use crate::experiment::convergence::Convergence;
+use crate::experiment::provenance::Provenance;
 use crate::experiment::report_spec::ReportSpec;
 use crate::files::FileError;
 
@@ -41,8 +42,45 @@ pub struct System {
     pub(super) config: Table,
     /// Losses of its runs; none for a baseline.
     pub(super) losses: Vec<RunLosses>,
-    /// The run directory of its first seed; none for committed results.
-    pub(super) first: Option<RunDir>,
+    /// Its runs by seed; none for committed results.
+    pub(super) runs: Vec<RunEntry>,
+}
+
+/// A finished run of a system.
+#[derive(Debug, Clone)]
+pub(super) struct RunEntry {
+    /// Its directory.
+    pub(super) dir: RunDir,
+    /// Where it comes from.
+    pub(super) provenance: Provenance,
+    /// `None` for a baseline.
+    pub(super) convergence: Option<Convergence>,
+    /// Its scores.
+    pub(super) scores: Vec<(MetricKey, f64)>,
+}
+
+impl RunEntry {
+    fn of(run: &Finished) -> Self {
+        let scores = run.scores.iter();
+        Self {
+            dir: run.dir.clone(),
+            provenance: run.provenance.clone(),
+            convergence: run.convergence,
+            scores: scores
+                .map(|metric| (MetricKey::of(metric), metric.value))
+                .collect(),
+        }
+    }
+
+    /// The name of its directory.
+    pub(super) fn name(&self) -> String {
+        let name = self.dir.path().file_name();
+        name.map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+    }
+
+    pub(super) fn seed(&self) -> u64 {
+        self.provenance.seed
+    }
 }
 
 /// The data of a report.
@@ -130,7 +168,7 @@ impl Report {
                 axes: first.axes().cloned().collect(),
                 config: first.config.clone(),
                 losses: group.runs.iter().filter_map(|run| run.losses.clone()).collect(),
-                first: Some(first.dir.clone()),
+                runs: group.runs.iter().map(|run| RunEntry::of(run)).collect(),
             });
         }
         if !spec.reference.is_empty() && systems.iter().all(|s| s.compared_with.is_none()) {

@@ -147,7 +147,7 @@ fn text(lines: &[String], (x, y): (usize, usize), centred: bool) -> Markup {
 }
 
 /// `text` in lines of at most `width` characters, broken between words and after underscores; longer words stay whole.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
+pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let words = text
         .split_inclusive(' ')

@@ -9,8 +9,9 @@ use super::committed::{PREFERENCES, SCORES, scores};
 use super::comparison;
 use super::error::ReportError;
 use super::gallery::Gallery;
+use super::layout::{POLICY, document, href};
 use super::lead::Lead;
-use super::page::{POLICY, PageLinks, document, href};
+use super::page::PageLinks;
 use super::results::Report;
 use super::write::FIGURE;
 use crate::comparison::{Comparison, Folders, Results, is_comparison};
@@ -18,6 +19,8 @@ use crate::experiment::SweepSpec;
 use crate::experiment::convergence::Convergence;
 use crate::files;
 
+/// The status of an experiment whose trained systems all converged.
+const CONVERGED: &str = "converged";
 /// The list, and each experiment's page.
 const PAGE: &str = "index.html";
 
@@ -152,7 +155,7 @@ fn status(report: &Report) -> String {
     let converged = trained.iter().filter(|c| **c == Convergence::Converged).count();
     match trained.len() {
         0 => "nothing trained".into(),
-        n if n == converged => "converged".into(),
+        n if n == converged => CONVERGED.into(),
         n => format!("{converged} of {n} systems converged"),
     }
 }
@@ -181,14 +184,30 @@ fn list(entries: &[Entry]) -> String {
 
 fn row(entry: &Entry) -> Markup {
     let page = href(&[&entry.name, PAGE]);
+    let title = entry.about.title_or(&entry.name);
+    let question = title.strip_prefix(&format!("{}: ", entry.name)).unwrap_or(title);
+    let is_settled = entry.status == CONVERGED;
     html! {
         tr {
             td {
-                h2 { a href=(page) { (entry.about.title_or(&entry.name)) } }
+                span.name { (entry.name) }
+                h2 { a href=(page) { (capital(question)) } }
                 @match &entry.answer { Some(answer) => (entry.about.render(answer)), None => (entry.about.claim()) }
             }
-            td { (entry.status) }
-            td { @if let Some(lead) = &entry.lead { a.plot href=(page) aria-label=(lead.title) { (PreEscaped(&lead.svg)) } } }
+            td { span.status.settled[is_settled] { (entry.status) } }
+            td { @if let Some(lead) = &entry.lead {
+                a.plot href=(page) aria-label=(lead.title) { (PreEscaped(&lead.small)) }
+                @if !lead.small_legend.is_empty() {
+                    ul.legend { @for (name, mark) in &lead.small_legend { li { (PreEscaped(mark)) (name) } } }
+                }
+            } }
         }
     }
+}
+
+/// `text` with a capital letter at its start.
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|c| c.to_uppercase().to_string());
+    first.unwrap_or_default() + letters.as_str()
 }

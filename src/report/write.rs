@@ -11,6 +11,7 @@ use super::gallery::Gallery;
 use super::page::PageLinks;
 use super::plot_style::themed;
 use super::results::Report;
+use super::run_page;
 use super::sheet::Sheet;
 use crate::experiment::report_spec::ReportSpec;
 use crate::files;
@@ -25,9 +26,9 @@ pub(super) const FIGURE: &str = "figure.svg";
 /// What is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReportFiles {
-    /// All files: `index.html`, `README.md`, `scores.csv`, `preferences.csv` if there are preferences, `figure.svg`.
+    /// All files: `index.html`, `runs/` with a page of each run, `README.md`, `scores.csv`, `preferences.csv` if there are preferences, `figure.svg`.
     All,
-    /// Those that are committed: all but the page, which `eclipse report --site` makes of them, and the scores as `scores.csv.gz`.
+    /// Those that are committed: all but the pages, of which `eclipse report --site` makes the experiment's, and the scores as `scores.csv.gz`.
     Committed,
 }
 
@@ -63,6 +64,11 @@ impl Report {
                 ..PageLinks::default()
             };
             parts.push((PAGE.to_owned(), self.page(spec, about, &links, &gallery)?));
+            let pages = self.run_pages()?.into_iter();
+            let pages: Vec<_> = pages.map(|(name, page)| (name, page.into_bytes())).collect();
+            let folder = out.join(run_page::FOLDER);
+            files::write_all_atomic(&folder, &pages)?;
+            remove_pages(&folder, &pages);
         }
         let is_packed = |name: &str| files == ReportFiles::Committed && name == SCORES;
         let parts: Vec<(String, Vec<u8>)> = parts
@@ -110,6 +116,17 @@ fn remove_others(out: &Path, parts: &[(String, Vec<u8>)]) {
     for path in files::list(out).unwrap_or_default() {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if is_ours(&name) && parts.iter().all(|(part, _)| *part != name) {
+            // A failure is harmless.
+            let _ = std::fs::remove_file(&path);
+        }
+    }
+}
+
+/// Removes pages of runs that the report does not have.
+fn remove_pages(folder: &Path, pages: &[(String, Vec<u8>)]) {
+    for path in files::list(folder).unwrap_or_default() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.ends_with(".html") && pages.iter().all(|(page, _)| *page != name) {
             // A failure is harmless.
             let _ = std::fs::remove_file(&path);
         }

@@ -43,6 +43,7 @@ pub struct Item {
 pub struct Gallery {
     dir: PathBuf,
     most: usize,
+    most_bytes: u64,
     index: Mutex<Index>,
 }
 
@@ -50,16 +51,19 @@ pub struct Gallery {
 struct Index {
     /// When each item was finished, and its id; the newest last.
     items: BTreeSet<(u64, String)>,
+    /// Bytes of each item.
+    bytes: BTreeMap<String, u64>,
     /// Items that are being drawn.
     drafts: BTreeSet<String>,
 }
 
 impl Gallery {
-    /// Opens or creates the gallery in `dir`, which keeps the newest `most` items.
+    /// Opens or creates the gallery in `dir`, which keeps the newest `most` items, and less where they have more than `most_bytes`. What a killed process
+    /// left half drawn is removed.
     ///
     /// # Errors
     /// [`FileError`] if the folder cannot be created or read.
-    pub fn open(dir: &Path, most: usize) -> Result<Self, FileError> {
+    pub fn open(dir: &Path, most: usize, most_bytes: u64) -> Result<Self, FileError> {
         files::create_dir(dir)?;
         let mut index = Index::default();
         for folder in files::list_folders(dir)? {
@@ -69,14 +73,20 @@ impl Gallery {
                 .to_string_lossy()
                 .into_owned();
             let is_ours = name.len() == ID && name.bytes().all(|b| b.is_ascii_hexdigit());
+            if is_ours && !folder.join(ITEM).exists() {
+                remove(&folder);
+                continue;
+            }
             // A damaged item is not shown; drawing it again replaces it.
             if let (true, Ok(item)) = (is_ours, read_json::<Item>(&folder.join(ITEM))) {
+                index.bytes.insert(name.clone(), size(&folder));
                 index.items.insert((item.drawn_at, name));
             }
         }
         Ok(Self {
             dir: dir.to_path_buf(),
             most,
+            most_bytes,
             index: Mutex::new(index),
         })
     }
@@ -172,11 +182,21 @@ impl Draft<'_> {
         write_json(&self.gallery.dir.join(&self.id).join(ITEM), item)?;
         self.is_finished = true;
         let mut index = self.gallery.index();
+        // A damaged item of this id is replaced.
+        index.items.retain(|(_, id)| *id != self.id);
         index.items.insert((item.drawn_at, self.id.clone()));
-        while index.items.len() > self.gallery.most {
-            if let Some((_, id)) = index.items.pop_first() {
-                remove(&self.gallery.dir.join(id));
-            }
+        let size = size(&self.gallery.dir.join(&self.id));
+        index.bytes.insert(self.id.clone(), size);
+        let is_full = |index: &Index| {
+            index.items.len() > self.gallery.most
+                || index.items.len() > 1 && index.bytes.values().sum::<u64>() > self.gallery.most_bytes
+        };
+        while is_full(&index) {
+            let Some((_, id)) = index.items.pop_first() else {
+                break;
+            };
+            index.bytes.remove(&id);
+            remove(&self.gallery.dir.join(id));
         }
         Ok(())
     }
@@ -189,6 +209,14 @@ impl Drop for Draft<'_> {
             remove(&self.gallery.dir.join(&self.id));
         }
     }
+}
+
+/// Bytes of an item's files.
+fn size(folder: &Path) -> u64 {
+    let files = files::list(folder).unwrap_or_default().into_iter();
+    files
+        .filter_map(|file| Some(std::fs::metadata(file).ok()?.len()))
+        .sum()
 }
 
 /// Removes an item's folder; one that stays is replaced when it is drawn again.
@@ -233,7 +261,7 @@ mod tests {
     fn the_newest_are_kept_and_only_ids_are_found() {
         let desk = tempfile::tempdir().expect("a folder");
         let dir = desk.path().join("gallery");
-        let gallery = Gallery::open(&dir, 2).expect("opened");
+        let gallery = Gallery::open(&dir, 2, 1 << 20).expect("opened");
         let id = |n: u64| format!("{n:016x}");
         for n in 0..3 {
             let mut draft = gallery.begin(&id(n)).expect("begun");
@@ -267,7 +295,23 @@ mod tests {
         assert_eq!(gallery.image(&id(2), 1), None);
         // Another start finds the same, and leaves folders of others alone.
         std::fs::create_dir_all(dir.join("notes")).expect("made");
-        assert_eq!(ids(&Gallery::open(&dir, 2).expect("opened")), [id(2), id(1)]);
-        assert!(dir.join("notes").is_dir());
+        // What a killed process left half drawn is gone.
+        std::fs::create_dir_all(dir.join(id(9))).expect("made");
+        std::fs::write(dir.join(id(9)).join("00.png"), "half").expect("written");
+        let gallery = Gallery::open(&dir, 2, 6000).expect("opened");
+        assert_eq!(ids(&gallery), [id(2), id(1)]);
+        assert!(dir.join("notes").is_dir() && !dir.join(id(9)).exists());
+
+        // Bytes are limited too; the newest stays in any case.
+        for (n, bytes) in [(10, 3000), (11, 9000), (12, 10)] {
+            let mut draft = gallery.begin(&id(n)).expect("begun");
+            draft.add(&vec![0; bytes]).expect("written");
+            draft.finish(&item(&id(n), 200 + n)).expect("kept");
+            let kept = match n {
+                10 => vec![id(10), id(2)],
+                n => vec![id(n)],
+            };
+            assert_eq!(ids(&gallery), kept, "after {n}");
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! to the page.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -21,6 +22,8 @@ use super::pages;
 /// The content security policy: everything comes from the program itself, nothing is inline, and no page may frame it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+/// Time in which a request is read and its answer begins.
+const ANSWER: Duration = Duration::from_secs(20);
 /// The cookie that holds the token.
 const TOKEN: &str = "eclipse_token";
 
@@ -153,7 +156,11 @@ pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
     let mut response = match (checked, admission) {
         // The token leaves the address bar, and with it the browser's history.
         (Ok(()) | Err(Refusal::Token), Some((target, cookie))) => redirect(&target, &cookie),
-        (Ok(()), None) => next.run(request).await,
+        // Events are sent after their answer has begun, so that this is the time to read a form and to look things up.
+        (Ok(()), None) => match tokio::time::timeout(ANSWER, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => pages::refusal(StatusCode::REQUEST_TIMEOUT, "The request did not arrive in time."),
+        },
         (Err(refusal), _) => {
             let (status, reason) = refusal.answer();
             pages::refusal(status, reason)

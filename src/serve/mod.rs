@@ -8,6 +8,7 @@
 //! decoder. [`request`] checks what is asked for, [`guard`] who asks.
 
 pub mod catalogue;
+mod connections;
 pub mod gallery;
 pub mod guard;
 mod pages;

@@ -1,6 +1,7 @@
 //! The bounded queue of requests and the one thread that draws them.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -62,6 +63,8 @@ pub struct Job {
     pub id: String,
     /// What is asked for.
     pub request: DrawRequest,
+    /// Who asks: the requests of one address wait for each other.
+    client: IpAddr,
     state: Mutex<JobState>,
     changed: watch::Sender<()>,
     is_cancelled: AtomicBool,
@@ -139,23 +142,47 @@ impl Queue {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a request at the end. `name`: unguessable.
+    /// Adds a request of `client`. Addresses take turns: the first requests of all come before the second ones. Another machine may have a quarter of
+    /// the places; who shares this machine shares its address. `name`: unguessable.
     ///
     /// # Errors
     /// [`Full`].
-    pub fn push(&self, name: String, id: String, request: DrawRequest) -> Result<Arc<Job>, Full> {
+    pub fn push(
+        &self,
+        name: String,
+        id: String,
+        request: DrawRequest,
+        client: IpAddr,
+    ) -> Result<Arc<Job>, Full> {
         let mut inner = self.lock();
-        if inner.waiting.len() >= self.capacity {
+        let own = inner.waiting.iter().filter(|job| job.client == client).count();
+        let share = match client.is_loopback() {
+            true => self.capacity,
+            false => self.capacity.div_ceil(4),
+        };
+        if inner.waiting.len() >= self.capacity || own >= share {
             return Err(Full {
-                waiting: inner.waiting.len(),
+                waiting: if own >= share { own } else { inner.waiting.len() },
                 seconds: (inner.last_seconds.ceil() as u64).clamp(5, 600),
             });
         }
-        let place = inner.waiting.len() + usize::from(inner.drawing.is_some());
+        let mut turns: HashMap<IpAddr, usize> = HashMap::new();
+        let is_later = |job: &Arc<Job>| {
+            let turn = turns.entry(job.client).or_default();
+            *turn += 1;
+            *turn > own + 1
+        };
+        let at = inner
+            .waiting
+            .iter()
+            .position(is_later)
+            .unwrap_or(inner.waiting.len());
+        let place = at + usize::from(inner.drawing.is_some());
         let job = Arc::new(Job {
             name: name.clone(),
             id,
             request,
+            client,
             state: Mutex::new(JobState {
                 status: Status::Queued(place + 1),
                 images: Vec::new(),
@@ -170,7 +197,8 @@ impl Queue {
             inner.jobs.retain(|_, job| !job.lock().status.is_end());
         }
         inner.jobs.insert(name, job.clone());
-        inner.waiting.push_back(job.clone());
+        inner.waiting.insert(at, job.clone());
+        tell_places(&inner);
         self.ready.notify_one();
         Ok(job)
     }

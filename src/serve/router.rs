@@ -1,13 +1,14 @@
 //! The routes: pages, drawing, progress, images.
 
 use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::{FormRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Form, Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Extension, Form, Path, Query, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, Response, StatusCode};
 use axum::middleware::from_fn_with_state;
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::catalogue::Catalogue;
+use super::connections::Client;
 use super::gallery::Gallery;
 use super::guard::{Guard, guard, random_name};
 use super::pages::{self, PER_PAGE};
@@ -153,7 +155,11 @@ async fn pair(State(app): State<Arc<App>>, Path(n): Path<usize>) -> AnyResponse 
 }
 
 /// Draws: answers with the result if it was drawn before, else with the name of the job.
-async fn draw(State(app): State<Arc<App>>, pairs: Result<Form<Pairs>, FormRejection>) -> AnyResponse {
+async fn draw(
+    State(app): State<Arc<App>>,
+    client: Option<Extension<Client>>,
+    pairs: Result<Form<Pairs>, FormRejection>,
+) -> AnyResponse {
     let pairs = match pairs {
         Ok(Form(pairs)) => pairs,
         Err(rejection) => return error(rejection.status(), None, &rejection.body_text()),
@@ -174,7 +180,10 @@ async fn draw(State(app): State<Arc<App>>, pairs: Result<Form<Pairs>, FormReject
                 "the system gives no randomness",
             );
         };
-        match app.queue.push(name, id, request) {
+        let client = client.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |Extension(Client(address))| {
+            address
+        });
+        match app.queue.push(name, id, request, client) {
             Ok(job) => answer["job"] = job.name.clone().into(),
             Err(full) => {
                 let mut response = error(StatusCode::SERVICE_UNAVAILABLE, None, &full.to_string());

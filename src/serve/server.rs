@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
 use super::catalogue::Catalogue;
+use super::connections::{self, ConnectionLimits};
 use super::gallery::Gallery;
 use super::guard::{Guard, random_name};
 use super::painter::Painter;
@@ -20,8 +21,9 @@ use crate::files::FileError;
 
 /// Requests that can wait.
 const CAPACITY: usize = 16;
-/// Items of the gallery.
+/// Items of the gallery, and bytes of all of them.
 const MAX_ITEMS: usize = 500;
+const MAX_BYTES: u64 = 2 << 30;
 /// Time that open connections, and the step that is being computed, have after a request to stop.
 const GRACE: Duration = Duration::from_secs(3);
 /// Stack of the drawing thread: that of a main thread.
@@ -79,7 +81,7 @@ impl Server {
         };
         let app = App {
             catalogue,
-            gallery: Gallery::open(out, MAX_ITEMS)?,
+            gallery: Gallery::open(out, MAX_ITEMS, MAX_BYTES)?,
             queue: Arc::new(Queue::new(CAPACITY)),
         };
         Ok(Self {
@@ -115,19 +117,13 @@ impl Server {
         let queue = self.app.queue.clone();
         let routes = router(self.app, self.guard);
         let ended: io::Result<()> = self.runtime.block_on(async {
-            let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-            let wait = async {
-                let _ = stopped.await;
-            };
-            let server = axum::serve(self.listener, routes).with_graceful_shutdown(wait);
-            let mut server = tokio::spawn(server.into_future());
-            tokio::select! {
-                ended = &mut server => return ended?,
-                signal = stop_signal() => signal?,
-            }
+            let (stop, stopped) = tokio::sync::watch::channel(false);
+            let limits = ConnectionLimits::default();
+            let server = tokio::spawn(connections::serve(self.listener, routes, limits, stopped));
+            stop_signal().await?;
             // Streams of events end with their jobs, and connections with their answers.
             queue.close();
-            let _ = stop.send(());
+            let _ = stop.send(true);
             let _ = tokio::time::timeout(GRACE, server).await;
             Ok(())
         });

@@ -68,7 +68,7 @@ impl Bench {
         let desk = tempfile::tempdir().expect("a folder");
         let app = Arc::new(App {
             catalogue: catalogue(),
-            gallery: Gallery::open(&desk.path().join("gallery"), 10).expect("opened"),
+            gallery: Gallery::open(&desk.path().join("gallery"), 10, 1 << 20).expect("opened"),
             queue: Arc::new(Queue::new(2)),
         });
         let (permits, taken) = sync_channel(1000);
@@ -290,6 +290,51 @@ fn the_queue_is_bounded_and_jobs_are_cancelled() {
         (status, answer["error"].as_str()),
         (StatusCode::NOT_FOUND, Some("there is no such job"))
     );
+}
+
+#[test]
+fn addresses_take_turns_and_another_machine_has_a_share_of_the_places() {
+    use std::net::IpAddr;
+    let queue = Queue::new(8);
+    let request = |seed: u64| {
+        let pairs = [
+            ("prompt", "x".to_owned()),
+            ("prior", "a".into()),
+            ("seed", seed.to_string()),
+        ];
+        let pairs: Vec<_> = pairs.map(|(key, value)| (key.to_owned(), value)).into();
+        DrawRequest::parse(&pairs, &catalogue()).expect("valid")
+    };
+    let [one, two] = ["192.168.0.1", "192.168.0.2"].map(|address| address.parse::<IpAddr>().expect("one"));
+    let mut jobs = Vec::new();
+    let mut push = |client, name: &str| {
+        let job = queue.push(name.to_owned(), name.to_owned(), request(0), client);
+        job.map(|job| jobs.push(job))
+    };
+    for name in ["a1", "a2"] {
+        push(one, name).expect("a place");
+    }
+    let full = push(one, "a3").expect_err("it has its share");
+    assert_eq!(
+        full.to_string(),
+        "2 requests are waiting already; try again in 5 seconds"
+    );
+    for name in ["b1", "b2"] {
+        push(two, name).expect("a place");
+    }
+    let local = IpAddr::from([127, 0, 0, 1]);
+    for name in ["c1", "c2", "c3"] {
+        push(local, name).expect("a place");
+    }
+    let mut places: Vec<(usize, &str)> = Vec::new();
+    for job in &jobs {
+        if let Status::Queued(place) = job.state().status {
+            places.push((place, &job.name));
+        }
+    }
+    places.sort_unstable();
+    let order: Vec<&str> = places.iter().map(|(_, name)| *name).collect();
+    assert_eq!(order, ["a1", "b1", "c1", "a2", "b2", "c2", "c3"], "{places:?}");
 }
 
 #[test]

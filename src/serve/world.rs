@@ -24,6 +24,7 @@ use crate::eval::metrics::findings;
 use crate::experiment::own_words::{
     DrawError, Studio, TrainedRun, decoder_settings, newest, priors_at, word_lists,
 };
+use crate::experiment::report_spec::ReportSpec;
 use crate::files;
 use crate::generate::decoder::DecoderSettings;
 use crate::generate::images::encode_png;
@@ -69,6 +70,8 @@ impl WorldPriors {
     pub fn open(world: World, runs: &Path) -> Result<Self, Failure> {
         let built_in = Path::new("datasets").join(world.name());
         let clip = built_in.join("clip");
+        // The names that reports have.
+        let names = ReportSpec::default();
         let mut systems: Vec<System> = Vec::new();
         let mut found: HashMap<String, TrainedRun> = HashMap::new();
         for (group, run) in runs_of(world, &clip, runs)? {
@@ -81,7 +84,7 @@ impl WorldPriors {
             let is_first = of_group == systems.len();
             systems.push(System {
                 id: id.clone(),
-                label: run.label.clone(),
+                label: names.name_of(&run.label),
                 about: format!(
                     "{}, trained on {} pairs; {}",
                     run.run().objective().label(),
@@ -98,7 +101,7 @@ impl WorldPriors {
         let data = data.map_or_else(DataSpec::default, |run| run.run().data().clone());
         let baselines = BaselineKind::ALL.map(|kind| System {
             id: kind.name().into(),
-            label: kind.name().into(),
+            label: names.name_of(kind.name()),
             about: about(kind).into(),
             group: BASELINES.into(),
             identity: String::new(),

@@ -10,8 +10,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use eclipse_t2i::files::read_text;
 use eclipse_t2i::report::write_site;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::devtools::Browser;
 use crate::sweep::{Bench, Pretend};
 
 /// Put first into a page: collects what goes wrong and tells the frame around it.
@@ -157,6 +158,9 @@ fn pages_show_in_a_browser_and_on_a_phone() {
     put(root, "systems.html", &probed(&systems));
     put(root, "all.html", &probed(&read_text(&index).expect("written")));
     put(root, "site.html", &probed(&read_text(&site).expect("written")));
+    let run = words.report().1.join("runs");
+    let run = run.join(format!("{}.html", words.trials[0].name()));
+    put(root, "run.html", &probed(&read_text(&run).expect("written")));
     // What the probe must find: an image that is none, something wide, something from outside, an error.
     let broken = probed(&page)
         .replacen("data:image/png;base64,", "data:image/png;base64,AAAA", 1)
@@ -179,6 +183,7 @@ fn pages_show_in_a_browser_and_on_a_phone() {
         ("all.html", 1280),
         ("systems.html", 390),
         ("site.html", 390),
+        ("run.html", 390),
         ("broken.html", 390),
     ];
     let told = answers(&browser, root, &frames);
@@ -188,7 +193,7 @@ fn pages_show_in_a_browser_and_on_a_phone() {
             .unwrap_or_else(|| panic!("no answer of {page} at {width}: {told:#?}"))
     };
     let images = |t: &Value| t["images"].as_array().map_or(0, Vec::len);
-    for (page, width) in &frames[..7] {
+    for (page, width) in &frames[..8] {
         let t = find(page, *width);
         assert_eq!(t["said"], serde_json::json!([]), "{page} at {width}");
         assert_eq!(t["overflow"], 0, "{page} at {width} is too wide");
@@ -214,6 +219,10 @@ fn pages_show_in_a_browser_and_on_a_phone() {
         (0, 0)
     );
     assert_eq!(find("site.html", 390)["rows"], 3);
+    // Its two losses and the learning rate; two images; a row for each score.
+    let run = find("run.html", 390);
+    assert_eq!((&run["plots"], images(run)), (&Value::from(3), 2), "{run:#}");
+    assert!(run["rows"].as_u64() > Some(3), "{run:#}");
 
     let t = find("broken.html", 390);
     assert!(t["overflow"].as_i64() > Some(0), "{t:#?}");
@@ -227,6 +236,81 @@ fn pages_show_in_a_browser_and_on_a_phone() {
     ] {
         assert!(said.contains(part), "{t:#?}");
     }
+}
+
+#[test]
+fn runs_are_reached_from_the_page_and_lines_are_switched_off_without_a_script() {
+    let Some(mut browser) = Browser::start() else {
+        return;
+    };
+    let bench = Bench::new();
+    bench.sweep(&Pretend::default(), 2);
+    let page = bench.report().1.join("index.html");
+    let browser = &mut browser;
+    let tab = browser.open(&format!("file://{}", page.display()), [390, 844]);
+    browser.tell(
+        &tab,
+        "Emulation.setEmulatedMedia",
+        json!({ "features": [{ "name": "prefers-color-scheme", "value": "dark" }] }),
+    );
+    // The legend of the first plot: a switch hides the marks of its split, and shows them again.
+    let hidden = "[...document.querySelectorAll('.lead .panels svg [fill=\"#0072B2\"]')].filter(mark => getComputedStyle(mark).visibility === 'hidden').length";
+    assert_eq!(browser.value(&tab, hidden), 0);
+    let switch = "document.querySelector('.lead .legend input[value=\"0\"]').click()";
+    browser.value(&tab, switch);
+    assert!(browser.value(&tab, hidden).as_u64() > Some(0));
+    browser.value(&tab, switch);
+    assert_eq!(browser.value(&tab, hidden), 0);
+    // Every mark says its value.
+    let said = browser.value(
+        &tab,
+        "document.querySelector('.lead .panels svg .hover title').textContent",
+    );
+    assert!(
+        said.as_str()
+            .is_some_and(|text| text.contains(": 0.") && text.contains('[')),
+        "{said}"
+    );
+
+    // To a run and back; there, text of plots is light on dark, and nothing is wider than the screen.
+    let n = browser.value(&tab, "document.querySelectorAll('td a[href^=\"runs/\"]').length");
+    assert_eq!(n, 5);
+    browser.value(&tab, "document.querySelector('td a[href^=\"runs/\"]').click()");
+    browser.wait(
+        &tab,
+        "location.pathname.includes('/runs/') && document.readyState === 'complete'",
+    );
+    let seen = browser.value(
+        &tab,
+        "({
+            paper: getComputedStyle(document.body).backgroundColor,
+            ink: getComputedStyle(document.querySelector('.panels svg text')).fill,
+            overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+            captions: [...document.querySelectorAll('figure figcaption b')].map(name => name.textContent).slice(0, 3),
+            text: document.body.innerText,
+        })",
+    );
+    assert_eq!(
+        (&seen["paper"], &seen["ink"]),
+        (&"rgb(23, 24, 26)".into(), &"rgb(232, 232, 234)".into())
+    );
+    assert_eq!(seen["overflow"], 0);
+    assert_eq!(
+        seen["captions"],
+        json!(["held-out loss", "training loss", "learning rate"])
+    );
+    let text = seen["text"].as_str().expect("text");
+    for part in [
+        "The lowest held-out loss is 1.0000, at step 12 of 12",
+        "[train]",
+        "eclipse train --config runs/toy/",
+        "Seeds: ",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    browser.value(&tab, "document.querySelector('nav a').click()");
+    browser.wait(&tab, "location.pathname.endsWith('/results/index.html')");
+    assert!(browser.complaints().is_empty());
 }
 
 #[test]

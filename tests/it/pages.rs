@@ -179,6 +179,10 @@ fn every_committed_experiment_has_a_page_with_its_answer() {
             page.contains("<div class=\"answer\">"),
             "{name}: a number of its answer is not in its scores: {answer}"
         );
+        assert!(
+            page.contains("need the run directories, which are not committed"),
+            "{name}: where are the curves of its runs?"
+        );
         for metric in spec.report().summary() {
             assert!(
                 !report.select(std::slice::from_ref(metric)).is_empty(),

@@ -3,7 +3,7 @@
 //! Runs where `ECLIPSE_CHROMIUM` names a Chromium; `.ci/run` sets it. With `ECLIPSE_SCREENSHOTS=DIR` the images of the documents are written there.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
@@ -40,8 +40,13 @@ impl Playground {
 
     /// In the project's folder `desk`, with further options.
     pub fn start_in(desk: &Path, options: &[&str]) -> Self {
+        Self::start_with(desk, options, Stdio::inherit())
+    }
+
+    fn start_with(desk: &Path, options: &[&str], log: Stdio) -> Self {
         let mut child = command(desk, [&["serve", "--port", "0"], options].concat())
             .stdout(Stdio::piped())
+            .stderr(log)
             .spawn()
             .expect("the program starts");
         let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
@@ -56,7 +61,7 @@ impl Playground {
     }
 
     fn address(&self) -> &str {
-        self.url.trim_start_matches("http://").trim_end_matches('/')
+        self.url.split('/').nth(2).expect("http://ADDRESS/..")
     }
 
     /// The status, head and body of the answer to a request.
@@ -279,7 +284,7 @@ fn two_users_wait_for_each_other_and_cancel_their_own() {
         "document.getElementById('status').textContent.startsWith('Waiting: place 2')",
     );
     // Each sees its own.
-    assert!(status(page, &one).starts_with("ridge: "));
+    assert!(status(page, &one).starts_with("ridge regression: "));
     click(page, &one, "#cancel");
     page.wait(
         &one,
@@ -407,6 +412,169 @@ fn hostile_input_reaches_nothing() {
             .expect("a folder")
             .any(|_| true)
     );
+}
+
+/// The address that this machine sends from, which is not its loopback; without a network, all addresses. Nothing is sent.
+fn own_address() -> IpAddr {
+    let probe = || {
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        socket.connect("192.0.2.1:9")?;
+        Ok::<_, std::io::Error>(socket.local_addr()?.ip())
+    };
+    let found = probe().ok().filter(|address| !address.is_loopback());
+    found.unwrap_or(IpAddr::from([0, 0, 0, 0]))
+}
+
+#[test]
+fn a_playground_for_other_machines_asks_for_its_token() {
+    let desk = tempfile::tempdir().expect("a folder");
+    let datasets = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets");
+    std::os::unix::fs::symlink(datasets, desk.path().join("datasets")).expect("linked");
+    let log = desk.path().join("log.txt");
+    let stderr = Stdio::from(std::fs::File::create(&log).expect("made"));
+    let bind = own_address().to_string();
+    let playground = Playground::start_with(desk.path(), &["--bind", &bind, "-vv"], stderr);
+    let address = playground.address().to_owned();
+    let url = playground.url.clone();
+    let (start, token) = url.split_once("/?token=").expect("the URL holds a token");
+    assert!(
+        token.len() == 32 && token.bytes().all(|b| b.is_ascii_hexdigit()),
+        "{token}"
+    );
+
+    let ask = |method: &str, path: &str, headers: &str, body: &str| {
+        let n = body.len();
+        playground.raw(&format!(
+            "{method} {path} HTTP/1.1\r\n{headers}content-length: {n}\r\nconnection: close\r\n\r\n{body}"
+        ))
+    };
+    let host = format!("host: {address}\r\n");
+    let form = format!("{host}content-type: application/x-www-form-urlencoded\r\n");
+    let cookie = format!("cookie: other=1; eclipse_token={token}\r\n");
+    let bearer = format!("authorization: Bearer {token}\r\n");
+    let drawing = "prompt=a+red+car&prior=ridge&images=1&steps=1";
+    let wrong = "0".repeat(32);
+    // Without the token, or with a wrong one, nothing answers: pages, script, images, events, drawing.
+    for path in [
+        "/",
+        "/gallery",
+        "/playground.js",
+        "/images/0000000000000000/0",
+        "/pairs/0",
+        "/api/results/0000000000000000",
+        "/api/jobs/0123/events",
+        "/nothing",
+        &format!("/?token={wrong}"),
+        &format!("/gallery?token={token}"),
+    ] {
+        let (status, head, body) = ask("GET", path, &host, "");
+        assert_eq!(status, 401, "{path}");
+        let text = format!("{head}{}", String::from_utf8_lossy(&body));
+        assert!(
+            !text.contains(token) && !text.contains("set-cookie"),
+            "{path}: {text}"
+        );
+    }
+    assert_eq!(ask("POST", "/api/draw", &form, drawing).0, 401);
+    assert_eq!(ask("POST", "/api/jobs/0123/cancel", &host, "").0, 401);
+    let half = format!("{host}cookie: eclipse_token={}\r\n", &token[..31]);
+    assert_eq!(ask("GET", "/", &half, "").0, 401);
+    // With the token, other hosts and other sites are refused as ever.
+    let opened = format!("/?token={token}&prompt=a+red+car&prior=ridge");
+    assert_eq!(ask("GET", &opened, "host: evil.example\r\n", "").0, 421);
+    assert_eq!(
+        ask("GET", "/", &format!("host: evil.example\r\n{cookie}"), "").0,
+        421
+    );
+    let evil = format!("{form}{cookie}origin: http://evil.example\r\n");
+    assert_eq!(ask("POST", "/api/draw", &evil, drawing).0, 403);
+    let evil = format!("{form}{cookie}sec-fetch-site: same-site\r\n");
+    assert_eq!(
+        ask("POST", "/api/draw", &evil, drawing).0,
+        403,
+        "another port of this machine"
+    );
+
+    // The URL gives a cookie and leaves the address bar.
+    let (status, head, _) = ask("GET", &opened, &host, "");
+    assert_eq!(status, 303);
+    assert!(
+        head.contains("location: /?prompt=a+red+car&prior=ridge\r\n"),
+        "{head}"
+    );
+    let given = format!("set-cookie: eclipse_token={token}; Path=/; HttpOnly; SameSite=Lax");
+    assert!(
+        head.contains(&given) && head.contains("referrer-policy: no-referrer"),
+        "{head}"
+    );
+    for with in [&cookie, &bearer] {
+        let (status, _, body) = ask("GET", "/", &format!("{host}{with}"), "");
+        let page = String::from_utf8_lossy(&body);
+        assert!(status == 200 && page.contains("Playground: ") && !page.contains(token));
+    }
+    let (status, _, body) = ask("POST", "/api/draw", &format!("{form}{bearer}"), drawing);
+    let answer: Value = serde_json::from_slice(&body).expect("JSON");
+    assert_eq!(status, 200, "{answer}");
+    let events = format!("/api/jobs/{}/events", answer["job"].as_str().expect("a job"));
+    assert_eq!(ask("GET", &events, &host, "").0, 401);
+    let (_, _, body) = ask("GET", &events, &format!("{host}{cookie}"), "");
+    assert!(String::from_utf8_lossy(&body).contains("event: done"));
+
+    if let Some(mut browser) = Browser::start() {
+        let page = &mut browser;
+        let reachable = |url: &str| url.replacen("0.0.0.0", "127.0.0.1", 1);
+        let tab = page.open(&reachable(&playground.url), DESK);
+        let here = page.value(
+            &tab,
+            "location.href + document.cookie + document.documentElement.outerHTML",
+        );
+        assert!(here.as_str().is_some_and(|text| !text.contains(token)), "{here}");
+        page.type_into(&tab, "#images", "1");
+        tick(page, &tab, &["mean_shift"]);
+        click(page, &tab, "#draw");
+        page.wait(&tab, "document.getElementById('status').textContent === 'Done.'");
+        page.wait(
+            &tab,
+            "[...document.querySelectorAll('.row img')].some(image => image.naturalWidth === 64)",
+        );
+        let link = page.value(&tab, "document.getElementById('share').href");
+        let link = link.as_str().expect("a link").to_owned();
+        assert!(!link.contains(token), "{link}");
+        // Links work with the cookie, and say nothing about where they come from.
+        click(page, &tab, "a[href=\"/gallery\"]");
+        page.wait(&tab, "document.querySelectorAll('.card').length === 2");
+        assert_eq!(page.value(&tab, "document.referrer + location.search"), "");
+        page.go(&tab, &link);
+        assert_eq!(
+            page.value(&tab, "document.querySelectorAll('.row figure').length"),
+            1
+        );
+        // Another person with the link, and without the token.
+        let other = page.open(&link, DESK);
+        let text = page.value(&other, "document.body.innerText");
+        assert!(
+            text.as_str().is_some_and(|text| text.contains("needs its token")),
+            "{text}"
+        );
+    }
+    assert!(start.starts_with("http://") && start.ends_with(&address));
+    drop(playground);
+    let said = std::fs::read_to_string(&log).expect("a log");
+    assert!(!said.contains(token), "{said}");
+    for file in walk(&desk.path().join("runs/playground")) {
+        let bytes = std::fs::read(&file).expect("readable");
+        let has = bytes.windows(token.len()).any(|part| part == token.as_bytes());
+        assert!(!has, "{}", file.display());
+    }
+}
+
+/// All files below a folder.
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a folder").flatten();
+    let paths = entries.map(|entry| entry.path());
+    paths
+        .flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] })
+        .collect()
 }
 
 #[test]

@@ -10,9 +10,13 @@ use crate::comparison::{Cell, Column, Preference, Results};
 use crate::eval::metrics::MetricInfo;
 use crate::report::about::About;
 use crate::report::error::ReportError;
+use crate::report::layout::{POLICY, described, document, href, section};
 use crate::report::lead::Lead;
-use crate::report::page::{POLICY, PageLinks, document, href, panels};
+use crate::report::page::PageLinks;
 use crate::report::text::{DIRECTIONS, share_text};
+
+/// Most columns of the first table.
+const SHORT: usize = 5;
 
 /// The page.
 ///
@@ -28,16 +32,19 @@ pub(in crate::report) fn page(
     let body = html! {
         (links.nav(&comparison.name))
         h1 { (title) }
-        (about.claim())
-        h2 { "Scores" }
+        div.answer { (about.claim()) }
+        @if comparison.scatter.is_some() { (plot(results)?) }
+        (section("Scores"))
         p.soft {
             (DIRECTIONS) " Bold is the best of the measured numbers of one protocol, and of the published numbers without a footnote."
         }
         (legend())
-        (scores(results))
+        (scores(results, SHORT))
+        @if n_columns(results) > SHORT {
+            details { summary { "All columns" } (scores(results, usize::MAX)) }
+        }
         (notes(results))
         (glossary(&comparison.columns))
-        @if comparison.scatter.is_some() { (plot(results)?) }
         @for one in &results.preferences { (preference(results, one)) }
         (protocol_list(results))
         @if let Some(rest) = about.rest() {
@@ -61,14 +68,29 @@ fn legend() -> Markup {
     }
 }
 
-fn scores(results: &Results) -> Markup {
+/// The columns of sizes that some system has.
+fn shown_sizes(results: &Results) -> Vec<usize> {
     let sizes = sizes(results);
-    let shown: Vec<usize> = (0..SIZES.len())
+    (0..SIZES.len())
         .filter(|i| sizes.iter().any(|row| !row[*i].is_empty()))
-        .collect();
-    let columns = &results.comparison.columns;
+        .collect()
+}
+
+fn n_columns(results: &Results) -> usize {
+    shown_sizes(results).len() + results.comparison.columns.len()
+}
+
+/// The table; one with at most so many columns has one size, the last, and the first metrics.
+fn scores(results: &Results, most: usize) -> Markup {
+    let sizes = sizes(results);
+    let mut shown = shown_sizes(results);
+    let mut columns = &results.comparison.columns[..];
+    if shown.len() + columns.len() > most {
+        shown.drain(..shown.len().saturating_sub(1));
+        columns = &columns[..columns.len().min(most - shown.len())];
+    }
     html! {
-        div.scroll { table id="scores" {
+        div.scroll { table id=[(most < usize::MAX).then_some("scores")] {
             thead { tr {
                 th { "system" }
                 @for i in &shown { th { (SIZES[*i]) } }
@@ -155,29 +177,32 @@ pub(in crate::report) fn lead(results: &Results) -> Result<Option<Lead>, ReportE
     }
     Ok(Some(Lead {
         title: "parameters and scores".into(),
+        caption: "Parameters and scores of the published and the measured systems.".into(),
+        small: scatter::plot(results, false)?,
+        small_legend: Vec::new(),
         svg: scatter::plot(results, false)?,
         legend: Vec::new(),
     }))
 }
 
 fn plot(results: &Results) -> Result<Markup, ReportError> {
-    let drawn = [("parameters and scores".to_owned(), scatter::plot(results, false)?)];
     Ok(html! {
-        h2 { "Parameters and scores" }
         ul.legend {
             li { (PreEscaped(scatter::mark(false))) "published" }
             li { (PreEscaped(scatter::mark(true))) "measured" }
         }
-        p.soft { "A thin line joins the published and the measured number of one system." }
-        (panels(&drawn))
+        div.panels { figure {
+            (described("parameters and scores", &scatter::plot(results, false)?))
+            figcaption { "Parameters and scores. A thin line joins the published and the measured number of one system." }
+        } }
     })
 }
 
 fn preference(results: &Results, one: &Preference) -> Markup {
     let meetings: Vec<_> = one.of_reference().collect();
     let (mean, missing) = (preference_text::mean(one), preference_text::missing(results, one));
-    html! {
-        h2 { (preference_text::title(one)) }
+    let title = preference_text::title(one);
+    let body = html! {
         p.soft { (preference_text::HOW) }
         @if !meetings.is_empty() {
             div.scroll { table {
@@ -208,6 +233,9 @@ fn preference(results: &Results, one: &Preference) -> Markup {
         @if !mean.is_empty() { p { (mean) } }
         @if !missing.is_empty() { p.soft { (missing) } }
         @for line in preference_text::differences(results, one) { p.soft { (line) } }
+    };
+    html! {
+        @if meetings.is_empty() { details { summary { (title) } (body) } } @else { (section(&title)) (body) }
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod cache;
 mod guard;
+mod http;
 mod lock;
 mod sums;
 mod temporary;
@@ -17,6 +18,7 @@ use sha2::{Digest, Sha256};
 pub(crate) use guard::guarded;
 
 pub use cache::{cache_dir, sha256_known};
+pub use http::http_client;
 pub use lock::{LockFile, lock, lock_holder};
 pub(crate) use temporary::clean_once as clean_temporaries;
 

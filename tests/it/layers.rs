@@ -22,6 +22,7 @@ const LAYERS: &[&[&str]] = &[
         "world",
         "diffusion",
         "image_file",
+        "hub",
         "device",
         "noise",
         "files",

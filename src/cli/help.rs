@@ -12,7 +12,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
         &["sweep", "train", "report", "draw", "serve", "list"],
     ),
     ("Data", &["encode", "merge", "inspect"]),
-    ("Trained and published priors", &["prior", "export"]),
+    ("Trained and published priors", &["fetch", "prior", "export"]),
     (
         "Images with published decoders",
         &["generate", "vary", "interpolate"],

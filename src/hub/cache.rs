@@ -168,7 +168,7 @@ mod tests {
         };
         assert_eq!(
             said("a/b"),
-            "no such folder: a/b; the Hugging Face cache HUB has no repository of this name either (`eclipse fetch a/b` downloads it)"
+            "no such file or folder: a/b; the Hugging Face cache HUB has no repository of this name either (`eclipse fetch a/b` downloads it)"
         );
         let (one, two) = ("1".repeat(40), "2".repeat(40));
         for name in [&format!("snapshots/{one}/prior"), "blobs", "refs/refs/pr"] {

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use indicatif::DecimalBytes;
+
 use crate::files::FileError;
 
 /// A repository that cannot be found, read or downloaded.
@@ -23,7 +25,7 @@ pub enum HubError {
     NoCache,
     /// Neither a folder nor a repository in the cache.
     #[error(
-        "no such folder: {name}; the Hugging Face cache {} has no repository of this name either (`eclipse fetch {name}` downloads it)",
+        "no such file or folder: {name}; the Hugging Face cache {} has no repository of this name either (`eclipse fetch {name}` downloads it)",
         .cache.display()
     )]
     NotCached {
@@ -179,7 +181,7 @@ pub enum HubError {
         found: String,
     },
     /// The disk is too small.
-    #[error("{}: the download needs {needed} bytes, and {free} are free; HF_HOME names another folder for the Hugging Face cache", .folder.display())]
+    #[error("{}: the download needs {}, and {} are free; HF_HOME names another folder for the Hugging Face cache", .folder.display(), DecimalBytes(*.needed), DecimalBytes(*.free))]
     Space {
         /// The cache.
         folder: PathBuf,

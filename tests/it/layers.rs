@@ -32,7 +32,7 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Modules of the lowest layer that the others of this layer may use too.
-const FOUNDATION: &[&str] = &["files", "noise", "device", "limits", "config"];
+const FOUNDATION: &[&str] = &["files", "noise", "device", "limits", "config", "hub"];
 
 /// Modules that must also not know these.
 const BLIND: &[(&str, &[&str])] = &[("world", &["burn::"]), ("diffusion", &["crate::models"])];

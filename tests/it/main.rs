@@ -14,6 +14,7 @@ mod draw;
 mod eval;
 mod examples;
 mod export;
+mod fetch;
 mod generate;
 mod golden;
 mod image_metrics;

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 
 use crate::experiment::{RunDir, sweep};
 use crate::files::{self, FileError};
-use crate::hub::{self, RepoName};
+use crate::hub::{self, HubError, RepoName};
 use clap::Command;
 
 use super::usage::Usage;
@@ -200,11 +200,10 @@ fn found(given: &str) -> Result<PathBuf, String> {
         .filter(|run| RunDir::new(run).config_path().is_file())
         .collect();
     match runs.as_slice() {
-        [] => match given.parse() {
-            Ok(repo) => hub::cache()
-                .and_then(|cache| hub::snapshot(&cache, &repo))
-                .map_err(|e| e.to_string()),
-            Err(_) => Ok(path),
+        [] => match hub::weights_folder(&of_root) {
+            Ok(found) if found == of_root => Ok(path),
+            Err(HubError::NotCached { .. }) if path.parent().is_some_and(Path::is_dir) => Ok(path),
+            found => found.map_err(|e| e.to_string()),
         },
         [run] => Ok(run.clone()),
         several => {

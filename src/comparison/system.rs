@@ -9,7 +9,8 @@ use crate::diffusion::Sampler;
 use crate::generate::prior::PriorSettings;
 use crate::generate::recipe::Size;
 use crate::generate::request::{DecoderChoice, SUPER_RES_STEPS};
-use crate::weights;
+use crate::hub::HubError;
+use crate::weights::{self, WeightsError};
 
 /// `[systems.NAME]`: a pipeline with settings, a folder of images that were made elsewhere, or neither: published numbers only.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
@@ -94,7 +95,9 @@ impl System {
 pub(super) fn absent(given: &Path) -> Option<String> {
     match weights::folder(given) {
         Ok(found) if found.exists() => None,
-        Ok(found) => Some(format!("{} is not there", found.display())),
+        Ok(_) | Err(WeightsError::Repository(HubError::NotCached { .. })) => {
+            Some(format!("{} is not there", given.display()))
+        }
         Err(error) => Some(error.to_string()),
     }
 }

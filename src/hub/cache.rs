@@ -43,14 +43,19 @@ fn variable(name: &str) -> Option<PathBuf> {
 }
 
 /// The folder of weights that `given` names: itself if it exists, else the snapshot of the repository of this name in the cache. What is no name of a
-/// repository is returned as it is, for the reader to report.
+/// repository is returned as it is, for the reader to report; so is a path in a folder that exists.
 ///
 /// # Errors
 /// [`HubError`] for a repository that is not in the cache, or not completely.
 pub fn weights_folder(given: &Path) -> Result<PathBuf, HubError> {
     let name = given.to_str().and_then(|text| text.parse().ok());
     match name {
-        Some(name) if !given.exists() => snapshot(&cache()?, &name),
+        Some(name) if !given.exists() => match snapshot(&cache()?, &name) {
+            Err(HubError::NotCached { .. }) if given.parent().is_some_and(Path::is_dir) => {
+                Ok(given.to_path_buf())
+            }
+            found => found,
+        },
         _ => Ok(given.to_path_buf()),
     }
 }

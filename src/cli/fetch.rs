@@ -131,7 +131,7 @@ fn summary(download: &Download, server: &Server) -> String {
     let (n, n_all) = (download.files().len(), listing.files.len());
     let others = match n_all - n {
         0 => String::new(),
-        n => format!("; {n} others that this program does not read (--all)"),
+        n => format!("; left out, because this program does not read them: {n} (--all)"),
     };
     text + &format!(
         "{n} files, {} to download{others}\n",

@@ -13,7 +13,7 @@ pub enum HubError {
     #[error(transparent)]
     File(#[from] FileError),
     /// A folder for downloads cannot be written.
-    #[error("{0}; HF_HOME names another folder for the Hugging Face cache")]
+    #[error("the Hugging Face cache cannot be written; HF_HOME names another folder for it")]
     Cache(#[source] FileError),
     /// Not the name of a repository.
     #[error(
@@ -143,7 +143,7 @@ pub enum HubError {
         revision: String,
     },
     /// Another status than was expected.
-    #[error("{url}: expected a file, found status {status}{}", if *.status >= 500 { "; try again later" } else { "" })]
+    #[error("{url}: expected status 200, found {status}{}", if *.status >= 500 { "; try again later" } else { "" })]
     Status {
         /// The address.
         url: String,

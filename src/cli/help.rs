@@ -32,6 +32,7 @@ Examples:
   eclipse serve                                               the same on a page, side by side
   eclipse train --config my.toml --set train.lr=1e-4          one run
   eclipse encode --clip CLIP_L14 --pairs cc3m/ --out store    your own images and captions
+  eclipse fetch kakaobrain/karlo-v1-alpha                     published weights, for --pipeline
   eclipse export runs/train/my_1234abcd --to my-prior         a pipeline for Python's diffusers
   eclipse COMMAND --help                                      all options of a command";
 

@@ -25,7 +25,7 @@
 //! eval         metrics/, one table; intervals, baselines, the checker
 //! data         sources/, stores, pairs, prompt files          generate    prompt -> z_x_hat -> image; stacks/, one file each
 //! models       clip, prior, unet, movq, inception, blip, ..   objective   Eq. 1, 3, 4, 5, other forms; CLIP's own loss
-//! weights   nn   world   diffusion   image_file   config   device   noise   files   limits
+//! weights   nn   world   diffusion   image_file   hub   config   device   noise   files   limits
 //! ```
 //!
 //! | to add | one file in | and one line in |
@@ -93,6 +93,7 @@ pub mod eval;
 pub mod experiment;
 pub mod files;
 pub mod generate;
+pub mod hub;
 pub mod image_file;
 pub mod limits;
 pub mod models;

@@ -18,7 +18,7 @@ use crate::generate::decoder::DecoderSettings;
 use crate::generate::frozen::FrozenDecoder;
 use crate::generate::images::write_png;
 use crate::train::session::Failure;
-use crate::weights::Checkpoint;
+use crate::weights::{self, Checkpoint};
 use crate::world::checker::{Checker, verdict};
 
 /// Decodes some of the predictions for a world's test set, parses the images with the checker and scores them; keeps a few images.
@@ -109,7 +109,7 @@ impl ImageTest<'_> {
 /// # Errors
 /// The expected and found hashes of the weights.
 pub fn check_decoder(clip: &Path, dir: &Path, decoder: &FrozenDecoder, d_clip: usize) -> Result<(), Failure> {
-    let weights = Checkpoint::open(clip)?.fingerprint();
+    let weights = Checkpoint::open(&weights::folder(clip)?)?.fingerprint();
     if (decoder.d_clip(), decoder.clip()) != (d_clip, weights.as_str()) {
         return Err(format!(
             "the decoder in {} was trained on embeddings of another CLIP than the one in {}: expected weights {weights}, found {}",

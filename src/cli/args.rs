@@ -43,7 +43,13 @@ impl SpecArgs {
         const PATHS: [&str; 4] = ["clip", "decoder", "data.store", "data.validation"];
         let given = self.settings.iter().cloned().map(|mut setting| {
             if let (true, Some(path)) = (PATHS.contains(&setting.key.as_str()), setting.value.as_str()) {
-                setting.value = place::resolved(path).display().to_string().into();
+                let is_weights = !setting.key.starts_with("data.");
+                let path = if is_weights {
+                    place::resolved_weights(path)
+                } else {
+                    place::resolved(path)
+                };
+                setting.value = path.display().to_string().into();
             }
             setting
         });

@@ -61,7 +61,13 @@ fn from_caller(mut setting: Setting) -> Setting {
     // A preference's reference is a system.
     let is_path = PATHS.contains(&last) && !setting.key.starts_with("preferences.");
     if let (true, Some(path)) = (is_path, setting.value.as_str()) {
-        setting.value = place::resolved(path).display().to_string().into();
+        let is_weights = ["pipeline", "prior", "clip", "blip"].contains(&last);
+        let path = if is_weights {
+            place::resolved_weights(path)
+        } else {
+            place::resolved(path)
+        };
+        setting.value = path.display().to_string().into();
     }
     setting
 }

@@ -12,7 +12,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
         &["sweep", "train", "report", "draw", "serve", "list"],
     ),
     ("Data", &["encode", "merge", "inspect"]),
-    ("Trained and published priors", &["prior", "export"]),
+    ("Trained and published priors", &["fetch", "prior", "export"]),
     (
         "Images with published decoders",
         &["generate", "vary", "interpolate"],
@@ -32,6 +32,7 @@ Examples:
   eclipse serve                                               the same on a page, side by side
   eclipse train --config my.toml --set train.lr=1e-4          one run
   eclipse encode --clip CLIP_L14 --pairs cc3m/ --out store    your own images and captions
+  eclipse fetch kakaobrain/karlo-v1-alpha                     published weights, for --pipeline
   eclipse export runs/train/my_1234abcd --to my-prior         a pipeline for Python's diffusers
   eclipse COMMAND --help                                      all options of a command";
 

@@ -18,6 +18,7 @@ mod drawing;
 mod encode;
 mod eval;
 mod export;
+mod fetch;
 mod generate;
 mod help;
 mod inspect;
@@ -92,6 +93,8 @@ enum Command {
     Report(report::ReportArgs),
     /// Describe a model directory, a safetensors file, a run directory, a store or a source.
     Inspect(inspect::InspectArgs),
+    /// Download published weights to the Hugging Face cache, after naming size and licence.
+    Fetch(fetch::FetchArgs),
     /// Predict image embeddings of prompts with any prior.
     Prior(prior::PriorArgs),
     /// Write a trained prior as a folder that diffusers loads.
@@ -182,6 +185,7 @@ impl Cli {
             Command::Merge(args) => encode::merge(&args),
             Command::Report(args) => report::run(&args),
             Command::Inspect(args) => inspect::run(&args),
+            Command::Fetch(args) => fetch::run(&args),
             Command::Prior(args) => prior::run(&args, device),
             Command::Export(args) => export::run(&args, device),
             Command::Draw(args) => draw::run(&args, device),

@@ -13,6 +13,7 @@ use std::sync::OnceLock;
 
 use crate::experiment::{RunDir, sweep};
 use crate::files::{self, FileError};
+use crate::hub::{self, HubError, RepoName};
 use clap::Command;
 
 use super::usage::Usage;
@@ -176,7 +177,8 @@ impl FromStr for Prior {
 }
 
 /// `given` as a path from the caller's folder; if nothing exists there, from the root and from `runs/`; else the run in `runs/` whose name is
-/// `given` or ends in `_given`, such as the hash of its configuration. Otherwise the caller's path, which the command reports as missing.
+/// `given` or ends in `_given`, such as the hash of its configuration; else the repository of this name in the Hugging Face cache. Otherwise the
+/// caller's path, which the command reports as missing.
 fn found(given: &str) -> Result<PathBuf, String> {
     let path = resolved(given);
     let of_root = PathBuf::from(given);
@@ -198,7 +200,11 @@ fn found(given: &str) -> Result<PathBuf, String> {
         .filter(|run| RunDir::new(run).config_path().is_file())
         .collect();
     match runs.as_slice() {
-        [] => Ok(path),
+        [] => match hub::weights_folder(&of_root) {
+            Ok(found) if found == of_root => Ok(path),
+            Err(HubError::NotCached { .. }) if path.parent().is_some_and(Path::is_dir) => Ok(path),
+            found => found.map_err(|e| e.to_string()),
+        },
         [run] => Ok(run.clone()),
         several => {
             let names: Vec<String> = several.iter().map(|run| run.display().to_string()).collect();
@@ -237,6 +243,15 @@ pub fn resolved(given: &str) -> PathBuf {
         _ if crate::data::source::with_scheme(given).is_some() || given == STDIO => given.into(),
         Some(folder) => folder.join(given),
         None => given.into(),
+    }
+}
+
+/// [`resolved`] for a folder of weights: the name of a repository remains one.
+pub fn resolved_weights(given: &str) -> PathBuf {
+    let path = resolved(given);
+    match path.exists() || given.parse::<RepoName>().is_err() {
+        true => path,
+        false => given.into(),
     }
 }
 

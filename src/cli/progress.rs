@@ -208,3 +208,45 @@ impl Stages {
         }
     }
 }
+
+/// The bar of the file that is downloaded, on a terminal.
+pub struct Files {
+    bar: ProgressBar,
+    name: String,
+}
+
+impl Files {
+    /// No bar until the first file.
+    pub fn new() -> Self {
+        Self {
+            bar: ProgressBar::hidden(),
+            name: String::new(),
+        }
+    }
+
+    /// Shows that `got` of `size` bytes of `name` are on disk.
+    pub fn show(&mut self, name: &str, got: u64, size: u64) {
+        if self.name != name {
+            self.name = name.to_owned();
+            self.bar.finish_and_clear();
+            self.bar = match std::io::stderr().is_terminal() {
+                true => ProgressBar::new(size),
+                false => ProgressBar::hidden(),
+            };
+            let template =
+                "  {msg} {bar:20} {decimal_bytes}/{decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left";
+            self.bar = styled(self.bar.clone(), template).with_position(got);
+            self.bar.reset_eta();
+            self.bar.set_message(printable(name).into_owned());
+        }
+        self.bar.set_position(got);
+        if got == size {
+            self.bar.finish_and_clear();
+        }
+    }
+
+    /// Removes the bar.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -10,12 +10,12 @@ use super::folders::Folders;
 use super::options::RunOptions;
 use super::prompts::{PromptSet, Source};
 use super::spec::{Comparison, metric_named};
-use super::system::System;
+use super::system::{System, absent};
 use crate::eval::image_folder::{self, ImageFile};
 use crate::eval::image_score::ImageScore;
 use crate::eval::metrics::{ImageOption, ImageOptions, ImageSet, SharedNetworks};
 use crate::files::{self, FileError};
-use crate::weights::{read_json, write_json};
+use crate::weights::{self, read_json, write_json};
 
 /// The images of a system that a metric sees, and where their prompts stand.
 pub(super) struct Images {
@@ -47,7 +47,7 @@ impl Comparison {
                 .as_ref()
                 .and_then(Source::file)
                 .filter(|path| !path.exists());
-            return system.lacking().or(prompts).and_then(|path| no_such(path));
+            return system.lacking().or_else(|| no_such(prompts?));
         }
         let folder = folders.images(system, set)?;
         if folder.is_dir() { None } else { no_such(&folder) }
@@ -88,8 +88,8 @@ impl Comparison {
     /// Why a metric cannot be computed on this machine.
     pub(super) fn without_metric(&self, metric: &str) -> Option<String> {
         let settings = self.metrics.get(metric).cloned().unwrap_or_default();
-        if let Some(path) = settings.paths().find(|path| !path.exists()) {
-            return Some(format!("{} is not there", path.display()));
+        if let Some(why) = settings.paths().find_map(|path| absent(path)) {
+            return Some(why);
         }
         let (_, computes) = metric_named(metric)?;
         // Detections are those of a system.
@@ -205,11 +205,14 @@ impl Scorer<'_> {
         let detections = detections
             .into_iter()
             .find(|place| needs_detections(metric) && place.is_file());
+        let named = settings.paths().chain(&detections);
+        let named = named.map(|path| Ok(hash(&weights::folder(path)?)?));
+        let named: Vec<String> = named.collect::<Result<_, ComparisonError>>()?;
         let inputs = json!({
             "program": env!("CARGO_PKG_VERSION"),
             "precision": options.precision(),
             "options": format!("{:?} {:?} {:?}", settings.resize, settings.infinity, settings.mend),
-            "files": settings.paths().chain(&detections).map(|path| hash(path)).collect::<Result<Vec<_>, _>>()?,
+            "files": named,
             "images": hash_all(images.files.iter().map(|file| file.path.as_path()))?,
             "prompts": files::sha256(json!(images.files.iter().map(|file| &file.prompt).collect::<Vec<_>>()).to_string().as_bytes()),
         });

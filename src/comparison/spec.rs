@@ -41,6 +41,7 @@ use crate::eval::fid::Resize;
 use crate::eval::metrics::{self, ImageMetric, ImageOptions, MetricDirection, MetricInfo};
 use crate::files;
 use crate::limits::{MAX_IMAGES, MAX_REPEATS};
+use crate::weights;
 
 /// The metric of preferences.
 pub(super) const PREFERENCE_METRIC: &str = "pick-score";
@@ -116,13 +117,18 @@ impl MetricSettings {
             .flatten()
     }
 
-    /// The options of `eclipse eval`.
+    /// The options of `eclipse eval`. Repositories of weights become their folders.
     pub(super) fn options(&self) -> ImageOptions {
+        let found = |given: &Option<PathBuf>| {
+            given
+                .as_ref()
+                .map(|given| weights::folder(given).unwrap_or_else(|_| given.clone()))
+        };
         ImageOptions {
             reference: self.reference.clone(),
             inception: self.inception.clone(),
-            clip: self.clip.clone(),
-            blip: self.blip.clone(),
+            clip: found(&self.clip),
+            blip: found(&self.blip),
             resize: self.resize.unwrap_or_default(),
             mends: self.mend.iter().copied().collect(),
             infinity: self.infinity,

@@ -1,7 +1,7 @@
 //! A system: who draws.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -9,6 +9,8 @@ use crate::diffusion::Sampler;
 use crate::generate::prior::PriorSettings;
 use crate::generate::recipe::Size;
 use crate::generate::request::{DecoderChoice, SUPER_RES_STEPS};
+use crate::hub::HubError;
+use crate::weights::{self, WeightsError};
 
 /// `[systems.NAME]`: a pipeline with settings, a folder of images that were made elsewhere, or neither: published numbers only.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
@@ -82,9 +84,20 @@ impl System {
         self.pipeline.is_some() || self.images.is_some()
     }
 
-    /// The first folder of its networks that is not there.
-    pub(super) fn lacking(&self) -> Option<&PathBuf> {
+    /// Why the first folder of its networks that is not there is missing.
+    pub(super) fn lacking(&self) -> Option<String> {
         let folders = [&self.pipeline, &self.prior, &self.clip];
-        folders.into_iter().flatten().find(|folder| !folder.is_dir())
+        folders.into_iter().flatten().find_map(|folder| absent(folder))
+    }
+}
+
+/// Why the folder or the file that `given` names, which may be a repository in the Hugging Face cache, is not there.
+pub(super) fn absent(given: &Path) -> Option<String> {
+    match weights::folder(given) {
+        Ok(found) if found.exists() => None,
+        Ok(_) | Err(WeightsError::Repository(HubError::NotCached { .. })) => {
+            Some(format!("{} is not there", given.display()))
+        }
+        Err(error) => Some(error.to_string()),
     }
 }

@@ -12,7 +12,7 @@ use crate::files::{self, FileError};
 use crate::models::clip::folders::{PROCESSOR, PROCESSORS, TOKENIZERS, TOWERS};
 use crate::models::clip::{ClipError, ImageEncoder, TextEncoder, logit_scale};
 use crate::models::text::EncodedTexts;
-use crate::weights::{Checkpoint, WeightsError};
+use crate::weights::{self, Checkpoint, WeightsError};
 use crate::world::{Pair, Scene};
 
 /// Captions or images per forward pass: affects memory, not results.
@@ -65,6 +65,7 @@ impl FrozenClip {
     /// # Errors
     /// [`EncodeError`], naming the file, the key or the tensors.
     pub fn load(dir: &Path, device: &Device) -> Result<Self, EncodeError> {
+        let dir = &weights::folder(dir)?;
         let (text, image) = (TextEncoder::load(dir, device)?, ImageEncoder::load(dir, device)?);
         let (hidden, d_clip) = (text.config().hidden_size, text.config().projection_dim);
         if hidden != d_clip {
@@ -175,6 +176,7 @@ impl FrozenClip {
 /// # Errors
 /// [`WeightsError`], naming the file.
 pub fn clip_files(dir: &Path) -> Result<BTreeMap<String, String>, WeightsError> {
+    let dir = &weights::folder(dir)?;
     let towers: Vec<PathBuf> = TOWERS
         .iter()
         .map(|tower| dir.join(tower))

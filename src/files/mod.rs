@@ -7,6 +7,7 @@ mod archive;
 mod cache;
 mod guard;
 mod gzip;
+mod http;
 mod lock;
 mod sums;
 mod temporary;
@@ -21,6 +22,7 @@ pub(crate) use guard::guarded;
 pub use archive::{ArchiveError, unpack};
 pub use cache::{cache_dir, sha256_known};
 pub use gzip::{gzip, read_gzip};
+pub use http::http_client;
 pub use lock::{LockFile, lock, lock_holder};
 pub(crate) use temporary::clean_once as clean_temporaries;
 

@@ -14,6 +14,7 @@ use super::request::{ImageRequest, Subject};
 use super::zero_image::cached_zero_image;
 use crate::diffusion::{FlowConfig, Scheduler};
 use crate::files;
+use crate::hub::repository_of;
 use crate::models::clip::{ClipTextConfig, ClipVisionConfig};
 use crate::models::prior::PriorConfig;
 use crate::weights::Checkpoint;
@@ -87,6 +88,7 @@ pub(super) fn embedding_plan(
                 // The tower may be absent where its embedding is known.
                 let sha256 = Checkpoint::open(dir).ok().and_then(|tower| tower.sha256().ok());
                 let record = WeightsRecord {
+                    repository: repository_of(&path),
                     path,
                     sampled_sha256,
                     sha256,
@@ -155,8 +157,10 @@ pub(super) fn weights_record(layout: &PipelineLayout, part: Part) -> Result<Weig
             (checkpoint.fingerprint(), Some(checkpoint.sha256()?))
         }
     };
+    let path = absolute(path);
     Ok(WeightsRecord {
-        path: absolute(path),
+        repository: repository_of(&path),
+        path,
         sampled_sha256,
         sha256,
     })

@@ -17,6 +17,7 @@ use super::zero_image::{ZERO_IMAGE, cached_zero_image};
 use crate::diffusion::{DrawNoise, Scheduler};
 use crate::models::noise_augmentation::NoiseAugmentation;
 use crate::models::unet::{Conditioning, UNet, UNetConfig};
+use crate::weights;
 
 /// Images that are drawn at once. Limits memory; results do not depend on it.
 const BATCH: usize = 32;
@@ -42,6 +43,7 @@ impl FrozenDecoder {
     /// [`RenderError`], naming the part, the file, the key or the tensors: also for a decoder that reads text, and when the zero image's
     /// embedding is missing.
     pub fn load(dir: &Path, device: &Device) -> Result<Self, RenderError> {
+        let dir = &weights::folder(dir)?;
         let layout = PipelineLayout::open(dir, None, None)?;
         let latent = latent_unet_of(&layout)?;
         let unet_dir = layout.part(Part::DECODER)?;

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::parts::{Entry, LayoutError, Part, PartFolders};
 use super::stacks::{self, Stack};
-use crate::weights::read_json;
+use crate::weights::{self, read_json};
 
 /// The file that makes a folder a pipeline.
 const INDEX: &str = "model_index.json";
@@ -24,11 +24,16 @@ pub struct PipelineLayout {
 
 impl PipelineLayout {
     /// Finds the parts of the pipeline, or pipelines, in `pipeline`. `prior` is a prior's own folder (an ECLIPSE prior) or a pipeline with one, and
-    /// replaces the stack's; `clip` is where the towers are, in place of those of the prior's pipeline or the stack's.
+    /// replaces the stack's; `clip` is where the towers are, in place of those of the prior's pipeline or the stack's. Each may be the name of a repository
+    /// in the Hugging Face cache.
     ///
     /// # Errors
     /// [`LayoutError`], naming the folder, the key and what is known. A part that is absent is no error until [`PipelineLayout::part`] asks for it.
     pub fn open(pipeline: &Path, prior: Option<&Path>, clip: Option<&Path>) -> Result<Self, LayoutError> {
+        let found = |given: Option<&Path>| given.map(weights::folder).transpose();
+        let (prior, clip) = (found(prior)?, found(clip)?);
+        let (prior, clip) = (prior.as_deref(), clip.as_deref());
+        let pipeline = &weights::folder(pipeline)?;
         let folders = pipelines(pipeline)?;
         let mut indices = Vec::new();
         for folder in &folders {

@@ -9,6 +9,7 @@ use crate::diffusion::DrawNoise;
 use crate::limits::finite;
 use crate::models::clip::{ClipError, TextEncoder};
 use crate::models::prior::TextCondition;
+use crate::weights;
 
 /// Prompts in a forward pass. Limits memory.
 const BATCH: usize = 32;
@@ -63,7 +64,8 @@ impl PriorPipeline {
     /// # Errors
     /// [`PipelineError`], naming the file, the key or the tensors; [`PriorError::Width`] when the two come from different CLIPs.
     pub fn load(prior_dir: &Path, text_dir: &Path, device: &Device) -> Result<Self, PipelineError> {
-        let text = TextEncoder::load(text_dir, device)?;
+        let text_dir = weights::folder(text_dir).map_err(ClipError::from)?;
+        let text = TextEncoder::load(&text_dir, device)?;
         let (config, prior) = AnyPrior::load(prior_dir, device)?;
         check_text(text.config(), &config, prior_dir)?;
         Ok(Self { text, prior })

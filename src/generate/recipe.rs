@@ -198,6 +198,9 @@ pub struct WeightsRecord {
     /// SHA-256 over `config.json` and all bytes of the files with the weights. Absent in records of earlier versions, and where no weights were read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
+    /// The repository and the commit, as `owner/name@commit`, of weights in the Hugging Face cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
 }
 
 /// The weights of each part by its name, in the order in which the parts are used.

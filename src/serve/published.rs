@@ -15,6 +15,7 @@ use crate::generate::prior::PriorSettings;
 use crate::generate::recipe::{Origin, slug};
 use crate::generate::render::{RenderEvent, RenderOptions};
 use crate::generate::request::{DecoderChoice, ImageRequest, OutputOptions, SUPER_RES_STEPS, Subject};
+use crate::hub::repository_of;
 use crate::weights::Checkpoint;
 
 /// A first prompt.
@@ -50,14 +51,22 @@ impl PublishedPriors {
         for (i, prior) in asked.into_iter().enumerate() {
             let layout = PipelineLayout::open(pipeline, prior, clip)?;
             let dir = layout.part(Part::PRIOR)?;
-            let label = prior
-                .unwrap_or(pipeline)
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy();
+            let named = prior.unwrap_or(pipeline);
+            // A repository's folder in the Hugging Face cache has the name of a commit.
+            let label = match repository_of(named)
+                .as_deref()
+                .and_then(|name| name.split_once('@'))
+            {
+                Some((repo, _)) => repo.to_owned(),
+                None => named
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned(),
+            };
             let system = System {
                 id: unique_id(&slug(&label), |id| found.iter().any(|(other, _)| other.id == id)),
-                label: label.into_owned(),
+                label,
                 about: dir.display().to_string(),
                 group: "Priors".into(),
                 identity: Checkpoint::open(dir)?.fingerprint(),

@@ -24,6 +24,7 @@ use serde::de::DeserializeOwned;
 
 use crate::config::{self, ConfigError};
 use crate::files::FileError;
+use crate::hub::{self, HubError};
 
 /// How a module's parameters are called in published checkpoints.
 ///
@@ -65,6 +66,9 @@ pub enum WeightsError {
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// A repository of weights that is not in the Hugging Face cache.
+    #[error(transparent)]
+    Repository(#[from] HubError),
     /// The directory holds no weights under any name we know.
     #[error("no weights in {dir}: expected {}{hint}", .expected.join(" or "))]
     NoWeights {
@@ -141,6 +145,14 @@ fn list(missing: &[String], unused: &[String], misfits: &[(String, String, Strin
     let misfit = |(name, expected, found): &(_, _, _)| format!("{name}: expected {expected}, found {found}");
     section("of another shape or dtype", misfits.iter().map(misfit).collect());
     text
+}
+
+/// The model directory that `given` names: itself, or that of a repository in the Hugging Face cache, see [`hub::weights_folder`].
+///
+/// # Errors
+/// [`WeightsError::Repository`].
+pub fn folder(given: &Path) -> Result<PathBuf, WeightsError> {
+    Ok(hub::weights_folder(given)?)
 }
 
 /// Reads `dir/config.json` (or another JSON file) into `T`.

@@ -22,6 +22,7 @@ const LAYERS: &[&[&str]] = &[
         "world",
         "diffusion",
         "image_file",
+        "hub",
         "device",
         "noise",
         "files",
@@ -31,7 +32,7 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Modules of the lowest layer that the others of this layer may use too.
-const FOUNDATION: &[&str] = &["files", "noise", "device", "limits", "config"];
+const FOUNDATION: &[&str] = &["files", "noise", "device", "limits", "config", "hub"];
 
 /// Modules that must also not know these.
 const BLIND: &[(&str, &[&str])] = &[("world", &["burn::"]), ("diffusion", &["crate::models"])];

@@ -15,6 +15,7 @@ mod eval;
 mod examples;
 mod export;
 mod facts;
+mod fetch;
 mod generate;
 mod golden;
 mod image_metrics;

@@ -10,6 +10,10 @@ pub fn command<A: AsRef<OsStr>>(folder: &Path, args: impl IntoIterator<Item = A>
     command.args(args).current_dir(folder).env_remove("RUST_LOG");
     // Not the user's.
     command.env("ECLIPSE_CACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
+    command.env("HF_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/huggingface"));
+    command
+        .env_remove("HF_HUB_CACHE")
+        .env_remove("HUGGINGFACE_HUB_CACHE");
     command
 }
 

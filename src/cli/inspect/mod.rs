@@ -9,6 +9,7 @@ use crate::eval::ScoreFile;
 use crate::experiment::provenance::SessionRecord;
 use crate::experiment::{MetricsLog, RunDir};
 use crate::files;
+use crate::hub::repository_of;
 use crate::weights::Checkpoint;
 use anyhow::Context;
 use clap::Args;
@@ -110,7 +111,8 @@ fn look_at_store(path: &Path, verify: bool) -> anyhow::Result<Value> {
     }))
 }
 
-fn look(path: &Path, tensors: bool) -> anyhow::Result<Value> {
+/// Describes a model directory, a pipeline or a file of weights.
+pub(super) fn look(path: &Path, tensors: bool) -> anyhow::Result<Value> {
     let weights = path.is_file() || has_weights(path);
     let mut parts = BTreeMap::new();
     if !weights {
@@ -122,7 +124,9 @@ fn look(path: &Path, tensors: bool) -> anyhow::Result<Value> {
             }
         }
         if !parts.is_empty() {
-            return Ok(json!({ "pipeline": path, "components": parts }));
+            let mut found = json!({ "pipeline": path, "components": parts });
+            name_repository(&mut found, path);
+            return Ok(found);
         }
     }
     let checkpoint = Checkpoint::open(path)?;
@@ -144,10 +148,18 @@ fn look(path: &Path, tensors: bool) -> anyhow::Result<Value> {
         "values by dtype": dtypes,
         "metadata": checkpoint.metadata(),
     });
+    name_repository(&mut found, path);
     if tensors {
         found["tensors"] = Value::Object(listed);
     }
     Ok(found)
+}
+
+/// Adds the repository and the commit of weights in the Hugging Face cache.
+fn name_repository(found: &mut Value, path: &Path) {
+    if let Some(repository) = repository_of(path) {
+        found["repository"] = json!(repository);
+    }
 }
 
 fn look_at_run(run: &RunDir) -> anyhow::Result<Value> {
@@ -226,7 +238,7 @@ fn has_weights(folder: &Path) -> bool {
 }
 
 /// The model described by config.json.
-fn kind(path: &Path) -> Option<String> {
+pub(super) fn kind(path: &Path) -> Option<String> {
     let config: Value = serde_json::from_str(&files::read_text(path.join("config.json")).ok()?).ok()?;
     let text = |key: &str| config.get(key).and_then(Value::as_str).map(str::to_owned);
     text("_class_name")

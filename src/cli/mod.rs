@@ -30,6 +30,7 @@ mod pretrain;
 mod prior;
 mod progress;
 mod report;
+mod schema;
 mod serve;
 mod stop;
 mod sweep;
@@ -90,6 +91,8 @@ enum Command {
     Merge(encode::MergeArgs),
     /// Write tables, plots and the page again, from run directories only.
     Report(report::ReportArgs),
+    /// Print the JSON Schema of a kind of file, for completion and checks in editors.
+    Schema(schema::SchemaArgs),
     /// Describe a model directory, a safetensors file, a run directory, a store or a source.
     Inspect(inspect::InspectArgs),
     /// Predict image embeddings of prompts with any prior.
@@ -181,6 +184,7 @@ impl Cli {
             Command::Encode(args) => encode::run(&args, device),
             Command::Merge(args) => encode::merge(&args),
             Command::Report(args) => report::run(&args),
+            Command::Schema(args) => schema::run(&args),
             Command::Inspect(args) => inspect::run(&args),
             Command::Prior(args) => prior::run(&args, device),
             Command::Export(args) => export::run(&args, device),

@@ -139,7 +139,12 @@ pub fn known_name(key: &str, known: Vec<String>, found: &str) -> Result<(), Inva
     let ok = known.iter().any(|name| name == found);
     let expected = one_of(&known);
     tell(key, &[Bound::OneOf(known)]);
-    require(key, ok, expected, if found.is_empty() { "nothing" } else { found })
+    require(
+        key,
+        ok,
+        expected,
+        if found.is_empty() { "nothing" } else { found },
+    )
 }
 
 /// `found >= least`.

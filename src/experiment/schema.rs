@@ -82,7 +82,8 @@ fn objective_bounds(kind: &str) -> Result<Vec<(String, Bound)>, InvalidValue> {
         n_pairs: usize::MAX,
         has_store: false,
     };
-    let bounds = bounds_of(|| Objective::of_kind(kind).map_or(Ok(()), |objective| objective.check(&context)))?;
+    let bounds =
+        bounds_of(|| Objective::of_kind(kind).map_or(Ok(()), |objective| objective.check(&context)))?;
     let own = |(key, bound): (String, Bound)| Some((key.strip_prefix("objective.")?.to_owned(), bound));
     Ok(bounds.into_iter().filter_map(own).collect())
 }

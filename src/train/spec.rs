@@ -49,7 +49,12 @@ impl ModelSpec {
         at_most("model.n_layers", limits::MAX_LAYERS, self.n_layers)?;
         at_most("model.n_heads", limits::MAX_HEADS, self.n_heads)?;
         let most = limits::MAX_WIDTH / self.n_heads.max(1);
-        require("model.d_head", self.d_head <= most, format!("at most {most}"), self.d_head)?;
+        require(
+            "model.d_head",
+            self.d_head <= most,
+            format!("at most {most}"),
+            self.d_head,
+        )?;
         at_least("model.n_heads", 1, self.n_heads)?;
         at_least("model.d_head", 1, self.d_head)?;
         at_least("model.n_layers", 1, self.n_layers)?;

@@ -25,6 +25,7 @@ mod pages;
 mod params;
 mod priors;
 mod program;
+mod schema;
 mod serve;
 mod spec;
 mod store;

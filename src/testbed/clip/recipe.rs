@@ -113,12 +113,7 @@ impl ClipRecipe {
             at_least(key, least, found)?;
         }
         let bounds = [Bound::AtLeast(0.0), Bound::AtMost(1.0)];
-        bounded(
-            "canonical",
-            &bounds,
-            "a share between 0 and 1",
-            self.canonical,
-        )
+        bounded("canonical", &bounds, "a share between 0 and 1", self.canonical)
     }
 
     /// # Errors

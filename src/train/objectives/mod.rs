@@ -19,7 +19,7 @@ use super::session::Failure;
 use crate::config::InvalidValue;
 use crate::generate::prior::PriorSettings;
 
-/// The list of objectives: `kind => module::Type`. The type implements [`PriorObjective`], `Default`, and serde with
+/// The list of objectives: `kind => module::Type`. The type implements [`PriorObjective`], `Default`, `JsonSchema`, and serde with
 /// `#[serde(deny_unknown_fields, default)]`.
 macro_rules! objectives {
     ($($(#[$attribute:meta])* $kind:ident => $variant:ident;)*) => {

@@ -6,6 +6,7 @@
 pub mod convergence;
 mod error;
 pub mod export;
+pub mod mlflow;
 pub mod own_words;
 mod prior_cache;
 mod prior_runner;

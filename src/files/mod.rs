@@ -5,6 +5,7 @@
 
 mod cache;
 mod guard;
+pub mod http;
 mod lock;
 mod sums;
 mod temporary;

@@ -50,7 +50,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::device::DeviceSpec;
 
-use self::args::{PrecisionArgs, SpecArgs, experiment, mlflow_server, prior_runner, read_prompts, world_named};
+use self::args::{
+    PrecisionArgs, SpecArgs, experiment, mlflow_server, prior_runner, read_prompts, world_named,
+};
 use self::output::{note, print, print_bytes, print_json};
 use self::usage::{Unreadable, Usage, check_output, check_output_folder, exit_code};
 

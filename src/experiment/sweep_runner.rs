@@ -196,16 +196,14 @@ pub fn sweep(
                 runner,
                 options.tracker.as_ref(),
             );
-            let outcome = executed.unwrap_or_else(
-                |failure| match failure.downcast::<RunDirError>() {
-                    Ok(e) => match *e {
-                        RunDirError::Running { pid, .. } => Outcome::Busy { pid },
-                        other => Outcome::Failed(other.into()),
-                    },
-                    Err(failure) if is_stopped(&failure) => Outcome::Stopped,
-                    Err(failure) => Outcome::Failed(failure),
+            let outcome = executed.unwrap_or_else(|failure| match failure.downcast::<RunDirError>() {
+                Ok(e) => match *e {
+                    RunDirError::Running { pid, .. } => Outcome::Busy { pid },
+                    other => Outcome::Failed(other.into()),
                 },
-            );
+                Err(failure) if is_stopped(&failure) => Outcome::Stopped,
+                Err(failure) => Outcome::Failed(failure),
+            });
             let finished = finished.fetch_add(1, Ordering::Relaxed) + 1;
             observe(Event::End {
                 trial,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// A client whose calls end within `timeout`. Answers of every status are answers, not errors.
-pub fn agent(timeout: Duration) -> ureq::Agent {
+pub fn client(timeout: Duration) -> ureq::Agent {
     ureq::Agent::config_builder()
         .timeout_global(Some(timeout))
         .http_status_as_error(false)

@@ -20,6 +20,7 @@ mod image_metrics;
 mod keys;
 mod kills;
 mod layers;
+mod mlflow;
 mod movq;
 mod pages;
 mod params;

@@ -73,7 +73,7 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn new(server: &Server) -> Self {
         Self {
-            agent: http::agent(TIMEOUT),
+            agent: http::client(TIMEOUT),
             base: format!("{}/api/2.0/mlflow", server.uri),
             authorization: server.authorization.clone(),
         }
@@ -82,7 +82,10 @@ impl Client {
     /// The experiment of this name, which is made if it does not exist.
     pub(super) fn experiment(&self, name: &str) -> Result<String, CallError> {
         let id = |answer: Value| text(&answer["experiment"]["experiment_id"]);
-        let found = || self.get("experiments/get-by-name", &[("experiment_name", name)]).and_then(id);
+        let found = || {
+            self.get("experiments/get-by-name", &[("experiment_name", name)])
+                .and_then(id)
+        };
         match found() {
             Err(error) if error.is("RESOURCE_DOES_NOT_EXIST") => (),
             found => return found,
@@ -103,7 +106,10 @@ impl Client {
             "max_results": 1,
         });
         let answer = self.post("runs/search", &request)?;
-        answer["runs"].get(0).map(|run| text(&run["info"]["run_id"])).transpose()
+        answer["runs"]
+            .get(0)
+            .map(|run| text(&run["info"]["run_id"]))
+            .transpose()
     }
 
     pub(super) fn create(
@@ -116,7 +122,9 @@ impl Client {
     ) -> Result<String, CallError> {
         let own = [(KEY_TAG.to_owned(), key.to_owned())];
         let tags = own.iter().chain(tags);
-        let tags: Vec<Value> = tags.map(|(key, value)| json!({"key": key, "value": value})).collect();
+        let tags: Vec<Value> = tags
+            .map(|(key, value)| json!({"key": key, "value": value}))
+            .collect();
         let request = json!({"experiment_id": experiment, "run_name": name, "start_time": now, "tags": tags});
         let answer = self.post("runs/create", &request)?;
         text(&answer["run"]["info"]["run_id"])
@@ -143,13 +151,16 @@ impl Client {
     /// Adds at most [`MAX_METRICS`] values. A value that the server has is not added again.
     pub(super) fn log(&self, run: &str, points: &[Point]) -> Result<(), CallError> {
         let metrics: Vec<Value> = points.iter().map(Point::to_json).collect();
-        self.post("runs/log-batch", &json!({"run_id": run, "metrics": metrics})).map(drop)
+        self.post("runs/log-batch", &json!({"run_id": run, "metrics": metrics}))
+            .map(drop)
     }
 
     pub(super) fn params(&self, run: &str, params: &[(String, String)]) -> Result<(), CallError> {
         params.chunks(MAX_PARAMS).try_for_each(|some| {
             let short = |value: &str| value.chars().take(MAX_VALUE).collect::<String>();
-            let some = some.iter().map(|(key, value)| json!({"key": name(key), "value": short(value)}));
+            let some = some
+                .iter()
+                .map(|(key, value)| json!({"key": name(key), "value": short(value)}));
             let request = json!({"run_id": run, "params": some.collect::<Vec<_>>()});
             self.post("runs/log-batch", &request).map(drop)
         })
@@ -201,7 +212,10 @@ fn answer(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Resu
             Err(CallError::Refused {
                 status,
                 code: field("error_code", "an answer that is none of MLflow's API"),
-                message: field("message", "is this the address of an MLflow server, and are the login variables right?"),
+                message: field(
+                    "message",
+                    "is this the address of an MLflow server, and are the login variables right?",
+                ),
             })
         }
     }

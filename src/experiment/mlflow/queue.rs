@@ -91,7 +91,9 @@ impl Shared {
             return;
         }
         queue.held += n;
-        queue.messages.push_back((run.to_path_buf(), Message::Values(points())));
+        queue
+            .messages
+            .push_back((run.to_path_buf(), Message::Values(points())));
         self.changed.notify_all();
     }
 }

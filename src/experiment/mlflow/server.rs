@@ -53,8 +53,12 @@ impl Server {
             expected,
             found: found.to_owned(),
         };
-        let rest = uri.strip_prefix("http://").or_else(|| uri.strip_prefix("https://"));
-        let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
+        let rest = uri
+            .strip_prefix("http://")
+            .or_else(|| uri.strip_prefix("https://"));
+        let host = rest
+            .and_then(|rest| rest.split(['/', '?', '#']).next())
+            .unwrap_or_default();
         if host.is_empty() || uri.contains(char::is_whitespace) {
             let expected = "the http or https address of an MLflow server, as in http://127.0.0.1:5000 (`mlflow server` starts one); folders, \
                             databases and databricks are not supported";
@@ -72,8 +76,14 @@ impl Server {
             (None, None) => get("MLFLOW_TRACKING_TOKEN").map(|token| format!("Bearer {token}")),
             (user, _) => {
                 let (variable, other) = match user {
-                    Some(_) => ("MLFLOW_TRACKING_PASSWORD", "a value beside MLFLOW_TRACKING_USERNAME"),
-                    None => ("MLFLOW_TRACKING_USERNAME", "a value beside MLFLOW_TRACKING_PASSWORD"),
+                    Some(_) => (
+                        "MLFLOW_TRACKING_PASSWORD",
+                        "a value beside MLFLOW_TRACKING_USERNAME",
+                    ),
+                    None => (
+                        "MLFLOW_TRACKING_USERNAME",
+                        "a value beside MLFLOW_TRACKING_PASSWORD",
+                    ),
                 };
                 return Err(ServerError {
                     variable,
@@ -115,7 +125,9 @@ mod tests {
         assert!(read(&[]).expect("right").is_none());
         assert!(read(&[("MLFLOW_TRACKING_URI", " ")]).expect("right").is_none());
         let uri = ("MLFLOW_TRACKING_URI", "https://example.org/mlflow/");
-        let server = read(&[uri, ("MLFLOW_TRACKING_TOKEN", "t")]).expect("right").expect("one");
+        let server = read(&[uri, ("MLFLOW_TRACKING_TOKEN", "t")])
+            .expect("right")
+            .expect("one");
         assert_eq!(server.uri, "https://example.org/mlflow");
         assert_eq!(server.authorization.as_deref(), Some("Bearer t"));
         assert_eq!(format!("{server:?}"), "Server(https://example.org/mlflow)");
@@ -123,14 +135,27 @@ mod tests {
         let password = ("MLFLOW_TRACKING_PASSWORD", "b");
         let server = read(&[uri, user, password]).expect("right").expect("one");
         assert_eq!(server.authorization.as_deref(), Some("Basic YTpi"));
-        for wrong in ["file:///mlruns", "mlruns", "databricks", "sqlite:///a.db", "http://", "http://a b"] {
+        for wrong in [
+            "file:///mlruns",
+            "mlruns",
+            "databricks",
+            "sqlite:///a.db",
+            "http://",
+            "http://a b",
+        ] {
             let error = read(&[("MLFLOW_TRACKING_URI", wrong)]).expect_err(wrong);
-            assert!(error.starts_with("MLFLOW_TRACKING_URI: expected the http or https address"), "{error}");
+            assert!(
+                error.starts_with("MLFLOW_TRACKING_URI: expected the http or https address"),
+                "{error}"
+            );
             assert!(error.ends_with(&format!("found {wrong}")), "{error}");
         }
         let error = read(&[("MLFLOW_TRACKING_URI", "http://a:secret@b")]).expect_err("refused");
         assert!(!error.contains("secret"), "{error}");
         let error = read(&[uri, user]).expect_err("refused");
-        assert_eq!(error, "MLFLOW_TRACKING_PASSWORD: expected a value beside MLFLOW_TRACKING_USERNAME, found nothing");
+        assert_eq!(
+            error,
+            "MLFLOW_TRACKING_PASSWORD: expected a value beside MLFLOW_TRACKING_USERNAME, found nothing"
+        );
     }
 }

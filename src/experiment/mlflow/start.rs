@@ -43,7 +43,10 @@ impl RunStart {
             experiment: origin.experiment.clone(),
             name: origin.run.clone(),
             params: params.collect(),
-            tags: tags.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+            tags: tags
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value))
+                .collect(),
         }
     }
 }

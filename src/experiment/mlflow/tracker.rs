@@ -65,7 +65,10 @@ impl Tracker {
         let mut queue = self.0.queue();
         queue.is_closed = true;
         self.0.changed.notify_all();
-        let waited = self.0.done.wait_timeout_while(queue, self.0.server.flush, |q| !q.is_done);
+        let waited = self
+            .0
+            .done
+            .wait_timeout_while(queue, self.0.server.flush, |q| !q.is_done);
         let (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if !queue.is_done {
             tracing::warn!(

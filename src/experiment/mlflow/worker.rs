@@ -42,7 +42,7 @@ struct Tracked {
     /// The last step of each metric that the server has.
     sent: HashMap<String, usize>,
     pending: VecDeque<Point>,
-    /// What is unsent in the log was added to `pending` after the end.
+    /// Everything was added to `pending` after the end.
     is_complete: bool,
     end: Option<(Ending, u64)>,
     /// The server refuses it.
@@ -75,7 +75,9 @@ pub(super) fn work(shared: &Shared) {
         while !queue.is_closed && queue.messages.is_empty() && runs.values().all(is_idle) {
             queue = shared.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
-        let gathered = shared.changed.wait_timeout_while(queue, pause, |queue| !queue.is_closed);
+        let gathered = shared
+            .changed
+            .wait_timeout_while(queue, pause, |queue| !queue.is_closed);
         let (mut queue, _) = gathered.unwrap_or_else(PoisonError::into_inner);
         let messages: Vec<_> = queue.messages.drain(..).collect();
         let is_closed = queue.is_closed;
@@ -130,28 +132,23 @@ impl Worker<'_> {
             self.let_go(run.pending.drain(..).len());
             return Ok(());
         }
+        let mut is_behind = self.shared.queue().behind.remove(folder);
         let id = match &run.id {
             Some(id) => id.clone(),
             None => {
                 let (id, sent) = self.open(folder, run)?;
                 (run.id, run.sent) = (Some(id.clone()), sent);
+                is_behind = true;
                 id
             }
         };
-        self.send_pending(&id, run)?;
-        let is_behind = self.shared.queue().behind.remove(folder);
-        if is_behind || (run.end.is_some() && !run.is_complete) {
-            let rows = MetricsLog::read(folder.join(METRICS)).unwrap_or_default();
-            let unsent = rows.iter().map(point).filter(|point| run.is_new(point));
-            let mut unsent: Vec<Point> = unsent.collect();
-            if run.end.is_some() {
-                unsent.extend(scores(folder));
-                run.is_complete = true;
-            }
-            self.shared.queue().held += unsent.len();
-            run.pending.extend(unsent);
-            self.send_pending(&id, run)?;
+        is_behind |= run.end.is_some();
+        if is_behind && !run.is_complete {
+            let before = run.pending.len();
+            run.add_missing(folder);
+            self.shared.queue().held += run.pending.len() - before;
         }
+        self.send_pending(&id, run)?;
         if let Some((ending, at)) = run.end {
             self.client.status(&id, ending.name(), Some(at))?;
         }
@@ -161,9 +158,16 @@ impl Worker<'_> {
     /// The run's id on the server and the steps that are there: the run that the folder names, else a new one.
     fn open(&self, folder: &Path, run: &Tracked) -> Result<(String, HashMap<String, usize>), CallError> {
         let (start, path, uri) = (&run.start, folder.join(FILE), &self.shared.server.uri);
-        let experiment = self.shared.server.experiment.as_ref().unwrap_or(&start.experiment);
+        let experiment = self
+            .shared
+            .server
+            .experiment
+            .as_ref()
+            .unwrap_or(&start.experiment);
         let experiment = self.client.experiment(experiment)?;
-        let known = read_json::<Identity>(&path).ok().filter(|known| known.uri == *uri);
+        let known = read_json::<Identity>(&path)
+            .ok()
+            .filter(|known| known.uri == *uri);
         let mut identity = known.clone().unwrap_or_else(|| Identity {
             uri: uri.clone(),
             key: random_key(),
@@ -186,7 +190,9 @@ impl Worker<'_> {
             _ => {
                 identity.run_id = None;
                 keep(&path, &identity);
-                let id = self.client.create(&experiment, &start.name, &identity.key, &start.tags, now())?;
+                let id = self
+                    .client
+                    .create(&experiment, &start.name, &identity.key, &start.tags, now())?;
                 (id, HashMap::new())
             }
         };
@@ -200,7 +206,12 @@ impl Worker<'_> {
     fn send_pending(&mut self, id: &str, run: &mut Tracked) -> Result<(), CallError> {
         while !run.pending.is_empty() {
             let n = run.pending.len().min(MAX_METRICS);
-            let batch: Vec<Point> = run.pending.range(..n).filter(|point| run.is_new(point)).cloned().collect();
+            let batch: Vec<Point> = run
+                .pending
+                .range(..n)
+                .filter(|point| run.is_new(point))
+                .cloned()
+                .collect();
             if !batch.is_empty() {
                 match self.client.log(id, &batch) {
                     Err(refused @ CallError::Refused { status: 400, .. }) => {
@@ -252,6 +263,21 @@ impl Tracked {
     /// Whether the server lacks this value. Steps of a metric are sent in order.
     fn is_new(&self, point: &Point) -> bool {
         self.sent.get(&point.key).is_none_or(|&step| point.step > step)
+    }
+
+    /// Adds what the server lacks and nobody put into the queue: from the run's log, and after the end the scores.
+    fn add_missing(&mut self, folder: &Path) {
+        let held: HashSet<(&str, usize)> = self.pending.iter().map(|p| (p.key.as_str(), p.step)).collect();
+        let rows = MetricsLog::read(folder.join(METRICS)).unwrap_or_default();
+        let points = rows.iter().map(point);
+        let missing = points.filter(|p| self.is_new(p) && !held.contains(&(p.key.as_str(), p.step)));
+        let missing: Vec<Point> = missing.collect();
+        self.pending.extend(missing);
+        self.pending.make_contiguous().sort_by_key(|point| point.step);
+        if self.end.is_some() {
+            self.pending.extend(scores(folder));
+            self.is_complete = true;
+        }
     }
 }
 

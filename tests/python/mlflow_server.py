@@ -1,0 +1,218 @@
+"""Runs of `eclipse` on a real MLflow server: what the server has afterwards is what the runs' own logs have.
+
+    python3 -m venv venv && venv/bin/pip install -r tests/python/mlflow-requirements.txt
+    cargo build --release && venv/bin/python tests/python/mlflow_server.py        # or: just mlflow
+
+Starts a server with SQLite in a temporary folder, trains a run that is interrupted and resumed, one that diverges, and a sweep of parallel jobs twice, and
+reads everything back with MLflow's own client. Ends with exit code 1 at the first difference.
+"""
+
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+ECLIPSE = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "eclipse"
+RUN = """
+world = "emoji"
+[data]
+n_pairs = 64
+n_validation = 16
+[model]
+n_heads = 2
+d_head = 16
+n_layers = 1
+[train]
+steps = 400
+batch_size = 16
+checkpoint_every = 20
+log_every = 1
+[eval]
+n_prompts = 8
+n_noise = 2
+"""
+
+
+def check(condition, message):
+    if not condition:
+        sys.exit(f"FAILED: {message}")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def start_server(folder):
+    uri = f"http://127.0.0.1:{free_port()}"
+    log = open(folder / "server.log", "w")
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", uri.rsplit(":", 1)[1], "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "artifacts")]
+    server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+    for _ in range(600):
+        try:
+            with urllib.request.urlopen(f"{uri}/health", timeout=1) as answer:
+                if answer.status == 200:
+                    return server, uri
+        except OSError:
+            pass
+        if server.poll() is not None:
+            break
+        time.sleep(0.1)
+    stop(server)
+    sys.exit(f"mlflow server does not start:\n{(folder / 'server.log').read_text()[-2000:]}")
+
+
+def stop(server):
+    try:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(10)
+    except (ProcessLookupError, subprocess.TimeoutExpired):
+        server.kill()
+
+
+def begin(uri, *arguments):
+    environment = dict(os.environ, MLFLOW_TRACKING_URI=uri, ECLIPSE_HOME=str(ROOT))
+    return subprocess.Popen([str(ECLIPSE), *map(str, arguments)], env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def eclipse(uri, *arguments):
+    process = begin(uri, *arguments)
+    said = process.communicate()[1]
+    check(process.returncode == 0, f"eclipse {' '.join(map(str, arguments))}: {process.returncode}\n{said}")
+    check("MLflow" not in said, said)
+
+
+def runs_of(client, experiment):
+    found = client.get_experiment_by_name(experiment)
+    check(found is not None, f"no experiment {experiment}")
+    return client.search_runs([found.experiment_id])
+
+
+def same(a, b):
+    return a == b or (math.isnan(a) and math.isnan(b))
+
+
+def compare(client, run, folder):
+    """The log of the run in `folder`, value by value, and its scores. Returns the numbers of values and scores."""
+    expected = {}
+    for line in (folder / "metrics.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        value = math.nan if row["value"] is None else row["value"]
+        expected.setdefault(f"{row['split']}/{row['name']}", []).append((row["step"], value))
+    n = 0
+    for key, values in expected.items():
+        history = sorted(client.get_metric_history(run.info.run_id, key), key=lambda m: m.step)
+        check([m.step for m in history] == [step for step, _ in values], f"{folder.name}: steps of {key}")
+        for metric, (step, value) in zip(history, values):
+            check(same(metric.value, value), f"{folder.name}: {key} at {step}: {metric.value}, expected {value}")
+            check(abs(metric.timestamp / 1000 - time.time()) < 3600, f"{folder.name}: time of {key}")
+        n += len(values)
+    scores = {}
+    for path in (folder / "eval").glob("*.json"):
+        for metric in json.loads(path.read_text())["metrics"]:
+            scores[f"score/{metric['name']}/{metric['split']}"] = metric["value"]
+    check(scores, f"{folder.name} has no scores")
+    for key, value in scores.items():
+        check(same(run.data.metrics[key], value), f"{folder.name}: {key}")
+    check(set(run.data.metrics) == set(expected) | set(scores), f"{folder.name}: other metrics than the log's")
+    check(run.info.run_name == folder.name or folder.name == "run", f"name {run.info.run_name}")
+    check(run.info.status == "FINISHED" and run.info.end_time >= run.info.start_time, f"{folder.name}: {run.info.status}")
+    check(run.data.params["data.n_pairs"] == "64", f"{folder.name}: {run.data.params}")
+    check(run.data.tags["eclipse.device"] == "flex" and run.data.tags["eclipse.host"], f"{folder.name}: {run.data.tags}")
+    return n, len(scores)
+
+
+def resumed(client, uri, folder):
+    """A run that Ctrl-C stops, a kill ends, and a third process finishes."""
+    (folder / "run.toml").write_text(RUN)
+    arguments = ["train", "--config", folder / "run.toml", "--out", folder / "run"]
+    for signal_, code, status in [(signal.SIGINT, 130, "KILLED"), (signal.SIGKILL, -9, "RUNNING")]:
+        process = begin(uri, *arguments)
+        # Stops after some values are on the server, and some others only in the log.
+        last = 0 if "--resume" not in arguments else steps(client)
+        deadline = time.time() + 60
+        while steps(client) < last + 5 and process.poll() is None and time.time() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal_)
+        said = process.communicate()[1]
+        check(process.returncode == code, f"stopped by {signal_.name}: {process.returncode}\n{said}")
+        [run] = runs_of(client, "train")
+        check(run.info.status == status, f"after {signal_.name}: {run.info.status}")
+        print(f"{signal_.name} at step {steps(client)} of 400: {run.info.status}")
+        if "--resume" not in arguments:
+            arguments.append("--resume")
+    eclipse(uri, *arguments)
+    [run] = runs_of(client, "train")
+    n, n_scores = compare(client, run, folder / "run")
+    print(f"resumed twice: one MLflow run, {n} values and {n_scores} scores, each once, equal to metrics.jsonl and eval/")
+
+
+def steps(client):
+    experiment = client.get_experiment_by_name("train")
+    runs = client.search_runs([experiment.experiment_id]) if experiment else []
+    history = client.get_metric_history(runs[0].info.run_id, "train/loss") if runs else []
+    return max((metric.step for metric in history), default=0)
+
+
+def diverged(client, uri, folder):
+    os.environ["MLFLOW_EXPERIMENT_NAME"] = "diverged"
+    path = folder / "run.toml"
+    changes = ["train.steps=60", "train.lr=1e30", "train.grad_clip=0"]
+    changes = [word for change in changes for word in ("--set", change)]
+    begin(uri, "train", "--config", path, "--out", folder / "diverged", *changes).communicate()
+    del os.environ["MLFLOW_EXPERIMENT_NAME"]
+    [run] = runs_of(client, "diverged")
+    rows = [json.loads(line) for line in (folder / "diverged" / "metrics.jsonl").read_text().splitlines()]
+    lost = [row["step"] for row in rows if row["value"] is None and row["name"] == "loss" and row["split"] == "train"]
+    check(lost, "the run has no value that is not a number")
+    history = {m.step: m.value for m in client.get_metric_history(run.info.run_id, "train/loss")}
+    check(all(not math.isfinite(history[step]) for step in lost), f"values that are not numbers: {history}")
+    print(f"diverged: {len(lost)} losses that are not finite are not finite in MLflow; status {run.info.status}")
+
+
+def swept(client, uri, folder):
+    for attempt in ["new", "again"]:
+        eclipse(uri, "sweep", "objectives", "--smoke", "--jobs", 2, "--runs", folder / "runs")
+        runs = runs_of(client, "objectives-smoke")
+        folders = {path.parent.name: path.parent for path in (folder / "runs/objectives-smoke").glob("*/config.toml")}
+        check(sorted(run.info.run_name for run in runs) == sorted(folders), f"{attempt}: runs of the sweep")
+    n = [compare(client, run, folders[run.info.run_name]) for run in runs if (folders[run.info.run_name] / "metrics.jsonl").exists()]
+    check(len(n) > 3, f"{len(n)} trained runs")
+    print(f"sweep with 2 jobs, twice: {len(runs)} MLflow runs, {len(n)} of them trained, with {sum(n for n, _ in n)} values")
+
+
+def main():
+    check(ECLIPSE.exists(), f"no {ECLIPSE}: cargo build --release")
+    try:
+        import mlflow
+    except ImportError:
+        sys.exit("mlflow is missing: pip install -r tests/python/mlflow-requirements.txt")
+    began = time.time()
+    for variable in [name for name in os.environ if name.startswith("MLFLOW_")]:
+        del os.environ[variable]
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        server, uri = start_server(folder)
+        try:
+            client = mlflow.tracking.MlflowClient(tracking_uri=uri)
+            print(f"mlflow {mlflow.__version__} at {uri}, started in {time.time() - began:.0f} s")
+            resumed(client, uri, folder)
+            diverged(client, uri, folder)
+            swept(client, uri, folder)
+        finally:
+            stop(server)
+    print(f"all as it should be, in {time.time() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -562,6 +562,18 @@ fn the_program_tracks_a_sweep_and_a_resumed_run() {
         text.contains("does not answer (it answers with status 503); runs go on"),
         "{text}"
     );
+    let mut program = fake.program(
+        desk.path(),
+        "train --config one.toml --out third --set train.steps=4000",
+    );
+    let child = program.stderr(Stdio::piped()).spawn().expect("starts");
+    let before = fake.shelf().requests.len();
+    wait("an attempt", || fake.shelf().requests.len() > before);
+    fake.mood(Mood::Well);
+    let text = said(&child.wait_with_output().expect("ends"));
+    assert_eq!(text.matches("MLflow").count(), 2, "{text}");
+    assert!(text.contains("answers again"), "{text}");
+    same_as_log(&fake.runs()[3], &desk.path().join("third"));
     for args in ["train --config one.toml", "sweep two.toml --dry-run"] {
         let mut program = command(desk.path(), args.split_whitespace());
         let output = program

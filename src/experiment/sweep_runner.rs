@@ -135,6 +135,9 @@ pub fn execute(
         runner.check(trial.run())?;
     }
     let Some(claim) = dir.claim(trial.run(), &origin)? else {
+        if let Some(tracker) = tracker {
+            tracker.catch_up(dir.path(), || RunStart::new(trial.run(), &origin));
+        }
         return Ok(Outcome::Skipped);
     };
     let span = tracing::info_span!("run", name = trial.name());

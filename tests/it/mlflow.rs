@@ -562,6 +562,17 @@ fn the_program_tracks_a_sweep_and_a_resumed_run() {
         text.contains("does not answer (it answers with status 503); runs go on"),
         "{text}"
     );
+    fake.mood(Mood::Well);
+    // The same command sends what a finished run lacks.
+    let args = "train --config one.toml --out other";
+    for _ in 0..2 {
+        let output = fake.program(desk.path(), args).output().expect("starts");
+        assert!(said(&output).contains("already finished"), "{}", said(&output));
+        let runs = fake.runs();
+        assert_eq!((runs.len(), runs[3].status.as_str()), (4, "FINISHED"));
+        same_as_log(&runs[3], &desk.path().join("other"));
+    }
+    fake.mood(Mood::Refusing(503, ""));
     let mut program = fake.program(
         desk.path(),
         "train --config one.toml --out third --set train.steps=4000",
@@ -573,7 +584,7 @@ fn the_program_tracks_a_sweep_and_a_resumed_run() {
     let text = said(&child.wait_with_output().expect("ends"));
     assert_eq!(text.matches("MLflow").count(), 2, "{text}");
     assert!(text.contains("answers again"), "{text}");
-    same_as_log(&fake.runs()[3], &desk.path().join("third"));
+    same_as_log(&fake.runs()[4], &desk.path().join("third"));
     for args in ["train --config one.toml", "sweep two.toml --dry-run"] {
         let mut program = command(desk.path(), args.split_whitespace());
         let output = program

@@ -60,6 +60,14 @@ impl Tracker {
         self.0.put(run, Message::End(ending, now()));
     }
 
+    /// Sends what the server lacks of a finished run that was begun there.
+    pub fn catch_up(&self, run: &Path, start: impl FnOnce() -> RunStart) {
+        if worker::is_incomplete(run, &self.0.server.uri) {
+            self.begin(run, start());
+            self.end(run, Ending::Finished);
+        }
+    }
+
     /// Waits until everything is sent, at most [`Server::flush`].
     pub fn close(&self) {
         let mut queue = self.0.queue();
@@ -72,7 +80,7 @@ impl Tracker {
         let (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if !queue.is_done {
             tracing::warn!(
-                "MLflow at {} is slow: not all of the last values were sent; the run's metrics.jsonl has them",
+                "MLflow at {} is slow: not all of the last values were sent; the same command sends them from the run's metrics.jsonl",
                 self.0.server.uri
             );
         }

@@ -32,6 +32,18 @@ struct Identity {
     key: String,
     /// The run's id.
     run_id: Option<String>,
+    /// The server has everything, and the end.
+    #[serde(default)]
+    is_complete: bool,
+}
+
+/// Whether a run in `folder` was begun with the server at `uri`, and not all of it is there.
+pub(super) fn is_incomplete(folder: &Path, uri: &str) -> bool {
+    read_identity(&folder.join(FILE)).is_some_and(|known| known.uri == uri && !known.is_complete)
+}
+
+fn read_identity(path: &Path) -> Option<Identity> {
+    read_json(path).ok()
 }
 
 /// A run that has not ended, or whose end was not sent.
@@ -151,6 +163,13 @@ impl Worker<'_> {
         self.send_pending(&id, run)?;
         if let Some((ending, at)) = run.end {
             self.client.status(&id, ending.name(), Some(at))?;
+            let path = folder.join(FILE);
+            if ending == Ending::Finished
+                && let Some(known) = read_identity(&path)
+            {
+                let is_complete = true;
+                keep(&path, &Identity { is_complete, ..known });
+            }
         }
         Ok(())
     }
@@ -158,21 +177,17 @@ impl Worker<'_> {
     /// The run's id on the server and the steps that are there: the run that the folder names, else a new one.
     fn open(&self, folder: &Path, run: &Tracked) -> Result<(String, HashMap<String, usize>), CallError> {
         let (start, path, uri) = (&run.start, folder.join(FILE), &self.shared.server.uri);
-        let experiment = self
-            .shared
-            .server
-            .experiment
-            .as_ref()
-            .unwrap_or(&start.experiment);
-        let experiment = self.client.experiment(experiment)?;
-        let known = read_json::<Identity>(&path)
-            .ok()
-            .filter(|known| known.uri == *uri);
+        let known = read_identity(&path).filter(|known| known.uri == *uri);
         let mut identity = known.clone().unwrap_or_else(|| Identity {
             uri: uri.clone(),
             key: random_key(),
-            run_id: None,
+            ..Identity::default()
         });
+        if known.is_none() {
+            keep(&path, &identity);
+        }
+        let of_server = self.shared.server.experiment.as_ref();
+        let experiment = self.client.experiment(of_server.unwrap_or(&start.experiment))?;
         let found = match (&identity.run_id, &known) {
             (Some(id), _) => Some(id.clone()),
             (None, Some(known)) => self.client.find(&experiment, &known.key)?,
@@ -188,8 +203,6 @@ impl Worker<'_> {
                 (id, sent)
             }
             _ => {
-                identity.run_id = None;
-                keep(&path, &identity);
                 let id = self
                     .client
                     .create(&experiment, &start.name, &identity.key, &start.tags, now())?;
@@ -307,7 +320,9 @@ fn scores(folder: &Path) -> Vec<Point> {
 
 /// Writes the file that names the run. A folder that cannot be written costs the resumed run its curves, not the run itself.
 fn keep(path: &Path, identity: &Identity) {
-    if let Err(error) = write_json(path, identity) {
+    // A run that fails at once leaves no folder.
+    let is_there = path.parent().is_some_and(Path::is_dir);
+    if is_there && let Err(error) = write_json(path, identity) {
         tracing::warn!("{error}; a resumed run will be another one in MLflow");
     }
 }

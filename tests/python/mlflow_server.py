@@ -31,10 +31,10 @@ n_heads = 2
 d_head = 16
 n_layers = 1
 [train]
-steps = 2000
+steps = 3000
 batch_size = 16
 checkpoint_every = 20
-log_every = 5
+log_every = 10
 [eval]
 n_prompts = 8
 n_noise = 2
@@ -145,21 +145,26 @@ def resumed(client, uri, folder):
     for signal_, code, status in [(signal.SIGINT, 130, "KILLED"), (signal.SIGKILL, -9, "RUNNING")]:
         process = begin(uri, *arguments)
         last = steps(folder / "run") + 300
-        while steps(folder / "run") < last and process.poll() is None:
-            time.sleep(0.02)
+        while (steps(folder / "run") < last or not is_running(client)) and process.poll() is None:
+            time.sleep(0.05)
         process.send_signal(signal_)
         said = process.communicate()[1]
         check(process.returncode == code, f"stopped by {signal_.name}: {process.returncode}\n{said[-2000:]}")
         [run] = runs_of(client, "train")
         check(run.info.status == status, f"after {signal_.name}: {run.info.status}")
         sent = max((m.step for m in client.get_metric_history(run.info.run_id, "train/loss")), default=0)
-        print(f"{signal_.name} after step {steps(folder / 'run')} of 2000, {sent} on the server: {run.info.status}")
+        print(f"{signal_.name} after step {steps(folder / 'run')} of 3000, {sent} on the server: {run.info.status}")
         if "--resume" not in arguments:
             arguments.append("--resume")
     eclipse(uri, *arguments)
     [run] = runs_of(client, "train")
     n, n_scores = compare(client, run, folder / "run")
     print(f"resumed twice: one MLflow run, {n} values and {n_scores} scores, each once, equal to metrics.jsonl and eval/")
+
+
+def is_running(client):
+    found = client.get_experiment_by_name("train")
+    return bool(found and client.search_runs([found.experiment_id], "attributes.status = 'RUNNING'"))
 
 
 def steps(folder):

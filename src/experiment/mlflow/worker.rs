@@ -295,9 +295,11 @@ impl Tracked {
 }
 
 fn point(row: &MetricRow) -> Point {
+    // What runs log has 32 bits; the reader of JSON may miss the last digit of 64.
+    let exact = |value: f64| f64::from(value as f32);
     Point {
         key: name(&format!("{}/{}", row.split, row.name)),
-        value: row.value.unwrap_or(f64::NAN),
+        value: row.value.map_or(f64::NAN, exact),
         timestamp: now(),
         step: row.step,
     }

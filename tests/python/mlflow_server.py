@@ -83,7 +83,7 @@ def stop(server):
 
 def begin(uri, *arguments):
     environment = dict(os.environ, MLFLOW_TRACKING_URI=uri, ECLIPSE_HOME=str(ROOT))
-    return subprocess.Popen([str(ECLIPSE), *map(str, arguments)], env=environment, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen([str(ECLIPSE), *map(str, arguments)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def eclipse(uri, *arguments):
@@ -199,7 +199,8 @@ def swept(client, uri, folder):
         eclipse(uri, "sweep", "objectives", "--smoke", "--jobs", 2, "--runs", folder / "runs")
         runs = runs_of(client, "objectives-smoke")
         folders = {path.parent.name: path.parent for path in (folder / "runs/objectives-smoke").glob("*/config.toml")}
-        check(sorted(run.info.run_name for run in runs) == sorted(folders), f"{attempt}: runs of the sweep")
+        names = sorted(run.info.run_name for run in runs)
+        check(names == sorted(folders), f"{attempt}: {len(names)} MLflow runs, expected {len(folders)}: {set(names) ^ set(folders)}")
     n = [compare(client, run, folders[run.info.run_name]) for run in runs if (folders[run.info.run_name] / "metrics.jsonl").exists()]
     check(len(n) > 3, f"{len(n)} trained runs")
     print(f"sweep with 2 jobs, twice: {len(runs)} MLflow runs, {len(n)} of them trained, with {sum(n for n, _ in n)} values")

@@ -56,7 +56,7 @@ pub(super) struct Queue {
 
 /// News of a run.
 pub(super) enum Message {
-    Begin(Box<RunStart>),
+    Begin(Box<RunStart>, bool),
     Values(Vec<Point>),
     End(Ending, u64),
 }

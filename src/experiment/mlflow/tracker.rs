@@ -36,7 +36,8 @@ impl Tracker {
 
     /// The run in the folder `run` begins, or goes on.
     pub fn begin(&self, run: &Path, start: RunStart) {
-        self.0.put(run, Message::Begin(Box::new(start)));
+        let (_, is_new) = worker::register(run, &self.0.server.uri);
+        self.0.put(run, Message::Begin(Box::new(start), is_new));
     }
 
     /// Sends the values of a logged step.

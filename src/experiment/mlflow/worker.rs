@@ -25,7 +25,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// The MLflow run of a folder.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct Identity {
+pub(super) struct Identity {
     /// The server.
     uri: String,
     /// A random text that the run has as a tag; written before the run is created, so that a run whose id was lost is found.
@@ -42,6 +42,23 @@ pub(super) fn is_incomplete(folder: &Path, uri: &str) -> bool {
     read_identity(&folder.join(FILE)).is_some_and(|known| known.uri == uri && !known.is_complete)
 }
 
+/// The identity of the run in `folder` with the server at `uri`, and whether it is new: written before anything is sent, so that what is never sent is known.
+pub(super) fn register(folder: &Path, uri: &str) -> (Identity, bool) {
+    let path = folder.join(FILE);
+    match read_identity(&path).filter(|known| known.uri == uri) {
+        Some(known) => (known, false),
+        None => {
+            let identity = Identity {
+                uri: uri.to_owned(),
+                key: random_key(),
+                ..Identity::default()
+            };
+            keep(&path, &identity);
+            (identity, true)
+        }
+    }
+}
+
 fn read_identity(path: &Path) -> Option<Identity> {
     read_json(path).ok()
 }
@@ -50,6 +67,8 @@ fn read_identity(path: &Path) -> Option<Identity> {
 #[derive(Default)]
 struct Tracked {
     start: RunStart,
+    /// No process has tried to create it.
+    is_new: bool,
     id: Option<String>,
     /// The last step of each metric that the server has.
     sent: HashMap<String, usize>,
@@ -97,7 +116,7 @@ pub(super) fn work(shared: &Shared) {
         for (folder, message) in messages {
             let run = runs.entry(folder).or_default();
             match message {
-                Message::Begin(start) => run.start = *start,
+                Message::Begin(start, is_new) => (run.start, run.is_new) = (*start, is_new),
                 Message::Values(points) => run.pending.extend(points),
                 Message::End(ending, at) => run.end = Some((ending, at)),
             }
@@ -148,7 +167,9 @@ impl Worker<'_> {
         let id = match &run.id {
             Some(id) => id.clone(),
             None => {
-                let (id, sent) = self.open(folder, run)?;
+                // A second attempt looks for the run that the first may have created.
+                let is_new = std::mem::take(&mut run.is_new);
+                let (id, sent) = self.open(folder, run, is_new)?;
                 (run.id, run.sent) = (Some(id.clone()), sent);
                 is_behind = true;
                 id
@@ -175,23 +196,20 @@ impl Worker<'_> {
     }
 
     /// The run's id on the server and the steps that are there: the run that the folder names, else a new one.
-    fn open(&self, folder: &Path, run: &Tracked) -> Result<(String, HashMap<String, usize>), CallError> {
+    fn open(
+        &self,
+        folder: &Path,
+        run: &Tracked,
+        is_new: bool,
+    ) -> Result<(String, HashMap<String, usize>), CallError> {
         let (start, path, uri) = (&run.start, folder.join(FILE), &self.shared.server.uri);
-        let known = read_identity(&path).filter(|known| known.uri == *uri);
-        let mut identity = known.clone().unwrap_or_else(|| Identity {
-            uri: uri.clone(),
-            key: random_key(),
-            ..Identity::default()
-        });
-        if known.is_none() {
-            keep(&path, &identity);
-        }
+        let mut identity = register(folder, uri).0;
         let of_server = self.shared.server.experiment.as_ref();
         let experiment = self.client.experiment(of_server.unwrap_or(&start.experiment))?;
-        let found = match (&identity.run_id, &known) {
-            (Some(id), _) => Some(id.clone()),
-            (None, Some(known)) => self.client.find(&experiment, &known.key)?,
-            (None, None) => None,
+        let found = match &identity.run_id {
+            Some(id) => Some(id.clone()),
+            None if is_new => None,
+            None => self.client.find(&experiment, &identity.key)?,
         };
         let sent = match &found {
             Some(id) => self.client.last_steps(id)?,

@@ -24,6 +24,12 @@ parity *ARGS:
 images *ARGS:
     cargo build --release && python3 tests/python/image_files.py {{ARGS}}
 
+# Runs on a real MLflow server: the same values as in the runs' logs? Makes a venv with tests/python/mlflow-requirements.txt
+mlflow:
+    test -d target/mlflow-venv || python3 -m venv target/mlflow-venv
+    target/mlflow-venv/bin/pip install --quiet -r tests/python/mlflow-requirements.txt
+    cargo build --release && target/mlflow-venv/bin/python tests/python/mlflow_server.py
+
 # Format and lint
 check:
     cargo fmt --check && cargo clippy --release --all-targets -- -D warnings

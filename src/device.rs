@@ -45,6 +45,11 @@ impl Precision {
         (Self::Bf16, "bf16", FloatDType::BF16),
     ];
 
+    /// The names of all.
+    pub fn names() -> [&'static str; 3] {
+        Self::ALL.map(|(_, name, _)| name)
+    }
+
     /// Burn's name for it.
     pub fn dtype(self) -> FloatDType {
         Self::ALL[self as usize].2

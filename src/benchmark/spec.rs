@@ -2,17 +2,18 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::InvalidValue;
-use crate::config::check::{at_least, at_most, non_negative, require};
+use crate::config::check::{Bound, at_least, at_most, bounded, non_negative, require};
 use crate::eval::rescale::DecoderInput;
 use crate::limits;
 use crate::models::noise_augmentation::N_LEVELS;
 use crate::world::{CaptionMix, PairOptions, Slice};
 
 /// `[data]`: the training distribution P_XY.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataSpec {
     /// Number of captioned training images.
@@ -45,7 +46,7 @@ pub struct DataSpec {
 }
 
 /// Level of detail of the captions of P_XY.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CaptionSpec {
     /// Objects, colours and relations are often omitted, as in captions from the web.
@@ -123,7 +124,7 @@ impl DataSpec {
 }
 
 /// `[eval]`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvalSpec {
     /// Most test prompts of each split; 0 for all.
@@ -184,25 +185,25 @@ impl EvalSpec {
             self.n_pictures,
         )?;
         at_least("eval.n_noise", 1, self.n_noise)?;
-        require(
+        bounded(
             "eval.n_pictures",
-            self.n_pictures != 1,
+            &[Bound::Not(1.0)],
             "0, or 2 and above (a Frechet distance needs two)",
-            self.n_pictures,
+            self.n_pictures as f64,
         )?;
         at_least("eval.decoder_steps", 1, self.decoder_steps)?;
         non_negative("eval.decoder_guidance", self.decoder_guidance)?;
-        require(
+        bounded(
             "eval.decoder_noise_level",
-            self.decoder_noise_level < N_LEVELS,
+            &[Bound::Below(N_LEVELS as f64)],
             format!("a whole number from 0 to {}", N_LEVELS - 1),
-            self.decoder_noise_level,
+            self.decoder_noise_level as f64,
         )
     }
 }
 
 /// The parameters of a finished training that are scored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ScoredCheckpoint {
     /// The parameters after the last step.

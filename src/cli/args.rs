@@ -10,11 +10,12 @@ use clap::Args;
 
 use crate::data::prompts;
 use crate::device::{DeviceError, DeviceSpec, Precision};
+use crate::experiment::mlflow::Server;
 use crate::experiment::spec::Objective;
 use crate::experiment::{PriorRunner, Setting, TrainingProgress};
 use crate::world::World;
 
-use super::{place, progress};
+use super::{Usage, place, progress};
 
 /// Options of commands that read a specification.
 #[derive(Debug, Args)]
@@ -108,6 +109,11 @@ pub(super) fn prior_runner(device: DeviceSpec, runs: &Arc<progress::Runs>) -> an
     let runs = runs.clone();
     let on_step = move |run: &std::path::Path, progress: TrainingProgress<'_>| runs.show(run, progress);
     Ok(PriorRunner::new(device.device()?, Arc::new(on_step)))
+}
+
+/// The MLflow server that the environment names.
+pub(super) fn mlflow_server() -> Result<Option<Server>, Usage> {
+    Server::from_env().map_err(|error| Usage(error.to_string()))
 }
 
 /// The prompts of a file, or of standard input for `-`.

@@ -9,7 +9,7 @@ use super::place;
 const GROUPS: [(&str, &[&str]); 6] = [
     (
         "Experiments",
-        &["sweep", "train", "report", "draw", "serve", "list"],
+        &["sweep", "train", "report", "draw", "serve", "list", "schema"],
     ),
     ("Data", &["encode", "merge", "inspect"]),
     ("Trained and published priors", &["fetch", "prior", "export"]),

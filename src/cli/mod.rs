@@ -31,6 +31,7 @@ mod pretrain;
 mod prior;
 mod progress;
 mod report;
+mod schema;
 mod serve;
 mod stop;
 mod sweep;
@@ -50,7 +51,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::device::DeviceSpec;
 
-use self::args::{PrecisionArgs, SpecArgs, experiment, prior_runner, read_prompts, world_named};
+use self::args::{
+    PrecisionArgs, SpecArgs, experiment, mlflow_server, prior_runner, read_prompts, world_named,
+};
 use self::output::{note, print, print_bytes, print_json};
 use self::usage::{Unreadable, Usage, check_output, check_output_folder, exit_code};
 
@@ -91,6 +94,8 @@ enum Command {
     Merge(encode::MergeArgs),
     /// Write tables, plots and the page again, from run directories only.
     Report(report::ReportArgs),
+    /// Print the JSON Schema of a kind of file, for completion and checks in editors.
+    Schema(schema::SchemaArgs),
     /// Describe a model directory, a safetensors file, a run directory, a store or a source.
     Inspect(inspect::InspectArgs),
     /// Download published weights to the Hugging Face cache, after naming size and licence.
@@ -184,6 +189,7 @@ impl Cli {
             Command::Encode(args) => encode::run(&args, device),
             Command::Merge(args) => encode::merge(&args),
             Command::Report(args) => report::run(&args),
+            Command::Schema(args) => schema::run(&args),
             Command::Inspect(args) => inspect::run(&args),
             Command::Fetch(args) => fetch::run(&args),
             Command::Prior(args) => prior::run(&args, device),

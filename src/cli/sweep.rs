@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::device::DeviceSpec;
+use crate::experiment::mlflow::Tracker;
 use crate::experiment::sweep_runner::{Event, SweepOptions, run_path, sweep};
 use crate::experiment::{Outcome, Runner, SweepSpec, Trial, own_words};
 use clap::Args;
@@ -60,6 +61,7 @@ pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
             device,
         );
     }
+    let server = super::mlflow_server()?;
     let spec = SweepSpec::read(&experiment, &args.spec.settings(), args.smoke)?;
     let trials = spec.expand()?;
     check_publish(&spec, &None, &args.destination)?;
@@ -75,7 +77,9 @@ pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
     }
     let training = Arc::new(Runs::new());
     let stop = stop::on_signals()?;
+    let tracker = server.map(Tracker::new);
     let runner = super::prior_runner(device, &training)?
+        .tracked_by(tracker.clone())
         .stopped_by(stop.clone())
         .sharing_priors(args.destination.runs.join(".priors"));
     let options = SweepOptions {
@@ -86,6 +90,7 @@ pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
             .jobs
             .map_or(if device.is_cpu() { CPU_JOBS } else { 1 }, usize::from),
         stop,
+        tracker: tracker.clone(),
     };
     super::note(format!(
         "{} runs, {} at a time, in {}; Ctrl-C saves and stops, the same command continues",
@@ -119,6 +124,7 @@ pub fn run(args: &SweepArgs, device: DeviceSpec) -> anyhow::Result<()> {
         }
     });
     bar.finish_and_clear();
+    tracker.iter().for_each(Tracker::close);
     let left = outcomes.iter().filter(|o| !o.is_done()).count();
     if outcomes.iter().any(|o| matches!(o, Outcome::Stopped)) {
         let what = format!(

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::device::DeviceSpec;
+use crate::experiment::mlflow::Tracker;
 use crate::experiment::resolve::elsewhere;
 use crate::experiment::{Outcome, RunDir, Runner, State, sweep, sweep_runner};
 use crate::train::session::Strategy;
@@ -81,6 +82,7 @@ pub fn run(args: &TrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
     let Some(config) = &args.config else {
         return Err(Usage("which run? give --config FILE, a specification such as experiments/objectives/base.toml; `eclipse sweep NAME` carries out an experiment".into()).into());
     };
+    let server = super::mlflow_server()?;
     let trial = sweep::single(config, &args.spec.settings())?;
     if args.dry_run {
         super::print(trial.run().config())?;
@@ -126,7 +128,9 @@ pub fn run(args: &TrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
         .map(DeviceSpec::device)
         .collect::<Result<Vec<_>, _>>()?;
     let runs = Arc::new(Runs::new());
+    let tracker = server.map(Tracker::new);
     let runner = super::prior_runner(first, &runs)?
+        .tracked_by(tracker.clone())
         .stopped_by(stop::on_signals()?)
         .beside(others, args.strategy);
     let names = std::iter::once(first).chain(args.devices.iter().skip(1).copied());
@@ -134,8 +138,9 @@ pub fn run(args: &TrainArgs, device: DeviceSpec) -> anyhow::Result<()> {
     if args.strategy != Strategy::Parts {
         names += &format!(" ({})", args.strategy.name());
     }
-    let outcome = sweep_runner::execute(&trial, &dir, "train", &names, &runner);
+    let outcome = sweep_runner::execute(&trial, &dir, "train", &names, &runner, tracker.as_ref());
     runs.end(&out);
+    tracker.iter().for_each(Tracker::close);
     match outcome.map_err(|failure| stop::training_error(failure, Some("--resume")))? {
         Outcome::Skipped => super::note(format!("already finished: {}", out.display())),
         _ => super::note(format!("finished: {}", out.display())),

@@ -30,6 +30,6 @@ pub use prompts::{PromptSet, Source};
 pub use published::{Published, PublishedScore, PublishedSystem};
 pub use results::{Cell, Point, Results, Row};
 pub use run::{Outcome, Progress, check, run};
-pub use spec::{Column, Comparison, Compute, MetricSettings, PreferenceSpec, Scatter, is_comparison};
+pub use spec::{Column, Comparison, Compute, MetricSettings, PreferenceSpec, Scatter, is_comparison, schema};
 pub use survey::Work;
 pub use system::System;

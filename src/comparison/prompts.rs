@@ -1,19 +1,24 @@
 //! Sets of prompts, the names of their images, and the seeds.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use super::error::ComparisonError;
+use crate::config::InvalidValue;
+use crate::config::check::{at_least, at_most};
 use crate::data::prompts::read_prompts;
 use crate::eval::compbench::Category;
 use crate::eval::image_folder::first_captions;
+use crate::limits::{MAX_IMAGES, MAX_REPEATS};
 
 /// Bytes of a prompt in a file name; file systems allow 255 for the whole name.
 const MAX_NAME: usize = 200;
 
 /// `[prompts.NAME]`: a set of prompts and how many images of each are drawn.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PromptSet {
     /// Its name in the specification.
@@ -46,7 +51,7 @@ impl Default for PromptSet {
 }
 
 /// Where prompts come from.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Source {
     /// A text with one a line.
@@ -83,6 +88,16 @@ impl TryFrom<String> for CategoryName {
     }
 }
 
+impl JsonSchema for CategoryName {
+    fn schema_name() -> Cow<'static, str> {
+        "CategoryName".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "enum": Category::ALL.map(Category::name) })
+    }
+}
+
 impl Source {
     /// The file that has to be on this machine.
     pub fn file(&self) -> Option<&PathBuf> {
@@ -109,6 +124,18 @@ impl Source {
 }
 
 impl PromptSet {
+    /// Checks its numbers.
+    pub(super) fn check_numbers(&self) -> Result<(), InvalidValue> {
+        let key = |name: &str| format!("prompts.{}.{name}", self.name);
+        at_least(&key("images"), 1, self.images)?;
+        at_most(&key("images"), MAX_REPEATS, self.images)?;
+        if let Some(first) = self.first {
+            at_least(&key("first"), 1, first)?;
+            at_most(&key("first"), MAX_IMAGES, first)?;
+        }
+        Ok(())
+    }
+
     /// The prompts; none where their file is not on this machine.
     ///
     /// # Errors

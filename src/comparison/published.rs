@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::config::schema;
+
 /// The file of published numbers.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Published {
     /// Where the numbers come from.
@@ -18,8 +21,15 @@ pub struct Published {
     pub preferences: BTreeMap<String, f64>,
 }
 
+impl Published {
+    /// The JSON Schema of such a file.
+    pub fn schema() -> serde_json::Value {
+        schema::document("Published numbers", schema::of::<Self>())
+    }
+}
+
 /// What is published about a system.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PublishedSystem {
     /// Trained parameters, in millions.
@@ -33,8 +43,9 @@ pub struct PublishedSystem {
 }
 
 /// A published score.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(from = "Spelling")]
+#[schemars(with = "Spelling")]
 pub struct PublishedScore {
     /// The number.
     pub value: f64,
@@ -43,7 +54,7 @@ pub struct PublishedScore {
 }
 
 /// A number, or a table with notes.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(
     untagged,
     expecting = "expected a number, or a table such as { value = 0.5, notes = [\"*\"] }"

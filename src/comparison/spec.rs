@@ -25,22 +25,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::json;
 use toml::{Table, Value};
 
 use super::error::ComparisonError;
 use super::prompts::PromptSet;
 use super::published::Published;
 use super::system::System;
-use crate::config::check::{at_least, at_most, non_negative, require};
+use crate::config::check::{at_least, at_most, bounds_of, known_name, non_negative, require};
 use crate::config::layers::{lookup, nest};
-use crate::config::{ConfigError, InvalidValue, Layers, Setting, from_toml, one_of};
+use crate::config::{ConfigError, InvalidValue, Layers, Setting, from_toml, one_of, schema};
 use crate::device::Precision;
 use crate::eval::compbench::spatial::Mend;
 use crate::eval::fid::Resize;
 use crate::eval::metrics::{self, ImageMetric, ImageOptions, MetricDirection, MetricInfo};
 use crate::files;
-use crate::limits::{MAX_IMAGES, MAX_REPEATS};
+use crate::limits::MAX_REPEATS;
 use crate::weights;
 
 /// The metric of preferences.
@@ -50,7 +52,7 @@ pub(super) const PREFERENCE_METRIC: &str = "pick-score";
 const OWN_FOLDERS: [&str; 2] = ["prompts", "results"];
 
 /// What stands in the file.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Spec {
     systems: BTreeMap<String, System>,
@@ -64,7 +66,7 @@ struct Spec {
 }
 
 /// `[compute]`: how networks compute.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Compute {
     /// Float type of all networks: f32, f16 or bf16.
@@ -74,6 +76,18 @@ pub struct Compute {
 }
 
 impl Compute {
+    fn check(&self) -> Result<(), InvalidValue> {
+        if let Some(dtype) = &self.dtype {
+            let known = Precision::names().map(str::to_owned);
+            known_name("compute.dtype", known.to_vec(), dtype)?;
+        }
+        if let Some(batch) = self.batch {
+            at_least("compute.batch", 1, batch)?;
+            at_most("compute.batch", MAX_REPEATS, batch)?;
+        }
+        Ok(())
+    }
+
     /// The float type.
     pub fn precision(&self) -> Precision {
         let given = self.dtype.as_deref().and_then(|name| name.parse().ok());
@@ -81,14 +95,14 @@ impl Compute {
     }
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct TableSpec {
     columns: BTreeMap<String, Column>,
 }
 
 /// `[metrics.NAME]`: what a metric needs, as the options of `eclipse eval`.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MetricSettings {
     /// What images are compared with: a folder of images, or an `.npz`.
@@ -138,7 +152,7 @@ impl MetricSettings {
 }
 
 /// `[table.columns.NAME]`: a metric on a prompt set.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Column {
     /// Its name in the specification and in the file of published numbers.
@@ -155,6 +169,10 @@ pub struct Column {
 }
 
 impl Column {
+    fn check_metric(&self) -> Result<(), InvalidValue> {
+        known_metric(&format!("table.columns.{}.metric", self.name), &self.metric)
+    }
+
     /// The metric's row.
     pub fn info(&self) -> Option<&'static MetricInfo> {
         metrics::info(&self.metric)
@@ -183,7 +201,7 @@ impl Column {
 }
 
 /// `[scatter]`: parameters against the mean of some columns.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Scatter {
     /// The columns.
@@ -193,7 +211,7 @@ pub struct Scatter {
 }
 
 /// `[preferences.NAME]`: PickScore's choices between two systems' images of the same prompts.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PreferenceSpec {
     /// Its name in the specification.
@@ -211,6 +229,12 @@ pub struct PreferenceSpec {
     pub round_robin: bool,
     /// Probabilities no further apart than this are ties.
     pub tie: f64,
+}
+
+impl PreferenceSpec {
+    fn check_tie(&self) -> Result<(), InvalidValue> {
+        non_negative(&format!("preferences.{}.tie", self.name), self.tie)
+    }
 }
 
 /// A comparison that is read and checked.
@@ -390,14 +414,7 @@ impl Comparison {
             "table.columns",
             self.columns.iter().map(|s| s.name.as_str()).collect(),
         )?;
-        if let Some(dtype) = &self.compute.dtype {
-            let is_known = dtype.parse::<Precision>().is_ok();
-            require("compute.dtype", is_known, "f32, f16 or bf16", dtype)?;
-        }
-        if let Some(batch) = self.compute.batch {
-            at_least("compute.batch", 1, batch)?;
-            at_most("compute.batch", MAX_REPEATS, batch)?;
-        }
+        self.compute.check()?;
         for (i, system) in self.systems.iter().enumerate() {
             let is_free = !OWN_FOLDERS.contains(&system.name.as_str());
             let expected = format!(
@@ -416,19 +433,14 @@ impl Comparison {
             let key = |name: &str| format!("prompts.{}.{name}", set.name);
             let kinds = "a table such as { kind = \"lines\", path = \"prompts.txt\" }";
             require(&key("source"), set.source.is_some(), kinds, "nothing")?;
-            at_least(&key("images"), 1, set.images)?;
-            at_most(&key("images"), MAX_REPEATS, set.images)?;
-            if let Some(first) = set.first {
-                at_least(&key("first"), 1, first)?;
-                at_most(&key("first"), MAX_IMAGES, first)?;
-            }
+            set.check_numbers()?;
         }
         for metric in self.metrics.keys() {
             known_metric(&format!("metrics.{metric}"), metric)?;
         }
         for column in &self.columns {
             let key = |name: &str| format!("table.columns.{}.{name}", column.name);
-            known_metric(&key("metric"), &column.metric)?;
+            column.check_metric()?;
             self.known_prompts(&key("prompts"), &column.prompts)?;
         }
         for column in self.scatter.iter().flat_map(|scatter| &scatter.columns) {
@@ -453,7 +465,7 @@ impl Comparison {
                 "a system, or round_robin = true",
                 "nothing",
             )?;
-            non_negative(&key("tie"), one.tie)?;
+            one.check_tie()?;
         }
         Ok(())
     }
@@ -540,6 +552,46 @@ impl Comparison {
     }
 }
 
+/// The JSON Schema of a comparison's `sweep.toml`.
+///
+/// # Errors
+/// [`InvalidValue`], if the checks refuse the example of all their keys: a mistake of the program.
+pub fn schema() -> Result<serde_json::Value, InvalidValue> {
+    let any = || schema::ANY.to_owned();
+    let bounds = bounds_of(|| {
+        let compute = Compute {
+            dtype: Some(Precision::default().to_string()),
+            batch: Some(1),
+        };
+        compute.check()?;
+        let prompts = PromptSet {
+            name: any(),
+            first: Some(1),
+            ..PromptSet::default()
+        };
+        prompts.check_numbers()?;
+        let column = Column {
+            name: any(),
+            metric: PREFERENCE_METRIC.into(),
+            ..Column::default()
+        };
+        column.check_metric()?;
+        let preference = PreferenceSpec {
+            name: any(),
+            ..PreferenceSpec::default()
+        };
+        preference.check_tie()
+    })?;
+    let mut spec = schema::of::<Spec>();
+    schema::restrict(&mut spec, &bounds);
+    spec["properties"]["metrics"]["propertyNames"] = json!({ "enum": metric_names() });
+    let mut whole = spec.clone();
+    whole["properties"]["extends"] = schema::extends();
+    spec["description"] = json!("Replaces values under --smoke.");
+    whole["properties"]["smoke"] = spec;
+    Ok(schema::document("Comparison of systems", whole))
+}
+
 /// Systems with nothing but their labels.
 fn labels_only(systems: Value) -> Value {
     let Value::Table(systems) = systems else {
@@ -573,11 +625,15 @@ pub(super) fn metric_named(name: &str) -> Option<(&'static MetricInfo, &'static 
     metrics::of_image_folders().find(|(info, _)| info.name == name)
 }
 
-fn known_metric(key: &str, name: &str) -> Result<(), InvalidValue> {
-    let names: Vec<String> = metrics::of_image_folders()
+/// The names of all metrics on folders of images.
+fn metric_names() -> Vec<String> {
+    metrics::of_image_folders()
         .map(|(info, _)| info.name.to_owned())
-        .collect();
-    one_named(key, name, names.iter())
+        .collect()
+}
+
+fn known_metric(key: &str, name: &str) -> Result<(), InvalidValue> {
+    known_name(key, metric_names(), name)
 }
 
 fn one_named<'a>(key: &str, name: &str, known: impl Iterator<Item = &'a String>) -> Result<(), InvalidValue> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::diffusion::Sampler;
@@ -13,7 +14,7 @@ use crate::hub::HubError;
 use crate::weights::{self, WeightsError};
 
 /// `[systems.NAME]`: a pipeline with settings, a folder of images that were made elsewhere, or neither: published numbers only.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct System {
     /// Its name in the specification, and its folder's below the runs.

@@ -8,6 +8,7 @@ mod error;
 mod keys;
 pub mod layers;
 mod read;
+pub mod schema;
 
 pub use check::InvalidValue;
 pub use error::{ConfigError, nearest, one_of};

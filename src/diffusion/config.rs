@@ -72,7 +72,7 @@ pub enum SchedulerKind {
 }
 
 /// A sampler by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Sampler {
     /// `UnCLIPScheduler`.

@@ -6,6 +6,7 @@
 
 use burn::prelude::*;
 use burn::tensor::TensorData;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Offset of the squared-cosine schedule (Nichol and Dhariwal 2021, Eq. 17).
@@ -14,7 +15,7 @@ const COSINE_OFFSET: f64 = 0.008;
 const COSINE_MAX_BETA: f64 = 0.999;
 
 /// How beta grows with the timestep, by the names of published scheduler files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BetaShape {
     /// Beta grows linearly.

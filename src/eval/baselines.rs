@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use nalgebra::DVector;
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::EvalError;
@@ -25,7 +26,7 @@ pub trait FittedBaseline: Send + Sync {
 }
 
 /// Which baseline, by the name that specs and tables use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BaselineKind {
     /// [`TextAsPrior`]

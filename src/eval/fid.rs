@@ -28,7 +28,7 @@ use crate::noise::{Noise, Stream};
 pub const FULL_RANK: usize = 2048;
 
 /// How an image becomes the network's input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Resize {
     /// pytorch-fid: values in 0..1, bilinear without antialiasing, twice minus one.

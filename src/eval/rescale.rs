@@ -4,12 +4,13 @@
 //! decoder has only ever seen true z_x. Both remedies change sizes only, by one number or one a row; where a prediction points stays as it is, seen
 //! from the origin or from the mean of all images.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Embeddings, EvalError};
 
 /// What a decoder gets of z_x_hat, with true z_x to go by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DecoderInput {
     /// z_x_hat itself, as in the paper.

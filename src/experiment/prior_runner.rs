@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use burn::prelude::*;
 
+use super::mlflow::Tracker;
 use super::prior_cache::{PriorCache, TrainingKey, is_whole};
 use super::run::ResolvedRun;
 use super::run_dir::RunDir;
@@ -46,6 +48,19 @@ impl PriorRunner {
     #[must_use]
     pub fn stopped_by(self, stop: Stop) -> Self {
         Self { stop, ..self }
+    }
+
+    /// Sends the logged values of trainings to an MLflow server.
+    #[must_use]
+    pub fn tracked_by(mut self, tracker: Option<Tracker>) -> Self {
+        if let Some(tracker) = tracker {
+            let show = self.on_step;
+            self.on_step = Arc::new(move |run, progress| {
+                show(run, progress);
+                tracker.log(run, progress);
+            });
+        }
+        self
     }
 
     /// Adds the devices `others` (without autodiff) to the training, combined as given. Each device computes a micro-batch of every step.

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 use toml::{Table, Value};
 
-use crate::config::check::non_negative;
+use crate::config::check::{Bound, bounds_of, non_negative};
 use crate::config::layers::{lookup, short};
-use crate::config::{ConfigError, from_toml};
+use crate::config::{ConfigError, InvalidValue, from_toml};
 
 /// `[report]`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReportSpec {
     /// Metrics of the table, in order: `name` for all splits of a metric or `name@split`. Empty: all metrics.
@@ -22,15 +23,18 @@ pub struct ReportSpec {
     pub reference: String,
     /// Curves of metrics over a numeric axis.
     #[serde(rename = "curve")]
+    #[schemars(with = "OneOrMany<CurveSpec>")]
     pub curves: Vec<CurveSpec>,
     /// Win rates on the same prompt.
     #[serde(rename = "preference")]
+    #[schemars(with = "OneOrMany<PreferenceSpec>")]
     pub preferences: Vec<PreferenceSpec>,
     /// Prompts of each split on the sheet of images, `figure.svg`; 0 for none.
     pub sheet: usize,
     /// The systems on the sheet, by label, in this order. Empty: all that have images.
     pub sheet_systems: Vec<String>,
     /// The metrics of the first table of a page and of its first plot, at most [`MAX_SUMMARY`]. Empty: the first of [`ReportSpec::columns`].
+    #[schemars(length(max = MAX_SUMMARY))]
     pub summary: Vec<String>,
     /// The answer to the experiment's question: at most three sentences of Markdown for the head of the page and the list of experiments.
     /// `{a: metric@split}` stands for a system's value, `{a - b: metric@split}` for the paired difference of two systems, with 95 % intervals. Results of
@@ -40,6 +44,15 @@ pub struct ReportSpec {
     pub place: Option<usize>,
     /// Names of systems for readers, by label or by one part of it: `eclipse = "ECLIPSE"`.
     pub names: BTreeMap<String, String>,
+}
+
+/// How `curve` and `preference` are written: a table, or a list of tables.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes a file")]
+enum OneOrMany<T> {
+    One(T),
+    Many(Vec<T>),
 }
 
 /// Names for readers of systems that many experiments have; [`ReportSpec::names`] adds to them and replaces them.
@@ -61,10 +74,12 @@ const NAMES: [(&str, &str); 11] = [
 pub const MAX_SUMMARY: usize = 4;
 
 /// `curve = { x = "objective.lambda", log = true, metrics = ["cos/z_x@all"] }`: one panel per metric, one line per series.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["x"]))]
 pub struct CurveSpec {
     /// The key on the x axis; systems without it are horizontal lines.
+    #[schemars(length(min = 1))]
     pub x: String,
     /// The key that distinguishes the lines. Omitted: all axes except `x` and the seed.
     pub series: Option<String>,
@@ -74,14 +89,17 @@ pub struct CurveSpec {
     pub log: bool,
     /// Only systems whose configuration has these values, as in `only = { "data.n_pairs" = 1000 }`. Empty: all.
     #[serde(deserialize_with = "flattened")]
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub only: Vec<(String, Value)>,
 }
 
 /// `preference = { metric = "picture/clip_score@all", reference = "eclipse", round_robin = true }`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["metric"]))]
 pub struct PreferenceSpec {
     /// A metric with a value per prompt; the higher value wins.
+    #[schemars(length(min = 1))]
     pub metric: String,
     /// The system whose wins are counted. Omitted: [`ReportSpec::reference`].
     pub reference: Option<String>,
@@ -173,7 +191,8 @@ impl ReportSpec {
                 let expected = "a metric with a value for each prompt, as in picture/clip_score@all";
                 return missing(format!("report.preference{at}.metric"), expected);
             }
-            non_negative(&format!("report.preference{at}.tolerance"), preference.tolerance)
+            preference
+                .check_tolerance(&format!("report.preference{at}"))
                 .map_err(|invalid| invalid.at(origin))?;
         }
         Ok(())
@@ -209,6 +228,22 @@ impl ReportSpec {
                 })?;
         }
         Ok(())
+    }
+}
+
+/// The bounds of the numbers in `[report]`, by key.
+pub(super) fn bounds() -> Result<Vec<(String, Bound)>, InvalidValue> {
+    let preference = PreferenceSpec::default();
+    let mut bounds = bounds_of(|| preference.check_tolerance("report.preference"))?;
+    for (key, _) in &mut bounds {
+        *key = key.trim_start_matches("report.").to_owned();
+    }
+    Ok(bounds)
+}
+
+impl PreferenceSpec {
+    fn check_tolerance(&self, key: &str) -> Result<(), InvalidValue> {
+        non_negative(&format!("{key}.tolerance"), self.tolerance)
     }
 }
 

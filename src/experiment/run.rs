@@ -6,7 +6,7 @@ use super::spec::{
     DataSpec, EvalSpec, LrScheduleConfig, ModelSpec, Objective, RunSpec, ScoredCheckpoint, TrainSpec,
 };
 use crate::benchmark::BenchmarkSpec;
-use crate::config::check::require;
+use crate::config::check::{known_name, require};
 use crate::config::{ConfigError, InvalidValue};
 use crate::files;
 use crate::train::objectives::{CheckContext, PriorObjective};
@@ -154,13 +154,9 @@ impl RunSpec {
     }
 }
 
-fn check(spec: &RunSpec) -> Result<(), InvalidValue> {
-    require(
-        "world",
-        World::named(&spec.world).is_some(),
-        format!("one of {}", World::ALL.map(World::name).join(", ")),
-        &spec.world,
-    )?;
+pub(super) fn check(spec: &RunSpec) -> Result<(), InvalidValue> {
+    let worlds = World::ALL.map(|world| world.name().to_owned());
+    known_name("world", worlds.to_vec(), &spec.world)?;
     // TOML integers are signed: a larger seed could not be written.
     for (key, seed) in [
         ("seed", spec.seed),

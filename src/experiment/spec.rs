@@ -7,6 +7,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::benchmark::{DataSpec, EvalSpec, ScoredCheckpoint};
@@ -15,7 +16,7 @@ use crate::train::objectives::eclipse::Eclipse;
 pub use crate::train::spec::{LrScheduleConfig, ModelSpec, TrainSpec};
 
 /// A run as written in the file. Every table may be omitted.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RunSpec {
     /// The world of images, captions and test prompts: the name of a [`World`](crate::world::World).

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::error::RunDirError;
+use super::mlflow::{Ending, RunStart, Tracker};
 use super::provenance::Origin;
 use super::run::ResolvedRun;
 use super::run_dir::{RunDir, State};
@@ -106,6 +107,8 @@ pub struct SweepOptions {
     pub jobs: usize,
     /// Requests to stop: no further trial starts.
     pub stop: Stop,
+    /// The MLflow server that is told of the runs.
+    pub tracker: Option<Tracker>,
 }
 
 /// Executes one trial in `dir`.
@@ -118,6 +121,7 @@ pub fn execute(
     experiment: &str,
     device: &str,
     runner: &dyn Runner,
+    tracker: Option<&Tracker>,
 ) -> Result<Outcome, Failure> {
     let origin = Origin {
         experiment: experiment.to_owned(),
@@ -131,17 +135,31 @@ pub fn execute(
         runner.check(trial.run())?;
     }
     let Some(claim) = dir.claim(trial.run(), &origin)? else {
+        if let Some(tracker) = tracker {
+            tracker.catch_up(dir.path(), || RunStart::new(trial.run(), &origin));
+        }
         return Ok(Outcome::Skipped);
     };
     let span = tracing::info_span!("run", name = trial.name());
     let _entered = span.enter();
     let start = Instant::now();
+    if let Some(tracker) = tracker {
+        tracker.begin(dir.path(), RunStart::new(trial.run(), &origin));
+    }
     // Burn panics at a tensor of the wrong shape: that ends this run, not the sweep.
     let executed = catch_unwind(AssertUnwindSafe(|| runner.execute(trial.run(), claim.dir())));
     let executed = executed.unwrap_or_else(|panic| match Damage::of(panic) {
         Ok(damaged) => Err(damaged.into()),
         Err(panic) => Err(panic_message(panic.as_ref()).into()),
     });
+    if let Some(tracker) = tracker {
+        let ending = match &executed {
+            Ok(()) => Ending::Finished,
+            Err(failure) if is_stopped(failure) => Ending::Stopped,
+            Err(_) => Ending::Failed,
+        };
+        tracker.end(dir.path(), ending);
+    }
     if let Err(failure) = executed {
         claim.abandon_if_empty();
         return Err(failure);
@@ -173,18 +191,22 @@ pub fn sweep(
             };
             observe(Event::Begin { trial });
             let dir = RunDir::new(run_path(&options.runs, trial));
-            let outcome = execute(trial, &dir, &options.experiment, &options.device, runner).unwrap_or_else(
-                |failure| match failure.downcast::<RunDirError>() {
-                    Ok(e) => match *e {
-                        RunDirError::Running { pid, .. } => Outcome::Busy { pid },
-                        other => Outcome::Failed(other.into()),
-                    },
-                    Err(failure) => match failure.downcast_ref() {
-                        Some(TrainError::Interrupted { .. }) => Outcome::Stopped,
-                        _ => Outcome::Failed(failure),
-                    },
-                },
+            let executed = execute(
+                trial,
+                &dir,
+                &options.experiment,
+                &options.device,
+                runner,
+                options.tracker.as_ref(),
             );
+            let outcome = executed.unwrap_or_else(|failure| match failure.downcast::<RunDirError>() {
+                Ok(e) => match *e {
+                    RunDirError::Running { pid, .. } => Outcome::Busy { pid },
+                    other => Outcome::Failed(other.into()),
+                },
+                Err(failure) if is_stopped(&failure) => Outcome::Stopped,
+                Err(failure) => Outcome::Failed(failure),
+            });
             let finished = finished.fetch_add(1, Ordering::Relaxed) + 1;
             observe(Event::End {
                 trial,
@@ -207,6 +229,11 @@ pub fn sweep(
             .unwrap_or(Outcome::Stopped)
     };
     outcomes.into_iter().map(take).collect()
+}
+
+/// Whether the run was stopped on request.
+fn is_stopped(failure: &Failure) -> bool {
+    matches!(failure.downcast_ref(), Some(TrainError::Interrupted { .. }))
 }
 
 /// Run directory of a trial in the folder `runs`.

@@ -3,12 +3,13 @@
 use burn::prelude::*;
 use burn::tensor::activation::{log_softmax, softplus};
 use burn::tensor::assert_shape;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::normalize::normalize;
 
 /// The direction of the softmax of Eq. 4.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// Over the batch's texts, for each predicted image: what Eq. 4 prints.
@@ -24,7 +25,7 @@ pub enum Direction {
 const OUT: f64 = -1e9;
 
 /// The form of the contrastive term.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ContrastiveForm {
     /// Eq. 4: [`info_nce`].

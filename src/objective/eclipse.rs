@@ -4,13 +4,14 @@
 
 use burn::prelude::*;
 use burn::tensor::assert_shape;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use super::contrastive::Direction;
 use super::contrastive::{Negatives, info_nce};
 
 /// How Eq. 3's squared norm is reduced over d_clip.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reduction {
     /// Mean over batch and d_clip, as `mse_loss` does; lambda = 0.2 is meant for this reduction (a sum is d_clip times larger).

@@ -2,12 +2,13 @@
 
 use burn::prelude::*;
 use burn::tensor::assert_shape;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::normalize::normalize;
 
 /// The form of the projection term.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProjectionForm {
     /// Eq. 3.

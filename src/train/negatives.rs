@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use burn::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::examples::{Example, Examples};
@@ -14,7 +15,7 @@ use crate::noise::{Noise, Stream};
 use crate::objective::contrastive::Negatives;
 
 /// Treatment of false negatives: texts of other pairs that are true of a predicted image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FalseNegatives {
     /// They count as negatives, as Eq. 4 is printed.

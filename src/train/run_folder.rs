@@ -89,7 +89,8 @@ impl RunFolder {
     }
 
     /// The metric sink of a session in this directory, which is made if it does not exist. Logged values go to `metrics.jsonl`, from which lines after
-    /// the last checkpoint are removed, and to an event file for TensorBoard. `on_step` is called after every step and every validation.
+    /// the last checkpoint are removed, and to an event file for TensorBoard. `on_step` is called after every step and every validation,
+    /// when the log has their values.
     ///
     /// # Errors
     /// [`FileError`] when the files cannot be written.
@@ -107,20 +108,18 @@ impl RunFolder {
         let mut last = Instant::now();
         Ok(Box::new(move |phase, step, values| {
             let is_logged = phase == Phase::Valid || step % every == 0 || step == 1 || step == n_steps;
-            on_step(TrainingProgress {
+            let progress = TrainingProgress {
                 phase,
                 step,
                 n_steps,
                 values,
                 is_logged,
-            });
+            };
             if !is_logged {
+                on_step(progress);
                 return Ok(());
             }
-            let split = match phase {
-                Phase::Train => "train",
-                Phase::Valid => "valid",
-            };
+            let split = phase.split();
             let tags: Vec<String> = values.iter().map(|(name, _)| format!("{split}/{name}")).collect();
             let tagged: Vec<(&str, f32)> = tags
                 .iter()
@@ -140,7 +139,9 @@ impl RunFolder {
                 last = now;
             }
             let epoch = log.steps_per_pass.map_or(0, |n| (step - 1) / n.max(1));
-            metrics.log(step, epoch, split, &values)
+            metrics.log(step, epoch, split, &values)?;
+            on_step(progress);
+            Ok(())
         }))
     }
 }

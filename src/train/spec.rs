@@ -2,18 +2,21 @@
 //!
 //! The defaults are the paper's recipe (section 4.1 and appendix A) where the paper states one.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::schedule::{LrSchedule, SteppedLr};
 use super::session::{Failure, SessionOptions};
 use super::trainer::AdamWOptions;
 use crate::config::InvalidValue;
-use crate::config::check::{at_least, at_most, fraction, non_negative, positive, require};
+use crate::config::check::{
+    Bound, at_least, at_most, between_0_and_1, bounded, fraction, non_negative, positive, require,
+};
 use crate::limits;
 use crate::models::prior::{Conditioning, PriorConfig};
 
 /// `[model]`: the prior transformer. Its width is `n_heads * d_head`; d_clip comes from the CLIP directory.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelSpec {
     /// Attention heads; the paper has 16.
@@ -46,7 +49,12 @@ impl ModelSpec {
         at_most("model.n_layers", limits::MAX_LAYERS, self.n_layers)?;
         at_most("model.n_heads", limits::MAX_HEADS, self.n_heads)?;
         let most = limits::MAX_WIDTH / self.n_heads.max(1);
-        at_most("model.d_head", most, self.d_head)?;
+        require(
+            "model.d_head",
+            self.d_head <= most,
+            format!("at most {most}"),
+            self.d_head,
+        )?;
         at_least("model.n_heads", 1, self.n_heads)?;
         at_least("model.d_head", 1, self.d_head)?;
         at_least("model.n_layers", 1, self.n_layers)?;
@@ -74,7 +82,7 @@ impl ModelSpec {
 }
 
 /// `[train]`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainSpec {
     /// Optimiser steps: about 60,000 in the paper.
@@ -232,7 +240,7 @@ impl TrainSpec {
 }
 
 /// `[train.schedule]`: a shape, from which [`LrScheduleConfig::build`] makes the [`LrSchedule`] of a run with its peak rate and length.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum LrScheduleConfig {
     /// Cosine annealing with warm restarts, as in the paper.
@@ -247,6 +255,25 @@ impl LrScheduleConfig {
     /// The values of `kind`.
     pub const KINDS: &[&str] = &["sgdr", "one_cycle", "constant"];
 
+    /// The value of `kind` for this schedule.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Sgdr(_) => "sgdr",
+            Self::OneCycle(_) => "one_cycle",
+            Self::Constant(_) => "constant",
+        }
+    }
+
+    /// The defaults of `kind`; `None` for a kind that does not exist.
+    pub fn of_kind(kind: &str) -> Option<Self> {
+        match kind {
+            "sgdr" => Some(Self::Sgdr(SgdrConfig::default())),
+            "one_cycle" => Some(Self::OneCycle(OneCycleConfig::default())),
+            "constant" => Some(Self::Constant(ConstantConfig::default())),
+            _ => None,
+        }
+    }
+
     fn check(&self, lr: f64) -> Result<(), InvalidValue> {
         match self {
             Self::Sgdr(s) => {
@@ -259,18 +286,14 @@ impl LrScheduleConfig {
                 )
             }
             Self::OneCycle(s) => {
-                require(
-                    "train.schedule.pct_start",
-                    s.pct_start > 0.0 && s.pct_start < 1.0,
-                    "a number between 0 and 1",
-                    s.pct_start,
-                )?;
+                between_0_and_1("train.schedule.pct_start", s.pct_start)?;
                 let factors = [
                     ("train.schedule.div_factor", s.div_factor),
                     ("train.schedule.final_div_factor", s.final_div_factor),
                 ];
-                (factors.into_iter())
-                    .try_for_each(|(key, found)| require(key, found >= 1.0, "a number, 1 or above", found))
+                (factors.into_iter()).try_for_each(|(key, found)| {
+                    bounded(key, &[Bound::AtLeast(1.0)], "a number, 1 or above", found)
+                })
             }
             Self::Constant(_) => Ok(()),
         }
@@ -299,7 +322,7 @@ impl LrScheduleConfig {
 }
 
 /// `kind = "sgdr"`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SgdrConfig {
     /// Steps of the first cycle; 0 is the whole run (one cosine). The paper does not state it.
@@ -321,7 +344,7 @@ impl Default for SgdrConfig {
 }
 
 /// `kind = "one_cycle"`, with PyTorch's defaults.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct OneCycleConfig {
     /// Fraction of the steps in which the learning rate rises.
@@ -343,6 +366,6 @@ impl Default for OneCycleConfig {
 }
 
 /// `kind = "constant"`: no keys.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ConstantConfig {}

@@ -94,8 +94,8 @@ fn failed(path: PathBuf, source: std::io::Error) -> FileError {
     }
 }
 
-/// The host name where it is easy to determine; readers ignore it.
-fn host() -> String {
+/// The host name where it is easy to determine.
+pub fn host() -> String {
     let name = files::read_text("/proc/sys/kernel/hostname").unwrap_or_default();
     match name.trim() {
         "" => "localhost".into(),

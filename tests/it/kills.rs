@@ -15,7 +15,7 @@ use crate::tiny;
 const KILLS: u64 = 5;
 
 /// A CLIP, a store of its embeddings, a specification of a small run, a sweep of it over two seeds, and a pipeline.
-fn desk() -> tempfile::TempDir {
+pub fn desk() -> tempfile::TempDir {
     let desk = tempfile::tempdir().expect("a folder");
     let at = |name: &str| desk.path().join(name);
     tiny::write_clip(&at("clip"));

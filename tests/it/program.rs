@@ -9,6 +9,7 @@ pub fn command<A: AsRef<OsStr>>(folder: &Path, args: impl IntoIterator<Item = A>
     let mut command = Command::new(env!("CARGO_BIN_EXE_eclipse"));
     command.args(args).current_dir(folder).env_remove("RUST_LOG");
     // Not the user's.
+    command.env_remove("MLFLOW_TRACKING_URI");
     command.env("ECLIPSE_CACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
     command.env("HF_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/huggingface"));
     command

@@ -223,6 +223,7 @@ fn options(runs: PathBuf, jobs: usize) -> SweepOptions {
         experiment: "toy".into(),
         device: "flex".into(),
         jobs,
+        tracker: None,
         stop: Stop::default(),
     }
 }

@@ -17,7 +17,9 @@ const SHORT_SIDE: u64 = 479;
 const LONG_SIDE: u64 = 480;
 
 /// A quirk of the reference that can be mended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mend {
     /// "on top of" asks for the same as "on the top of". The reference finds it in a prompt, but no position satisfies it.

@@ -1,14 +1,17 @@
 //! Sizes and settings of a small CLIP's training.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::check::{Bound, at_least, bounded, bounds_of};
+use crate::config::{InvalidValue, schema};
 use crate::models::clip::preprocess::Preprocess;
 use crate::models::clip::{ClipConfig, ClipTextConfig, ClipVisionConfig};
 use crate::train::schedule::LrSchedule;
 use crate::world::World;
 
 /// Everything that defines a training run of the small CLIP.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClipRecipe {
     /// Optimiser steps.
@@ -93,9 +96,8 @@ impl ClipRecipe {
         }
     }
 
-    /// # Errors
-    /// The key at fault, what was expected and what was found.
-    pub fn check(&self) -> Result<(), String> {
+    /// Checks each number on its own.
+    fn check_numbers(&self) -> Result<(), InvalidValue> {
         let counts = [
             ("n_steps", self.n_steps, 1),
             ("n_families", self.n_families, 1),
@@ -108,10 +110,16 @@ impl ClipRecipe {
             ("image_size", self.image_size, 1),
         ];
         for (key, found, least) in counts {
-            if found < least {
-                return Err(format!("`{key}`: expected at least {least}, found {found}"));
-            }
+            at_least(key, least, found)?;
         }
+        let bounds = [Bound::AtLeast(0.0), Bound::AtMost(1.0)];
+        bounded("canonical", &bounds, "a share between 0 and 1", self.canonical)
+    }
+
+    /// # Errors
+    /// The key at fault, what was expected and what was found.
+    pub fn check(&self) -> Result<(), String> {
+        self.check_numbers().map_err(|invalid| invalid.to_string())?;
         if self.d_model > D_HEAD && !self.d_model.is_multiple_of(D_HEAD) {
             return Err(format!(
                 "`d_model`: expected a multiple of {D_HEAD}, the width of a head, found {}",
@@ -124,13 +132,17 @@ impl ClipRecipe {
                 self.image_size, self.patch_size
             ));
         }
-        if !(0.0..=1.0).contains(&self.canonical) {
-            return Err(format!(
-                "`canonical`: expected a share between 0 and 1, found {}",
-                self.canonical
-            ));
-        }
         Ok(())
+    }
+
+    /// The JSON Schema of a recipe's file.
+    ///
+    /// # Errors
+    /// [`InvalidValue`], if the checks refuse the defaults: a mistake of the program.
+    pub fn schema() -> Result<serde_json::Value, InvalidValue> {
+        let mut recipe = schema::of::<Self>();
+        schema::restrict(&mut recipe, &bounds_of(|| Self::default().check_numbers())?);
+        Ok(schema::document("Recipe of a small CLIP", recipe))
     }
 
     /// Sizes of both towers, for the world's captions and a vocabulary of `n_vocab` tokens whose last is the end of text.

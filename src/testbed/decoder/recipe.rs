@@ -1,7 +1,10 @@
 //! Sizes and settings of a small decoder's training.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::check::{Bound, at_least, bounded, bounds_of, fraction};
+use crate::config::{InvalidValue, schema};
 use crate::diffusion::{BetaSchedule, Limit, Prediction, SchedulerConfig, SchedulerKind, Spacing};
 use crate::models::noise_augmentation::N_LEVELS;
 use crate::models::pixel_space::PixelSpace;
@@ -10,7 +13,7 @@ use crate::train::schedule::LrSchedule;
 use crate::world::World;
 
 /// Everything that defines a training run of the small decoder.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DecoderRecipe {
     /// Optimiser steps, of all cycles.
@@ -128,20 +131,45 @@ impl DecoderRecipe {
         }
     }
 
-    /// # Errors
-    /// The key at fault, what was expected and what was found.
-    pub fn check(&self, world: World) -> Result<(), String> {
-        for (key, value) in [
+    /// Checks each number on its own.
+    fn check_numbers(&self) -> Result<(), InvalidValue> {
+        let counts = [
             ("n_steps", self.n_steps),
             ("n_cycles", self.n_cycles),
             ("batch", self.batch),
             ("block", self.block),
             ("pool", self.pool),
-        ] {
-            if value == 0 {
-                return Err(format!("`{key}`: expected at least 1, found 0"));
-            }
-        }
+        ];
+        (counts.into_iter()).try_for_each(|(key, found)| at_least(key, 1, found))?;
+        let shares = [
+            ("cond_drop", self.cond_drop),
+            ("noisy_half", self.noisy_half),
+            ("ema_decay", self.ema_decay),
+            ("exact", self.exact),
+        ];
+        (shares.into_iter()).try_for_each(|(key, found)| fraction(key, found))?;
+        bounded(
+            "max_noise_level",
+            &[Bound::Below(N_LEVELS as f64)],
+            format!("a whole number from 0 to {}", N_LEVELS - 1),
+            self.max_noise_level as f64,
+        )
+    }
+
+    /// The JSON Schema of a recipe's file.
+    ///
+    /// # Errors
+    /// [`InvalidValue`], if the checks refuse the defaults: a mistake of the program.
+    pub fn schema() -> Result<serde_json::Value, InvalidValue> {
+        let mut recipe = schema::of::<Self>();
+        schema::restrict(&mut recipe, &bounds_of(|| Self::default().check_numbers())?);
+        Ok(schema::document("Recipe of a small decoder", recipe))
+    }
+
+    /// # Errors
+    /// The key at fault, what was expected and what was found.
+    pub fn check(&self, world: World) -> Result<(), String> {
+        self.check_numbers().map_err(|invalid| invalid.to_string())?;
         let side = self.space().side();
         let whole = world.image_size();
         if !whole.is_multiple_of(side) {
@@ -154,22 +182,6 @@ impl DecoderRecipe {
                 "`attention`: expected {} values, one a size as in `channels`, found {}",
                 self.channels.len(),
                 self.attention.len()
-            ));
-        }
-        for (key, value) in [
-            ("cond_drop", self.cond_drop),
-            ("noisy_half", self.noisy_half),
-            ("ema_decay", self.ema_decay),
-            ("exact", self.exact),
-        ] {
-            if !(0.0..1.0).contains(&value) {
-                return Err(format!("`{key}`: expected 0 or more, below 1, found {value}"));
-            }
-        }
-        if self.max_noise_level >= N_LEVELS {
-            return Err(format!(
-                "`max_noise_level`: expected 0 or more, below {N_LEVELS}, found {}",
-                self.max_noise_level
             ));
         }
         self.model(world, 1).check().map_err(|e| e.to_string())

@@ -1,5 +1,6 @@
 //! Baselines: reference methods without a network, in the same table.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::prior::PriorTraining;
@@ -10,7 +11,7 @@ use crate::config::check::{non_negative, require};
 use crate::eval::baselines::BaselineKind;
 
 /// `kind = "baseline"`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Baseline {
     /// The baseline.

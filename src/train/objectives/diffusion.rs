@@ -1,5 +1,6 @@
 //! Diffusion-Baseline: Eq. 1, a denoiser that predicts z_x, sampled in several steps.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::prior::PriorTraining;
@@ -7,13 +8,13 @@ use super::super::session::Failure;
 use super::objective::{CheckContext, PriorObjective};
 use super::time_conditioned::{self, NoisePath, check_guidance};
 use crate::config::InvalidValue;
-use crate::config::check::{at_least, at_most, non_negative, require};
+use crate::config::check::{at_least, at_most, between_0_and_1, non_negative, require};
 use crate::diffusion::{BetaShape, Sampler, Scheduler, SchedulerConfig, SchedulerKind, Spacing, Variance};
 use crate::generate::prior::PriorSettings;
 use crate::limits;
 
 /// `kind = "diffusion"`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Diffusion {
     /// Shape of the noise schedule: `linear` in the paper (appendix A), `scaled_linear`, or `squaredcos_cap_v2`, which ignores the two ends.
@@ -47,7 +48,7 @@ impl Default for Diffusion {
 }
 
 /// `[objective.sampler]` of a diffusion prior.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DiffusionSampler {
     /// Update rule: `ddpm` in the paper (ancestral sampling, leading spacing of timesteps), `ddim` (deterministic at eta 0) or `unclip` (ancestral
@@ -81,12 +82,7 @@ impl PriorObjective for Diffusion {
         at_most("objective.train_steps", limits::MAX_TIMESTEPS, self.train_steps)?;
         at_most("objective.sampler.steps", limits::MAX_STEPS, self.sampler.steps)?;
         at_least("objective.train_steps", 2, self.train_steps)?;
-        require(
-            "objective.beta_start",
-            self.beta_start > 0.0 && self.beta_start < 1.0,
-            "a number between 0 and 1",
-            self.beta_start,
-        )?;
+        between_0_and_1("objective.beta_start", self.beta_start)?;
         require(
             "objective.beta_end",
             self.beta_end >= self.beta_start && self.beta_end < 1.0,

@@ -1,8 +1,10 @@
 //! ECLIPSE: Eq. 5, the projection loss plus lambda times the CLIP contrastive loss, on a prior without time conditioning.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use burn::prelude::*;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::super::micro_batches::{Batch, MicroBatches, Values, WorkerShard};
@@ -13,7 +15,7 @@ use super::super::session::Failure;
 use super::super::trainer::{Criterion, Trainer};
 use super::objective::{CheckContext, PriorObjective};
 use crate::config::InvalidValue;
-use crate::config::check::{at_least, at_most, non_negative, positive, require};
+use crate::config::check::{Bound, at_least, at_most, bounded, non_negative, positive, require};
 use crate::data::examples::Examples;
 use crate::limits;
 use crate::models::prior::{Prior, TextCondition};
@@ -23,7 +25,7 @@ use crate::objective::eclipse::{Direction, EclipseLoss, Reduction, eclipse, proj
 use crate::objective::projection::{ProjectionForm, cosine, huber};
 
 /// `kind = "eclipse"`. The defaults are the paper's.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Eclipse {
     /// Weight of the contrastive term: 0.2 in the paper, section 3.3. 0 is Projection.
@@ -95,6 +97,22 @@ impl TryFrom<toml::Value> for Tau {
     }
 }
 
+impl Tau {
+    /// The range of a number.
+    const RANGE: Bound = Bound::Above(0.0);
+}
+
+impl JsonSchema for Tau {
+    fn schema_name() -> Cow<'static, str> {
+        "Tau".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let (keyword, bound) = Self::RANGE.keyword();
+        json_schema!({ "anyOf": [{ "const": "clip" }, { "type": "number", keyword: bound }] })
+    }
+}
+
 impl From<Tau> for toml::Value {
     fn from(tau: Tau) -> Self {
         match tau {
@@ -148,9 +166,9 @@ impl PriorObjective for Eclipse {
         )?;
         non_negative("objective.lambda", self.lambda)?;
         if let Tau::Value(tau) = self.tau {
-            require(
+            bounded(
                 "objective.tau",
-                tau.is_finite() && tau > 0.0,
+                &[Tau::RANGE],
                 "a number above 0 or \"clip\"",
                 tau,
             )?;

@@ -1,5 +1,6 @@
 //! Flow matching (Lipman et al. 2023): a time-conditioned prior on a straight path from noise to z_x, sampled with Euler steps.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::prior::PriorTraining;
@@ -13,7 +14,7 @@ use crate::generate::prior::PriorSettings;
 use crate::limits;
 
 /// `kind = "flow"`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Flow {
     /// The network's target: `velocity`, or `sample` (z_x itself, as in the Diffusion-Baseline).
@@ -38,7 +39,7 @@ impl Default for Flow {
 }
 
 /// `[objective.sampler]` of a flow-matching prior.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FlowSampler {
     /// Euler steps of one sample; 25 as in the Diffusion-Baseline.

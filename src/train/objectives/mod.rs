@@ -11,6 +11,7 @@ pub use time_conditioned::{
     NoisePath, NoisingOptions, TargetPrediction, TimeConditionedBatch, TimeConditionedTrainer, noised_batches,
 };
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::prior::{ClipTemperature, PriorTraining};
@@ -18,14 +19,14 @@ use super::session::Failure;
 use crate::config::InvalidValue;
 use crate::generate::prior::PriorSettings;
 
-/// The list of objectives: `kind => module::Type`. The type implements [`PriorObjective`], `Default`, and serde with
+/// The list of objectives: `kind => module::Type`. The type implements [`PriorObjective`], `Default`, `JsonSchema`, and serde with
 /// `#[serde(deny_unknown_fields, default)]`.
 macro_rules! objectives {
     ($($(#[$attribute:meta])* $kind:ident => $variant:ident;)*) => {
         $($(#[$attribute])* pub mod $kind;)*
 
         /// `[objective]`: the loss and the sampler of the prior. Its `kind` decides which keys it has.
-        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(tag = "kind", rename_all = "snake_case")]
         pub enum Objective {
             $($(#[$attribute])* #[allow(missing_docs, reason = "documented at the type")] $variant($kind::$variant),)*

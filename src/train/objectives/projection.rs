@@ -1,5 +1,6 @@
 //! Projection: Eq. 3 alone, the paper's ablation without the contrastive term.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::prior::PriorTraining;
@@ -9,7 +10,7 @@ use super::objective::PriorObjective;
 use crate::objective::eclipse::Reduction;
 
 /// `kind = "projection"`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Projection {
     /// How the squared norm of Eq. 3 is reduced.

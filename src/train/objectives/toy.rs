@@ -1,5 +1,6 @@
 //! Mean absolute error, on a prior without time: the example of CONTRIBUTING.md.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::eclipse::{EclipseBatch, eclipse_batches};
@@ -14,7 +15,7 @@ use crate::train::session::Failure;
 use crate::train::trainer::{Criterion, Trainer};
 
 /// `kind = "toy"`: its keys and their defaults.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Toy {
     /// Factor on the loss.

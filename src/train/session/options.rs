@@ -97,6 +97,16 @@ pub enum Phase {
     Valid,
 }
 
+impl Phase {
+    /// The split of its values in logs.
+    pub fn split(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Valid => "valid",
+        }
+    }
+}
+
 /// Receives the values of every step, in order, and of every validation: `(phase, step, [(name, value)])`. Runs on burn-train's metric thread.
 pub type MetricSink = Box<dyn FnMut(Phase, usize, &[(&str, f32)]) -> Result<(), FileError> + Send>;
 

@@ -80,7 +80,8 @@ impl StepPlot<'_> {
         let end = points().map(|(step, _)| *step).fold(1.0, f64::max);
         let pad = match log || high > low {
             true => (high - low) * 0.08,
-            false => padding(low, high),
+            false if low == 0.0 => padding(low, high),
+            false => low.abs() / 10.0,
         };
         let mut chart = ChartBuilder::on(area)
             .margin_right(16)

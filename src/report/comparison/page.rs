@@ -15,6 +15,8 @@ use crate::report::lead::Lead;
 use crate::report::page::PageLinks;
 use crate::report::text::{DIRECTIONS, share_text};
 
+/// The parameters of the whole system among [`SIZES`].
+const PARAMETERS: usize = 1;
 /// Most columns of the first table.
 const SHORT: usize = 5;
 
@@ -80,13 +82,13 @@ fn n_columns(results: &Results) -> usize {
     shown_sizes(results).len() + results.comparison.columns.len()
 }
 
-/// The table; one with at most so many columns has one size, the last, and the first metrics.
+/// The table; one with at most so many columns has the parameters and the first metrics.
 fn scores(results: &Results, most: usize) -> Markup {
     let sizes = sizes(results);
     let mut shown = shown_sizes(results);
     let mut columns = &results.comparison.columns[..];
     if shown.len() + columns.len() > most {
-        shown.drain(..shown.len().saturating_sub(1));
+        shown.retain(|i| *i == PARAMETERS);
         columns = &columns[..columns.len().min(most - shown.len())];
     }
     html! {

@@ -379,6 +379,17 @@ pub fn fuses_products(device: &Device) -> bool {
     !is_flex(device)
 }
 
+/// Whether rows of a batch are computed side by side, each group on a thread of its own ([`crate::nn::RowGroups`]). Burn's flex (0.22.1) leaves most
+/// element-wise operations and reductions to one thread; other devices divide every operation.
+pub fn spreads_rows(device: &Device) -> bool {
+    is_flex(device)
+}
+
+/// Whether a tensor's memory is the program's own: flex hands it out ([`Tensor::into_data`]) and takes it back without a copy.
+pub fn shares_memory(device: &Device) -> bool {
+    is_flex(device)
+}
+
 #[cfg(feature = "flex")]
 fn is_flex(device: &Device) -> bool {
     *device == Device::flex()

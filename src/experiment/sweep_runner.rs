@@ -217,11 +217,13 @@ pub fn sweep(
             *slot.lock().expect("a slot is written once") = Some(outcome);
         }
     };
+    let jobs = options.jobs.min(trials.len());
+    let in_pool = || on_its_threads(jobs, work);
     std::thread::scope(|scope| {
-        for _ in 1..options.jobs.min(trials.len()) {
-            scope.spawn(work);
+        for _ in 1..jobs {
+            scope.spawn(in_pool);
         }
-        work();
+        in_pool();
     });
     let take = |slot: Mutex<Option<Outcome>>| {
         slot.into_inner()
@@ -234,6 +236,22 @@ pub fn sweep(
 /// Whether the run was stopped on request.
 fn is_stopped(failure: &Failure) -> bool {
     matches!(failure.downcast_ref(), Some(TrainError::Interrupted { .. }))
+}
+
+/// `work` on an equal part of the CPU's threads: jobs that share one pool wait for each other's products.
+fn on_its_threads(jobs: usize, work: impl FnOnce() + Send) {
+    if jobs < 2 {
+        return work();
+    }
+    let threads = (rayon::current_num_threads() / jobs).max(1);
+    // The stack of a main thread.
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .stack_size(8 << 20);
+    match pool.build() {
+        Ok(pool) => pool.install(work),
+        Err(_) => work(),
+    }
 }
 
 /// Run directory of a trial in the folder `runs`.

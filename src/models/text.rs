@@ -2,6 +2,8 @@
 //!
 //! Axes: batch, or n captions; n_text tokens; d_clip, which is the width of the hidden states too where a prior reads them.
 
+use std::ops::Range;
+
 use burn::prelude::*;
 
 use crate::nn::TokenMask;
@@ -92,6 +94,17 @@ impl TextCondition {
             z_y: self.z_y.clone().select(0, indices.clone()),
             tokens: self.tokens.clone().select(0, indices),
             mask: self.mask.as_ref().map(|mask| mask.select(rows)),
+        }
+    }
+
+    /// A range of the captions. No copy.
+    #[must_use]
+    pub fn narrow(&self, rows: Range<usize>) -> Self {
+        let (start, n) = (rows.start, rows.len());
+        Self {
+            z_y: self.z_y.clone().narrow(0, start, n),
+            tokens: self.tokens.clone().narrow(0, start, n),
+            mask: self.mask.as_ref().map(|mask| mask.narrow(rows)),
         }
     }
 
@@ -262,6 +275,7 @@ mod tests {
         let parts = vec![batch.select(&[0]).without_padding(), batch.select(&[1, 2])];
         assert_eq!(parts[0].tokens.dims(), [1, 1, 2]);
         assert_eq!(TextCondition::cat(parts).to_host(), texts);
+        assert_eq!(batch.narrow(1..3).to_host(), batch.select(&[1, 2]).to_host());
         let again = [1, 0, 1].map(|i| texts.get(i));
         let selected = batch.select(&[1, 0, 1]).to_host();
         assert_eq!(selected.iter().collect::<Vec<_>>(), again);

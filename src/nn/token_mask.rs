@@ -2,6 +2,7 @@
 //!
 //! Burn's padding masks are tensors of bools on the device only; reading them back waits for the device.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::prelude::*;
@@ -90,6 +91,16 @@ impl TokenMask {
         Self::new(counts, [rows.len(), n_text], &self.values.device())
     }
 
+    /// A range of rows.
+    #[must_use]
+    pub fn narrow(&self, rows: Range<usize>) -> Self {
+        let [_, n_text] = self.dims();
+        Self {
+            values: self.values.clone().narrow(0, rows.start, rows.len()),
+            counts: self.counts[rows.start * n_text..rows.end * n_text].into(),
+        }
+    }
+
     /// The rows of several masks of as many tokens, in order.
     ///
     /// # Panics
@@ -135,6 +146,7 @@ mod tests {
             (a.followed_by(2, true), "1101110011"),
             (b.followed_by(1, false), "01101110"),
             (a.select(&[1, 1, 0]), "100100110"),
+            (a.narrow(1..2), "100"),
             (TokenMask::cat(&[a.clone(), b.clone()]), "110100011111"),
             (TokenMask::of_lengths(&[0, 2], 3, &device), "000110"),
         ] {

@@ -58,7 +58,7 @@ impl<P> MicroBatches<P> {
 }
 
 /// A micro-batch: tensors on one device.
-pub trait Batch: Send + 'static {
+pub trait Batch: Clone + Send + Sync + 'static {
     /// Its device.
     fn device(&self) -> Device;
 
@@ -73,6 +73,22 @@ pub trait Losses: Module + Sync {
 
     /// The loss on a micro-batch, then other values to report.
     fn losses(&self, batch: Self::Batch) -> Values;
+
+    /// The gradients of the loss divided by `n`, and the values.
+    fn gradients(&self, batch: Self::Batch, n: usize) -> (GradientsParams, Values) {
+        gradients(self, batch, n)
+    }
+}
+
+/// The gradients of the loss divided by `n` of a network's own graph, and the values.
+pub(super) fn gradients<T: Losses>(trainer: &T, batch: T::Batch, n: usize) -> (GradientsParams, Values) {
+    let values = trainer.losses(batch);
+    let loss = values[0].1.clone();
+    let scaled = match n {
+        1 => loss,
+        _ => loss.div_scalar(n as f64),
+    };
+    (GradientsParams::from_grads(scaled.backward(), trainer), values)
 }
 
 /// The contribution of these micro-batches to the gradients of the step's mean loss, and the mean of their values; both on the device of `trainer`.
@@ -85,7 +101,7 @@ pub fn mean_gradients<T: Losses>(trainer: &T, batch: MicroBatches<T::Batch>) -> 
     let at_once = batch.at_once.clamp(1, own);
     let mut parts = batch.batches.into_iter();
     if own == 1 {
-        return gradients(trainer, parts.next().expect("one micro-batch"), n);
+        return trainer.gradients(parts.next().expect("one micro-batch"), n);
     }
     let home = trainer.devices()[0].clone();
     let mut sum = GradientsAccumulator::new();
@@ -112,17 +128,6 @@ pub fn mean_gradients<T: Losses>(trainer: &T, batch: MicroBatches<T::Batch>) -> 
     (sum.grads(), mean(all))
 }
 
-/// Gradients of `loss / n` on a micro-batch.
-fn gradients<T: Losses>(trainer: &T, part: T::Batch, n: usize) -> (GradientsParams, Values) {
-    let values = trainer.losses(part);
-    let loss = values[0].1.clone();
-    let scaled = match n {
-        1 => loss,
-        _ => loss.div_scalar(n as f64),
-    };
-    (GradientsParams::from_grads(scaled.backward(), trainer), values)
-}
-
 /// The first micro-batch on this device, the others on the devices of `helpers`.
 fn at_the_same_time<T: Losses>(
     trainer: &T,
@@ -136,9 +141,9 @@ fn at_the_same_time<T: Losses>(
         let others: Vec<_> = helpers
             .iter()
             .zip(round)
-            .map(|(helper, part)| scope.spawn(move || gradients(helper, part, n)))
+            .map(|(helper, part)| scope.spawn(move || helper.gradients(part, n)))
             .collect();
-        let mut done = vec![gradients(trainer, first, n)];
+        let mut done = vec![trainer.gradients(first, n)];
         for other in others {
             done.push(
                 other

@@ -1,5 +1,6 @@
 //! Training with burn-train's learner: steps as batches of a stream, checkpoints, resume, metrics.
 
+mod adamw;
 pub mod checkpoint;
 pub mod ema;
 pub mod gradients;
@@ -10,6 +11,7 @@ pub mod muon;
 pub mod negatives;
 pub mod objectives;
 pub mod prior;
+pub mod row_wise;
 pub mod run_folder;
 pub mod schedule;
 pub mod session;

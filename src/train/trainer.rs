@@ -2,12 +2,14 @@
 
 use burn::module::{Module, ModuleDisplay, ParamGroup};
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
-use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
+use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 
+use super::adamw::FusedAdamW;
 use super::ema::{EmaUpdate, copy_of, register_ema_update_at};
 use super::gradients::clip_global_norm;
-use super::micro_batches::{Batch, Losses, MicroBatches, Values, mean_gradients};
+use super::micro_batches::{Batch, Losses, MicroBatches, Values, gradients, mean_gradients};
+use super::row_wise::{self, RowWise};
 use super::session::StepReport;
 
 /// Any network that a [`Trainer`] can train.
@@ -22,6 +24,11 @@ pub trait Criterion<N>: std::fmt::Debug + Clone + Send + Sync + 'static {
 
     /// Named scalars `[1]`. The first is the loss; the others are only reported.
     fn values(&self, network: &N, batch: Self::Batch) -> Values;
+
+    /// The criterion on predictions, if each row of them depends on one example only: a CPU computes the rows on all threads.
+    fn row_wise(&self) -> Option<&dyn RowWise<N, Self::Batch>> {
+        None
+    }
 }
 
 /// Processing of gradients after the backward pass.
@@ -98,6 +105,13 @@ impl<N: Network, C: Criterion<N>> Losses for Trainer<N, C> {
     fn losses(&self, part: C::Batch) -> Values {
         self.criterion.values(&self.prior, part)
     }
+
+    fn gradients(&self, batch: C::Batch, n: usize) -> (GradientsParams, Values) {
+        let row_wise = self.criterion.row_wise();
+        row_wise
+            .and_then(|criterion| row_wise::gradients(criterion, &self.prior, &batch, n))
+            .unwrap_or_else(|| gradients(self, batch, n))
+    }
 }
 
 impl<N: Network, C: Criterion<N>> TrainStep for Trainer<N, C> {
@@ -162,16 +176,10 @@ pub struct AdamWOptions {
 impl AdamWOptions {
     /// The optimiser of a [`Trainer`]; the EMA has its own update rule.
     pub fn init(&self) -> ModuleOptimizer {
-        AdamWConfig::new()
-            .with_beta_1(self.betas.0 as f32)
-            .with_beta_2(self.betas.1 as f32)
-            .with_epsilon(self.eps as f32)
-            .with_weight_decay(self.weight_decay as f32)
-            .init()
-            .with_group(
-                ParamGroup::from_regex(EMA).expect("a valid regular expression"),
-                EmaUpdate,
-                None,
-            )
+        ModuleOptimizer::from(FusedAdamW::new(self.betas, self.eps, self.weight_decay)).with_group(
+            ParamGroup::from_regex(EMA).expect("a valid regular expression"),
+            EmaUpdate,
+            None,
+        )
     }
 }

@@ -10,7 +10,7 @@ use burn::tensor::assert_shape;
 
 use super::config::{ClipTextConfig, Source, read_tower};
 use super::encoder::{Block, BlockConfig, block_rules};
-use crate::nn::{causal_bias, padding_bias};
+use crate::nn::{RowGroups, Rows, causal_bias, narrow, padding_bias};
 use crate::weights::{self, Checkpoint, Mapping, WeightsError};
 
 /// Published names of [`ClipText`]'s parameters.
@@ -54,6 +54,20 @@ pub struct TextOutput {
     pub pooled: Tensor<2>,
     /// The projected text embedding, not normalised, `[batch, d_clip]`.
     pub z_y: Tensor<2>,
+}
+
+impl Rows for TextOutput {
+    fn cat(parts: Vec<Self>) -> Self {
+        let states = |of: fn(&Self) -> &Tensor<3>| Tensor::cat(parts.iter().map(of).cloned().collect(), 0);
+        let vectors = |of: fn(&Self) -> &Tensor<2>| Tensor::cat(parts.iter().map(of).cloned().collect(), 0);
+        Self {
+            embeddings: states(|part| &part.embeddings),
+            penultimate_hidden_state: states(|part| &part.penultimate_hidden_state),
+            last_hidden_state: states(|part| &part.last_hidden_state),
+            pooled: vectors(|part| &part.pooled),
+            z_y: vectors(|part| &part.z_y),
+        }
+    }
 }
 
 impl ClipTextConfig {
@@ -123,6 +137,15 @@ impl ClipText {
     /// `ids`: `[batch, n_text]`; `mask`: `[batch, n_text]`, 1 for tokens and 0 for padding. The published pipelines pass none: attention is
     /// causal and padding comes last, so it changes only the states at the padding itself.
     pub fn forward(&self, ids: Tensor<2, Int>, mask: Option<Tensor<2>>) -> TextOutput {
+        let [batch, n_text] = ids.dims();
+        let in_blocks = self.blocks.num_params() as f64;
+        let groups = RowGroups::new(batch, 2.0 * in_blocks * n_text as f64, &ids.device());
+        groups.rows(|_, rows| {
+            self.forward_rows(narrow(&ids, &rows), mask.as_ref().map(|mask| narrow(mask, &rows)))
+        })
+    }
+
+    fn forward_rows(&self, ids: Tensor<2, Int>, mask: Option<Tensor<2>>) -> TextOutput {
         let [batch, n_text] = ids.dims();
         let device = ids.device();
         let positions = Tensor::arange(0..n_text as i64, &device).unsqueeze::<2>();

@@ -11,6 +11,7 @@ use burn::prelude::*;
 
 use super::config::{ClipVisionConfig, Source, read_tower};
 use super::encoder::{Block, BlockConfig, block_rules};
+use crate::nn::{RowGroups, Rows, narrow};
 use crate::weights::{self, Checkpoint, Mapping, WeightsError};
 
 /// Published names of [`ClipVision`]'s parameters. `pre_layrnorm` is spelt so in every published checkpoint.
@@ -53,6 +54,17 @@ pub struct VisionOutput {
     pub last_hidden_state: Tensor<3>,
     /// The projected image embedding, not normalised, `[batch, d_clip]`.
     pub z_x: Tensor<2>,
+}
+
+impl Rows for VisionOutput {
+    fn cat(parts: Vec<Self>) -> Self {
+        let states = |of: fn(&Self) -> &Tensor<3>| Tensor::cat(parts.iter().map(of).cloned().collect(), 0);
+        Self {
+            penultimate_hidden_state: states(|part| &part.penultimate_hidden_state),
+            last_hidden_state: states(|part| &part.last_hidden_state),
+            z_x: Tensor::cat(parts.iter().map(|part| part.z_x.clone()).collect(), 0),
+        }
+    }
 }
 
 impl ClipVisionConfig {
@@ -116,6 +128,13 @@ impl ClipVision {
 
     /// `pixels`: `[batch, channels, side, side]`, normalised as `preprocessor_config.json` says.
     pub fn forward(&self, pixels: Tensor<4>) -> VisionOutput {
+        let [batch, seq] = [pixels.dims()[0], self.positions.weight.dims()[0]];
+        let in_blocks = self.blocks.num_params() as f64;
+        let groups = RowGroups::new(batch, 2.0 * in_blocks * seq as f64, &pixels.device());
+        groups.rows(|_, rows| self.forward_rows(narrow(&pixels, &rows)))
+    }
+
+    fn forward_rows(&self, pixels: Tensor<4>) -> VisionOutput {
         let batch = pixels.dims()[0];
         let device = pixels.device();
         let patches = self.patches.forward(pixels).flatten::<3>(2, 3).swap_dims(1, 2); // [batch, patches, d_model]

@@ -6,7 +6,9 @@ use burn::prelude::*;
 
 use super::block::{Block, NORM_EPS};
 use super::{Conditioning, FastPaths, NormType, PriorConfig, TextCondition};
-use crate::nn::{KvCache, PackedLayout, TokenMask, causal_bias, padding_bias, to_compute_dtype, to_f32};
+use crate::nn::{
+    KvCache, PackedLayout, RowGroups, TokenMask, causal_bias, narrow, padding_bias, to_compute_dtype, to_f32,
+};
 
 /// Projections, positions, blocks and the output head.
 #[derive(Module, Debug)]
@@ -37,7 +39,11 @@ pub(super) struct Trunk {
 /// Keys and values of captions, computed once for many timesteps. Caption tokens come first and attend to none of the later ones (the causal mask), so
 /// their keys and values don't depend on the timestep.
 #[derive(Debug, Clone)]
-pub struct PrefixCache(Prefix);
+pub struct PrefixCache {
+    groups: RowGroups,
+    /// One a group.
+    prefixes: Vec<Prefix>,
+}
 
 #[derive(Debug, Clone)]
 #[expect(clippy::large_enum_variant, reason = "there is one at a time")]
@@ -90,6 +96,20 @@ impl Trunk {
         text: TextCondition,
         time: Option<Tensor<2>>,
     ) -> Tensor<2> {
+        self.row_groups(&text).rows(|_, rows| {
+            let of = |x: &Tensor<2>| narrow(x, &rows);
+            self.forward_rows(of(&noise), text.narrow(rows.clone()), time.as_ref().map(of))
+        })
+    }
+
+    /// Groups of captions that are computed side by side.
+    fn row_groups(&self, text: &TextCondition) -> RowGroups {
+        let [batch, n_text, _] = text.tokens.dims();
+        let flop = 2.0 * self.num_params() as f64 * n_text as f64;
+        RowGroups::new(batch, flop, &text.tokens.device())
+    }
+
+    fn forward_rows(&self, noise: Tensor<2>, text: TextCondition, time: Option<Tensor<2>>) -> Tensor<2> {
         let text = self.conditioning.of(text);
         let mask = text.mask.clone();
         let n_own = 2 + usize::from(time.is_some());
@@ -129,9 +149,15 @@ impl Trunk {
 
     /// Computes keys and values of captions, which `n_own` tokens are to follow, for [`Trunk::forward_cached`].
     pub(super) fn encode_prefix(&self, text: TextCondition, n_own: usize) -> PrefixCache {
+        let groups = self.row_groups(&text);
+        let prefixes = groups.map(|_, rows| self.encode_prefix_rows(text.narrow(rows), n_own));
+        PrefixCache { groups, prefixes }
+    }
+
+    fn encode_prefix_rows(&self, text: TextCondition, n_own: usize) -> Prefix {
         let text = self.conditioning.of(text);
         let Some(mask) = text.mask.clone() else {
-            return PrefixCache(Prefix::Uncached(Box::new(text)));
+            return Prefix::Uncached(Box::new(text));
         };
         let x = self.caption_tokens(text, n_own);
         let seq = x.dims()[1];
@@ -152,7 +178,7 @@ impl Trunk {
             }
             blocks.push(last.project_kv(x, &layout));
         }
-        PrefixCache(Prefix::Cached { blocks, mask })
+        Prefix::Cached { blocks, mask }
     }
 
     /// [`Trunk::forward`] after [`Trunk::encode_prefix`]: the same numbers to rounding.
@@ -162,9 +188,17 @@ impl Trunk {
         noise: Tensor<2>,
         time: Option<Tensor<2>>,
     ) -> Tensor<2> {
-        let (blocks, mask) = match &prefix.0 {
+        let PrefixCache { groups, prefixes } = prefix;
+        groups.rows(|group, rows| {
+            let of = |x: &Tensor<2>| narrow(x, &rows);
+            self.forward_cached_rows(&prefixes[group], of(&noise), time.as_ref().map(of))
+        })
+    }
+
+    fn forward_cached_rows(&self, prefix: &Prefix, noise: Tensor<2>, time: Option<Tensor<2>>) -> Tensor<2> {
+        let (blocks, mask) = match prefix {
             Prefix::Cached { blocks, mask } => (blocks, mask),
-            Prefix::Uncached(text) => return self.forward(noise, TextCondition::clone(text), time),
+            Prefix::Uncached(text) => return self.forward_rows(noise, TextCondition::clone(text), time),
         };
         let x = self.own_tokens(noise, time);
         let ([batch, n_own, _], n_cached) = (x.dims(), mask.dims()[1]);

@@ -11,6 +11,7 @@ mod block;
 mod config;
 mod resnet;
 
+use std::ops::Range;
 use std::path::Path;
 
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
@@ -19,7 +20,9 @@ use burn::tensor::{DType, assert_shape};
 
 pub use config::{BlockType, Conditioning, TimeShift, UNetConfig};
 
-use crate::nn::{Activation, Conv3x3, GroupNorm, Sinusoids, TimeEmbedding, to_compute_dtype, to_f32};
+use crate::nn::{
+    Activation, Conv3x3, GroupNorm, RowGroups, Sinusoids, TimeEmbedding, narrow, to_compute_dtype, to_f32,
+};
 use crate::weights::{self, Checkpoint, Mapping, WeightsError};
 use attention::Context;
 use block::{DownBlock, MidBlock, UpBlock};
@@ -89,6 +92,25 @@ pub enum Condition {
         /// One a row.
         levels: Vec<f64>,
     },
+}
+
+impl Condition {
+    /// Those of a range of rows.
+    fn narrow(&self, rows: &Range<usize>) -> Self {
+        match self {
+            Self::None => Self::None,
+            Self::Tokens { tokens, mask, class } => Self::Tokens {
+                tokens: narrow(tokens, rows),
+                mask: mask.as_ref().map(|mask| narrow(mask, rows)),
+                class: narrow(class, rows),
+            },
+            Self::Image(z_x) => Self::Image(narrow(z_x, rows)),
+            Self::NoisyImage { z_x, levels } => Self::NoisyImage {
+                z_x: narrow(z_x, rows),
+                levels: levels[rows.clone()].to_vec(),
+            },
+        }
+    }
 }
 
 /// An image embedding as context tokens and as a part of the time (reference: diffusers `ImageProjection`, `ImageTimeEmbedding`).
@@ -239,7 +261,15 @@ impl UNet {
     /// # Panics
     /// If h or w is no multiple of [`UNetConfig::size_multiple`], or the condition is of another kind or size than the config's.
     pub fn forward(&self, x: Tensor<4>, t: &[f64], condition: Condition) -> Tensor<4> {
-        self.forward_with_features(x, t, condition).0
+        let [batch, _, h, w] = x.dims();
+        // Every parameter of the lowest level is used once a pixel there.
+        let pixels = h * w >> (2 * (self.config.channels.len() - 1));
+        let flop = 2.0 * self.num_params() as f64 * pixels as f64;
+        RowGroups::new(batch, flop, &x.device()).rows(|_, rows| {
+            let condition = condition.narrow(&rows);
+            self.forward_with_features(narrow(&x, &rows), &t[rows], condition)
+                .0
+        })
     }
 
     /// [`UNet::forward`], and what the last block up reads, `[batch, channels, h, w]`; channels: [`UNetConfig::d_features`].

@@ -1,6 +1,7 @@
 //! ECLIPSE: Eq. 5, the projection loss plus lambda times the CLIP contrastive loss, on a prior without time conditioning.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::prelude::*;
@@ -11,6 +12,7 @@ use super::super::micro_batches::{Batch, MicroBatches, Values, WorkerShard};
 use super::super::negatives::{FalseNegatives, NegativeOptions, Place};
 use super::super::prior::step_layout::{StepLayout, rows};
 use super::super::prior::{ClipTemperature, PriorTraining, mean_cosine};
+use super::super::row_wise::RowWise;
 use super::super::session::Failure;
 use super::super::trainer::{Criterion, Trainer};
 use super::objective::{CheckContext, PriorObjective};
@@ -19,6 +21,7 @@ use crate::config::check::{Bound, at_least, at_most, bounded, non_negative, posi
 use crate::data::examples::Examples;
 use crate::limits;
 use crate::models::prior::{Prior, TextCondition};
+use crate::nn::narrow;
 use crate::noise::{Noise, Stream};
 use crate::objective::contrastive::{ContrastiveForm, Negatives, info_nce, siglip};
 use crate::objective::eclipse::{Direction, EclipseLoss, Reduction, eclipse, projection};
@@ -296,12 +299,17 @@ pub struct EclipseBatch {
 impl EclipseCriterion {
     /// Predictions `[batch, d_clip]` and the terms of Eq. 5.
     pub fn loss(&self, prior: &Prior, batch: EclipseBatch) -> (Tensor<2>, EclipseLoss) {
-        let z_y = batch.text.z_y.clone();
-        let z_x_hat = prior.forward(batch.eps, batch.text);
+        let z_x_hat = self.predict(prior, batch.clone());
+        let loss = self.terms(z_x_hat.clone(), &batch);
+        (z_x_hat, loss)
+    }
+
+    /// The terms of Eq. 5 of predictions `[batch, d_clip]`.
+    fn terms(&self, z_x_hat: Tensor<2>, batch: &EclipseBatch) -> EclipseLoss {
         let Eclipse {
             lambda, reduction, ..
         } = self.eclipse;
-        let (x, target) = (z_x_hat.clone(), batch.z_x);
+        let (x, target) = (z_x_hat.clone(), batch.z_x.clone());
         let d_clip = match reduction {
             Reduction::Mean => 1.0,
             Reduction::Sum => target.dims()[1] as f64,
@@ -311,12 +319,11 @@ impl EclipseCriterion {
             ProjectionForm::Huber => huber(x, target, self.eclipse.huber_delta).mul_scalar(d_clip),
             ProjectionForm::Cosine => cosine(x, target),
         };
-        let x = z_x_hat.clone();
-        let loss = eclipse(first, lambda, || match self.eclipse.contrastive {
+        let (x, z_y) = (z_x_hat, batch.text.z_y.clone());
+        eclipse(first, lambda, || match self.eclipse.contrastive {
             ContrastiveForm::InfoNce => info_nce(x, z_y, self.tau, self.eclipse.direction, &batch.negatives),
             ContrastiveForm::Siglip => siglip(x, z_y, self.tau, self.eclipse.siglip_bias, &batch.negatives),
-        });
-        (z_x_hat, loss)
+        })
     }
 }
 
@@ -334,8 +341,34 @@ impl Criterion<Prior> for EclipseCriterion {
     type Batch = EclipseBatch;
 
     fn values(&self, prior: &Prior, batch: EclipseBatch) -> Values {
-        let (z_x, z_y) = (batch.z_x.clone(), batch.text.z_y.clone());
-        let (z_x_hat, loss) = self.loss(prior, batch);
+        RowWise::values(self, self.predict(prior, batch.clone()), batch)
+    }
+
+    fn row_wise(&self) -> Option<&dyn RowWise<Prior, EclipseBatch>> {
+        Some(self)
+    }
+}
+
+impl RowWise<Prior, EclipseBatch> for EclipseCriterion {
+    fn n_tokens(&self, batch: &EclipseBatch) -> usize {
+        batch.text.tokens.dims()[1]
+    }
+
+    fn rows(&self, batch: &EclipseBatch, rows: Range<usize>) -> EclipseBatch {
+        EclipseBatch {
+            eps: narrow(&batch.eps, &rows),
+            z_x: narrow(&batch.z_x, &rows),
+            text: batch.text.narrow(rows),
+            negatives: Negatives::default(),
+        }
+    }
+
+    fn predict(&self, prior: &Prior, batch: EclipseBatch) -> Tensor<2> {
+        prior.forward(batch.eps, batch.text)
+    }
+
+    fn values(&self, z_x_hat: Tensor<2>, batch: EclipseBatch) -> Values {
+        let loss = self.terms(z_x_hat.clone(), &batch);
         let mut values = vec![("loss", loss.total), ("loss/projection", loss.projection.clone())];
         if let Some(contrastive) = loss.contrastive {
             let ratio = contrastive.clone().mul_scalar(self.eclipse.lambda) / loss.projection;
@@ -345,8 +378,8 @@ impl Criterion<Prior> for EclipseCriterion {
             ]);
         }
         let z_x_hat = z_x_hat.detach();
-        values.push(("cos/z_x", mean_cosine(z_x_hat.clone(), z_x)));
-        values.push(("cos/z_y", mean_cosine(z_x_hat, z_y)));
+        values.push(("cos/z_x", mean_cosine(z_x_hat.clone(), batch.z_x)));
+        values.push(("cos/z_y", mean_cosine(z_x_hat, batch.text.z_y)));
         values
     }
 }

@@ -1,5 +1,6 @@
 //! Common parts of diffusion and flow matching: a time-conditioned prior that predicts a target from a noisy embedding.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::prelude::*;
@@ -8,6 +9,7 @@ use rand::RngExt;
 use super::super::micro_batches::{Batch, MicroBatches, Values, WorkerShard};
 use super::super::prior::PriorTraining;
 use super::super::prior::step_layout::{StepLayout, column, rows};
+use super::super::row_wise::RowWise;
 use super::super::session::Failure;
 use super::super::trainer::{Criterion, Trainer};
 use crate::config::InvalidValue;
@@ -16,6 +18,7 @@ use crate::data::examples::{Example, Examples};
 use crate::diffusion::flow;
 use crate::files;
 use crate::models::prior::{DiffusionPrior, TextCondition};
+use crate::nn::narrow;
 use crate::noise::{Noise, Stream};
 use crate::objective::diffusion::clean_prediction;
 use crate::weights::write_json;
@@ -158,7 +161,33 @@ impl Criterion<DiffusionPrior> for TargetPrediction {
     type Batch = TimeConditionedBatch;
 
     fn values(&self, prior: &DiffusionPrior, batch: TimeConditionedBatch) -> Values {
-        let predicted = prior.forward(batch.x_t, &batch.t, batch.text);
+        RowWise::values(self, self.predict(prior, batch.clone()), batch)
+    }
+
+    fn row_wise(&self) -> Option<&dyn RowWise<DiffusionPrior, TimeConditionedBatch>> {
+        Some(self)
+    }
+}
+
+impl RowWise<DiffusionPrior, TimeConditionedBatch> for TargetPrediction {
+    fn n_tokens(&self, batch: &TimeConditionedBatch) -> usize {
+        batch.text.tokens.dims()[1]
+    }
+
+    fn rows(&self, batch: &TimeConditionedBatch, rows: Range<usize>) -> TimeConditionedBatch {
+        TimeConditionedBatch {
+            x_t: narrow(&batch.x_t, &rows),
+            t: batch.t[rows.clone()].to_vec(),
+            target: narrow(&batch.target, &rows),
+            text: batch.text.narrow(rows),
+        }
+    }
+
+    fn predict(&self, prior: &DiffusionPrior, batch: TimeConditionedBatch) -> Tensor<2> {
+        prior.forward(batch.x_t, &batch.t, batch.text)
+    }
+
+    fn values(&self, predicted: Tensor<2>, batch: TimeConditionedBatch) -> Values {
         vec![("loss", clean_prediction(predicted, batch.target))]
     }
 }

@@ -23,6 +23,7 @@ mod help;
 mod inspect;
 mod interpolate;
 mod list;
+mod measure;
 mod output;
 mod params;
 mod place;

@@ -24,6 +24,7 @@ use super::store::{
     Caption, Chunk, Encoder, Hidden, ImageHash, Manifest, Rejected, Settings, SourceFile, StoreDtype,
     StoreError, Target, Writer,
 };
+use crate::device::Precision;
 use crate::limits::MAX_IN_FLIGHT;
 use crate::models::clip::ClipError;
 use crate::models::clip::tokenizer::Tokens;
@@ -110,6 +111,8 @@ pub struct EncodeOptions {
     pub dtype: StoreDtype,
     /// Whether hidden states are stored.
     pub hidden: Hidden,
+    /// Data type in which CLIP computes: that of its device.
+    pub compute: Precision,
     /// Content of z_x.
     pub target: Target,
     /// Most records of a shard.
@@ -196,6 +199,7 @@ impl<'a> Pipeline<'a> {
             },
             dtype: options.dtype,
             hidden: options.hidden,
+            compute: (options.compute != Precision::F32).then(|| options.compute.to_string()),
             target: options.target,
             source: place.to_owned(),
             source_identity: source.identity()?,

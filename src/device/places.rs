@@ -37,7 +37,7 @@ pub(super) fn kernels() -> Place {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let warning = match &usual {
         Err(error) => format!("{error}; the GPU's kernels"),
-        Ok(folder) => match filesystem(&mounts, folder) {
+        Ok(folder) => match filesystem(&mounts, &real(folder)) {
             Some(shared) if SHARED.contains(&shared) => {
                 format!(
                     "{} is on a network filesystem ({shared}); the GPU's kernels",
@@ -65,10 +65,14 @@ pub(super) fn kernels() -> Place {
     }
 }
 
+/// What exists of a path, without links.
+fn real(path: &Path) -> PathBuf {
+    let existing = path.ancestors().find_map(|p| p.canonicalize().ok());
+    existing.unwrap_or_else(|| path.to_path_buf())
+}
+
 /// The type of the filesystem that holds `path`, from the lines of `/proc/mounts`: that of the longest mount point above it.
 fn filesystem<'a>(mounts: &'a str, path: &Path) -> Option<&'a str> {
-    let existing = path.ancestors().find_map(|p| p.canonicalize().ok());
-    let path = existing.unwrap_or_else(|| path.to_path_buf());
     let mounts = mounts.lines().filter_map(|line| {
         let mut fields = line.split_ascii_whitespace().skip(1);
         // Spaces of a mount point are written in octal.
@@ -113,6 +117,10 @@ mod tests {
         assert_eq!(of("/home/local disk/cache"), Some("xfs"));
         assert_eq!(of("/homework"), Some("ext4"));
         assert_eq!(filesystem("", Path::new("/")), None);
+        assert_eq!(
+            real(Path::new("/proc/self/no/such/folder")).file_name(),
+            real(Path::new("/proc/self")).file_name()
+        );
     }
 
     #[cfg(unix)]

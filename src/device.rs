@@ -4,6 +4,7 @@
 //! `metal`, `cuda`) decide which backends a build holds. `Device::default()` prefers GPUs and depends on what other crates switched on, so
 //! the project always builds its device from a [`DeviceSpec`].
 
+mod kernel_error;
 #[cfg(feature = "cubecl")]
 pub mod kernels;
 #[cfg(not(feature = "cubecl"))]
@@ -16,10 +17,11 @@ pub mod kernels;
 mod places;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use burn::tensor::{Device, DeviceError as BurnError, FloatDType};
+
+pub use kernel_error::KernelError;
 
 /// A device by name: `flex`, `ndarray`, `wgpu`, `vulkan`, `metal`, `cuda`, the last four with an optional index (`cuda:1`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -94,23 +96,6 @@ impl Products {
         match self {
             Self::F32 => 1.0,
             Self::Tf32 => f64::from(1 << 13),
-        }
-    }
-}
-
-/// A file of kernels that cannot be written or read.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {reason}", .file.display())]
-pub struct KernelError {
-    file: PathBuf,
-    reason: String,
-}
-
-impl KernelError {
-    fn new(file: &Path, reason: impl fmt::Display) -> Self {
-        Self {
-            file: file.to_path_buf(),
-            reason: reason.to_string(),
         }
     }
 }

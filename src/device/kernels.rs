@@ -11,7 +11,7 @@ use burn::cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
 use burn::cubecl::environment;
 use burn::cubecl::logging::{LaunchObservation, LaunchObserver};
 
-use super::KernelError;
+use super::kernel_error::KernelError;
 use super::places::{self, Place};
 
 /// Defaults of this program: what was compiled is kept, tuning is short.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::KernelError;
+use super::kernel_error::KernelError;
 
 const NONE: &str = "this build has no GPU backend: build with --features cuda, wgpu, vulkan or metal";
 

@@ -16,6 +16,10 @@ test *ARGS:
 bench *ARGS:
     cargo bench {{ARGS}}
 
+# A GPU's times in ten minutes, beside PyTorch's: just gpu --device cuda
+gpu *ARGS:
+    benches/gpu.sh {{ARGS}}
+
 # Exported priors in Python's diffusers: the same numbers? Needs tests/python/requirements.txt
 parity *ARGS:
     cargo build --release && python3 tests/python/parity.py {{ARGS}}

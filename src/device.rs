@@ -4,10 +4,24 @@
 //! `metal`, `cuda`) decide which backends a build holds. `Device::default()` prefers GPUs and depends on what other crates switched on, so
 //! the project always builds its device from a [`DeviceSpec`].
 
+mod kernel_error;
+#[cfg(feature = "cubecl")]
+pub mod kernels;
+#[cfg(not(feature = "cubecl"))]
+#[path = "device/no_kernels.rs"]
+pub mod kernels;
+#[cfg_attr(
+    not(feature = "cubecl"),
+    allow(dead_code, reason = "read by the kernels of GPUs; its tests run everywhere")
+)]
+mod places;
+
 use std::fmt;
 use std::str::FromStr;
 
 use burn::tensor::{Device, DeviceError as BurnError, FloatDType};
+
+pub use kernel_error::KernelError;
 
 /// A device by name: `flex`, `ndarray`, `wgpu`, `vulkan`, `metal`, `cuda`, the last four with an optional index (`cuda:1`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -171,10 +185,10 @@ impl Backend {
         match self {
             Self::Flex => cfg!(feature = "flex"),
             Self::NdArray => cfg!(feature = "ndarray"),
-            Self::Wgpu => cfg!(feature = "wgpu"),
-            Self::Vulkan => cfg!(feature = "vulkan"),
-            Self::Metal => cfg!(feature = "metal"),
-            Self::Cuda => cfg!(feature = "cuda"),
+            Self::Wgpu => cfg!(feature = "wgpu-plain"),
+            Self::Vulkan => cfg!(feature = "vulkan-plain"),
+            Self::Metal => cfg!(feature = "metal-plain"),
+            Self::Cuda => cfg!(feature = "cuda-plain"),
         }
     }
 }
@@ -272,6 +286,7 @@ impl DeviceSpec {
         match self.backend {
             Backend::Flex | Backend::NdArray => open(),
             _ => {
+                kernels::configure();
                 std::panic::catch_unwind(move || open().map(probe)).map_err(|panic| DeviceError::Absent {
                     device: self.to_string(),
                     reason: panic_text(panic.as_ref()),
@@ -347,13 +362,13 @@ impl DeviceSpec {
                 #[expect(deprecated, reason = "kept beside flex, its successor, until Burn removes it")]
                 Device::ndarray()
             }
-            #[cfg(feature = "wgpu")]
+            #[cfg(feature = "wgpu-plain")]
             Backend::Wgpu => Device::wgpu(kind(self.index)),
-            #[cfg(feature = "vulkan")]
+            #[cfg(feature = "vulkan-plain")]
             Backend::Vulkan => Device::vulkan(kind(self.index)),
-            #[cfg(feature = "metal")]
+            #[cfg(feature = "metal-plain")]
             Backend::Metal => Device::metal(kind(self.index)),
-            #[cfg(feature = "cuda")]
+            #[cfg(feature = "cuda-plain")]
             Backend::Cuda => Device::cuda(self.index.unwrap_or(0)),
             #[allow(unreachable_patterns, reason = "which arms exist depends on the features")]
             other => unreachable!("{} is not built; DeviceSpec::device checked that", other.name()),
@@ -390,6 +405,27 @@ pub fn shares_memory(device: &Device) -> bool {
     is_flex(device)
 }
 
+/// The multiple that a product's rows are rounded up to where their number varies from step to step. CubeCL tunes a product again for other powers
+/// of two in its sizes; other backends gain nothing from rows without content.
+pub fn row_multiple(device: &Device) -> usize {
+    if cfg!(feature = "cubecl") && !is_flex(device) && !is_ndarray(device) {
+        64
+    } else {
+        1
+    }
+}
+
+#[cfg(feature = "ndarray")]
+#[expect(deprecated, reason = "kept beside flex, its successor, until Burn removes it")]
+fn is_ndarray(device: &Device) -> bool {
+    *device == Device::ndarray()
+}
+
+#[cfg(not(feature = "ndarray"))]
+fn is_ndarray(_device: &Device) -> bool {
+    false
+}
+
 #[cfg(feature = "flex")]
 fn is_flex(device: &Device) -> bool {
     *device == Device::flex()
@@ -400,7 +436,7 @@ fn is_flex(_device: &Device) -> bool {
     false
 }
 
-#[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal"))]
+#[cfg(any(feature = "wgpu-plain", feature = "vulkan-plain", feature = "metal-plain"))]
 fn kind(index: Option<usize>) -> burn::tensor::DeviceKind {
     match index {
         Some(i) => burn::tensor::DeviceKind::DiscreteGpu(i),

@@ -27,6 +27,8 @@ enum DevCommand {
     RandomCheckpoint(RandomArgs),
     /// Check a device with a known computation, in a separate process because a driver may end it.
     CheckDevice,
+    /// Measure the time of a step or of a network's forward pass, with random weights.
+    Measure(super::measure::MeasureArgs),
     /// Run a prior's network once on tensors from a file, to compare with other implementations.
     Forward(ForwardArgs),
 }
@@ -84,6 +86,7 @@ pub fn run(args: &DevArgs, device: DeviceSpec) -> anyhow::Result<()> {
                 Products::Tf32 => "multiplies matrices of f32 in TF32",
             });
         }
+        DevCommand::Measure(args) => return super::measure::run(args, device),
         DevCommand::Forward(args) => return forward(args, device),
     };
     let written = random_stack::write(

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::data::encode::FrozenClip;
-use crate::data::pipeline::{EncodeOptions, Estimate, Pipeline, PipelineError, Progress};
+use crate::data::pipeline::{EncodeOptions, Estimate, Pipeline, PipelineError, Progress, Stage, Stages};
 use crate::data::source::{Columns, Fault, Format, ImageLimits, Source, SourceOptions, UNREADABLE};
 use crate::data::store::{self, Hidden, Manifest, StoreDtype, Target, Writer};
-use crate::device::DeviceSpec;
+use crate::device::{DeviceSpec, Precision};
 use crate::limits;
 use clap::{Args, ValueEnum};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
@@ -118,6 +118,9 @@ pub struct EncodeArgs {
     /// Data type of the values.
     #[arg(long, value_enum, default_value = "f16")]
     dtype: DtypeArg,
+    /// Data type in which the networks compute: f32, f16 or bf16. Half precision halves the memory; on a CPU it saves no time. The store names it.
+    #[arg(long, value_name = "DTYPE", default_value_t)]
+    compute: Precision,
     /// Image embeddings to store: raw, the target of priors, or normalised to length 1 (l2).
     #[arg(long, value_enum, default_value = "raw")]
     target: TargetArg,
@@ -133,6 +136,9 @@ pub struct EncodeArgs {
     /// Print the estimated size of the store and stop.
     #[arg(long)]
     dry_run: bool,
+    /// Also print the seconds of each stage, and which one bounds the encoding.
+    #[arg(long)]
+    profile: bool,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -175,7 +181,7 @@ pub fn run(args: &EncodeArgs, device: DeviceSpec) -> anyhow::Result<()> {
         );
         return Err(Usage(hint).into());
     }
-    let clip = FrozenClip::load(&args.clip, &device.device()?)?;
+    let clip = FrozenClip::load(&args.clip, &device.device_in(args.compute)?)?;
     let options = EncodeOptions {
         dtype: match args.dtype {
             DtypeArg::F16 => StoreDtype::F16,
@@ -185,6 +191,7 @@ pub fn run(args: &EncodeArgs, device: DeviceSpec) -> anyhow::Result<()> {
             HiddenArg::Stored => Hidden::Stored,
             HiddenArg::None => Hidden::None,
         },
+        compute: args.compute,
         target: match args.target {
             TargetArg::Raw => Target::Raw,
             TargetArg::L2 => Target::L2,
@@ -246,7 +253,7 @@ pub fn run(args: &EncodeArgs, device: DeviceSpec) -> anyhow::Result<()> {
         }
         other => other?,
     };
-    report(args, &manifest, made, start.elapsed())?;
+    report(args, &manifest, made, start.elapsed(), pipeline.stages())?;
     told_unreadable(&manifest, &args.pairs, &out)
 }
 
@@ -304,12 +311,47 @@ fn bar(n_records: Option<usize>) -> ProgressBar {
     bar
 }
 
-fn report(args: &EncodeArgs, manifest: &Manifest, made: usize, took: Duration) -> anyhow::Result<()> {
+/// Seconds by stage.
+fn profile(stages: &Stages, made: usize, took: Duration) -> String {
+    let took = took.as_secs_f64();
+    let rows = Stage::ALL.into_iter().map(|(stage, name)| {
+        let seconds = stages.of(stage).as_secs_f64();
+        let rate = match seconds > 0.0 {
+            true => format!("{:.0}", made as f64 / seconds),
+            false => "-".into(),
+        };
+        let threads = if stage.is_parallel() { "workers" } else { "encoder" };
+        format!(
+            "{name:<17} {threads:<8} {seconds:>9.2} {:>8.2} {rate:>10}\n",
+            seconds / took
+        )
+    });
+    format!(
+        "{:<17} {:<8} {:>9} {:>8} {:>10}\n{}bound by: {}\n",
+        "stage",
+        "threads",
+        "seconds",
+        "cores",
+        "records/s",
+        rows.collect::<String>(),
+        stages.bound()
+    )
+}
+
+fn report(
+    args: &EncodeArgs,
+    manifest: &Manifest,
+    made: usize,
+    took: Duration,
+    stages: &Stages,
+) -> anyhow::Result<()> {
     let bytes: u64 = manifest.shards.iter().map(|s| s.bytes).sum();
     let rejected: usize = manifest.rejects.values().sum();
     let per_second = made as f64 / took.as_secs_f64();
     if args.json {
-        return super::print_json(&json!({
+        let seconds =
+            Stage::ALL.map(|(stage, name)| (name.to_owned(), json!(stages.of(stage).as_secs_f64())));
+        let mut result = json!({
             "store": args.out,
             "pictures": manifest.n_pictures,
             "captions": manifest.n_captions,
@@ -320,7 +362,11 @@ fn report(args: &EncodeArgs, manifest: &Manifest, made: usize, took: Duration) -
             "shards": manifest.shards.len(),
             "encoded_now": made,
             "seconds": took.as_secs_f64(),
-        }));
+        });
+        if args.profile {
+            result["stages"] = serde_json::Map::from_iter(seconds).into();
+        }
+        return super::print_json(&result);
     }
     let mut text = format!(
         "{}: {} pictures, {} captions of {} tokens, {} in {} shard(s)\n",
@@ -353,6 +399,9 @@ fn report(args: &EncodeArgs, manifest: &Manifest, made: usize, took: Duration) -
             "{made} records in {:.1} s: {per_second:.0} a second",
             took.as_secs_f64()
         ));
+    }
+    if args.profile {
+        text.push_str(&profile(stages, made, took));
     }
     super::print(&text)
 }

@@ -20,7 +20,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ("Scores and reference numbers", &["eval", "params", "verify"]),
     (
         "The program itself",
-        &["pretrain", "devices", "completions", "man"],
+        &["pretrain", "devices", "warm", "completions", "man"],
     ),
 ];
 

@@ -25,6 +25,7 @@ mod help;
 mod inspect;
 mod interpolate;
 mod list;
+mod measure;
 mod output;
 mod params;
 mod place;
@@ -42,6 +43,7 @@ mod train;
 mod usage;
 mod vary;
 mod verify;
+mod warm;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -123,6 +125,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Train a built-in world's small CLIP or decoder again, and measure its quality.
     Pretrain(pretrain::PretrainArgs),
+    /// Compile and tune a GPU's kernels for a run in advance, and save or load them.
+    Warm(warm::WarmArgs),
     /// List the devices of this build.
     Devices(devices::DevicesArgs),
     /// Print completions for a shell: bash, zsh, fish, elvish, powershell.
@@ -205,6 +209,7 @@ impl Cli {
             Command::Params(args) => params::run(&args, device),
             Command::Verify(args) => verify::run(&args, device),
             Command::Pretrain(args) => pretrain::run(&args, device),
+            Command::Warm(args) => warm::run(&args, device),
             Command::Devices(args) => devices::run(&args),
             Command::Completions { shell } => help::completions(shell, command()),
             Command::Man => help::man(command()),

@@ -10,6 +10,7 @@ use burn::prelude::*;
 use burn::tensor::IndexingUpdateOp;
 
 use super::TokenMask;
+use crate::device::row_multiple;
 
 /// Which tokens of a `[batch, seq]` batch have a row in the packed matrix. The others are zeros once unpacked, and attention has to mask them.
 #[derive(Debug, Clone)]
@@ -38,20 +39,32 @@ impl PackedLayout {
         }
     }
 
-    /// The tokens where `mask` `[batch, seq]` is 1 have a row, and the last token of each sequence.
+    /// The tokens where `mask` `[batch, seq]` is 1 have a row, the last token of each sequence, and padding up to [`row_multiple`].
     pub fn from_mask(mask: &TokenMask) -> Self {
+        Self::rounded(mask, row_multiple(&mask.values().device()))
+    }
+
+    /// [`PackedLayout::from_mask`] with a multiple of `multiple` rows: padding fills them up, as far as there is any. Attention masks it.
+    fn rounded(mask: &TokenMask, multiple: usize) -> Self {
         let ([batch, seq], device) = (mask.dims(), mask.values().device());
         let dense = Self::dense(batch, seq);
         let mask = mask.counts();
+        let is_last = |token: usize| (token + 1).is_multiple_of(seq);
+        let needed = (0..mask.len())
+            .filter(|&token| mask[token] || is_last(token))
+            .count();
+        let mut spare = needed.next_multiple_of(multiple) - needed;
         let (mut tokens, mut last) = (Vec::new(), Vec::new());
         for (token, &counts) in mask.iter().enumerate() {
-            let is_last = (token + 1).is_multiple_of(seq);
-            if is_last {
+            if is_last(token) {
                 last.push(tokens.len() as i32);
+            } else if !counts {
+                if spare == 0 {
+                    continue;
+                }
+                spare -= 1;
             }
-            if counts || is_last {
-                tokens.push(token as i32);
-            }
+            tokens.push(token as i32);
         }
         if tokens.len() == mask.len() {
             return dense;
@@ -106,5 +119,34 @@ impl PackedLayout {
                 .narrow(1, seq - 1, 1)
                 .reshape([batch, d]),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::DeviceSpec;
+
+    #[test]
+    fn padding_fills_rows_up_and_moves_no_token() {
+        let device = DeviceSpec::default().device().expect("a CPU");
+        let mask = TokenMask::of_lengths(&[3, 1, 5, 2], 6, &device);
+        let x = Tensor::<1, Int>::arange(0..4 * 6 * 2, &device)
+            .float()
+            .reshape([4, 6, 2]);
+        let exact = PackedLayout::from_mask(&mask);
+        // 11 tokens and the last of each sequence; with 24 tokens, 32 rows cannot be filled.
+        for (multiple, n) in [(1, 15), (8, 16), (20, 20), (32, 24)] {
+            let rounded = PackedLayout::rounded(&mask, multiple);
+            let rows = rounded.pack(x.clone());
+            assert_eq!(rows.dims(), [n, 2], "multiple of {multiple}");
+            let last = rounded.last(rows.clone()).into_data();
+            assert_eq!(last, exact.last(exact.pack(x.clone())).into_data());
+            let counts = mask.values().unsqueeze_dim::<3>(2);
+            let there =
+                |layout: &PackedLayout| (layout.unpack(layout.pack(x.clone())) * counts.clone()).into_data();
+            assert_eq!(there(&rounded), there(&exact));
+        }
+        assert_eq!(exact.pack(x).dims(), [15, 2], "a CPU computes no padding");
     }
 }

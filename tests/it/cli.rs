@@ -231,6 +231,34 @@ fn a_device_outside_the_build_is_refused_with_what_there_is() {
 }
 
 #[test]
+fn a_cpu_has_no_kernels_to_warm() {
+    let desk = desk();
+    for what in [["--config", "one.toml"], ["--experiment", "toy"]] {
+        let (code, _, err) = eclipse(desk.path(), ["warm", what[0], what[1]]);
+        assert_eq!(code, 0, "{err}");
+        assert!(err.contains("compiles and tunes no kernels"), "{err}");
+    }
+    for (args, code, part) in [
+        (&["warm"][..], 2, "--experiment"),
+        (&["warm", "--config", "none.toml"], 1, "none.toml"),
+        (
+            &["warm", "--load", "kernels.db"],
+            2,
+            "kernels.db: `flex` has no kernels",
+        ),
+        (
+            &["warm", "--config", "one.toml", "--save", "k.db"],
+            2,
+            "`flex` has no kernels",
+        ),
+    ] {
+        let (found, _, err) = eclipse(desk.path(), args);
+        assert_eq!(found, code, "{args:?}: {err}");
+        assert!(err.contains(part), "{args:?}: {err}");
+    }
+}
+
+#[test]
 fn reports_of_finished_runs() {
     let bench = Bench::new();
     let folder = bench.root();

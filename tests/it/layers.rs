@@ -504,3 +504,36 @@ fn the_rules_catch_what_they_are_for() {
     assert_eq!(say("src/report/page.rs", "if let Objective::Flow(f) = x {"), 1);
     assert_eq!(say("src/train/objectives/mod.rs", "Objective::Flow(f)"), 0);
 }
+
+/// What a training step runs through on the device. A value that is read back makes the host wait for the device, and the device then for the host.
+const STEP: &[&str] = &[
+    "src/models/prior/",
+    "src/nn/",
+    "src/objective/",
+    "src/train/ema.rs",
+    "src/train/gradients.rs",
+    "src/train/micro_batches.rs",
+    "src/train/muon.rs",
+    "src/train/objectives/",
+    "src/train/trainer.rs",
+];
+
+#[test]
+fn a_training_step_reads_nothing_back() {
+    let reads = ["into_data(", "to_data(", "into_scalar(", "TokenMask::from("];
+    let mut found = Vec::new();
+    for (path, text) in sources() {
+        let is_step = STEP.iter().any(|part| path.starts_with(part));
+        let own = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for (number, line) in code(own).filter(|_| is_step) {
+            if reads.iter().any(|read| line.contains(read)) {
+                found.push(format!("{path}:{number}"));
+            }
+        }
+    }
+    // `TokenMask::from`, for masks that only the device has; loaders make masks from lengths.
+    assert!(
+        matches!(found.as_slice(), [only] if only.starts_with("src/nn/token_mask.rs:")),
+        "read-backs in a training step: {found:?}"
+    );
+}

@@ -38,6 +38,40 @@ fn encode<'a>(source: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     args
 }
 
+#[test]
+fn an_encoding_says_where_its_time_went() {
+    let desk = desk();
+    let more = ["--profile", "--json"];
+    let output = eclipse(desk.path(), &encode("world:emoji?n=8", "store", &more));
+    assert!(output.status.success(), "{}", said(&output));
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let stages = result["stages"].as_object().expect("stages");
+    assert_eq!(stages.len(), 8);
+    let seconds = |name: &str| stages[name].as_f64().expect("a number");
+    let total = result["seconds"].as_f64().expect("a number");
+    // The encoder's own stages do not overlap.
+    let encoder = ["image embeddings", "text embeddings", "write", "wait for images"].map(seconds);
+    assert!(encoder.iter().all(|s| *s > 0.0) && encoder.iter().sum::<f64>() <= total);
+    let settings = |name: &str| {
+        let text = std::fs::read_to_string(desk.path().join(name).join("encode.json"));
+        text.expect("the settings of a store")
+    };
+    assert!(!settings("store").contains("compute"));
+
+    // Another precision is another store, and is not continued with this one.
+    done(
+        desk.path(),
+        &encode("world:emoji?n=8", "half", &["--compute", "bf16"]),
+    );
+    assert!(settings("half").contains("bf16"), "{}", settings("half"));
+    let mixed = eclipse(desk.path(), &encode("world:emoji?n=8", "half", &[]));
+    assert!(
+        !mixed.status.success() && said(&mixed).contains("compute"),
+        "{}",
+        said(&mixed)
+    );
+}
+
 fn open(desk: &Path, name: &str) -> Store {
     Store::open(&desk.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
 }

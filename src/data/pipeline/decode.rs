@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::files::ReadFiles;
+use super::stages::{Stage, Stages};
 use crate::data::budget::Budget;
 use crate::data::encode::FrozenClip;
 use crate::data::source::{Fault, ImageLimits, Item, Record, RecordImage, Reject, RejectReason, Source};
@@ -74,6 +75,7 @@ pub(super) struct Decoder<'a> {
     pub(super) chunk: usize,
     /// Images per forward pass.
     pub(super) batch: usize,
+    pub(super) stages: &'a Stages,
 }
 
 impl Decoder<'_> {
@@ -99,7 +101,9 @@ impl Decoder<'_> {
             while left > 0 && items.peek().is_some() {
                 let (mut group, mut bytes) = (Vec::new(), 0);
                 while group.len() < left.min(self.batch) && bytes < MAX_GROUP {
-                    let Some(item) = items.next() else { break };
+                    let Some(item) = self.stages.time(Stage::Read, || items.next()) else {
+                        break;
+                    };
                     bytes += item.bytes();
                     group.push(item);
                 }
@@ -151,17 +155,27 @@ impl Decoder<'_> {
                     RecordImage::File(path) => Some(path.clone()),
                     _ => None,
                 };
-                let image = image.load(limits).map_err(|why| Lost::Record(reject(why)))?;
+                let load = || image.load(limits);
+                let image = self
+                    .stages
+                    .time(Stage::Read, load)
+                    .map_err(|why| Lost::Record(reject(why)))?;
                 if let (Some(path), RecordImage::Encoded(bytes)) = (&file, &image) {
                     files.extend(self.files.record(self.source, path, Some(bytes)));
                 }
                 let _permit = self.budget.take(memory_of(&image));
-                let image: RgbImage = image.decode(limits).map_err(|why| Lost::Record(reject(why)))?;
-                let pixels = self.clip.image().preprocess().apply(&image);
+                let decode = || image.decode(limits);
+                let image: RgbImage = self
+                    .stages
+                    .time(Stage::Decode, decode)
+                    .map_err(|why| Lost::Record(reject(why)))?;
+                let resize = || self.clip.image().preprocess().apply(&image);
+                let pixels = self.stages.time(Stage::Resize, resize);
                 let pixels =
                     pixels.map_err(|e| Lost::Record(reject((RejectReason::TooSmall, e.to_string()))))?;
                 let (w, h) = image.dimensions();
-                (Image::Pixels(pixels), content_hash(&[w, h], image.into_raw()))
+                let hash = || content_hash(&[w, h], image.into_raw());
+                (Image::Pixels(pixels), self.stages.time(Stage::Hash, hash))
             }
         };
         Ok(Decoded {

@@ -6,6 +6,7 @@
 
 mod decode;
 mod files;
+mod stages;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -15,6 +16,7 @@ use rayon::ThreadPool;
 
 use self::decode::{Decoder, Image, Lost, Message, Read};
 use self::files::ReadFiles;
+pub use self::stages::{Stage, Stages};
 use super::budget::Budget;
 use super::encode::{EncodeError, FrozenClip, clip_hash};
 use super::source::{Fault, ImageLimits, Item, RejectReason, Source, SourceError};
@@ -22,6 +24,7 @@ use super::store::{
     Caption, Chunk, Encoder, Hidden, ImageHash, Manifest, Rejected, Settings, SourceFile, StoreDtype,
     StoreError, Target, Writer,
 };
+use crate::device::Precision;
 use crate::limits::MAX_IN_FLIGHT;
 use crate::models::clip::ClipError;
 use crate::models::clip::tokenizer::Tokens;
@@ -108,6 +111,8 @@ pub struct EncodeOptions {
     pub dtype: StoreDtype,
     /// Whether hidden states are stored.
     pub hidden: Hidden,
+    /// Data type in which CLIP computes: that of its device.
+    pub compute: Precision,
     /// Content of z_x.
     pub target: Target,
     /// Most records of a shard.
@@ -166,6 +171,7 @@ pub struct Pipeline<'a> {
     files: ReadFiles,
     /// Budget for images in decoding.
     budget: Budget,
+    stages: Stages,
 }
 
 impl<'a> Pipeline<'a> {
@@ -193,6 +199,7 @@ impl<'a> Pipeline<'a> {
             },
             dtype: options.dtype,
             hidden: options.hidden,
+            compute: (options.compute != Precision::F32).then(|| options.compute.to_string()),
             target: options.target,
             source: place.to_owned(),
             source_identity: source.identity()?,
@@ -208,6 +215,7 @@ impl<'a> Pipeline<'a> {
             settings,
             files: ReadFiles::default(),
             budget: Budget::new(MAX_IN_FLIGHT),
+            stages: Stages::default(),
         };
         let most = MAX_IN_FLIGHT / ((AHEAD + 2) * pipeline.bytes_of_pixels()).max(1);
         match pipeline.options.batch > most.max(1) {
@@ -228,6 +236,11 @@ impl<'a> Pipeline<'a> {
     /// The settings recorded in the store.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Where the time went so far.
+    pub fn stages(&self) -> &Stages {
+        &self.stages
     }
 
     /// Units of this part.
@@ -336,6 +349,7 @@ impl<'a> Pipeline<'a> {
             limits: &self.options.limits,
             chunk: self.options.chunk,
             batch: self.options.batch,
+            stages: &self.stages,
         };
         std::thread::scope(|scope| {
             let (send, receive) = sync_channel(AHEAD);
@@ -355,7 +369,8 @@ impl<'a> Pipeline<'a> {
     ) -> Result<(), PipelineError> {
         let mut chunk = 0;
         let mut gathered = Gathered::default();
-        for message in receive {
+        let next = || self.stages.time(Stage::WaitForImages, || receive.recv());
+        while let Ok(message) = next() {
             match message {
                 Message::Batch(batch) => {
                     let n = batch.len();
@@ -376,7 +391,9 @@ impl<'a> Pipeline<'a> {
                     } = std::mem::take(&mut gathered);
                     files.extend(read_whole.iter().cloned());
                     let files = files.into_iter().collect();
-                    writer.write((unit, chunk), last, rejects, files, &self.chunk(records, z_x)?)?;
+                    let values = self.chunk(records, z_x)?;
+                    let write = || writer.write((unit, chunk), last, rejects, files, &values);
+                    self.stages.time(Stage::Write, write)?;
                     tell(Progress::Shard);
                     chunk += 1;
                 }
@@ -457,13 +474,10 @@ impl<'a> Pipeline<'a> {
         // A source has images or embeddings, never both.
         let mut z_x = match pixels.is_empty() {
             true => ready,
-            false => self
-                .clip
-                .image()
-                .encode_pixels(pixels)
-                .into_data()
-                .iter::<f32>()
-                .collect(),
+            false => self.stages.time(Stage::Images, || {
+                let z_x = self.clip.image().encode_pixels(pixels).into_data();
+                z_x.iter::<f32>().collect()
+            }),
         };
         if self.options.target == Target::L2 {
             for row in z_x.chunks_mut(d) {
@@ -493,7 +507,9 @@ impl<'a> Pipeline<'a> {
             .tokenizer()
             .encode_batch(&unique)
             .map_err(ClipError::from)?;
-        let encoded = self.captions(&unique, &tokens)?;
+        let encoded = self
+            .stages
+            .time(Stage::Captions, || self.captions(&unique, &tokens))?;
         let mut chunk = Chunk {
             z_x,
             ..Chunk::default()

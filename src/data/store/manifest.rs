@@ -107,6 +107,9 @@ pub struct Settings {
     pub dtype: StoreDtype,
     /// Whether hidden states are stored.
     pub hidden: Hidden,
+    /// Data type in which CLIP computed, unless f32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compute: Option<String>,
     /// Content of z_x.
     pub target: Target,
     /// Path of the source.
@@ -157,12 +160,12 @@ impl Settings {
             }
         };
         let (ours, theirs) = (flat(self), flat(other));
-        ours.into_iter()
-            .find(|(key, value)| theirs.get(key) != Some(value))
-            .map(|(key, value)| {
-                let other = theirs.get(&key).cloned().unwrap_or_default();
-                (key, value, other)
-            })
+        let value =
+            |of: &BTreeMap<String, String>, key| of.get(key).cloned().unwrap_or_else(|| "unset".into());
+        // Optional settings are on one side only.
+        let mut keys = ours.keys().chain(theirs.keys());
+        let key = keys.find(|key| ours.get(*key) != theirs.get(*key))?;
+        Some((key.clone(), value(&ours, key), value(&theirs, key)))
     }
 }
 

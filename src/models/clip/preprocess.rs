@@ -397,9 +397,11 @@ pub(super) fn resize_part(picture: &RgbImage, across: &Axis, down: &Axis) -> Rgb
         let mut wide = vec![0u8; h * stride];
         for (row, line) in wide.chunks_exact_mut(stride).zip(source.chunks_exact(w * 3)) {
             for (pixel, tap) in row.chunks_exact_mut(3).zip(&taps) {
-                for (c, value) in pixel.iter_mut().enumerate() {
-                    *value = tap.weigh(|i| line[i * 3 + c]);
+                let mut sums = [HALF; 3];
+                for (weight, source) in tap.weights.iter().zip(line[tap.first * 3..].chunks_exact(3)) {
+                    add_weighted(&mut sums, source, *weight);
                 }
+                round_to(pixel, &sums);
             }
         }
         wide
@@ -408,10 +410,18 @@ pub(super) fn resize_part(picture: &RgbImage, across: &Axis, down: &Axis) -> Rgb
         wide
     } else {
         let mut tall = vec![0u8; down.cut.len() * stride];
+        let mut sums = vec![0; stride];
         for (row, tap) in tall.chunks_exact_mut(stride).zip(taps(h, down)) {
-            for (x, value) in row.iter_mut().enumerate() {
-                *value = tap.weigh(|i| wide[i * stride + x]);
+            sums.fill(HALF);
+            // By lines, which the compiler vectorises.
+            for (weight, line) in tap
+                .weights
+                .iter()
+                .zip(wide[tap.first * stride..].chunks_exact(stride))
+            {
+                add_weighted(&mut sums, line, *weight);
             }
+            round_to(row, &sums);
         }
         tall
     };
@@ -426,13 +436,18 @@ struct Tap {
     weights: Vec<i32>,
 }
 
-impl Tap {
-    fn weigh(&self, pixel: impl Fn(usize) -> u8) -> u8 {
-        let start = 1i32 << (PRECISION_BITS - 1);
-        let sum = self.weights.iter().enumerate().fold(start, |sum, (i, &k)| {
-            sum.wrapping_add(i32::from(pixel(self.first + i)).wrapping_mul(k))
-        });
-        (sum >> PRECISION_BITS).clamp(0, 255) as u8
+/// One half in fixed point, so that cutting the fraction off rounds.
+const HALF: i32 = 1 << (PRECISION_BITS - 1);
+
+fn add_weighted(sums: &mut [i32], values: &[u8], weight: i32) {
+    for (sum, &value) in sums.iter_mut().zip(values) {
+        *sum = sum.wrapping_add(i32::from(value).wrapping_mul(weight));
+    }
+}
+
+fn round_to(values: &mut [u8], sums: &[i32]) {
+    for (value, sum) in values.iter_mut().zip(sums) {
+        *value = (sum >> PRECISION_BITS).clamp(0, 255) as u8;
     }
 }
 

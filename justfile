@@ -24,6 +24,14 @@ parity *ARGS:
 images *ARGS:
     cargo build --release && python3 tests/python/image_files.py {{ARGS}}
 
+# The same work here and in PyTorch on this CPU: benches/RESULTS.md. Needs benches/requirements.txt: just compare-pytorch --python PYTHON
+compare-pytorch *ARGS:
+    python3 benches/compare_pytorch.py {{ARGS}}
+
+# Time against batch, tokens, width, side and threads: docs/images/scaling.csv and .svg
+scaling *ARGS:
+    cargo bench --bench rows -- --scaling docs/images {{ARGS}}
+
 # Format and lint
 check:
     cargo fmt --check && cargo clippy --release --all-targets -- -D warnings

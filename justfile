@@ -34,6 +34,14 @@ mlflow:
     target/mlflow-venv/bin/pip install --quiet -r tests/python/mlflow-requirements.txt
     cargo build --release && target/mlflow-venv/bin/python tests/python/mlflow_server.py
 
+# The same work here and in PyTorch on this CPU: benches/RESULTS.md. Needs benches/requirements.txt: just compare-pytorch --python PYTHON
+compare-pytorch *ARGS:
+    python3 benches/compare_pytorch.py {{ARGS}}
+
+# Time against batch, tokens, width, side and threads: docs/images/scaling.csv and .svg
+scaling *ARGS:
+    cargo bench --bench rows -- --scaling docs/images {{ARGS}}
+
 # Format and lint
 check:
     cargo fmt --check && cargo clippy --release --all-targets -- -D warnings

@@ -5,19 +5,21 @@
 //! other variants differ from `fast` in one fast path, to see whether `FastPaths::on` is right about the device. A step is forward, Eq. 5, backward, clipping and
 //! AdamW. The throughput column is samples a second; compare within one run.
 
+mod batch;
+
 use std::time::Duration;
 
-use burn::prelude::*;
 use burn::train::TrainStep;
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use eclipse_t2i::device::DeviceSpec;
-use eclipse_t2i::models::prior::{FastPaths, Prior, PriorConfig, TextCondition};
-use eclipse_t2i::nn::{TokenMask, torch_default};
+use eclipse_t2i::models::prior::{FastPaths, Prior, PriorConfig};
+use eclipse_t2i::nn::torch_default;
 use eclipse_t2i::noise::Noise;
-use eclipse_t2i::objective::contrastive::Negatives;
 use eclipse_t2i::train::micro_batches::MicroBatches;
-use eclipse_t2i::train::objectives::eclipse::{Eclipse, EclipseBatch};
+use eclipse_t2i::train::objectives::eclipse::Eclipse;
 use eclipse_t2i::train::trainer::{AdamWOptions, Trainer, UpdateOptions};
+
+use batch::batch;
 
 /// Captions of a step: the paper's 256 on a GPU, an eighth of them elsewhere.
 fn batch_size(spec: DeviceSpec) -> usize {
@@ -27,24 +29,6 @@ fn batch_size(spec: DeviceSpec) -> usize {
 /// Tokens of the shortest and the longest caption of a batch, start and end included. COCO's have 14 on average, from 9 to 30 and more. 22 beside
 /// 6 to 22 shows what leaving out the padding of single captions is worth.
 const LENGTHS: [[usize; 2]; 6] = [[6, 6], [14, 14], [6, 22], [22, 22], [30, 30], [77, 77]];
-
-/// A batch of captions, their lengths spread evenly.
-fn batch(n: usize, [shortest, longest]: [usize; 2], config: &PriorConfig, device: &Device) -> EclipseBatch {
-    let (mut noise, d) = (Noise::new(1), config.d_clip);
-    let length = |row: usize| shortest + (longest - shortest) * row / (n - 1);
-    let lengths: Vec<usize> = (0..n).map(length).collect();
-    let text = TextCondition {
-        z_y: noise.normal([n, d], device),
-        tokens: noise.normal([n, longest, d], device),
-        mask: Some(TokenMask::of_lengths(&lengths, longest, device)),
-    };
-    EclipseBatch {
-        eps: noise.normal([n, d], device),
-        z_x: noise.normal([n, d], device),
-        text,
-        negatives: Negatives::default(),
-    }
-}
 
 fn training_step(c: &mut Criterion) {
     let update = UpdateOptions {

@@ -4,6 +4,7 @@ mod blip;
 mod browser;
 mod cli;
 mod clip;
+mod compare_pytorch;
 mod comparison;
 mod compbench;
 mod damage;

@@ -1,0 +1,98 @@
+//! The work that decides how long training, encoding and drawing take, one row each, at the published sizes with random weights.
+//!
+//! `cargo bench --bench rows`, with `-- step unet` for some rows and `--batch`, `--tokens`, `--width`, `--side` for other sizes. Each row prints one line
+//! of JSON: wall and CPU seconds of every call, without the start of the process and the first call, and the process's peak memory.
+//! `benches/compare_pytorch.py` runs it beside PyTorch; `--scaling DIR` varies one size at a time and draws the times.
+
+#[path = "../batch/mod.rs"]
+mod batch;
+mod measure;
+mod scaling;
+mod work;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use eclipse_t2i::device::{DeviceSpec, Precision};
+
+use measure::measured;
+use work::{Sizes, Work};
+
+#[derive(Debug, Parser)]
+#[command(about = "Times of the rows of benches/RESULTS.md", bin_name = "rows")]
+struct Args {
+    /// Rows; all of them if none is named
+    #[arg(value_enum)]
+    rows: Vec<Work>,
+    /// Device; the build's first if none is named
+    #[arg(long)]
+    device: Option<DeviceSpec>,
+    /// Precision of the networks: f32, f16 or bf16
+    #[arg(long, default_value = "f32")]
+    dtype: Precision,
+    /// Captions, images or latents of a call
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Tokens of a caption
+    #[arg(long)]
+    tokens: Option<usize>,
+    /// Width of the prior's blocks, a multiple of 32; of a square matrix
+    #[arg(long)]
+    width: Option<usize>,
+    /// Side of a UNet's input or of MoVQ's latents
+    #[arg(long)]
+    side: Option<usize>,
+    /// Calls that are timed
+    #[arg(long, default_value_t = 3)]
+    calls: usize,
+    /// Every row once, with tiny networks: does it run?
+    #[arg(long)]
+    test: bool,
+    /// Time against batch, tokens, width, side and threads: writes scaling.csv and scaling.svg
+    #[arg(long, value_name = "DIR")]
+    scaling: Option<PathBuf>,
+    /// Given by `cargo bench`
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rows: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> anyhow::Result<()> {
+    if let Some(folder) = &args.scaling {
+        return scaling::run(folder, args.test);
+    }
+    let spec = args.device.unwrap_or(DeviceSpec::available()[0]);
+    let device = spec.device_in(args.dtype)?;
+    let rows = if args.rows.is_empty() {
+        Work::all()
+    } else {
+        args.rows.clone()
+    };
+    for row in rows {
+        let default = if args.test { row.tiny() } else { row.published() };
+        let sizes = Sizes {
+            batch: args.batch.unwrap_or(default.batch),
+            tokens: args.tokens.unwrap_or(default.tokens),
+            width: args.width.unwrap_or(default.width),
+            side: args.side.unwrap_or(default.side),
+        };
+        sizes.check(row)?;
+        let calls = if args.test { 1 } else { args.calls.max(1) };
+        let mut line = measured(row.prepare(sizes, args.test, &device), calls, &device)?;
+        line["row"] = row.to_string().into();
+        line["device"] = spec.to_string().into();
+        line["dtype"] = args.dtype.to_string().into();
+        println!("{line}");
+    }
+    Ok(())
+}

@@ -123,7 +123,14 @@ fn warm(trial: &Trial, device: DeviceSpec, stop: &crate::train::stop::Stop) -> a
     };
     let runner = PriorRunner::new(device.device()?, Arc::new(on_step)).stopped_by(stop.clone());
     let dir = folder.path().join("run");
-    let outcome = sweep_runner::execute(trial, &RunDir::new(&dir), "warm", &device.to_string(), &runner, None);
+    let outcome = sweep_runner::execute(
+        trial,
+        &RunDir::new(&dir),
+        "warm",
+        &device.to_string(),
+        &runner,
+        None,
+    );
     runs.end(&dir);
     outcome.map_err(|failure| stop::training_error(failure, None))?;
     let first = first.get().map_or_else(

@@ -114,8 +114,13 @@ fn pytorch_files_of_a_folder_are_read() {
     let all = tiny::read(&tiny::golden("eval-tiny-s0/inception_narrow/model.safetensors"));
     let legacy = Checkpoint::open(zip.with_file_name("first_legacy.pth")).expect("an old file of PyTorch's");
     for found in [&wanted, &legacy] {
-        assert!(found.tensors().len() > 50);
-        for (name, tensor) in found.tensors() {
+        // PyTorch's counters of batches are left out of safetensors.
+        let kept = found
+            .tensors()
+            .iter()
+            .filter(|(name, _)| !name.ends_with("num_batches_tracked"));
+        assert!(kept.clone().count() > 50);
+        for (name, tensor) in kept {
             assert!(tensor.bytes()[..] == all[name].2, "{name}");
         }
     }

@@ -240,7 +240,7 @@ fn a_cpu_has_no_kernels_to_warm() {
     }
     for (args, code, part) in [
         (&["warm"][..], 2, "--experiment"),
-        (&["warm", "--config", "none.toml"], 1, "none.toml"),
+        (&["warm", "--config", "none.toml"], 2, "none.toml"),
         (
             &["warm", "--load", "kernels.db"],
             2,

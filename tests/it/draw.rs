@@ -89,7 +89,7 @@ fn a_sweep_ends_with_the_command_that_draws_own_words() {
     let (item, images) = playground.draw(&format!("prompt={}&{form}", words.replace(' ', "+")));
     assert_eq!(
         (images.len(), &item["labels"]["toy.eclipse"]),
-        (6, &"eclipse".into())
+        (6, &"ECLIPSE".into())
     );
     for (n, image) in images.iter().take(4).enumerate() {
         let (x, y) = (4 + 68 * (n as u32 % 2), 4 + 68 * (n as u32 / 2));

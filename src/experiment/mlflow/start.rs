@@ -16,6 +16,8 @@ pub struct RunStart {
     pub params: Vec<(String, String)>,
     /// Where and with what it runs.
     pub tags: Vec<(String, String)>,
+    /// When it began, in milliseconds since 1970. The server may learn of it after its end.
+    pub at: u64,
 }
 
 impl RunStart {
@@ -47,6 +49,7 @@ impl RunStart {
                 .into_iter()
                 .map(|(key, value)| (key.to_owned(), value))
                 .collect(),
+            at: super::queue::now(),
         }
     }
 }

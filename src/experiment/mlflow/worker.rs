@@ -221,9 +221,9 @@ impl Worker<'_> {
                 (id, sent)
             }
             _ => {
-                let id = self
-                    .client
-                    .create(&experiment, &start.name, &identity.key, &start.tags, now())?;
+                let id =
+                    self.client
+                        .create(&experiment, &start.name, &identity.key, &start.tags, start.at)?;
                 (id, HashMap::new())
             }
         };

@@ -265,7 +265,11 @@ impl UNet {
         // Every parameter of the lowest level is used once a pixel there.
         let pixels = h * w >> (2 * (self.config.channels.len() - 1));
         let flop = 2.0 * self.num_params() as f64 * pixels as f64;
-        RowGroups::new(batch, flop, &x.device()).rows(|_, rows| {
+        let groups = RowGroups::new(batch, flop, &x.device());
+        if groups.is_one() {
+            return self.forward_with_features(x, t, condition).0;
+        }
+        groups.rows(|_, rows| {
             let condition = condition.narrow(&rows);
             self.forward_with_features(narrow(&x, &rows), &t[rows], condition)
                 .0

@@ -206,7 +206,7 @@ fn recipes_that_do_not_fit_are_refused_by_key() {
             n_vision_blocks: 1,
             ..base()
         }),
-        "`n_vision_blocks`: expected at least 2, found 1"
+        "n_vision_blocks: expected a whole number, 2 or above, found 1"
     );
     assert_eq!(
         refused(ClipRecipe {

@@ -160,7 +160,7 @@ fn recipes_that_do_not_fit_are_refused_by_key() {
     assert_eq!(DecoderRecipe::smoke().check(World::Emoji), Ok(()));
     assert_eq!(
         refused(DecoderRecipe { pool: 0, ..base() }),
-        "`pool`: expected at least 1, found 0"
+        "pool: expected a whole number, 1 or above, found 0"
     );
     assert_eq!(
         refused(DecoderRecipe {

@@ -255,6 +255,7 @@ fn start() -> RunStart {
         name: "lambda=0.2_12345678".into(),
         params: vec![pair("train.lr", "0.001"), pair("objective.kind", "eclipse")],
         tags: vec![pair("eclipse.device", "flex")],
+        at: 1_764_000_000_000,
     }
 }
 

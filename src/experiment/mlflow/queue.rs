@@ -3,7 +3,6 @@
 use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::client::Point;
 use super::server::Server;
@@ -96,10 +95,4 @@ impl Shared {
             .push_back((run.to_path_buf(), Message::Values(points())));
         self.changed.notify_all();
     }
-}
-
-/// Milliseconds since 1970.
-pub(super) fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    since.as_millis() as u64
 }

@@ -1,5 +1,7 @@
 //! What the server is told when a run begins.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use crate::experiment::provenance::{Origin, SessionRecord};
 use crate::experiment::report_spec::flatten;
 use crate::experiment::run::ResolvedRun;
@@ -49,7 +51,13 @@ impl RunStart {
                 .into_iter()
                 .map(|(key, value)| (key.to_owned(), value))
                 .collect(),
-            at: super::queue::now(),
+            at: now(),
         }
     }
+}
+
+/// Milliseconds since 1970.
+pub(super) fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_millis() as u64
 }

@@ -5,9 +5,9 @@ use std::sync::{Arc, PoisonError};
 use std::thread;
 
 use super::client::{self, Point};
-use super::queue::{Ending, Message, Shared, now};
+use super::queue::{Ending, Message, Shared};
 use super::server::Server;
-use super::start::RunStart;
+use super::start::{RunStart, now};
 use super::worker;
 use crate::train::run_folder::TrainingProgress;
 

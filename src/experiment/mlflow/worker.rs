@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::client::{CallError, Client, MAX_METRICS, Point, name};
-use super::queue::{Ending, Message, Shared, now};
-use super::start::RunStart;
+use super::queue::{Ending, Message, Shared};
+use super::start::{RunStart, now};
 use crate::config::{read_json, write_json};
 use crate::eval::results::EvalFile;
 use crate::experiment::run_dir::RunDir;

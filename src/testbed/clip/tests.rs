@@ -227,6 +227,6 @@ fn recipes_that_do_not_fit_are_refused_by_key() {
             canonical: 1.5,
             ..base()
         }),
-        "`canonical`: expected a share between 0 and 1, found 1.5"
+        "canonical: expected a share between 0 and 1, found 1.5"
     );
 }

@@ -167,7 +167,7 @@ fn recipes_that_do_not_fit_are_refused_by_key() {
             n_cycles: 0,
             ..base()
         }),
-        "`n_cycles`: expected at least 1, found 0"
+        "n_cycles: expected a whole number, 1 or above, found 0"
     );
     assert_eq!(
         refused(DecoderRecipe { block: 3, ..base() }),
@@ -186,7 +186,7 @@ fn recipes_that_do_not_fit_are_refused_by_key() {
             cond_drop: 1.0,
             ..base()
         }),
-        "`cond_drop`: expected 0 or more, below 1, found 1"
+        "cond_drop: expected a number from 0 to below 1, found 1"
     );
     // What the UNet says of its own sizes.
     let odd = refused(DecoderRecipe {

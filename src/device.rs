@@ -185,10 +185,10 @@ impl Backend {
         match self {
             Self::Flex => cfg!(feature = "flex"),
             Self::NdArray => cfg!(feature = "ndarray"),
-            Self::Wgpu => cfg!(feature = "wgpu-plain"),
-            Self::Vulkan => cfg!(feature = "vulkan-plain"),
-            Self::Metal => cfg!(feature = "metal-plain"),
-            Self::Cuda => cfg!(feature = "cuda-plain"),
+            Self::Wgpu => cfg!(feature = "wgpu"),
+            Self::Vulkan => cfg!(feature = "vulkan"),
+            Self::Metal => cfg!(feature = "metal"),
+            Self::Cuda => cfg!(feature = "cuda"),
         }
     }
 }
@@ -362,13 +362,13 @@ impl DeviceSpec {
                 #[expect(deprecated, reason = "kept beside flex, its successor, until Burn removes it")]
                 Device::ndarray()
             }
-            #[cfg(feature = "wgpu-plain")]
+            #[cfg(feature = "wgpu")]
             Backend::Wgpu => Device::wgpu(kind(self.index)),
-            #[cfg(feature = "vulkan-plain")]
+            #[cfg(feature = "vulkan")]
             Backend::Vulkan => Device::vulkan(kind(self.index)),
-            #[cfg(feature = "metal-plain")]
+            #[cfg(feature = "metal")]
             Backend::Metal => Device::metal(kind(self.index)),
-            #[cfg(feature = "cuda-plain")]
+            #[cfg(feature = "cuda")]
             Backend::Cuda => Device::cuda(self.index.unwrap_or(0)),
             #[allow(unreachable_patterns, reason = "which arms exist depends on the features")]
             other => unreachable!("{} is not built; DeviceSpec::device checked that", other.name()),
@@ -436,7 +436,7 @@ fn is_flex(_device: &Device) -> bool {
     false
 }
 
-#[cfg(any(feature = "wgpu-plain", feature = "vulkan-plain", feature = "metal-plain"))]
+#[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal"))]
 fn kind(index: Option<usize>) -> burn::tensor::DeviceKind {
     match index {
         Some(i) => burn::tensor::DeviceKind::DiscreteGpu(i),

@@ -263,7 +263,7 @@ impl UNet {
     pub fn forward(&self, x: Tensor<4>, t: &[f64], condition: Condition) -> Tensor<4> {
         let [batch, _, h, w] = x.dims();
         // Every parameter of the lowest level is used once a pixel there.
-        let pixels = h * w >> (2 * (self.config.channels.len() - 1));
+        let pixels = (h * w) >> (2 * (self.config.channels.len() - 1));
         let flop = 2.0 * self.num_params() as f64 * pixels as f64;
         let groups = RowGroups::new(batch, flop, &x.device());
         if groups.is_one() {

@@ -400,7 +400,7 @@ pub fn spreads_rows(device: &Device) -> bool {
     is_flex(device)
 }
 
-/// Whether a tensor's memory is the program's own: flex hands it out ([`Tensor::into_data`]) and takes it back without a copy.
+/// Whether a tensor's memory is the program's own: flex hands it out (`Tensor::into_data`) and takes it back without a copy.
 pub fn shares_memory(device: &Device) -> bool {
     is_flex(device)
 }

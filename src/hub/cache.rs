@@ -10,7 +10,7 @@ use crate::files;
 /// Ending of the part of a blob.
 pub(super) const PART: &str = ".incomplete";
 
-/// The folder with the repositories: `HF_HUB_CACHE`, else `hub` in [`home`].
+/// The folder with the repositories: `HF_HUB_CACHE`, else `hub` in the home folder of Hugging Face.
 ///
 /// # Errors
 /// [`HubError::NoCache`] if there is no home folder.

@@ -35,11 +35,6 @@ fn training_step(c: &mut Criterion) {
         grad_clip: Some(1.0),
         ..UpdateOptions::default()
     };
-    let adamw = AdamWOptions {
-        betas: (0.9, 0.999),
-        eps: 1e-8,
-        weight_decay: 0.0,
-    };
     let config = PriorConfig::eclipse_karlo();
     for spec in DeviceSpec::available() {
         let device = match spec.device() {
@@ -89,7 +84,7 @@ fn training_step(c: &mut Criterion) {
                     Trainer::new(prior, Eclipse::default().criterion(0.01), update, || {
                         Prior::init(&config, &device)
                     }),
-                    adamw.init(),
+                    AdamWOptions::default().init(),
                 );
                 group.bench_function(BenchmarkId::new(variant, spec), |b| {
                     b.iter(|| {

@@ -89,12 +89,7 @@ fn launches_stay_within_their_budget() {
             grad_clip: Some(1.0),
             ..UpdateOptions::default()
         };
-        let adamw = AdamWOptions {
-            betas: (0.9, 0.999),
-            eps: 1e-8,
-            weight_decay: 0.0,
-        };
-        let mut optimizer = adamw.init();
+        let mut optimizer = AdamWOptions::default().init();
         let mut trainer = Trainer::new(prior, Eclipse::default().criterion(0.01), update, || {
             Prior::init(&config, &device)
         });

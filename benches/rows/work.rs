@@ -185,11 +185,6 @@ fn step(sizes: Sizes, tiny: bool, device: &Device) -> Call {
         grad_clip: Some(1.0),
         ..UpdateOptions::default()
     };
-    let adamw = AdamWOptions {
-        betas: (0.9, 0.999),
-        eps: 1e-8,
-        weight_decay: 0.0,
-    };
     let config = prior(sizes, tiny);
     let init = || Prior::init(&config, device);
     let prior = torch_default(init(), &mut Noise::new(0));
@@ -199,7 +194,7 @@ fn step(sizes: Sizes, tiny: bool, device: &Device) -> Call {
         update,
         init,
     ));
-    let mut optimizer = adamw.init();
+    let mut optimizer = AdamWOptions::default().init();
     let inputs = batch(sizes.batch, [sizes.tokens; 2], &config, device);
     Box::new(move |_| {
         let before = trainer.take().expect("every call puts it back");

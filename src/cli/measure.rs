@@ -127,15 +127,10 @@ fn training_step(args: &MeasureArgs, n: usize, device: &Device) -> Box<dyn FnMut
         grad_clip: Some(1.0),
         ..UpdateOptions::default()
     };
-    let adamw = AdamWOptions {
-        betas: (0.9, 0.999),
-        eps: 1e-8,
-        weight_decay: 0.0,
-    };
     let prior = torch_default(Prior::init(&config, device), &mut Noise::new(0));
     let criterion = Eclipse::default().criterion(0.01);
     let mut trainer = Trainer::new(prior, criterion, update, || Prior::init(&config, device));
-    let mut optimizer = adamw.init();
+    let mut optimizer = AdamWOptions::default().init();
     Box::new(move || {
         let grads = trainer.step(MicroBatches::one(1, inputs.clone())).grads;
         trainer = optimizer.step(5e-5, trainer.clone(), grads);

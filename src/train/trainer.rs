@@ -173,6 +173,17 @@ pub struct AdamWOptions {
     pub weight_decay: f64,
 }
 
+impl Default for AdamWOptions {
+    /// The values of the authors' and diffusers' prior scripts.
+    fn default() -> Self {
+        Self {
+            betas: (0.9, 0.999),
+            eps: 1e-8,
+            weight_decay: 0.0,
+        }
+    }
+}
+
 impl AdamWOptions {
     /// The optimiser of a [`Trainer`]; the EMA has its own update rule.
     pub fn init(&self) -> ModuleOptimizer {

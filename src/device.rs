@@ -4,6 +4,12 @@
 //! `metal`, `cuda`) decide which backends a build holds. `Device::default()` prefers GPUs and depends on what other crates switched on, so
 //! the project always builds its device from a [`DeviceSpec`].
 
+mod allocator;
+#[cfg(feature = "flex")]
+mod host;
+#[cfg(not(feature = "flex"))]
+#[path = "device/no_host.rs"]
+mod host;
 mod kernel_error;
 #[cfg(feature = "cubecl")]
 pub mod kernels;
@@ -21,6 +27,8 @@ use std::str::FromStr;
 
 use burn::tensor::{Device, DeviceError as BurnError, FloatDType};
 
+pub use allocator::keep_freed_memory;
+pub use host::{HostValues, host_values, is_host, map_host, map_host_with_gradient};
 pub use kernel_error::KernelError;
 
 /// A device by name: `flex`, `ndarray`, `wgpu`, `vulkan`, `metal`, `cuda`, the last four with an optional index (`cuda:1`).

@@ -7,6 +7,7 @@
 #[path = "../batch/mod.rs"]
 mod batch;
 mod measure;
+mod operations;
 mod scaling;
 mod work;
 
@@ -14,7 +15,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use eclipse_t2i::device::{DeviceSpec, Precision};
+use eclipse_t2i::device::{DeviceSpec, Precision, keep_freed_memory};
 
 use measure::measured;
 use work::{Sizes, Work};
@@ -52,12 +53,17 @@ struct Args {
     /// Time against batch, tokens, width, side and threads: writes scaling.csv and scaling.svg
     #[arg(long, value_name = "DIR")]
     scaling: Option<PathBuf>,
+    /// Single operations, Burn's beside this program's
+    #[arg(long)]
+    operations: bool,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 fn main() -> ExitCode {
+    // As the program does.
+    keep_freed_memory();
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -73,6 +79,11 @@ fn run(args: &Args) -> anyhow::Result<()> {
     }
     let spec = args.device.unwrap_or(DeviceSpec::available()[0]);
     let device = spec.device_in(args.dtype)?;
+    let calls = if args.test { 1 } else { args.calls.max(1) };
+    if args.operations {
+        print!("{}", operations::table(&device, calls, args.test)?);
+        return Ok(());
+    }
     let rows = if args.rows.is_empty() {
         Work::all()
     } else {
@@ -87,7 +98,6 @@ fn run(args: &Args) -> anyhow::Result<()> {
             side: args.side.unwrap_or(default.side),
         };
         sizes.check(row)?;
-        let calls = if args.test { 1 } else { args.calls.max(1) };
         let mut line = measured(row.prepare(sizes, args.test, &device), calls, &device)?;
         line["row"] = row.to_string().into();
         line["device"] = spec.to_string().into();

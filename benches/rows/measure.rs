@@ -11,14 +11,7 @@ pub type Call = Box<dyn FnMut(bool)>;
 
 /// Wall and CPU seconds of each of `calls` calls after a first one, and the process's peak memory.
 pub fn measured(mut call: Call, calls: usize, device: &Device) -> anyhow::Result<Value> {
-    let mut once = |first: bool| -> anyhow::Result<(f64, f64)> {
-        let (wall, cpu) = (Instant::now(), cpu_seconds());
-        call(first);
-        device
-            .sync()
-            .map_err(|e| anyhow::anyhow!("the device failed: {e:?}"))?;
-        Ok((wall.elapsed().as_secs_f64(), cpu_seconds() - cpu))
-    };
+    let mut once = |first: bool| timed(device, || call(first));
     once(true)?;
     let times = (0..calls)
         .map(|_| once(false))
@@ -30,6 +23,16 @@ pub fn measured(mut call: Call, calls: usize, device: &Device) -> anyhow::Result
         "peak_bytes": peak_bytes()?,
         "threads": rayon::current_num_threads(),
     }))
+}
+
+/// Wall and CPU seconds of `work`.
+pub fn timed(device: &Device, work: impl FnOnce()) -> anyhow::Result<(f64, f64)> {
+    let (wall, cpu) = (Instant::now(), cpu_seconds());
+    work();
+    device
+        .sync()
+        .map_err(|e| anyhow::anyhow!("the device failed: {e:?}"))?;
+    Ok((wall.elapsed().as_secs_f64(), cpu_seconds() - cpu))
 }
 
 /// The middle of `values`.

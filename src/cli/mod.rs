@@ -9,7 +9,6 @@
     reason = "the commands are the program's own"
 )]
 
-mod allocator;
 mod args;
 mod comparison;
 mod dev;
@@ -148,7 +147,7 @@ pub fn command() -> clap::Command {
 
 /// The whole program: parse, dispatch, exit code (0 success, 1 failure, 2 usage, 3 files of a source that cannot be read).
 pub fn main() -> ExitCode {
-    allocator::keep_freed_memory();
+    crate::device::keep_freed_memory();
     if let Err(error) = place::enter_root() {
         note(format!("error: {error}"));
         return ExitCode::from(2);

@@ -8,6 +8,7 @@ use burn::prelude::*;
 use burn::tensor::activation;
 use serde::{Deserialize, Serialize};
 
+use super::cpu;
 use crate::device::has_exact_gelu;
 
 /// An activation function, chosen by a config's `hidden_act` or `time_embed_act_fn`.
@@ -44,12 +45,17 @@ impl Activation {
     /// Element by element; the shape stays.
     pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         match self {
+            Self::QuickGelu if cpu::is_used(&x) => cpu::quick_gelu(x),
+            Self::Silu if cpu::is_used(&x) => cpu::silu(x),
             Self::QuickGelu => {
                 // 1.702: the constant of OpenAI's approximation
                 let gate = activation::sigmoid(x.clone().mul_scalar(1.702));
                 x * gate
             }
-            Self::Gelu if has_exact_gelu(&x.device()) => activation::gelu(x),
+            Self::Gelu if has_exact_gelu(&x.device()) => match cpu::is_large(&x) {
+                true => cpu::gelu(x).unwrap_or_else(activation::gelu),
+                false => activation::gelu(x),
+            },
             Self::Gelu => {
                 let phi = x
                     .clone()

@@ -9,10 +9,10 @@
 use burn::nn::{Linear, LinearConfig};
 use burn::prelude::*;
 use burn::tensor::assert_shape;
-use burn::tensor::module::{attention, linear};
+use burn::tensor::module::{self, linear};
 use burn::tensor::ops::AttentionModuleOptions;
 
-use super::PackedLayout;
+use super::{PackedLayout, cpu};
 
 /// Added to a score that must not count. The prior's reference adds this value (diffusers `PriorTransformer`); in f32 and f16 alike
 /// the softmax turns it into an exact zero, and two of them may add up.
@@ -112,12 +112,7 @@ impl SelfAttention {
         layout: &PackedLayout,
     ) -> Tensor<2> {
         let [batch, n_heads, n, d_head] = query.dims();
-        let options = AttentionModuleOptions {
-            scale: None,
-            softcap: None,
-            is_causal: false,
-        };
-        let y = attention(query, kv.keys, kv.values, None, bias, options);
+        let y = attention(query, kv.keys, kv.values, bias);
         assert_shape!(y, [batch, n_heads, n, d_head]);
         let y = y.swap_dims(1, 2).reshape([batch, n, n_heads * d_head]);
         self.output.forward(layout.pack(y))
@@ -149,6 +144,15 @@ impl SelfAttention {
         y.reshape([batch, seq, self.n_heads, d_inner / self.n_heads])
             .swap_dims(1, 2)
     }
+}
+
+/// `softmax(query keys^T / sqrt(d_head) + bias) values`; `query`: `[batch, n_heads, n, d_head]`; `keys`, `values`: `[batch, n_heads, seq, d_head]`; `bias`:
+/// `[batch or 1, n_heads or 1, n, seq]` -> as `query`.
+pub fn attention(query: Tensor<4>, keys: Tensor<4>, values: Tensor<4>, bias: Option<Tensor<4>>) -> Tensor<4> {
+    if bias.is_none() && cpu::is_long(&query, keys.dims()[2]) {
+        return cpu::attention(query, keys, values);
+    }
+    module::attention(query, keys, values, None, bias, AttentionModuleOptions::default())
 }
 
 /// `[1, 1, seq, seq]`: [`MASKED`] where the key comes after the query, 0 elsewhere.

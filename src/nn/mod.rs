@@ -3,6 +3,7 @@
 mod activation;
 mod attention;
 mod conv;
+mod cpu;
 mod group_norm;
 mod init;
 mod packed_layout;
@@ -13,9 +14,11 @@ mod token_mask;
 mod upscale;
 
 pub use activation::{Activation, UnknownActivation};
-pub use attention::{KvCache, MASKED, SelfAttention, SelfAttentionConfig, causal_bias, padding_bias};
+pub use attention::{
+    KvCache, MASKED, SelfAttention, SelfAttentionConfig, attention, causal_bias, padding_bias,
+};
 pub use conv::Conv3x3;
-pub use group_norm::{GroupNorm, GroupNormConfig};
+pub use group_norm::{Activate, GroupNorm, GroupNormConfig, scale_shift};
 pub use init::torch_default;
 pub use packed_layout::PackedLayout;
 pub use precision::{to_compute_dtype, to_f32};

@@ -6,11 +6,9 @@ use burn::module::Param;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::prelude::*;
-use burn::tensor::module::attention;
-use burn::tensor::ops::AttentionModuleOptions;
 
 use super::BlipVisionConfig;
-use crate::nn::{Activation, upscale_bicubic};
+use crate::nn::{Activation, attention, upscale_bicubic};
 
 /// The vision tower.
 #[derive(Module, Debug)]
@@ -111,12 +109,7 @@ impl Block {
         ]);
         let heads = heads.permute([2, 0, 3, 1, 4]); // [3, batch, n_heads, seq, d_head]
         let part = |i: usize| -> Tensor<4> { heads.clone().narrow(0, i, 1).squeeze_dim(0) };
-        let options = AttentionModuleOptions {
-            scale: None,
-            softcap: None,
-            is_causal: false,
-        };
-        let y = attention(part(0), part(1), part(2), None, None, options);
+        let y = attention(part(0), part(1), part(2), None);
         let y = y.swap_dims(1, 2).reshape([batch, seq, d_model]);
         let x = x + self.projection.forward(y);
         let h = self.fc_1.forward(self.norm_2.forward(x.clone()));

@@ -1,29 +1,21 @@
 //! What encoder and decoder are made of: resnets, attention between pixels, stages, the middle.
 
-use burn::nn::PaddingConfig2d;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::prelude::*;
 
 use super::norm::Norm;
-use crate::nn::{Activation, SelfAttention, SelfAttentionConfig};
+use crate::nn::{Conv3x3, SelfAttention, SelfAttentionConfig};
 
 /// Makes a norm of so many channels: the encoder's or the decoder's.
 pub(super) type NewNorm<'a> = &'a dyn Fn(usize) -> Norm;
-
-/// A 3 x 3 convolution that keeps the size.
-pub(super) fn conv_3x3(from: usize, to: usize, device: &Device) -> Conv2d {
-    Conv2dConfig::new([from, to], [3, 3])
-        .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
-        .init(device)
-}
 
 /// `shortcut(x) + conv(silu(norm(conv(silu(norm(x))))))`.
 #[derive(Module, Debug)]
 struct Resnet {
     norm_1: Norm,
-    conv_1: Conv2d,
+    conv_1: Conv3x3,
     norm_2: Norm,
-    conv_2: Conv2d,
+    conv_2: Conv3x3,
     /// 1 x 1, where the number of channels changes.
     shortcut: Option<Conv2d>,
 }
@@ -32,17 +24,17 @@ impl Resnet {
     fn init(from: usize, to: usize, norm: NewNorm, device: &Device) -> Self {
         Self {
             norm_1: norm(from),
-            conv_1: conv_3x3(from, to, device),
+            conv_1: Conv3x3::init([from, to], device),
             norm_2: norm(to),
-            conv_2: conv_3x3(to, to, device),
+            conv_2: Conv3x3::init([to, to], device),
             shortcut: (from != to).then(|| Conv2dConfig::new([from, to], [1, 1]).init(device)),
         }
     }
 
     fn forward(&self, x: Tensor<4>, z: Option<&Tensor<4>>) -> Tensor<4> {
-        let h = Activation::Silu.forward(self.norm_1.forward(x.clone(), z));
+        let h = self.norm_1.forward_silu(x.clone(), z);
         let h = self.conv_1.forward(h);
-        let h = Activation::Silu.forward(self.norm_2.forward(h, z));
+        let h = self.norm_2.forward_silu(h, z);
         let h = self.conv_2.forward(h);
         let x = match &self.shortcut {
             Some(conv) => conv.forward(x),

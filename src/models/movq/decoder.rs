@@ -1,28 +1,27 @@
 //! Latents to images (reference: diffusers `Decoder` with `norm_type="spatial"`).
 
-use burn::nn::conv::Conv2d;
 use burn::prelude::*;
 
 use super::MovqConfig;
-use super::block::{Mid, NewNorm, Stage, conv_3x3};
+use super::block::{Mid, NewNorm, Stage};
 use super::norm::Norm;
-use crate::nn::{Activation, double_size};
+use crate::nn::{Conv3x3, double_size};
 
 /// The middle, stages up to the image's size, and the way out to its channels.
 #[derive(Module, Debug)]
 pub(super) struct Decoder {
-    conv_in: Conv2d,
+    conv_in: Conv3x3,
     mid: Mid,
     stages: Vec<UpStage>,
     norm_out: Norm,
-    conv_out: Conv2d,
+    conv_out: Conv3x3,
 }
 
 /// A stage and, unless it is the last, a convolution of the doubled image.
 #[derive(Module, Debug)]
 struct UpStage {
     layers: Stage,
-    upsample: Option<Conv2d>,
+    upsample: Option<Conv3x3>,
 }
 
 impl Decoder {
@@ -34,15 +33,15 @@ impl Decoder {
             let (from, to) = (channels[i.saturating_sub(1)], channels[i]);
             UpStage {
                 layers: Stage::init([from, to], config.layers_per_block + 1, attention, norm, device),
-                upsample: (i + 1 < channels.len()).then(|| conv_3x3(to, to, device)),
+                upsample: (i + 1 < channels.len()).then(|| Conv3x3::init([to, to], device)),
             }
         };
         Self {
-            conv_in: conv_3x3(config.latent_channels, first, device),
+            conv_in: Conv3x3::init([config.latent_channels, first], device),
             mid: Mid::init(first, norm, device),
             stages: config.up_attention().enumerate().map(stage).collect(),
             norm_out: norm(last),
-            conv_out: conv_3x3(last, config.out_channels, device),
+            conv_out: Conv3x3::init([last, config.out_channels], device),
         }
     }
 
@@ -55,7 +54,6 @@ impl Decoder {
                 x = conv.forward(double_size(x));
             }
         }
-        let x = self.norm_out.forward(x, Some(z));
-        self.conv_out.forward(Activation::Silu.forward(x))
+        self.conv_out.forward(self.norm_out.forward_silu(x, Some(z)))
     }
 }

@@ -4,18 +4,18 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::prelude::*;
 
 use super::MovqConfig;
-use super::block::{Mid, NewNorm, Stage, conv_3x3};
+use super::block::{Mid, NewNorm, Stage};
 use super::norm::Norm;
-use crate::nn::Activation;
+use crate::nn::Conv3x3;
 
 /// Stages from the image's size down, the middle, and the way out to the latents' channels.
 #[derive(Module, Debug)]
 pub(super) struct Encoder {
-    conv_in: Conv2d,
+    conv_in: Conv3x3,
     stages: Vec<DownStage>,
     mid: Mid,
     norm_out: Norm,
-    conv_out: Conv2d,
+    conv_out: Conv3x3,
 }
 
 /// A stage and, unless it is the last, a convolution with stride 2.
@@ -43,11 +43,11 @@ impl Encoder {
             }
         };
         Self {
-            conv_in: conv_3x3(config.in_channels, first, device),
+            conv_in: Conv3x3::init([config.in_channels, first], device),
             stages: config.down_attention().enumerate().map(stage).collect(),
             mid: Mid::init(last, norm, device),
             norm_out: norm(last),
-            conv_out: conv_3x3(last, config.latent_channels, device),
+            conv_out: Conv3x3::init([last, config.latent_channels], device),
         }
     }
 
@@ -61,7 +61,7 @@ impl Encoder {
                 x = conv.forward(x.pad((0, 1, 0, 1), 0.0));
             }
         }
-        let x = self.norm_out.forward(self.mid.forward(x, None), None);
-        self.conv_out.forward(Activation::Silu.forward(x))
+        let x = self.norm_out.forward_silu(self.mid.forward(x, None), None);
+        self.conv_out.forward(x)
     }
 }

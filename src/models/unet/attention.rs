@@ -5,11 +5,9 @@
 use burn::nn::{Linear, LinearConfig};
 use burn::prelude::*;
 use burn::tensor::assert_shape;
-use burn::tensor::module::attention;
-use burn::tensor::ops::AttentionModuleOptions;
 
 use super::config::UNetConfig;
-use crate::nn::{GroupNorm, GroupNormConfig, padding_bias};
+use crate::nn::{GroupNorm, GroupNormConfig, attention, padding_bias};
 
 /// The reference never hands the config's eps to this norm.
 const NORM_EPS: f64 = 1e-5;
@@ -78,9 +76,7 @@ impl AddedAttention {
             heads(self.query.forward(own.clone())),
             all(&self.context_key, &self.key),
             all(&self.context_value, &self.value),
-            None,
             bias,
-            AttentionModuleOptions::default(),
         );
         assert_shape!(y, [batch, self.n_heads, h * w, channels / self.n_heads]);
         let y = y.swap_dims(1, 2).reshape([batch, h * w, channels]);

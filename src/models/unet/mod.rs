@@ -313,7 +313,7 @@ impl UNet {
             features = x;
             x = block.forward(features.clone(), &time, context, &mut skips);
         }
-        let x = Activation::Silu.forward(self.norm_out.forward(x));
+        let x = self.norm_out.forward_silu(x);
         (to_f32(self.conv_out.forward(x)), features)
     }
 

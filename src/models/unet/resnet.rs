@@ -7,7 +7,7 @@ use burn::tensor::module::avg_pool2d;
 use burn::tensor::ops::AvgPoolOptions;
 
 use super::config::{TimeShift, UNetConfig};
-use crate::nn::{Activation, Conv3x3, GroupNorm, double_size};
+use crate::nn::{Conv3x3, GroupNorm, double_size};
 
 /// Change of size inside a block, before its first convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,19 +73,19 @@ impl Resnet {
 
     /// `x`: `[batch, c_in, h, w]`; `time`: `[batch, d_time]`, activated -> `[batch, c_out, h', w']`.
     pub(super) fn forward(&self, x: Tensor<4>, time: Tensor<2>) -> Tensor<4> {
-        let h = Activation::Silu.forward(self.norm_1.forward(x.clone()));
+        let h = self.norm_1.forward_silu(x.clone());
         let (x, h) = (self.resample.forward(x), self.resample.forward(h));
         let h = self.conv_1.forward(h);
         let time = self.proj_time.forward(time);
         let h = match self.time_shift {
-            TimeShift::Additive => self.norm_2.forward(h + time.unsqueeze_dims(&[2, 3])),
+            TimeShift::Additive => self.norm_2.forward_silu(h + time.unsqueeze_dims(&[2, 3])),
             TimeShift::ScaleShift => {
                 let c_out = h.dims()[1];
                 let (scale, shift) = (time.clone().narrow(1, 0, c_out), time.narrow(1, c_out, c_out));
-                self.norm_2.forward_modulated(h, scale, shift)
+                self.norm_2.forward_modulated_silu(h, scale, shift)
             }
         };
-        let h = self.conv_2.forward(Activation::Silu.forward(h));
+        let h = self.conv_2.forward(h);
         match &self.shortcut {
             Some(shortcut) => shortcut.forward(x) + h,
             None => x + h,

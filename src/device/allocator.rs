@@ -3,14 +3,14 @@
 //! A step allocates and frees large tensors of the same sizes again and again. By default glibc returns such blocks to the system, which then has to clear
 //! every page of the next one: 7 to 19 % of the CPU time of a network's forward pass.
 
-/// glibc keeps what is freed, and takes it from its heap.
+/// glibc keeps what is freed, and takes it from its heap. For the start of a program, before other threads.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-pub(super) fn keep_freed_memory() {
+pub fn keep_freed_memory() {
     /// A block of this size and above is returned: weights, not activations.
     const RETURNED: libc::c_int = 1 << 30;
     #[expect(
         unsafe_code,
-        reason = "no safe function of the allocator sets it; it is called before any other thread exists"
+        reason = "no safe function of the allocator sets it; programs call it before they start threads"
     )]
     // SAFETY: mallopt has no requirements on its arguments; one that it does not know is refused.
     unsafe {
@@ -22,4 +22,4 @@ pub(super) fn keep_freed_memory() {
 
 /// Other allocators keep it anyway.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub(super) fn keep_freed_memory() {}
+pub fn keep_freed_memory() {}

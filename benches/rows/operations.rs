@@ -122,7 +122,7 @@ fn pair<const D: usize>(
 ) -> Pair {
     // A value nobody else refers to, as inside a network: operations may work in place. Both pay for the copy.
     let fresh = move |x: &Tensor<D>| x.clone().add_scalar(0.0);
-    let (copy, again) = (x.clone(), fresh.clone());
+    let (copy, again) = (x.clone(), fresh);
     Pair {
         name,
         burn: Box::new(move || burn(fresh(&x)).flatten::<1>(0, D - 1).narrow(0, 0, 1)),

@@ -34,9 +34,9 @@ ROWS = {
     "step": ("training step, batch 32, 14 tokens", "step", dict(batch=32, tokens=14), [PADDED, TRIMMED, BF16], 3, 5),
     "step-77": ("training step, batch 32, 77 tokens", "step", dict(batch=32, tokens=77), [PADDED, TRIMMED, BF16], 2, 3),
     "infer": ("prior, batch 64, 14 tokens", "infer", dict(batch=64, tokens=14), [PADDED, TRIMMED, BF16], 3, 5),
-    "text": ("CLIP L/14 text, batch 32, 77 tokens", "text", dict(batch=32, tokens=77), [EAGER, HALF], 2, 3),
-    "text-14": ("CLIP L/14 text, batch 32, 14 tokens", "text", dict(batch=32, tokens=14), [PADDED, TRIMMED, BF16], 2, 3),
-    "vision": ("CLIP L/14 vision, batch 8", "vision", dict(batch=8), [EAGER, LAST, HALF], 2, 1),
+    "text": ("CLIP L/14 text, batch 32, 77 tokens", "text-l14", dict(batch=32, tokens=77), [EAGER, HALF], 2, 3),
+    "text-14": ("CLIP L/14 text, batch 32, 14 tokens", "text-l14", dict(batch=32, tokens=14), [PADDED, TRIMMED, BF16], 2, 3),
+    "vision": ("CLIP L/14 vision, batch 8", "vision-l14", dict(batch=8), [EAGER, LAST, HALF], 2, 1),
     "unet": ("Kandinsky 2.2 UNet, guided step, 64 x 64", "unet", dict(batch=2, side=64), [EAGER, LAST, HALF], 2, 1),
     "movq": ("MoVQ, decoding to 512 x 512", "movq", dict(batch=1, side=64), [EAGER, LAST, HALF], 2, 1),
     "super-res": ("Karlo super-resolution, step, 256 x 256", "super-res", dict(batch=1, side=256), [EAGER, LAST, HALF], 1, 1),
@@ -126,7 +126,7 @@ def tower_work(row, mode, sizes, bf16):
     import transformers
 
     dtype = torch.bfloat16 if bf16 else torch.float32
-    if row == "text":
+    if row == "text-l14":
         config = transformers.CLIPTextConfig(**config_of("clip_l14_text"))
         tower = built(lambda: transformers.CLIPTextModelWithProjection(config), dtype)
         inputs = {"input_ids": torch.full((sizes["batch"], 77 if mode == PADDED else sizes["tokens"]), 49407)}
@@ -187,7 +187,7 @@ def torch_call(row, mode, sizes):
     bf16 = mode.startswith("bf16")
     if row in ("step", "infer"):
         return prior_work(row, mode, sizes, bf16)
-    if row in ("text", "vision"):
+    if row in ("text-l14", "vision-l14"):
         return tower_work(row, mode, sizes, bf16)
     if row in ("unet", "movq", "super-res"):
         return decoder_work(row, mode, sizes, bf16)
@@ -522,7 +522,7 @@ def self_test():
     for name in ["eclipse_karlo_prior", "clip_l14_text", "clip_l14_vision", "kandinsky22_unet", "kandinsky22_movq", "karlo_super_res_first"]:
         assert config_of(name), name
     for name, (_, row, sizes, modes, *_) in ROWS.items():
-        assert row in name and modes and all(value > 0 for value in sizes.values())
+        assert row.startswith(name.split("-")[0]) and modes and all(value > 0 for value in sizes.values())
     print("self-test passed")
 
 

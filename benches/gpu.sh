@@ -73,9 +73,9 @@ done
 echo "== towers and UNet" >&2
 for dtype in $dtypes; do
     eclipse "vision-l14-$dtype" dev measure vision-l14 --batch $images --dtype "$dtype" $tiny
-    eclipse "text-l14-$dtype" dev measure text-l14 --batch $captions --dtype "$dtype" $tiny
+    eclipse "text-l14-$dtype" dev measure text-l14 --batch $captions --tokens 14 --dtype "$dtype" $tiny
     eclipse "vision-bigg14-$dtype" dev measure vision-bigg14 --batch $bigg --dtype "$dtype" $tiny
-    eclipse "unet-$dtype" dev measure unet --batch 1 --repeat 10 --dtype "$dtype" $tiny
+    eclipse "unet-$dtype" dev measure unet --batch 2 --repeat 10 --dtype "$dtype" $tiny
 done
 echo "== encoding and whole images" >&2
 rm -rf "$parts/store" "$parts/drawn"

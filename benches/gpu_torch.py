@@ -55,7 +55,7 @@ class Prior(nn.Module):
 
 
 def step(args, device):
-    prior = Prior(2 if args.tiny else 10, 4 if args.tiny else 16).to(device)
+    prior = Prior(1 if args.tiny else 10, 2 if args.tiny else 16).to(device)
     optimizer = torch.optim.AdamW(prior.parameters(), lr=5e-5, weight_decay=0.0, fused=device.type == "cuda")
     draw = lambda *shape: torch.randn(*shape, device=device)
     noise, z_x, z_y = (draw(args.batch, 768) for _ in range(3))
@@ -85,7 +85,7 @@ def tower(args, device):
         "text-l14": dict(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, projection_dim=768),
     }[args.work]
     if args.tiny:
-        sizes["num_hidden_layers"] = 2
+        sizes["num_hidden_layers"] = 1
     dtype = torch.bfloat16 if args.mode == "bf16" else torch.float32
     if args.work.startswith("vision"):
         model = CLIPVisionModelWithProjection(CLIPVisionConfig(image_size=224, patch_size=14, **sizes))

@@ -5,21 +5,14 @@
 //! other variants differ from `fast` in one fast path, to see whether `FastPaths::on` is right about the device. A step is forward, Eq. 5, backward, clipping and
 //! AdamW. The throughput column is samples a second; compare within one run.
 
-mod batch;
-
 use std::time::Duration;
 
-use burn::train::TrainStep;
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use eclipse_t2i::device::DeviceSpec;
 use eclipse_t2i::models::prior::{FastPaths, Prior, PriorConfig};
 use eclipse_t2i::nn::torch_default;
 use eclipse_t2i::noise::Noise;
-use eclipse_t2i::train::micro_batches::MicroBatches;
-use eclipse_t2i::train::objectives::eclipse::Eclipse;
-use eclipse_t2i::train::trainer::{AdamWOptions, Trainer, UpdateOptions};
-
-use batch::batch;
+use eclipse_t2i::workload;
 
 /// Captions of a step: the paper's 256 on a GPU, an eighth of them elsewhere.
 fn batch_size(spec: DeviceSpec) -> usize {
@@ -31,10 +24,6 @@ fn batch_size(spec: DeviceSpec) -> usize {
 const LENGTHS: [[usize; 2]; 6] = [[6, 6], [14, 14], [6, 22], [22, 22], [30, 30], [77, 77]];
 
 fn training_step(c: &mut Criterion) {
-    let update = UpdateOptions {
-        grad_clip: Some(1.0),
-        ..UpdateOptions::default()
-    };
     let config = PriorConfig::eclipse_karlo();
     for spec in DeviceSpec::available() {
         let device = match spec.device() {
@@ -76,20 +65,14 @@ fn training_step(c: &mut Criterion) {
             for (variant, fast_paths) in variants {
                 let prior = torch_default(Prior::init(&config, &device), &mut Noise::new(0));
                 let prior = prior.with_fast_paths(fast_paths);
-                let mut inputs = batch(batch_size(spec), lengths, &config, &device);
+                let mut inputs = workload::random_captions(batch_size(spec), lengths, &config, &device);
                 if variant == "plain" {
                     inputs.text = inputs.text.padded_to(config.n_text);
                 }
-                let (mut trainer, mut optimizer) = (
-                    Trainer::new(prior, Eclipse::default().criterion(0.01), update, || {
-                        Prior::init(&config, &device)
-                    }),
-                    AdamWOptions::default().init(),
-                );
+                let mut step = workload::training_step(prior, &config, inputs, &device);
                 group.bench_function(BenchmarkId::new(variant, spec), |b| {
                     b.iter(|| {
-                        let grads = trainer.step(MicroBatches::one(1, inputs.clone())).grads;
-                        trainer = optimizer.step(5e-5, trainer.clone(), grads);
+                        step(false);
                         device.sync().expect("the device works");
                     })
                 });

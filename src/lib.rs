@@ -21,6 +21,7 @@
 //! experiment   specifications, sweeps, run directories, the runner of priors, exports
 //! comparison   systems, prompt sets and metrics: images drawn and scored, published numbers beside
 //! benchmark    what priors are trained and tested on          testbed     how the built-in worlds' CLIP and decoder are made
+//! workload     what the benchmarks measure: steps and networks with random weights
 //! train        sessions, checkpoints, EMA, schedules, negatives; objectives/, one file each
 //! eval         metrics/, one table; intervals, baselines, the checker
 //! data         sources/, stores, pairs, prompt files          generate    prompt -> z_x_hat -> image; stacks/, one file each
@@ -106,4 +107,5 @@ pub mod testbed;
 pub mod train;
 pub mod verify;
 pub mod weights;
+pub mod workload;
 pub mod world;

@@ -4,12 +4,10 @@ use std::time::Instant;
 
 use anyhow::Context;
 use burn::prelude::*;
+use eclipse_t2i::workload::Call;
 use serde_json::{Value, json};
 
-/// Does the work once. The argument says whether it is the first call, which is not timed and may be smaller.
-pub type Call = Box<dyn FnMut(bool)>;
-
-/// Wall and CPU seconds of each of `calls` calls after a first one, and the process's peak memory.
+/// Wall and CPU seconds of each of `calls` calls after a first one, which may be smaller, and the process's peak memory.
 pub fn measured(mut call: Call, calls: usize, device: &Device) -> anyhow::Result<Value> {
     let mut once = |first: bool| timed(device, || call(first));
     once(true)?;

@@ -5,11 +5,11 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 use eclipse_t2i::files::{create_dir, write_atomic};
+use eclipse_t2i::workload::Work;
 use plotters::prelude::*;
 use serde_json::Value;
 
 use super::measure::median;
-use super::work::Work;
 
 /// Values of a size, and the row that they are measured with.
 struct Series {
@@ -47,7 +47,7 @@ const SERIES: &[Series] = &[
     },
     Series {
         name: "batch of CLIP's text tower",
-        row: Work::Text,
+        row: Work::TextL14,
         size: "batch",
         values: &[1, 2, 4, 8, 16, 32],
     },

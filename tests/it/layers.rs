@@ -11,7 +11,7 @@ const LAYERS: &[&[&str]] = &[
     &["serve"],
     &["report", "verify"],
     &["experiment", "comparison"],
-    &["testbed", "benchmark"],
+    &["testbed", "benchmark", "workload"],
     &["train"],
     &["eval"],
     &["data", "generate"],

@@ -1,14 +1,16 @@
-//! Batches of random captions, for the benches of the prior.
+//! Batches of random captions.
 
 use burn::prelude::*;
-use eclipse_t2i::models::prior::{PriorConfig, TextCondition};
-use eclipse_t2i::nn::TokenMask;
-use eclipse_t2i::noise::Noise;
-use eclipse_t2i::objective::contrastive::Negatives;
-use eclipse_t2i::train::objectives::eclipse::EclipseBatch;
 
-/// A batch of `n` captions, their lengths spread evenly from the shortest to the longest.
-pub fn batch(
+use crate::models::prior::{PriorConfig, TextCondition};
+use crate::nn::TokenMask;
+use crate::noise::Noise;
+use crate::objective::contrastive::Negatives;
+use crate::train::objectives::eclipse::EclipseBatch;
+
+/// A batch of `n` random captions and images, as the prior's training step reads it. The lengths are spread evenly from the shortest to the longest, in
+/// tokens; `tokens` has shape `[n, longest, d_clip]`.
+pub fn random_captions(
     n: usize,
     [shortest, longest]: [usize; 2],
     config: &PriorConfig,

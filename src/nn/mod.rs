@@ -5,6 +5,8 @@ mod attention;
 mod conv;
 mod group_norm;
 mod init;
+mod layer_norm;
+mod linear;
 mod packed_layout;
 mod precision;
 mod row_groups;
@@ -13,10 +15,14 @@ mod token_mask;
 mod upscale;
 
 pub use activation::{Activation, UnknownActivation};
-pub use attention::{KvCache, MASKED, SelfAttention, SelfAttentionConfig, causal_bias, padding_bias};
+pub use attention::{
+    KvCache, MASKED, SelfAttention, SelfAttentionConfig, attention, causal_bias, padding_bias,
+};
 pub use conv::Conv3x3;
 pub use group_norm::{GroupNorm, GroupNormConfig};
 pub use init::torch_default;
+pub use layer_norm::{LayerNorm, LayerNormConfig};
+pub use linear::{linear, with_linear_layers_in};
 pub use packed_layout::PackedLayout;
 pub use precision::{to_compute_dtype, to_f32};
 pub use row_groups::{RowGroups, Rows, narrow};

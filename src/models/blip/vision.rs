@@ -4,13 +4,11 @@
 
 use burn::module::Param;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::prelude::*;
-use burn::tensor::module::attention;
-use burn::tensor::ops::AttentionModuleOptions;
 
 use super::BlipVisionConfig;
-use crate::nn::{Activation, upscale_bicubic};
+use crate::nn::{Activation, LayerNorm, LayerNormConfig, attention, to_compute_dtype, upscale_bicubic};
 
 /// The vision tower.
 #[derive(Module, Debug)]
@@ -44,11 +42,7 @@ impl BlipVisionConfig {
     /// A tower with Burn's own (lazy) initial values.
     pub(super) fn init(&self, device: &Device) -> BlipVision {
         let d = self.hidden_size;
-        let norm = || {
-            LayerNormConfig::new(d)
-                .with_epsilon(self.layer_norm_eps)
-                .init(device)
-        };
+        let norm = || LayerNormConfig::new(d, self.layer_norm_eps).init(device);
         let linear = |d_in: usize, d_out: usize| LinearConfig::new(d_in, d_out).init(device);
         let block = |_| Block {
             norm_1: norm(),
@@ -81,13 +75,14 @@ impl BlipVision {
     /// The same tower with these position embeddings.
     #[must_use]
     pub fn with_positions(mut self, positions: Tensor<3>) -> Self {
-        self.positions = Param::from_tensor(positions);
+        self.positions = Param::from_tensor(to_compute_dtype(positions));
         self
     }
 
     /// `pixels`: `[batch, 3, side, side]`, for as many patches as there are position embeddings -> `[batch, seq, d_model]`.
     pub fn forward(&self, pixels: Tensor<4>) -> Tensor<3> {
-        let patches = self.patches.forward(pixels).flatten::<3>(2, 3).swap_dims(1, 2);
+        let patches = self.patches.forward(to_compute_dtype(pixels));
+        let patches = patches.flatten::<3>(2, 3).swap_dims(1, 2);
         let [batch, _, d_model] = patches.dims();
         let class = self.class_token.val().expand([batch, 1, d_model]);
         let mut x = Tensor::cat(vec![class, patches], 1) + self.positions.val();
@@ -111,12 +106,7 @@ impl Block {
         ]);
         let heads = heads.permute([2, 0, 3, 1, 4]); // [3, batch, n_heads, seq, d_head]
         let part = |i: usize| -> Tensor<4> { heads.clone().narrow(0, i, 1).squeeze_dim(0) };
-        let options = AttentionModuleOptions {
-            scale: None,
-            softcap: None,
-            is_causal: false,
-        };
-        let y = attention(part(0), part(1), part(2), None, None, options);
+        let y = attention(part(0), part(1), part(2), None);
         let y = y.swap_dims(1, 2).reshape([batch, seq, d_model]);
         let x = x + self.projection.forward(y);
         let h = self.fc_1.forward(self.norm_2.forward(x.clone()));

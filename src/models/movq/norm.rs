@@ -4,7 +4,7 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::prelude::*;
 
 use super::config::{MovqConfig, SPATIAL_GROUPS};
-use crate::nn::{GroupNorm, GroupNormConfig};
+use crate::nn::{GroupNorm, GroupNormConfig, to_f32};
 
 /// eps of every norm in the reference.
 const NORM_EPS: f64 = 1e-6;
@@ -61,17 +61,19 @@ impl SpatialNorm {
     fn forward(&self, x: Tensor<4>, z: &Tensor<4>) -> Tensor<4> {
         let [batch, channels, h, w] = x.dims();
         let [_, _, h_z, w_z] = z.dims();
+        let (dtype, x) = (x.dtype(), to_f32(x));
         // Everything that does not vary within a pixel of z is computed there, on few pixels: the 1 x 1 convolutions, which commute with copying
         // pixels, and their products with the group norm's own factors, one for each channel.
         let (own_scale, own_shift) = self.group.affine(&x);
         let per_channel = |y: Tensor<2>| y.reshape([batch, channels, 1, 1]);
-        let scale = self.scale.forward(z.clone());
-        let shift = scale.clone() * per_channel(own_shift) + self.shift.forward(z.clone());
+        let scale = to_f32(self.scale.forward(z.clone()));
+        let shift = scale.clone() * per_channel(own_shift) + to_f32(self.shift.forward(z.clone()));
         let scale = scale * per_channel(own_scale);
         // A pixel of z is a block of pixels of x.
         let per_block = |y: Tensor<4>| y.reshape([batch, channels, h_z, 1, w_z, 1]);
         let blocks = x.reshape([batch, channels, h_z, h / h_z, w_z, w / w_z]);
-        (blocks * per_block(scale) + per_block(shift)).reshape([batch, channels, h, w])
+        let y = blocks * per_block(scale) + per_block(shift);
+        y.reshape([batch, channels, h, w]).cast(dtype)
     }
 }
 

@@ -4,12 +4,10 @@
 
 use burn::nn::{Linear, LinearConfig};
 use burn::prelude::*;
-use burn::tensor::assert_shape;
-use burn::tensor::module::attention;
-use burn::tensor::ops::AttentionModuleOptions;
+use burn::tensor::{DType, assert_shape};
 
 use super::config::UNetConfig;
-use crate::nn::{GroupNorm, GroupNormConfig, padding_bias};
+use crate::nn::{GroupNorm, GroupNormConfig, attention, padding_bias};
 
 /// The reference never hands the config's eps to this norm.
 const NORM_EPS: f64 = 1e-5;
@@ -71,16 +69,14 @@ impl AddedAttention {
         };
         // The image's own keys are never masked.
         let bias = context.mask.clone().map(|mask| {
-            let own = Tensor::zeros([batch, 1, 1, h * w], &mask.device());
+            let own = Tensor::zeros([batch, 1, 1, h * w], (&mask.device(), DType::F32));
             Tensor::cat(vec![padding_bias(mask), own], 3).expand([batch, 1, h * w, n_context + h * w])
         });
         let y = attention(
             heads(self.query.forward(own.clone())),
             all(&self.context_key, &self.key),
             all(&self.context_value, &self.value),
-            None,
             bias,
-            AttentionModuleOptions::default(),
         );
         assert_shape!(y, [batch, self.n_heads, h * w, channels / self.n_heads]);
         let y = y.swap_dims(1, 2).reshape([batch, h * w, channels]);

@@ -61,7 +61,11 @@ pub struct MeasureArgs {
 
 /// Measures and prints one line of JSON.
 pub fn run(args: &MeasureArgs, spec: DeviceSpec) -> anyhow::Result<()> {
-    let device = args.precision.device(spec)?;
+    // Training keeps its parameters in f32.
+    let device = match args.work {
+        Work::Step => spec.device()?,
+        _ => args.precision.device(spec)?,
+    };
     let n = usize::from(args.batch);
     let mut work = match args.work {
         Work::Step => training_step(args, n, &device.clone().autodiff()),
@@ -124,6 +128,7 @@ fn training_step(args: &MeasureArgs, n: usize, device: &Device) -> Box<dyn FnMut
         negatives: Negatives::default(),
     };
     let update = UpdateOptions {
+        compute: args.precision.dtype,
         grad_clip: Some(1.0),
         ..UpdateOptions::default()
     };

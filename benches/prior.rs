@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
-use eclipse_t2i::device::DeviceSpec;
+use eclipse_t2i::device::{DeviceSpec, Precision};
 use eclipse_t2i::models::prior::{FastPaths, Prior, PriorConfig};
 use eclipse_t2i::nn::torch_default;
 use eclipse_t2i::noise::Noise;
@@ -69,7 +69,7 @@ fn training_step(c: &mut Criterion) {
                 if variant == "plain" {
                     inputs.text = inputs.text.padded_to(config.n_text);
                 }
-                let mut step = workload::training_step(prior, &config, inputs, &device);
+                let mut step = workload::training_step(prior, &config, inputs, Precision::F32, &device);
                 group.bench_function(BenchmarkId::new(variant, spec), |b| {
                     b.iter(|| {
                         step(false);

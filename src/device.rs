@@ -76,6 +76,16 @@ impl Precision {
     pub fn dtype(self) -> FloatDType {
         Self::ALL[self as usize].2
     }
+
+    /// The largest relative error of rounding to it: 2^-p with p significant bits.
+    pub fn unit_roundoff(self) -> f64 {
+        let significant = match self {
+            Self::F32 => 24,
+            Self::F16 => 11,
+            Self::Bf16 => 8,
+        };
+        0.5f64.powi(significant)
+    }
 }
 
 impl FromStr for Precision {

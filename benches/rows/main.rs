@@ -74,10 +74,9 @@ fn run(args: &Args) -> anyhow::Result<()> {
         return scaling::run(folder, args.test);
     }
     let spec = args.device.unwrap_or(DeviceSpec::available()[0]);
-    let device = spec.device_in(args.dtype)?;
     let calls = if args.test { 1 } else { args.calls.max(1) };
     if args.operations {
-        print!("{}", operations::table(&device, calls, args.test)?);
+        print!("{}", operations::table(&spec.device()?, calls, args.test)?);
         return Ok(());
     }
     for row in rows(args) {
@@ -89,7 +88,8 @@ fn run(args: &Args) -> anyhow::Result<()> {
             side: args.side.unwrap_or(default.side),
         };
         row.check(sizes)?;
-        let mut line = measured(row.prepare(sizes, args.test, &device), calls, &device)?;
+        let device = row.device(spec, args.dtype)?;
+        let mut line = measured(row.prepare(sizes, args.test, args.dtype, &device), calls, &device)?;
         line["row"] = row.to_string().into();
         line["device"] = spec.to_string().into();
         line["dtype"] = args.dtype.to_string().into();

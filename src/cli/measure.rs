@@ -55,8 +55,9 @@ impl MeasureArgs {
 /// Measures and prints one line of JSON.
 pub fn run(args: &MeasureArgs, spec: DeviceSpec) -> anyhow::Result<()> {
     let sizes = args.sizes()?;
-    let device = args.precision.device(spec)?;
-    let mut call = args.work.prepare(sizes, args.tiny, &device);
+    let dtype = args.precision.dtype;
+    let device = args.work.device(spec, dtype)?;
+    let mut call = args.work.prepare(sizes, args.tiny, dtype, &device);
     let mut timed = || {
         let start = Instant::now();
         call(false);

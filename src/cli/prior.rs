@@ -83,7 +83,10 @@ pub fn run(args: &PriorArgs, device: DeviceSpec) -> anyhow::Result<()> {
         }
     }
     match format {
-        Format::Safetensors => write_safetensors(&args.out, &request.prompts, &predictions)?,
+        Format::Safetensors => {
+            let precision = format!("{device} {}", args.precision.dtype);
+            write_safetensors(&args.out, &request.prompts, &predictions, &precision)?;
+        }
         Format::Npy if is_stdio(&args.out) => return super::print_bytes(&npy(&predictions)?),
         Format::Npy => files::write_atomic(&args.out, &npy(&predictions)?)?,
     }
@@ -114,12 +117,18 @@ impl Format {
     }
 }
 
-fn write_safetensors(path: &Path, prompts: &[String], predictions: &Predictions) -> anyhow::Result<()> {
+fn write_safetensors(
+    path: &Path,
+    prompts: &[String],
+    predictions: &Predictions,
+    precision: &str,
+) -> anyhow::Result<()> {
     let shape = [prompts.len(), predictions.d_clip];
     TensorFile::new()
         .with("z_x_hat", &shape, &predictions.z_x_hat)
         .with("z_y", &shape, &predictions.z_y)
         .with_metadata("prompts", serde_json::to_string(prompts)?)
+        .with_metadata("precision", precision)
         .write(path)?;
     Ok(())
 }

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use crate::device::{DeviceSpec, Products};
+use crate::device::{DeviceSpec, Precision, Products};
 use crate::files;
-use crate::verify::{Options, Record, Status, VerifyReport, verify};
+use crate::verify::{Arithmetic, Options, Record, Status, VerifyReport, verify};
 use anyhow::Context;
 use clap::Args;
 
@@ -24,16 +24,24 @@ pub struct VerifyArgs {
     /// Write computed tensors to this folder, under the goldens' file and tensor names.
     #[arg(long, value_name = "DIR")]
     dump: Option<PathBuf>,
+    #[command(flatten)]
+    precision: super::PrecisionArgs,
 }
 
 /// Reproduces reference numbers on `device` and prints one row per golden.
 pub fn run(args: &VerifyArgs, device: DeviceSpec) -> anyhow::Result<()> {
+    let precision = args.precision.dtype;
+    // The check opens the device in f32.
+    let products = match precision {
+        Precision::F32 => device.check()?,
+        Precision::F16 | Precision::Bf16 => Products::F32,
+    };
     let options = Options {
         only: args.only.clone(),
         dump: args.dump.clone(),
-        products: device.check()?,
+        arithmetic: Arithmetic { products, precision },
     };
-    let report = verify(&args.dirs, &options, &device.device()?)?;
+    let report = verify(&args.dirs, &options, &args.precision.device(device)?)?;
     for (path, reason) in &report.skipped {
         tracing::warn!("{}: skipped: {reason}", path.display());
     }
@@ -43,12 +51,19 @@ pub fn run(args: &VerifyArgs, device: DeviceSpec) -> anyhow::Result<()> {
         files::write_atomic(path, text.as_bytes())?;
     }
     super::print(&table(&report))?;
-    if options.products == Products::Tf32 {
+    if precision != Precision::F32 {
+        super::print(&format!(
+            "networks compute in {precision}: what is allowed is wider accordingly\n"
+        ))?;
+    }
+    if products == Products::Tf32 {
         super::print(&format!(
             "{device} multiplies matrices of f32 in TF32: what is allowed is wider accordingly\n"
         ))?;
     }
-    let failed = report.records.iter().filter(|r| r.status != Status::Pass).count();
+    let failed = (report.records.iter())
+        .filter(|r| !matches!(r.status, Status::Pass | Status::Skipped))
+        .count();
     if failed > 0 {
         anyhow::bail!(
             "{failed} of {} goldens did not pass on {device}",
@@ -109,9 +124,13 @@ fn table(report: &VerifyReport) -> String {
         }
     }
     let count = |status| records.iter().filter(|r| r.status == status).count();
+    let skipped = match count(Status::Skipped) {
+        0 => String::new(),
+        n => format!(", {n} skipped"),
+    };
     let _ = writeln!(
         text,
-        "\n{} goldens: {} pass, {} fail, {} error, {} UNSUPPORTED",
+        "\n{} goldens: {} pass, {} fail, {} error, {} UNSUPPORTED{skipped}",
         records.len(),
         count(Status::Pass),
         count(Status::Fail),
@@ -127,5 +146,6 @@ fn verdict(status: Status) -> &'static str {
         Status::Fail => "FAIL",
         Status::Unsupported => "UNSUPPORTED",
         Status::Error => "ERROR",
+        Status::Skipped => "skipped",
     }
 }

@@ -16,6 +16,7 @@ use burn::tensor::module::{avg_pool2d, conv2d, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
 
 use crate::limits;
+use crate::nn::{to_compute_dtype, to_f32};
 use crate::weights::{self, Checkpoint, Mapping, WeightsError};
 
 /// Published names of [`Inception`]'s parameters.
@@ -57,13 +58,21 @@ struct Norm {
 }
 
 impl Conv {
-    /// `x`: `[batch, c_in, h, w]` -> `[batch, c_out, h', w']`. The norm is folded into the kernel: two products a channel instead of two a pixel.
+    /// `x`: `[batch, c_in, h, w]` -> `[batch, c_out, h', w']`. The norm is folded into the kernel, in f32: two products a channel instead of two a pixel.
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let scale = self.bn.weight.val() / self.bn.running_var.val().add_scalar(EPSILON).sqrt();
-        let shift = self.bn.bias.val() - self.bn.running_mean.val() * scale.clone();
+        let [weight, bias, mean, var] = [
+            &self.bn.weight,
+            &self.bn.bias,
+            &self.bn.running_mean,
+            &self.bn.running_var,
+        ]
+        .map(|param| to_f32(param.val()));
+        let scale = weight / var.add_scalar(EPSILON).sqrt();
+        let shift = bias - mean * scale.clone();
         let [c_out] = scale.dims();
-        let kernel = self.conv.weight.val() * scale.reshape([c_out, 1, 1, 1]);
+        let kernel = to_f32(self.conv.weight.val()) * scale.reshape([c_out, 1, 1, 1]);
         let options = ConvOptions::new([self.stride; 2], self.padding, [1, 1], 1);
+        let (kernel, shift) = (kernel.cast(x.dtype()), shift.cast(x.dtype()));
         burn::tensor::activation::relu(conv2d(x, kernel, Some(shift), options))
     }
 }
@@ -457,6 +466,7 @@ impl Inception {
     pub fn forward_with(&self, x: Tensor<4>, on_layer: &mut dyn FnMut(&'static str, &Tensor<4>)) -> Blocks {
         let [batch, ..] = x.dims();
         assert_shape!(x, [batch, 3, SIDE, SIDE]);
+        let x = to_compute_dtype(x);
         let mut see = |name, y: Tensor<4>| {
             on_layer(name, &y);
             y
@@ -489,14 +499,19 @@ impl Inception {
 
     /// The classifier's logits of features `[batch, d]` -> `[batch, 1008]`. The FID does not use them.
     pub fn logits(&self, features: Tensor<2>) -> Tensor<2> {
-        features.matmul(self.fc.weight.val().transpose()) + self.fc.bias.val().unsqueeze()
+        let [weight, bias] = [
+            to_f32(self.fc.weight.val()),
+            to_f32(self.fc.bias.val().unsqueeze()),
+        ];
+        features.matmul(weight.transpose()) + bias
     }
 }
 
-/// `[batch, channels, h, w]` -> `[batch, channels]`.
+/// `[batch, channels, h, w]` -> `[batch, channels]`, f32.
 pub fn spatial_mean(x: Tensor<4>) -> Tensor<2> {
     let [batch, channels, h, w] = x.dims();
-    x.reshape([batch, channels, h * w])
+    to_f32(x)
+        .reshape([batch, channels, h * w])
         .mean_dim(2)
         .reshape([batch, channels])
 }

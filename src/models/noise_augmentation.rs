@@ -9,6 +9,7 @@
 use std::path::Path;
 
 use burn::prelude::*;
+use burn::tensor::DType;
 use serde_json::json;
 
 use crate::diffusion::{BetaSchedule, Schedule};
@@ -70,7 +71,8 @@ impl NoiseAugmentation {
     pub fn add(&self, z_x: Tensor<2>, eps: Tensor<2>, levels: &[usize]) -> Tensor<2> {
         let ([batch, d_clip], device) = (z_x.dims(), z_x.device());
         assert_eq!(levels.len(), batch, "one noise level a row");
-        let row = |values: &[f32]| Tensor::<1>::from_floats(values, &device).reshape([1, d_clip]);
+        let f32s = |values: &[f32]| Tensor::<1>::from_data(values, (&device, DType::F32));
+        let row = |values: &[f32]| f32s(values).reshape([1, d_clip]);
         let (mean, std) = (row(&self.mean), row(&self.std));
         let normal = (z_x.clone() - mean.clone()) / std.clone();
         let noisy = self.schedule.add_noise(normal, eps, levels) * std + mean;
@@ -78,7 +80,7 @@ impl NoiseAugmentation {
             .iter()
             .map(|&level| f32::from(u8::from(level == 0)))
             .collect();
-        let exact = Tensor::<1>::from_floats(exact.as_slice(), &device).reshape([batch, 1]);
+        let exact = f32s(&exact).reshape([batch, 1]);
         noisy * exact.clone().mul_scalar(-1.0).add_scalar(1.0) + z_x * exact
     }
 

@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use burn::prelude::*;
+use burn::tensor::DType;
 
 use crate::nn::TokenMask;
 
@@ -34,8 +35,8 @@ impl TextCondition {
             tokens.resize((row + 1) * longest * d, 0.0);
         }
         Self {
-            z_y: Tensor::from_data(TensorData::new(z_y, [n, d]), device),
-            tokens: Tensor::from_data(TensorData::new(tokens, [n, longest, d]), device),
+            z_y: Tensor::from_data(TensorData::new(z_y, [n, d]), (device, DType::F32)),
+            tokens: Tensor::from_data(TensorData::new(tokens, [n, longest, d]), (device, DType::F32)),
             mask: Some(TokenMask::of_lengths(&lengths, longest, device)),
         }
     }

@@ -6,14 +6,14 @@
 use std::path::Path;
 
 use burn::module::Param;
-use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::prelude::*;
 use burn::tensor::{DType, assert_shape};
 use serde::{Deserialize, Serialize};
 
 use crate::config::InvalidValue;
 use crate::config::check::require;
-use crate::nn::{to_compute_dtype, to_f32};
+use crate::nn::{LayerNorm, LayerNormConfig, to_compute_dtype, to_f32};
 use crate::weights::{self, Checkpoint, Mapping, WeightsError, read_json};
 
 /// Layer norms of the reference are PyTorch's: eps 1e-5.
@@ -144,7 +144,7 @@ impl TextProj {
             z_x_to_time: linear(d_time),
             z_x_to_tokens: linear(d_cross * n_extra),
             proj_tokens: linear(d_cross),
-            norm_tokens: LayerNormConfig::new(d_cross).with_epsilon(NORM_EPS).init(device),
+            norm_tokens: LayerNormConfig::new(d_cross, NORM_EPS).init(device),
             n_extra,
         }
     }

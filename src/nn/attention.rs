@@ -9,13 +9,14 @@
 use burn::nn::{Linear, LinearConfig};
 use burn::prelude::*;
 use burn::tensor::assert_shape;
-use burn::tensor::module::{self, linear};
 use burn::tensor::ops::AttentionModuleOptions;
+use burn::tensor::{DType, module};
 
-use super::{PackedLayout, cpu};
+use super::linear::linear_by;
+use super::{PackedLayout, cpu, linear, to_f32};
 
-/// Added to a score that must not count. The prior's reference adds this value (diffusers `PriorTransformer`); in f32 and f16 alike
-/// the softmax turns it into an exact zero, and two of them may add up.
+/// Added to a score that must not count. The prior's reference adds this value (diffusers `PriorTransformer`); the softmax turns it into an exact zero,
+/// and two of them may add up.
 pub const MASKED: f32 = -10_000.0;
 
 /// Sizes of a [`SelfAttention`].
@@ -115,7 +116,7 @@ impl SelfAttention {
         let y = attention(query, kv.keys, kv.values, bias);
         assert_shape!(y, [batch, n_heads, n, d_head]);
         let y = y.swap_dims(1, 2).reshape([batch, n, n_heads * d_head]);
-        self.output.forward(layout.pack(y))
+        linear(&self.output, layout.pack(y))
     }
 
     /// `[n, d_in]` -> `[batch, n_heads, seq, d_head]` of each layer.
@@ -127,7 +128,7 @@ impl SelfAttention {
     ) -> Vec<Tensor<4>> {
         let weight = Tensor::cat(layers.map(|layer| layer.weight.val()).to_vec(), 1);
         let bias = layers.map(|layer| layer.bias.as_ref().expect("init gives every layer a bias").val());
-        let y = layout.unpack(linear(x, weight, Some(Tensor::cat(bias.to_vec(), 0))));
+        let y = layout.unpack(linear_by(x, weight, Some(Tensor::cat(bias.to_vec(), 0))));
         let [batch, seq, wide] = y.dims();
         y.reshape([batch, seq, N, self.n_heads, wide / (N * self.n_heads)])
             .permute([2, 0, 3, 1, 4])
@@ -139,34 +140,44 @@ impl SelfAttention {
 
     /// `[n, d_in]` -> `[batch, n_heads, seq, d_head]`
     fn heads(&self, layer: &Linear, x: Tensor<2>, layout: &PackedLayout) -> Tensor<4> {
-        let y = layout.unpack(layer.forward(x));
+        let y = layout.unpack(linear(layer, x));
         let [batch, seq, d_inner] = y.dims();
         y.reshape([batch, seq, self.n_heads, d_inner / self.n_heads])
             .swap_dims(1, 2)
     }
 }
 
-/// `softmax(query keys^T / sqrt(d_head) + bias) values`; `query`: `[batch, n_heads, n, d_head]`; `keys`, `values`: `[batch, n_heads, seq, d_head]`; `bias`:
-/// `[batch or 1, n_heads or 1, n, seq]` -> as `query`.
+/// `softmax(query keys^T / sqrt(d_head) + bias) values`, computed in f32 whatever the dtype of its inputs; the result has theirs. `query`: `[batch,
+/// n_heads, n, d_head]`; `keys`, `values`: `[batch, n_heads, seq, d_head]`; `bias`: `[batch or 1, 1 or n_heads, n, seq]` -> `[batch, n_heads, n, d_head]`.
+///
+/// Flex casts to f32 itself. CubeCL with a bias, and autodiff, compose the operation in the inputs' dtype: scores above 65504 overflow in f16, and
+/// probabilities have 8 significant bits in bf16. PyTorch's composed attention casts to f32 too.
 pub fn attention(query: Tensor<4>, keys: Tensor<4>, values: Tensor<4>, bias: Option<Tensor<4>>) -> Tensor<4> {
+    let dtype = query.dtype();
+    let options = AttentionModuleOptions::default();
+    let [query, keys, values] = [query, keys, values].map(to_f32);
     if bias.is_none() && cpu::is_long(&query, keys.dims()[2]) {
-        return cpu::attention(query, keys, values);
+        return cpu::attention(query, keys, values).cast(dtype);
     }
-    module::attention(query, keys, values, None, bias, AttentionModuleOptions::default())
+    module::attention(query, keys, values, None, bias.map(to_f32), options).cast(dtype)
 }
 
-/// `[1, 1, seq, seq]`: [`MASKED`] where the key comes after the query, 0 elsewhere.
+/// `[1, 1, seq, seq]`, f32: [`MASKED`] where the key comes after the query, 0 elsewhere.
 pub fn causal_bias(seq: usize, device: &Device) -> Tensor<4> {
     let values = (0..seq * seq)
         .map(|i| if i % seq > i / seq { MASKED } else { 0.0 })
         .collect();
-    Tensor::from_data(TensorData::new::<f32, _>(values, [1, 1, seq, seq]), device)
+    Tensor::from_data(
+        TensorData::new::<f32, _>(values, [1, 1, seq, seq]),
+        (device, DType::F32),
+    )
 }
 
-/// `mask` `[batch, n]`, 1 where a token counts and 0 where it is padding -> `[batch, 1, 1, n]` of 0 and [`MASKED`].
+/// `mask` `[batch, n]`, 1 where a token counts and 0 where it is padding -> `[batch, 1, 1, n]` of 0 and [`MASKED`], f32.
 pub fn padding_bias(mask: Tensor<2>) -> Tensor<4> {
     let [batch, n] = mask.dims();
-    mask.mul_scalar(-1.0)
+    to_f32(mask)
+        .mul_scalar(-1.0)
         .add_scalar(1.0)
         .mul_scalar(MASKED)
         .reshape([batch, 1, 1, n])

@@ -1,7 +1,7 @@
 //! Group norm as one multiply-add a channel, `x * scale + shift`.
 //!
 //! Burn's `GroupNorm` isn't used, because it has no modulated form (a UNet's time embedding, MoVQ's spatial norm): with it the affine part would be a
-//! second pass over the image.
+//! second pass over the image. Computed in f32 whatever the dtype of the image: squares above 65504 overflow in f16.
 //!
 //! Axes: batch; channels; h; w.
 
@@ -10,7 +10,7 @@ use burn::nn::Initializer;
 use burn::prelude::*;
 use burn::tensor::assert_shape;
 
-use super::{Activation, cpu};
+use super::{Activation, cpu, to_f32};
 
 /// Sizes of a [`GroupNorm`].
 #[derive(Config, Debug)]
@@ -46,37 +46,38 @@ impl GroupNormConfig {
 }
 
 impl GroupNorm {
-    /// `x`: `[batch, channels, h, w]` -> the same shape.
+    /// `x`: `[batch, channels, h, w]` -> the same shape and dtype.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let (dtype, x) = (x.dtype(), to_f32(x));
         let (scale, shift) = self.affine(&x);
-        apply(x, scale, shift, Activate::No)
+        apply(x, scale, shift, Activate::No).cast(dtype)
     }
 
     /// `silu(norm(x))`.
     pub fn forward_silu(&self, x: Tensor<4>) -> Tensor<4> {
+        let (dtype, x) = (x.dtype(), to_f32(x));
         let (scale, shift) = self.affine(&x);
-        apply(x, scale, shift, Activate::Silu)
+        apply(x, scale, shift, Activate::Silu).cast(dtype)
     }
 
     /// `silu(norm(x) * (1 + scale) + shift)`; `scale` and `shift`: `[batch, channels]`.
     pub fn forward_modulated_silu(&self, x: Tensor<4>, scale: Tensor<2>, shift: Tensor<2>) -> Tensor<4> {
+        let (dtype, x) = (x.dtype(), to_f32(x));
         let (own_scale, own_shift) = self.affine(&x);
-        let factor = scale.add_scalar(1.0);
-        apply(
-            x,
-            own_scale * factor.clone(),
-            own_shift * factor + shift,
-            Activate::Silu,
-        )
+        let factor = to_f32(scale).add_scalar(1.0);
+        let shift = own_shift * factor.clone() + to_f32(shift);
+        apply(x, own_scale * factor, shift, Activate::Silu).cast(dtype)
     }
 
-    /// The norm of `x` as `x * scale + shift`, both `[batch, channels]`.
+    /// The norm of `x` as `x * scale + shift`, both `[batch, channels]` and f32.
     pub fn affine(&self, x: &Tensor<4>) -> (Tensor<2>, Tensor<2>) {
         let [batch, channels, h, w] = x.dims();
         let n_groups = self.n_groups;
         let in_group = channels / n_groups;
-        let groups = x.clone().reshape([batch, n_groups, in_group * h * w]);
-        let [mean, var] = if cpu::is_used(x) {
+        let x = to_f32(x.clone());
+        let is_large = cpu::is_used(&x);
+        let groups = x.reshape([batch, n_groups, in_group * h * w]);
+        let [mean, var] = if is_large {
             cpu::group_statistics(&groups)
         } else {
             let mean = groups.clone().mean_dim(2);
@@ -84,8 +85,8 @@ impl GroupNorm {
         };
         let inverse = var.add_scalar(self.epsilon).sqrt().recip();
         let each_channel = |y: Tensor<3>| y.expand([batch, n_groups, in_group]).reshape([batch, channels]);
-        let scale = each_channel(inverse) * self.gamma.val().unsqueeze();
-        let shift = self.beta.val().unsqueeze() - each_channel(mean) * scale.clone();
+        let scale = each_channel(inverse) * to_f32(self.gamma.val()).unsqueeze();
+        let shift = to_f32(self.beta.val()).unsqueeze() - each_channel(mean) * scale.clone();
         assert_shape!(shift, [batch, channels]);
         (scale, shift)
     }

@@ -6,6 +6,8 @@ mod conv;
 mod cpu;
 mod group_norm;
 mod init;
+mod layer_norm;
+mod linear;
 mod packed_layout;
 mod precision;
 mod row_groups;
@@ -20,6 +22,8 @@ pub use attention::{
 pub use conv::Conv3x3;
 pub use group_norm::{Activate, GroupNorm, GroupNormConfig, scale_shift};
 pub use init::torch_default;
+pub use layer_norm::{LayerNorm, LayerNormConfig};
+pub use linear::{linear, with_linear_layers_in};
 pub use packed_layout::PackedLayout;
 pub use precision::{to_compute_dtype, to_f32};
 pub use row_groups::{RowGroups, Rows, narrow};

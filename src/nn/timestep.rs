@@ -4,8 +4,9 @@
 
 use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::prelude::*;
+use burn::tensor::DType;
 
-use super::Activation;
+use super::{Activation, linear, to_compute_dtype};
 
 /// Sinusoidal embedding of a timestep: angles `t / 10000^(i / (dim / 2 - frequency_shift))`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -19,7 +20,7 @@ pub struct Sinusoids {
 }
 
 impl Sinusoids {
-    /// `timesteps`: host values in 0..1000, one a row -> `[batch, dim]`.
+    /// `timesteps`: host values in 0..1000, one a row -> `[batch, dim]`, f32.
     ///
     /// Computed on the host in f64: a product of 999 and a frequency loses four digits in f32.
     ///
@@ -43,7 +44,8 @@ impl Sinusoids {
                 false => values.extend(sines.chain(cosines)),
             }
         }
-        Tensor::from_data(TensorData::new(values, [timesteps.len(), dim]), device)
+        let values = TensorData::new(values, [timesteps.len(), dim]);
+        Tensor::from_data(values, (device, DType::F32))
     }
 }
 
@@ -96,8 +98,9 @@ impl TimeEmbedding {
 
     /// `[batch, d_in]` -> `[batch, d_out]`.
     pub fn forward(&self, sinusoids: Tensor<2>) -> Tensor<2> {
-        let inner = self.activation.forward(self.fc_in.forward(sinusoids));
-        self.fc_out.forward(inner)
+        let inner = linear(&self.fc_in, to_compute_dtype(sinusoids));
+        let inner = self.activation.forward(inner);
+        linear(&self.fc_out, inner)
     }
 }
 

@@ -12,7 +12,8 @@ use burn::optim::GradientsParams;
 use burn::prelude::*;
 
 use super::micro_batches::{Batch, Values};
-use crate::nn::{RowGroups, narrow};
+use crate::device::Precision;
+use crate::nn::{RowGroups, narrow, with_linear_layers_in};
 
 /// A criterion on predictions `[batch, d]` whose row i depends on example i only.
 pub trait RowWise<N, B>: Sync {
@@ -30,9 +31,11 @@ pub trait RowWise<N, B>: Sync {
 }
 
 /// The gradients of the parameters of `network` of the loss divided by `n`, and the values; `None` where the rows of `batch` are better computed together.
+/// `compute`: what the linear layers compute in.
 pub(super) fn gradients<N: Module + Sync, B: Batch + Sync>(
     criterion: &dyn RowWise<N, B>,
     network: &N,
+    compute: Precision,
     batch: &B,
     n: usize,
 ) -> Option<(GradientsParams, Values)> {
@@ -44,8 +47,10 @@ pub(super) fn gradients<N: Module + Sync, B: Batch + Sync>(
     }
     // Parameters are the leaves of a graph, which one thread can walk at a time: each group has its own. The values are shared.
     let networks: Vec<N> = (0..groups.n()).map(|_| network.clone().fork(&device)).collect();
-    let predictions =
-        groups.map(|group, rows| criterion.predict(&networks[group], criterion.rows(batch, rows)));
+    let predictions = groups.map(|group, rows| {
+        let network = with_linear_layers_in(&networks[group], compute);
+        criterion.predict(&network, criterion.rows(batch, rows))
+    });
     let values = predictions.iter().map(|rows| rows.clone().inner()).collect();
     let all = Tensor::from_inner(Tensor::cat(values, 0)).require_grad();
     let values = criterion.values(all.clone(), batch.clone());
@@ -138,7 +143,8 @@ mod tests {
         [read.1, values]
     }
 
-    fn compare<N: Network, C: Criterion<N>>(trainer: &Trainer<N, C>, batch: &C::Batch) {
+    /// `rounding`: of gradients, relative to the largest, and of values.
+    fn compare<N: Network, C: Criterion<N>>(trainer: &Trainer<N, C>, batch: &C::Batch, rounding: f32) {
         let [expected, expected_values] = step(trainer, batch, 1);
         let largest = expected.iter().fold(0.0f32, |max, v| max.max(v.abs()));
         assert!(expected.len() > 30_000_000 && largest > 0.0);
@@ -150,12 +156,12 @@ mod tests {
                 .zip(&expected)
                 .fold(0.0f32, |max, (a, b)| max.max((a - b).abs()));
             assert!(
-                difference < 1e-5 * largest,
+                difference < rounding * largest,
                 "{threads} threads: {difference} of {largest}"
             );
             for (a, b) in values.iter().zip(&expected_values) {
                 assert!(
-                    (a - b).abs() < 1e-5 * b.abs().max(1e-3),
+                    (a - b).abs() < rounding * b.abs().max(1e-3),
                     "{threads} threads: {values:?} {expected_values:?}"
                 );
             }
@@ -184,7 +190,15 @@ mod tests {
             text: text.clone(),
             negatives,
         };
-        compare(&trainer, &batch);
+        compare(&trainer, &batch, 1e-5);
+        let mixed = UpdateOptions {
+            compute: Precision::Bf16,
+            ..update
+        };
+        let (prior, criterion) = (trainer.network().clone(), trainer.criterion().clone());
+        let mixed = Trainer::new(prior, criterion, mixed, || Prior::init(&config, &device));
+        // Each thread rounds its part of a gradient to 8 significant bits.
+        compare(&mixed, &batch, 0.5f32.powi(6));
 
         let config = config.time_conditioned();
         let prior = torch_default(DiffusionPrior::init(&config, &device), &mut Noise::new(0));
@@ -192,6 +206,6 @@ mod tests {
             DiffusionPrior::init(&config, &device)
         });
         let t = vec![0.0, 10.0, 500.0, 900.0, 999.0];
-        compare(&trainer, &TimeConditionedBatch { x_t, t, target, text });
+        compare(&trainer, &TimeConditionedBatch { x_t, t, target, text }, 1e-5);
     }
 }

@@ -12,6 +12,7 @@ use crate::config::InvalidValue;
 use crate::config::check::{
     Bound, at_least, at_most, between_0_and_1, bounded, fraction, non_negative, positive, require,
 };
+use crate::device::Precision;
 use crate::limits;
 use crate::models::prior::{Conditioning, PriorConfig};
 
@@ -81,6 +82,26 @@ impl ModelSpec {
     }
 }
 
+/// What the linear layers of a network compute in while it trains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ComputeDtype {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// Mixed precision: 16 bits with the range of f32, so that gradients need no loss scaling.
+    Bf16,
+}
+
+impl From<ComputeDtype> for Precision {
+    fn from(dtype: ComputeDtype) -> Self {
+        match dtype {
+            ComputeDtype::F32 => Self::F32,
+            ComputeDtype::Bf16 => Self::Bf16,
+        }
+    }
+}
+
 /// `[train]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -120,6 +141,10 @@ pub struct TrainSpec {
     /// 0 always trains to `steps`.
     #[serde(skip_serializing_if = "crate::config::is_default")]
     pub patience: usize,
+    /// Data type of the linear layers' products in training, forward and backward: `f32`, or `bf16` for mixed precision. Parameters, optimiser, norms,
+    /// softmax and loss are f32 in both, as are validation and the saved prior. Slower on CPUs.
+    #[serde(skip_serializing_if = "crate::config::is_default")]
+    pub compute_dtype: ComputeDtype,
 }
 
 impl Default for TrainSpec {
@@ -139,6 +164,7 @@ impl Default for TrainSpec {
             ema_decay: 0.0,
             keep_checkpoints: 2,
             patience: 0,
+            compute_dtype: ComputeDtype::F32,
         }
     }
 }

@@ -11,6 +11,8 @@ use super::gradients::clip_global_norm;
 use super::micro_batches::{Batch, Losses, MicroBatches, Values, gradients, mean_gradients};
 use super::row_wise::{self, RowWise};
 use super::session::StepReport;
+use crate::device::Precision;
+use crate::nn::with_linear_layers_in;
 
 /// Any network that a [`Trainer`] can train.
 pub trait Network: Module + ModuleDisplay + Sync {}
@@ -31,9 +33,12 @@ pub trait Criterion<N>: std::fmt::Debug + Clone + Send + Sync + 'static {
     }
 }
 
-/// Processing of gradients after the backward pass.
+/// How a step computes its gradients, and what it does with them.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct UpdateOptions {
+    /// What the linear layers of the network compute in while training. Parameters, gradients, norms, softmax, loss and optimiser stay in f32, and so does
+    /// validation.
+    pub compute: Precision,
     /// Largest global norm; `None` does not clip.
     pub grad_clip: Option<f64>,
     /// Decay of the EMA of the parameters, lower in the first steps; `None` keeps no EMA.
@@ -103,13 +108,14 @@ impl<N: Network, C: Criterion<N>> Losses for Trainer<N, C> {
     type Batch = C::Batch;
 
     fn losses(&self, part: C::Batch) -> Values {
-        self.criterion.values(&self.prior, part)
+        let network = with_linear_layers_in(&self.prior, self.update.compute);
+        self.criterion.values(&network, part)
     }
 
     fn gradients(&self, batch: C::Batch, n: usize) -> (GradientsParams, Values) {
-        let row_wise = self.criterion.row_wise();
+        let (row_wise, compute) = (self.criterion.row_wise(), self.update.compute);
         row_wise
-            .and_then(|criterion| row_wise::gradients(criterion, &self.prior, &batch, n))
+            .and_then(|criterion| row_wise::gradients(criterion, &self.prior, compute, &batch, n))
             .unwrap_or_else(|| gradients(self, batch, n))
     }
 }

@@ -14,7 +14,7 @@ use crate::models::blip::{
     AskedTokens, BlipConfig, BlipPreprocess, QuestionTokenizer, SIDE, Vqa, interpolate_positions, p_yes,
     pre_question,
 };
-use crate::nn::TokenMask;
+use crate::nn::{TokenMask, to_f32};
 
 /// An answer at the edge of its fourth digit may be rounded the other way, and the product with it.
 const FOUR_DIGITS: f64 = 2e-4;
@@ -165,7 +165,7 @@ pub(super) fn answers(context: &Context) -> Outcome {
     ] {
         computed.push(Computed::tensor(format!("out.{name}"), flat(x), Tolerance::Float));
     }
-    let shown = rows.of_questions(states.clone(), each) * masks.unsqueeze_dim(2);
+    let shown = to_f32(rows.of_questions(states.clone(), each)) * masks.unsqueeze_dim(2);
     computed.push(Computed::tensor("out.question_states", shown, Tolerance::Float));
     let yes_no = rows.of_questions(logits(states.clone(), Some(&mask)), each);
     computed.push(Computed::tensor("out.logits_yes_no", yes_no, Tolerance::Float));
@@ -214,12 +214,15 @@ pub(super) fn answers(context: &Context) -> Outcome {
         scores.push(image_score(&own));
     }
     let mean = scores.iter().sum::<f64>() / scores.len() as f64;
-    computed.push(scalar("category_mean", mean, FOUR_DIGITS));
+    computed.push(Computed {
+        tolerance: Tolerance::Score(FOUR_DIGITS),
+        ..scalar("category_mean", mean, FOUR_DIGITS)
+    });
     let scores = Array::f64([scores.len()], scores);
     computed.push(Computed::new(
         "out.image_scores",
         scores,
-        Tolerance::Reach(FOUR_DIGITS),
+        Tolerance::Score(FOUR_DIGITS),
     ));
     Ok(computed)
 }

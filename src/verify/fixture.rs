@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::prelude::*;
-use burn::tensor::TensorData;
+use burn::tensor::{DType, FloatDType, TensorData};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
@@ -443,6 +443,11 @@ impl Context<'_> {
         &self.device
     }
 
+    /// Whether networks compute in f32 there.
+    pub fn is_f32(&self) -> bool {
+        self.device.settings().float_dtype == FloatDType::F32
+    }
+
     /// All tensors of the golden. Looking here does not count as reading.
     pub fn golden(&self) -> &BTreeMap<String, Array> {
         &self.tensors
@@ -485,7 +490,7 @@ impl Context<'_> {
         Ok(array)
     }
 
-    /// The float tensor `name` on the device, read as an input.
+    /// The float tensor `name` on the device, in f32, read as an input.
     ///
     /// # Errors
     /// [`FixtureError::Tensor`] where it is absent, holds whole numbers or has another rank.
@@ -498,7 +503,7 @@ impl Context<'_> {
         };
         Ok(Tensor::from_data(
             TensorData::new(values, array.shape.clone()),
-            &self.device,
+            (&self.device, DType::F32),
         ))
     }
 

@@ -9,7 +9,12 @@ pub(super) fn run(context: &Context) -> Outcome {
     let decoded = movq.decode(latents.clone());
     let decoded_quantized = movq.decode(movq.quantize(latents).0);
     let encoded = movq.encode(context.float("in.image")?);
-    let (quantized, indices) = movq.quantize(encoded.clone());
+    // In half precision, of the reference's latents: rounding decides between codes that are as near.
+    let latents = match context.is_f32() {
+        true => encoded.clone(),
+        false => context.float("out.encoded")?,
+    };
+    let (quantized, indices) = movq.quantize(latents);
     let recon = movq.decode(quantized.clone());
     let indices: Vec<i64> = indices.into_data().iter::<i64>().collect();
     let indices = Array::i64([indices.len()], indices);

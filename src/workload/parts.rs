@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use super::captions::random_captions;
 use super::random_weights::random_weights;
 use super::sizes::Sizes;
+use crate::device::Precision;
 use crate::models::clip::{ClipTextConfig, ClipVisionConfig};
 use crate::models::movq::{Movq, MovqConfig};
 use crate::models::prior::{Prior, PriorConfig};
@@ -21,8 +22,15 @@ use crate::train::trainer::{AdamWOptions, Trainer, UpdateOptions};
 pub type Call = Box<dyn FnMut(bool)>;
 
 /// Training steps of `prior` on one batch: forward, Eq. 5 with the paper's lambda, backward, clipping of the gradients' norm to 1, AdamW.
-pub fn training_step(prior: Prior, config: &PriorConfig, inputs: EclipseBatch, device: &Device) -> Call {
+pub fn training_step(
+    prior: Prior,
+    config: &PriorConfig,
+    inputs: EclipseBatch,
+    compute: Precision,
+    device: &Device,
+) -> Call {
     let update = UpdateOptions {
+        compute,
         grad_clip: Some(1.0),
         ..UpdateOptions::default()
     };
@@ -37,11 +45,11 @@ pub fn training_step(prior: Prior, config: &PriorConfig, inputs: EclipseBatch, d
     })
 }
 
-pub(super) fn step(config: &PriorConfig, sizes: Sizes, device: &Device) -> Call {
+pub(super) fn step(config: &PriorConfig, sizes: Sizes, compute: Precision, device: &Device) -> Call {
     let device = device.clone().autodiff();
     let prior = torch_default(Prior::init(config, &device), &mut Noise::new(0));
     let inputs = random_captions(sizes.batch, [sizes.tokens; 2], config, &device);
-    training_step(prior, config, inputs, &device)
+    training_step(prior, config, inputs, compute, &device)
 }
 
 pub(super) fn infer(config: &PriorConfig, sizes: Sizes, device: &Device) -> Call {

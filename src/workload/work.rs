@@ -9,6 +9,7 @@ use super::parts::{self, Call};
 use super::sizes::Sizes;
 use crate::config::InvalidValue;
 use crate::config::check::require;
+use crate::device::{DeviceError, DeviceSpec, Precision};
 use crate::models::clip::{ClipTextConfig, ClipVisionConfig};
 use crate::models::prior::PriorConfig;
 use crate::models::unet::UNetConfig;
@@ -130,8 +131,19 @@ impl Work {
         multiple("side", side, side_multiple)
     }
 
-    /// The networks and inputs, with random values. `tiny`: networks of a few layers.
-    pub fn prepare(self, sizes: Sizes, tiny: bool, device: &Device) -> Call {
+    /// The device that computes in `dtype`; training keeps its parameters in f32 and casts inside the step.
+    ///
+    /// # Errors
+    /// As [`DeviceSpec::device_in`].
+    pub fn device(self, spec: DeviceSpec, dtype: Precision) -> Result<Device, DeviceError> {
+        match self {
+            Self::Step => spec.device(),
+            _ => spec.device_in(dtype),
+        }
+    }
+
+    /// The networks and inputs, with random values, on a device of [`Work::device`]. `tiny`: networks of a few layers.
+    pub fn prepare(self, sizes: Sizes, tiny: bool, dtype: Precision, device: &Device) -> Call {
         let unet = |published| {
             if tiny {
                 parts::tiny_unet(published)
@@ -140,7 +152,7 @@ impl Work {
             }
         };
         match self {
-            Self::Step => parts::step(&prior(sizes, tiny), sizes, device),
+            Self::Step => parts::step(&prior(sizes, tiny), sizes, dtype, device),
             Self::Infer => parts::infer(&prior(sizes, tiny), sizes, device),
             Self::TextL14 => parts::text(&text(ClipTextConfig::vit_l14(), tiny), sizes, device),
             Self::TextBigg14 => parts::text(&text(ClipTextConfig::vit_bigg14(), tiny), sizes, device),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use burn::prelude::Device;
 use eclipse_t2i::device::DeviceSpec;
 use eclipse_t2i::models::clip::tokenizer::Tokenizer;
-use eclipse_t2i::verify::{Options, Record, Status, VerifyReport, verify};
+use eclipse_t2i::verify::{Arithmetic, Options, Record, Status, VerifyReport, verify};
 use safetensors::{Dtype, SafeTensors, serialize, tensor::TensorView};
 use serde_json::{Value, json};
 
@@ -152,7 +152,10 @@ fn every_committed_golden_passes_on_every_device() {
                 );
             }
             let options = Options {
-                products,
+                arithmetic: Arithmetic {
+                    products,
+                    ..Arithmetic::default()
+                },
                 ..Options::default()
             };
             let report = verify(std::slice::from_ref(&dir), &options, &device).expect("a fixture");
@@ -164,6 +167,31 @@ fn every_committed_golden_passes_on_every_device() {
                 .collect();
             assert!(bad.is_empty(), "on {spec}: {bad:#?}");
         }
+    }
+}
+
+/// A process has one precision, so each runs in its own.
+#[test]
+fn half_precision_reproduces_the_goldens_to_its_rounding() {
+    let out = tempfile::tempdir().expect("a temporary folder");
+    for dtype in ["f16", "bf16"] {
+        let json = out.path().join(format!("{dtype}.json"));
+        let run = std::process::Command::new(env!("CARGO_BIN_EXE_eclipse"))
+            .args(["verify", "--dtype", dtype, "--json"])
+            .arg(&json)
+            .args(FIXTURES.iter().map(|(fixture, _)| committed(fixture)))
+            .output()
+            .expect("the program runs");
+        let table = String::from_utf8_lossy(&run.stdout);
+        assert_eq!(run.status.code(), Some(0), "{table}");
+        let records: Vec<Value> =
+            serde_json::from_slice(&std::fs::read(&json).expect("records")).expect("JSON");
+        let with = |status: &str| -> Vec<&str> {
+            let records = records.iter().filter(|r| r["status"] == status);
+            records.filter_map(|r| r["golden"].as_str()).collect()
+        };
+        assert_eq!(with("skipped"), ["train", "karlo_decode"]);
+        assert_eq!(with("pass").len() + 2, records.len());
     }
 }
 

@@ -9,9 +9,11 @@ use burn::module::{ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::optim::lr_scheduler::LrScheduler;
 use burn::prelude::*;
+use burn::tensor::DType;
 use burn::train::TrainStep;
 use eclipse_t2i::data::examples::Examples;
 use eclipse_t2i::data::pairs::Pairs;
+use eclipse_t2i::device::Precision;
 use eclipse_t2i::diffusion::{Scheduler, SchedulerConfig};
 use eclipse_t2i::experiment::MetricsLog;
 use eclipse_t2i::generate::prior::{AnyPrior, PriorSettings};
@@ -698,6 +700,72 @@ fn a_step_is_the_same_in_parts_and_on_several_devices() {
     assert_close(&alone, &diffusion(cut(12, 1, 0)));
 }
 
+#[test]
+fn mixed_precision_has_the_gradients_of_f32_to_rounding() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let home = device().autodiff();
+    let start = trainer(dir.path(), 0.2).into_network();
+    let gradients = |compute| {
+        let update = UpdateOptions {
+            compute,
+            ..UpdateOptions::default()
+        };
+        let trainer = Trainer::new(start.clone(), criterion(0.2), update, blank_prior);
+        let batches = eclipse_batches(pairs(24), StepLayout::whole(12), 3, NegativeOptions::default());
+        let output = trainer.step(batches(2, WorkerShard::WHOLE, &home));
+        flat(&trainer, &output.grads)
+    };
+    let (exact, mixed) = (gradients(Precision::F32), gradients(Precision::Bf16));
+    assert_ne!(mixed, exact);
+    assert_eq!(mixed, gradients(Precision::Bf16), "the same step twice");
+    assert_eq!(mixed.len(), exact.len(), "of every parameter");
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+    let cos = dot(&mixed, &exact) / (dot(&mixed, &mixed) * dot(&exact, &exact)).sqrt();
+    assert!(cos > 0.999, "{cos}");
+}
+
+#[test]
+fn mixed_precision_keeps_parameters_in_f32_and_repeats_itself() {
+    let train = |compute| {
+        let dir = tempfile::tempdir().expect("a folder");
+        let how = Validated {
+            cut: StepLayout::whole(8),
+            workers: Workers::One,
+            adamw: adamw(),
+            lr: 1e-3,
+            grad_clip: Some(1.0),
+            compute,
+        };
+        let (found, trained) = train_validated(dir.path(), 2 * EVERY, how);
+        let (_, best) = Best::load(&checkpoints(dir.path()), trained.clone())
+            .expect("reads")
+            .expect("is kept");
+        for trainer in [&trained, &best] {
+            trainer.visit(&mut AllF32);
+        }
+        (found, weights(trained.result()))
+    };
+    let mixed = train(Precision::Bf16);
+    assert_eq!(mixed, train(Precision::Bf16));
+    let exact = train(Precision::F32);
+    assert_ne!(mixed, exact);
+    for ((phase, step, loss), (.., exact)) in mixed.0.iter().zip(&exact.0) {
+        assert!(
+            (loss - exact).abs() < 0.01 * exact,
+            "{phase:?} {step}: {loss}, {exact}"
+        );
+    }
+}
+
+/// Asserts that every parameter is f32.
+struct AllF32;
+
+impl ModuleVisitor for AllF32 {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        assert_eq!(param.val().dtype(), DType::F32);
+    }
+}
+
 /// How a validated run is trained.
 #[derive(Clone)]
 struct Validated {
@@ -706,6 +774,7 @@ struct Validated {
     adamw: AdamWOptions,
     lr: f64,
     grad_clip: Option<f64>,
+    compute: Precision,
 }
 
 /// Trains for these steps with a moving average and a validation; the losses that the sink got, and the trained.
@@ -731,6 +800,7 @@ fn train_validated(dir: &Path, n_steps: usize, how: Validated) -> (Vec<(Phase, u
         start.into_network(),
         criterion(0.2),
         UpdateOptions {
+            compute: how.compute,
             ema_decay: Some(0.9),
             grad_clip: how.grad_clip,
             sum: match how.workers {
@@ -772,6 +842,7 @@ fn validation_says_which_checkpoint_was_best_and_that_one_is_kept() {
         adamw: adamw(),
         lr: 0.02, // so high that soon the pairs are known by heart and others are not
         grad_clip: Some(1.0),
+        compute: Precision::F32,
     };
     let one = |dir: &Path, n_steps| {
         let (found, trained) = train_validated(dir, n_steps, how.clone());
@@ -863,6 +934,7 @@ fn burn_trains_workers_train_to_the_same() {
             },
             lr: 100.0,
             grad_clip,
+            compute: Precision::F32,
         };
         train_validated(dir.path(), n_steps, how)
     };

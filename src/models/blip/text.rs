@@ -3,12 +3,13 @@
 //! Axes: n texts of n_text tokens; m memories, states of other sequences of length seq, read by n / m texts each; d_model.
 
 use burn::module::Param;
-use burn::nn::{Embedding, EmbeddingConfig, Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::{Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig};
 use burn::prelude::*;
 
 use super::BlipTextConfig;
 use crate::nn::{
-    Activation, PackedLayout, SelfAttention, SelfAttentionConfig, TokenMask, padding_bias, to_compute_dtype,
+    Activation, LayerNorm, LayerNormConfig, PackedLayout, SelfAttention, SelfAttentionConfig, TokenMask,
+    padding_bias, to_f32,
 };
 
 /// The BERT of questions.
@@ -62,16 +63,14 @@ impl Sequences {
     fn new(n: usize, seq: usize, mask: Option<&TokenMask>) -> Self {
         Self {
             layout: PackedLayout::dense(n, seq),
-            bias: mask.map(|mask| padding_bias(to_compute_dtype(mask.values()))),
+            bias: mask.map(|mask| padding_bias(mask.values())),
         }
     }
 }
 
 impl BlipTextConfig {
     fn norm(&self, device: &Device) -> LayerNorm {
-        LayerNormConfig::new(self.hidden_size)
-            .with_epsilon(self.layer_norm_eps)
-            .init(device)
+        LayerNormConfig::new(self.hidden_size, self.layer_norm_eps).init(device)
     }
 
     fn bert(&self, device: &Device) -> Bert {
@@ -136,7 +135,7 @@ impl AnswerDecoder {
         self.transform_norm.forward(x)
     }
 
-    /// Logits of the words `words`, of all in order where there are none. `state`: `[n, d_model]` -> `[n, words]`.
+    /// Logits of the words `words`, of all in order where there are none, in f32. `state`: `[n, d_model]` -> `[n, words]`.
     pub fn logits(&self, state: Tensor<2>, words: Option<&[u32]>) -> Tensor<2> {
         let (mut weight, mut bias) = (self.bert.words.weight.val(), self.bias.val());
         if let Some(words) = words {
@@ -144,7 +143,7 @@ impl AnswerDecoder {
             let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [words.len()]), &state.device());
             (weight, bias) = (weight.select(0, ids.clone()), bias.select(0, ids));
         }
-        state.matmul(weight.transpose()) + bias.unsqueeze()
+        to_f32(state).matmul(to_f32(weight).transpose()) + to_f32(bias).unsqueeze()
     }
 }
 

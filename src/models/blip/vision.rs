@@ -4,11 +4,11 @@
 
 use burn::module::Param;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::prelude::*;
 
 use super::BlipVisionConfig;
-use crate::nn::{Activation, attention, upscale_bicubic};
+use crate::nn::{Activation, LayerNorm, LayerNormConfig, attention, to_compute_dtype, upscale_bicubic};
 
 /// The vision tower.
 #[derive(Module, Debug)]
@@ -42,11 +42,7 @@ impl BlipVisionConfig {
     /// A tower with Burn's own (lazy) initial values.
     pub(super) fn init(&self, device: &Device) -> BlipVision {
         let d = self.hidden_size;
-        let norm = || {
-            LayerNormConfig::new(d)
-                .with_epsilon(self.layer_norm_eps)
-                .init(device)
-        };
+        let norm = || LayerNormConfig::new(d, self.layer_norm_eps).init(device);
         let linear = |d_in: usize, d_out: usize| LinearConfig::new(d_in, d_out).init(device);
         let block = |_| Block {
             norm_1: norm(),
@@ -79,13 +75,14 @@ impl BlipVision {
     /// The same tower with these position embeddings.
     #[must_use]
     pub fn with_positions(mut self, positions: Tensor<3>) -> Self {
-        self.positions = Param::from_tensor(positions);
+        self.positions = Param::from_tensor(to_compute_dtype(positions));
         self
     }
 
     /// `pixels`: `[batch, 3, side, side]`, for as many patches as there are position embeddings -> `[batch, seq, d_model]`.
     pub fn forward(&self, pixels: Tensor<4>) -> Tensor<3> {
-        let patches = self.patches.forward(pixels).flatten::<3>(2, 3).swap_dims(1, 2);
+        let patches = self.patches.forward(to_compute_dtype(pixels));
+        let patches = patches.flatten::<3>(2, 3).swap_dims(1, 2);
         let [batch, _, d_model] = patches.dims();
         let class = self.class_token.val().expand([batch, 1, d_model]);
         let mut x = Tensor::cat(vec![class, patches], 1) + self.positions.val();

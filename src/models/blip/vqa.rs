@@ -10,7 +10,7 @@ use super::{
     AnswerDecoder, BlipConfig, BlipError, BlipPreprocess, BlipVision, QuestionEncoder, QuestionTokenizer,
     interpolate_positions,
 };
-use crate::nn::{TokenMask, to_compute_dtype, to_f32};
+use crate::nn::{TokenMask, to_compute_dtype};
 use crate::weights::{self, Checkpoint, Mapping, WeightsError};
 
 /// Side of T2I-CompBench's images, in pixels (reference: `BLIPvqa_eval/configs/vqa.yaml`).
@@ -258,7 +258,7 @@ impl Vqa {
     /// Logits of the first words of answers, in f32: of `words`, or of all. The arguments are those of [`AnswerDecoder::forward`].
     pub fn logits(&self, states: Tensor<3>, mask: Option<&TokenMask>, words: Option<&[u32]>) -> Tensor<2> {
         let answers = &self.network.answers;
-        to_f32(answers.logits(answers.forward(self.dec, to_compute_dtype(states), mask), words))
+        answers.logits(answers.forward(self.dec, to_compute_dtype(states), mask), words)
     }
 
     /// The tokens of questions about images, as one batch. Every image gets as many as the one with the most, the last ones empty.

@@ -2,10 +2,10 @@
 //!
 //! Axes: batch; seq; d_model.
 
-use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::{Linear, LinearConfig};
 use burn::prelude::*;
 
-use crate::nn::{Activation, SelfAttention, SelfAttentionConfig};
+use crate::nn::{Activation, LayerNorm, LayerNormConfig, SelfAttention, SelfAttentionConfig};
 
 /// `x + attention(norm(x))`, then `x + mlp(norm(x))`.
 #[derive(Module, Debug)]
@@ -31,9 +31,7 @@ pub(super) struct BlockConfig {
 
 impl BlockConfig {
     pub(super) fn norm(&self, device: &Device) -> LayerNorm {
-        LayerNormConfig::new(self.d_model)
-            .with_epsilon(self.norm_eps)
-            .init(device)
+        LayerNormConfig::new(self.d_model, self.norm_eps).init(device)
     }
 
     pub(super) fn init(&self, device: &Device) -> Block {

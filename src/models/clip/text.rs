@@ -4,13 +4,13 @@
 
 use std::path::Path;
 
-use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, Linear, LinearConfig};
+use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
 use burn::prelude::*;
 use burn::tensor::assert_shape;
 
 use super::config::{ClipTextConfig, Source, read_tower};
 use super::encoder::{Block, BlockConfig, block_rules};
-use crate::nn::{RowGroups, Rows, causal_bias, narrow, padding_bias};
+use crate::nn::{LayerNorm, RowGroups, Rows, causal_bias, narrow, padding_bias};
 use crate::weights::{self, Checkpoint, Mapping, WeightsError};
 
 /// Published names of [`ClipText`]'s parameters.

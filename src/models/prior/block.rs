@@ -1,10 +1,12 @@
 //! One block of the prior (reference: diffusers `BasicTransformerBlock` with `activation_fn="gelu"`, `attention_bias=True`).
 
-use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::{Linear, LinearConfig};
 use burn::prelude::*;
 
 use super::PriorConfig;
-use crate::nn::{Activation, KvCache, PackedLayout, SelfAttention, SelfAttentionConfig};
+use crate::nn::{
+    Activation, KvCache, LayerNorm, LayerNormConfig, PackedLayout, SelfAttention, SelfAttentionConfig, linear,
+};
 
 /// Layer norms of the reference are PyTorch's: eps 1e-5.
 pub(super) const NORM_EPS: f64 = 1e-5;
@@ -25,7 +27,7 @@ pub(super) struct Block {
 impl Block {
     pub(super) fn init(config: &PriorConfig, device: &Device) -> Self {
         let d = config.d_model();
-        let norm = || LayerNormConfig::new(d).with_epsilon(NORM_EPS).init(device);
+        let norm = || LayerNormConfig::new(d, NORM_EPS).init(device);
         Self {
             norm_1: norm(),
             attention: SelfAttentionConfig::new(d, config.n_heads, config.d_head).init(device),
@@ -96,7 +98,7 @@ impl Block {
         layout: &PackedLayout,
     ) -> Tensor<2> {
         let x = x + self.attention.attend(query, kv, bias, layout);
-        let h = Activation::Gelu.forward(self.fc_1.forward(self.norm_2.forward(x.clone())));
-        x + self.fc_2.forward(h)
+        let h = Activation::Gelu.forward(linear(&self.fc_1, self.norm_2.forward(x.clone())));
+        x + linear(&self.fc_2, h)
     }
 }

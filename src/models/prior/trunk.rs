@@ -1,13 +1,14 @@
 //! What priors with and without time have in common.
 
 use burn::module::Param;
-use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::prelude::*;
 
 use super::block::{Block, NORM_EPS};
 use super::{Conditioning, FastPaths, NormType, PriorConfig, TextCondition};
 use crate::nn::{
-    KvCache, PackedLayout, RowGroups, TokenMask, causal_bias, narrow, padding_bias, to_compute_dtype, to_f32,
+    KvCache, LayerNorm, LayerNormConfig, PackedLayout, RowGroups, TokenMask, causal_bias, linear, narrow,
+    padding_bias, to_compute_dtype, to_f32,
 };
 
 /// Projections, positions, blocks and the output head.
@@ -62,7 +63,7 @@ impl Trunk {
     pub(super) fn init(config: &PriorConfig, device: &Device) -> Self {
         let (d, d_clip) = (config.d_model(), config.d_clip);
         let (d_pooled, d_out) = (config.d_pooled.unwrap_or(d_clip), config.d_out.unwrap_or(d_clip));
-        let norm = |d: usize| LayerNormConfig::new(d).with_epsilon(NORM_EPS).init(device);
+        let norm = |d: usize| LayerNormConfig::new(d, NORM_EPS).init(device);
         let norm_if = |kind: Option<NormType>, d: usize| kind.map(|NormType::Layer| norm(d));
         // Zeros: the constructor of diffusers' PriorTransformer.
         let zeros = Initializer::Zeros;
@@ -205,7 +206,7 @@ impl Trunk {
         let layout = PackedLayout::dense(batch, n_own);
         let seq = n_cached + n_own;
         let bias = causal_bias(seq, &x.device()).narrow(2, n_cached, n_own)
-            + padding_bias(to_compute_dtype(with_ones(mask, seq).values()));
+            + padding_bias(with_ones(mask, seq).values());
         let mut x = self.norm_in(layout.pack(x));
         for (block, kv) in self.blocks.iter().zip(blocks) {
             x = block.forward_cached(kv.clone(), x, &layout, bias.clone());
@@ -238,11 +239,10 @@ impl Trunk {
             Some(norm) => norm.forward(to_compute_dtype(text.z_y)),
             None => to_compute_dtype(text.z_y),
         };
-        let pooled = self.proj_pooled.forward(pooled).reshape([batch, 1, d_model]);
+        let pooled = linear(&self.proj_pooled, pooled).reshape([batch, 1, d_model]);
         let text_layout = PackedLayout::dense(batch, n_text);
-        let tokens = self
-            .proj_tokens
-            .forward(text_layout.pack(to_compute_dtype(text.tokens)));
+        let tokens = text_layout.pack(to_compute_dtype(text.tokens));
+        let tokens = linear(&self.proj_tokens, tokens);
         let positions = |from, n| self.positions.val().narrow(1, from, n);
         Tensor::cat(
             vec![
@@ -258,7 +258,7 @@ impl Trunk {
         let ([batch, _], [_, seq, d_model]) = (noise.dims(), self.positions.dims());
         let token = |x: Tensor<2>| x.reshape([batch, 1, d_model]);
         let mut tokens: Vec<Tensor<3>> = time.map(token).into_iter().collect();
-        tokens.push(token(self.proj_noise.forward(to_compute_dtype(noise))));
+        tokens.push(token(linear(&self.proj_noise, to_compute_dtype(noise))));
         tokens.push(self.query_token.val().expand([batch, 1, d_model]));
         let n = tokens.len();
         Tensor::cat(tokens, 1) + self.positions.val().narrow(1, seq - n, n)
@@ -266,7 +266,7 @@ impl Trunk {
 
     /// The prediction from the query's row `[batch, d_model]`.
     fn predict(&self, last: Tensor<2>) -> Tensor<2> {
-        to_f32(self.proj_out.forward(self.norm_out.forward(last)))
+        to_f32(linear(&self.proj_out, self.norm_out.forward(last)))
     }
 
     /// `z_x * clip_std + clip_mean` (reference: `post_process_latents`).
@@ -289,6 +289,6 @@ fn with_ones(mask: &TokenMask, seq: usize) -> TokenMask {
 
 /// Causal, and without padding: `[batch, 1, seq, seq]` from `mask` `[batch, seq]`.
 fn text_bias(seq: usize, mask: &TokenMask) -> Tensor<4> {
-    let mask = to_compute_dtype(mask.values());
+    let mask = mask.values();
     causal_bias(seq, &mask.device()) + padding_bias(mask)
 }

@@ -4,7 +4,7 @@
 
 use burn::nn::{Linear, LinearConfig};
 use burn::prelude::*;
-use burn::tensor::assert_shape;
+use burn::tensor::{DType, assert_shape};
 
 use super::config::UNetConfig;
 use crate::nn::{GroupNorm, GroupNormConfig, attention, padding_bias};
@@ -69,7 +69,7 @@ impl AddedAttention {
         };
         // The image's own keys are never masked.
         let bias = context.mask.clone().map(|mask| {
-            let own = Tensor::zeros([batch, 1, 1, h * w], &mask.device());
+            let own = Tensor::zeros([batch, 1, 1, h * w], (&mask.device(), DType::F32));
             Tensor::cat(vec![padding_bias(mask), own], 3).expand([batch, 1, h * w, n_context + h * w])
         });
         let y = attention(

@@ -14,14 +14,15 @@ mod resnet;
 use std::ops::Range;
 use std::path::Path;
 
-use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::{Linear, LinearConfig};
 use burn::prelude::*;
 use burn::tensor::{DType, assert_shape};
 
 pub use config::{BlockType, Conditioning, TimeShift, UNetConfig};
 
 use crate::nn::{
-    Activation, Conv3x3, GroupNorm, RowGroups, Sinusoids, TimeEmbedding, narrow, to_compute_dtype, to_f32,
+    Activation, Conv3x3, GroupNorm, LayerNorm, LayerNormConfig, RowGroups, Sinusoids, TimeEmbedding, narrow,
+    to_compute_dtype, to_f32,
 };
 use crate::weights::{self, Checkpoint, Mapping, WeightsError};
 use attention::Context;
@@ -145,7 +146,7 @@ pub struct UNet {
 
 impl ImageCondition {
     fn init(d_clip: usize, d_cross: usize, d_time: usize, device: &Device) -> Self {
-        let norm = |d: usize| LayerNormConfig::new(d).with_epsilon(LAYER_NORM_EPS).init(device);
+        let norm = |d: usize| LayerNormConfig::new(d, LAYER_NORM_EPS).init(device);
         Self {
             fc_tokens: LinearConfig::new(d_clip, N_IMAGE_TOKENS * d_cross).init(device),
             norm_tokens: norm(d_cross),
@@ -341,7 +342,7 @@ impl UNet {
                 }
                 let context = Context {
                     tokens: to_compute_dtype(tokens),
-                    mask: mask.map(to_compute_dtype),
+                    mask,
                 };
                 (time + to_compute_dtype(class), Some(context))
             }

@@ -108,6 +108,7 @@ impl<'a> PriorTraining<'a> {
         };
         let workers = hardware.workers();
         let update = UpdateOptions {
+            compute: train.compute_dtype.into(),
             grad_clip: Some(train.grad_clip).filter(|&norm| norm > 0.0),
             ema_decay: Some(train.ema_decay).filter(|&decay| decay > 0.0),
             sum: match workers {

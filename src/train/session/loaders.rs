@@ -201,3 +201,68 @@ impl<V: Send + 'static> DataLoader<V> for HeldOut<V> {
         self.to_device(&self.device)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::device::DeviceSpec;
+    use crate::noise::{Noise, Stream};
+
+    /// What a step reads, as the objectives make it: from its number alone.
+    fn of_step(step: usize) -> (usize, Vec<f32>) {
+        (step, Noise::of(1, Stream::StepNoise(step as u64)).normal_vec(3))
+    }
+
+    /// Two epochs of steps, with waits in the making of batches and in the steps; the most batches that were made and not yet asked for.
+    fn run(making: Duration, computing: Duration) -> (Vec<(usize, Vec<f32>)>, usize) {
+        let made = Arc::new(AtomicUsize::new(0));
+        let steps = Steps {
+            batch: Arc::new({
+                let made = made.clone();
+                move |step, _, _: &Device| {
+                    thread::sleep(making);
+                    made.fetch_add(1, Ordering::SeqCst);
+                    of_step(step)
+                }
+            }),
+            next_epoch: Arc::default(),
+            done: 0,
+            options: SessionOptions::new(7, 4),
+            shard: WorkerShard::WHOLE,
+            device: DeviceSpec::default().device().expect("the default device"),
+            stop: Stop::default(),
+            stopped_at: StoppedAt::default(),
+        };
+        let (mut found, mut most) = (Vec::new(), 0);
+        for _ in 0..2 {
+            for batch in steps.iter() {
+                found.push(batch.expect("a batch"));
+                thread::sleep(computing);
+                most = most.max(made.load(Ordering::SeqCst) - found.len());
+            }
+        }
+        (found, most)
+    }
+
+    #[test]
+    fn batches_are_made_ahead_and_their_order_and_contents_do_not_depend_on_it() {
+        let expected: Vec<_> = (1..=7).map(of_step).collect();
+        let (none, some) = (Duration::ZERO, Duration::from_millis(5));
+        for (making, computing) in [(none, none), (some, none)] {
+            let (found, most) = run(making, computing);
+            assert_eq!(found, expected);
+            // One waits, and one was made after it.
+            assert!(most <= AHEAD + 1, "{most}");
+        }
+        // A busy machine may not run the maker while a step waits.
+        let (start, mut computing, mut most) = (Instant::now(), some, 0);
+        while most <= AHEAD && start.elapsed() < Duration::from_secs(60) {
+            let (found, ahead) = run(none, computing);
+            assert_eq!(found, expected);
+            (most, computing) = (ahead, computing * 2);
+        }
+        assert_eq!(most, AHEAD + 1);
+    }
+}

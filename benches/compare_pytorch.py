@@ -303,6 +303,12 @@ class Machine:
             return self.process([self.binary, row, f"--calls={calls}", *options], threads)
         return self.torch(row=row, mode=system, sizes=sizes, calls=calls, threads=threads)
 
+    def operations(self, threads):
+        """Single operations, Burn's beside this program's: a table."""
+        command = [self.binary, "--operations", "--calls=5"]
+        environment = os.environ | {"RAYON_NUM_THREADS": str(threads)}
+        return subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
     def torch(self, **request):
         return self.process([self.args.python, __file__, "--worker", json.dumps(request)], request["threads"])
 
@@ -356,6 +362,8 @@ def measured(args, machine):
             for system in [OURS, *usable(modes)]:
                 lines = data["peaks"].setdefault(name, {}).setdefault(str(threads), {})
                 lines[system] = machine.measure(system, row, {}, 10, threads)
+    save()
+    data["operations"] = machine.operations(args.threads)
     save()
     # The operations that are needed, without padding.
     needed = [(row, modes[1] if PADDED in modes else modes[0], sizes) for _, row, sizes, modes, *_ in map(ROWS.get, args.rows)]
@@ -476,6 +484,13 @@ def page(data):
         "the faster of the two reaches in f32 products of 1024 x 1024. In bf16, or where a convolution needs fewer operations than its formula (Winograd) or a",
         "step leaves out rows that nothing reads, it may pass 100 %.",
         "",
+        "## Single operations",
+        "",
+        "Operations for which this program has kernels of its own, beside those of Burn's flex backend, in turns in one process; medians of 5. Both include a copy",
+        "of the input, so that an operation may work in place. Convolutions here are Winograd's for large images and one matrix product for small ones.",
+        "",
+        data["operations"],
+        "",
         "## The machine",
         "",
         peak_table(data),
@@ -495,6 +510,7 @@ def self_test():
     line = lambda wall, cpu, peak: {"wall": wall, "cpu": cpu, "peak_bytes": peak}
     product = lambda gflops: line([2 * 1024**3 / gflops / 1e9], [1.0], 1)
     data = {
+        "operations": "| operation |",
         "about": dict(commit="abc", date="2026-01-01", cpu="CPU", units=["avx2"], cores=2, threads=2, versions={"torch": "1"},
                       rustc="rustc", burn="0", others=0.01, limit=0.2),
         "peaks": {"gemm": {"1": {OURS: product(50), EAGER: product(60)}, "2": {OURS: product(100), EAGER: product(90), HALF: product(300)}},

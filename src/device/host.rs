@@ -27,8 +27,7 @@ impl Deref for HostValues {
 
 /// Whether kernels of this program can compute on `x`: f32 on flex, without a graph of gradients.
 pub fn is_host<const D: usize>(x: &Tensor<D>) -> bool {
-    let device = x.device();
-    x.dtype() == DType::F32 && super::shares_memory(&device) && !device.is_autodiff()
+    x.dtype() == DType::F32 && super::has_own_kernels(&x.device())
 }
 
 /// The values of `x`, if [`is_host`]. They are copied only if `x` is a view in another order.

@@ -1,6 +1,6 @@
 //! 3 x 3 convolution that keeps the size, most of a UNet's work.
 //!
-//! Burn's `Conv2d` isn't used, because matrix products are up to twice as fast on the devices that [`convolves_by_products`] names: large images by
+//! Burn's `Conv2d` isn't used, because matrix products are up to twice as fast on the devices that [`has_own_kernels`] names: large images by
 //! Winograd's minimal filtering ([`cpu::convolve`]); small images by one product with all shifted copies side by side, which doesn't transform the weights.
 //! Elsewhere Burn's operation computes it.
 //!
@@ -15,7 +15,7 @@ use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 
 use super::{cpu, to_f32};
-use crate::device::convolves_by_products;
+use crate::device::has_own_kernels;
 
 /// Pixels of an image from which Winograd's transform of the weights is faster.
 const WINOGRAD_PIXELS: usize = 1024;
@@ -51,7 +51,7 @@ impl Conv3x3 {
         let [batch, _, h, w] = x.dims();
         assert_shape!(x, [batch, c_in, h, w]);
         let is_wide = c_in.min(c_out) >= MIN_CHANNELS;
-        if !is_wide || !convolves_by_products(&x.device()) {
+        if !is_wide || !has_own_kernels(&x.device()) {
             let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
             return conv2d(x, weight, Some(self.bias.val()), options);
         }
@@ -116,7 +116,7 @@ mod tests {
                 conv.forward(x.clone()),
                 by_one_product(x.clone(), conv.weight.val()) + bias.clone(),
             ];
-            if h % 2 == 0 && w % 2 == 0 && convolves_by_products(&device) {
+            if h % 2 == 0 && w % 2 == 0 && has_own_kernels(&device) {
                 ways.push(cpu::convolve(&x, &conv.weight.val(), &conv.bias.val()));
             }
             for (i, way) in ways.into_iter().enumerate() {

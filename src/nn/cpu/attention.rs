@@ -4,7 +4,7 @@ use burn::prelude::*;
 use rayon::prelude::*;
 
 use super::vector::{dispatch, exp};
-use crate::device::is_host;
+use crate::device::has_own_kernels;
 
 /// Tokens from which this is faster than Burn's operation, whose softmax is scalar and which leaves one head to one thread.
 const LEAST_TOKENS: usize = 256;
@@ -15,7 +15,7 @@ const LANES: usize = 16;
 
 /// Whether [`attention`] is used for queries `[batch, n_heads, n, d_head]` and keys of `seq` tokens.
 pub(in crate::nn) fn is_long(query: &Tensor<4>, seq: usize) -> bool {
-    seq >= LEAST_TOKENS && query.dims()[2] >= LEAST_TOKENS && is_host(query)
+    seq >= LEAST_TOKENS && query.dims()[2] >= LEAST_TOKENS && has_own_kernels(&query.device())
 }
 
 /// `softmax(query keys^T / sqrt(d_head)) values`; `query`: `[batch, n_heads, n, d_head]`; `keys`, `values`: `[batch, n_heads, seq, d_head]` -> as `query`.

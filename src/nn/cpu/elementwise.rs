@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::vector::{self, dispatch, gated};
 use crate::device::{map_host, map_host_with_gradient};
+use crate::nn::to_f32;
 
 /// Values that a thread computes at a time.
 const CHUNK: usize = 1 << 14;
@@ -42,22 +43,25 @@ pub(in crate::nn) fn gelu<const D: usize>(x: Tensor<D>) -> Result<Tensor<D>, Ten
             );
         });
     };
-    match x.device().is_autodiff() {
-        true => map_host_with_gradient(x, values, gradient),
-        false => map_host(x, values),
-    }
+    let dtype = x.dtype();
+    let y = match x.device().is_autodiff() {
+        true => map_host_with_gradient(to_f32(x), values, gradient),
+        false => map_host(to_f32(x), values),
+    };
+    y.map(|y| y.cast(dtype)).map_err(|x| x.cast(dtype))
 }
 
 fn gate<const D: usize>(x: Tensor<D>, a: f32) -> Tensor<D> {
-    map_host(x, |values| {
+    let dtype = x.dtype();
+    let y = map_host(to_f32(x), |values| {
         values.par_chunks_mut(CHUNK).for_each(|chunk| {
             dispatch(
                 #[inline(always)]
                 || chunk.iter_mut().for_each(|x| *x = gated(*x, a)),
             );
         });
-    })
-    .expect("callers ask first")
+    });
+    y.expect("callers ask first").cast(dtype)
 }
 
 #[cfg(test)]

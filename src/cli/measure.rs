@@ -133,7 +133,7 @@ fn training_step(args: &MeasureArgs, n: usize, device: &Device) -> Box<dyn FnMut
     let mut optimizer = AdamWOptions::default().init();
     Box::new(move || {
         let grads = trainer.step(MicroBatches::one(1, inputs.clone())).grads;
-        trainer = optimizer.step(5e-5, trainer.clone(), grads);
+        trainer = trainer.clone().optimize(&mut optimizer, 5e-5.into(), grads);
     })
 }
 

@@ -426,11 +426,17 @@ pub fn shares_memory(device: &Device) -> bool {
 /// The multiple that a product's rows are rounded up to where their number varies from step to step. CubeCL tunes a product again for other powers
 /// of two in its sizes; other backends gain nothing from rows without content.
 pub fn row_multiple(device: &Device) -> usize {
-    if cfg!(feature = "cubecl") && !is_flex(device) && !is_ndarray(device) {
-        64
-    } else {
-        1
-    }
+    if is_cubecl(device) { 64 } else { 1 }
+}
+
+/// Whether gradients are clipped and parameters updated as one flat tensor: every operation on a tensor of its own is a kernel launch, which costs a
+/// GPU some microseconds whatever the size.
+pub fn groups_updates(device: &Device) -> bool {
+    is_cubecl(device)
+}
+
+fn is_cubecl(device: &Device) -> bool {
+    cfg!(feature = "cubecl") && !is_flex(device) && !is_ndarray(device)
 }
 
 #[cfg(feature = "ndarray")]

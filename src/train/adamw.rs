@@ -1,12 +1,14 @@
-//! AdamW in one pass over memory on CPUs.
+//! AdamW, in one pass over memory on CPUs.
 //!
 //! Burn's own AdamW (0.22.1) is fourteen operations a parameter, which flex runs on one thread. Here an element is read once, updated by the same
-//! operations in the same order, and written once, on all threads. The numbers, and the state in checkpoints, are Burn's.
+//! operations in the same order, and written once, on all threads. The numbers, and the state in checkpoints, are Burn's. GPUs
+//! update all parameters together: [`adamw_group`].
 
 use burn::optim::{AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, LearningRate, Optimizer};
 use burn::prelude::*;
 use rayon::prelude::*;
 
+use super::adamw_group::{self, Rule, State};
 use crate::device;
 
 /// Elements that a thread updates at a time.
@@ -40,9 +42,38 @@ impl FusedAdamW {
 }
 
 impl Optimizer for FusedAdamW {
-    type State<const D: usize> = AdamWState<D>;
+    type State<const D: usize> = State<D>;
 
     fn step<const D: usize>(
+        &self,
+        lr: LearningRate,
+        parameter: Tensor<D>,
+        grad: Tensor<D>,
+        state: Option<State<D>>,
+    ) -> (Tensor<D>, Option<State<D>>) {
+        let rule = Rule {
+            lr,
+            betas: self.betas,
+            eps: self.eps,
+            weight_decay: self.weight_decay,
+        };
+        match adamw_group::join(rule, &parameter, &grad, state) {
+            Ok((stand_in, state)) => (stand_in, Some(state)),
+            Err(state) => {
+                let (parameter, state) = self.step_alone(lr, parameter, grad, state.map(State::into_own));
+                (parameter, state.map(State::Own))
+            }
+        }
+    }
+
+    fn to_device<const D: usize>(state: State<D>, device: &Device) -> State<D> {
+        state.to_device(device)
+    }
+}
+
+impl FusedAdamW {
+    /// The update of one parameter.
+    fn step_alone<const D: usize>(
         &self,
         lr: LearningRate,
         parameter: Tensor<D>,
@@ -102,10 +133,6 @@ impl Optimizer for FusedAdamW {
         };
         (parameter, Some(AdamWState { momentum }))
     }
-
-    fn to_device<const D: usize>(state: AdamWState<D>, device: &Device) -> AdamWState<D> {
-        AdamW::to_device(state, device)
-    }
 }
 
 #[cfg(test)]
@@ -113,17 +140,14 @@ mod tests {
     use super::*;
     use crate::device::DeviceSpec;
     use crate::noise::Noise;
+    use burn::nn::{Linear, LinearConfig};
+    use burn::optim::{GradientsParams, ModuleOptimizer};
 
     #[test]
     fn every_bit_is_of_burns_adamw() {
         let device = DeviceSpec::default().device().expect("the default device");
-        let values = |tensor: &Tensor<2>| {
-            tensor
-                .to_data()
-                .iter::<f32>()
-                .map(f32::to_bits)
-                .collect::<Vec<_>>()
-        };
+        let values =
+            |tensor: &Tensor<2>| -> Vec<u32> { tensor.to_data().iter::<f32>().map(f32::to_bits).collect() };
         for weight_decay in [0.0, 0.03] {
             let fused = FusedAdamW::new((0.9, 0.98), 1e-8, weight_decay);
             let mut noise = Noise::new(1);
@@ -139,7 +163,68 @@ mod tests {
             }
             let moments =
                 |state: Option<AdamWState<2>>| state.map(|s| (s.momentum.time, values(&s.momentum.moment_2)));
-            assert_eq!(moments(ours.1), moments(theirs.1));
+            assert_eq!(moments(ours.1.map(State::into_own)), moments(theirs.1));
+        }
+    }
+
+    /// Every way to train, from the same start with the same gradients: parameters and the optimiser's record after each step.
+    #[test]
+    fn a_group_is_updated_as_each_of_its_members() {
+        let device = DeviceSpec::default()
+            .device()
+            .expect("the default device")
+            .autodiff();
+        // A norm's epsilon aside, parameters of one element, of odd sizes, and without a gradient.
+        let module = || -> Vec<Linear> {
+            let sizes = [(16, 8), (3, 5), (1, 1), (4, 4)];
+            sizes.map(|(n, m)| LinearConfig::new(n, m).init(&device)).into()
+        };
+        let start = module();
+        let grads = |step: u64| {
+            let (mut noise, mut grads) = (Noise::new(step), GradientsParams::new());
+            for layer in &start[..3] {
+                let plain = device.clone().inner();
+                let bias = layer.bias.as_ref().expect("a bias");
+                grads.register::<2>(layer.weight.id, noise.normal(layer.weight.dims(), &plain));
+                grads.register::<1>(bias.id, noise.normal(bias.dims(), &plain));
+            }
+            grads
+        };
+        let bits = |module: &[Linear]| -> Vec<u32> {
+            let of = |layer: &Linear| {
+                let bias = layer.bias.as_ref().expect("a bias").val().into_data();
+                let data = [layer.weight.val().into_data(), bias];
+                data.into_iter()
+                    .flat_map(|data| data.iter::<f32>().map(f32::to_bits).collect::<Vec<_>>())
+                    .collect::<Vec<_>>()
+            };
+            module.iter().flat_map(of).collect()
+        };
+        for weight_decay in [0.0, 0.03] {
+            let optimizer = || ModuleOptimizer::from(FusedAdamW::new((0.9, 0.98), 1e-8, weight_decay));
+            let (mut alone, mut grouped) = ((optimizer(), start.clone()), (optimizer(), start.clone()));
+            // Continues as a checkpoint of the other way at every step.
+            let mut crossed = (optimizer(), start.clone());
+            for step in 0..5 {
+                let lr = 1e-3 / (step + 1) as f64;
+                alone.1 = alone.0.step(lr, alone.1, grads(step));
+                grouped.1 = adamw_group::step(&mut grouped.0, lr.into(), grouped.1, grads(step));
+                crossed.1 = match step % 2 {
+                    0 => adamw_group::step(&mut crossed.0, lr.into(), crossed.1, grads(step)),
+                    _ => crossed.0.step(lr, crossed.1, grads(step)),
+                };
+                let record = crossed.0.to_record().into_bytes().expect("a record");
+                crossed.0 = optimizer().from_bytes(record).expect("a record");
+                assert_eq!(bits(&grouped.1), bits(&alone.1), "step {step}");
+                assert_eq!(
+                    bits(&crossed.1),
+                    bits(&alone.1),
+                    "step {step}, through checkpoints"
+                );
+            }
+            assert!(grouped.1[0].weight.is_require_grad());
+            assert_ne!(bits(&alone.1[..3]), bits(&start[..3]));
+            assert_eq!(bits(&alone.1[3..]), bits(&start[3..]), "without gradients");
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Training with burn-train's learner: steps as batches of a stream, checkpoints, resume, metrics.
 
 mod adamw;
+mod adamw_group;
 pub mod checkpoint;
 pub mod ema;
+mod flat;
 pub mod gradients;
 pub mod hardware;
 pub mod metrics;

@@ -6,12 +6,13 @@ use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 
 use super::adamw::FusedAdamW;
+use super::adamw_group;
 use super::ema::{EmaUpdate, copy_of, register_ema_update_at};
 use super::gradients::clip_global_norm;
 use super::micro_batches::{Batch, Losses, MicroBatches, Values, gradients, mean_gradients};
 use super::row_wise::{self, RowWise};
 use super::session::StepReport;
-use crate::device::Precision;
+use crate::device::{Precision, groups_updates};
 use crate::nn::with_linear_layers_in;
 
 /// Any network that a [`Trainer`] can train.
@@ -153,6 +154,9 @@ impl<N: Network, C: Criterion<N>> TrainStep for Trainer<N, C> {
     ) -> Self {
         if self.update.sum == GradientSum::Optimizer {
             clip_global_norm(&self.prior, &mut grads, self.update.grad_clip);
+        }
+        if groups_updates(&self.devices()[0]) {
+            return adamw_group::step(optimizer, lr, self, grads);
         }
         optimizer.step(lr, self, grads)
     }

@@ -41,7 +41,7 @@ pub fn training_step(
     Box::new(move |_| {
         let before = trainer.take().expect("every call puts it back");
         let grads = before.step(MicroBatches::one(1, inputs.clone())).grads;
-        trainer = Some(optimizer.step(5e-5, before, grads));
+        trainer = Some(before.optimize(&mut optimizer, 5e-5.into(), grads));
     })
 }
 

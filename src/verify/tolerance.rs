@@ -22,7 +22,7 @@
 //! In half precision, weights and activations of networks are rounded to p = 11 (f16) or 8 (bf16) significant bits, an error of at most u = 2^-p each; sums,
 //! norms and attention are f32. To first order the error of a result is proportional to u. The reference's own rounding error, at u = 2^-24, therefore tells
 //! the expected one: 2^13 or 2^16 times as much. Where a golden does not tell it, n independent roundings in a row add up to sqrt(n) u of the largest value, for
-//! the n of the deepest network, 94. Four times the expected error is allowed. On flex, `eclipse verify --dtype` uses at most FSHARE of it. A first-order
+//! the n of the deepest network, 94. Four times the expected error is allowed. On flex, `eclipse verify --dtype` uses at most .34 of it. A first-order
 //! estimate holds for no golden whose samples are clipped after a division by 5e-5 (`karlo_decode`, guided: one of 384 values changes from one bound to the
 //! other in its first step), nor for training, which keeps its parameters in f32: half precision leaves both out.
 //!

@@ -14,10 +14,10 @@ use crate::workload::{Sizes, Work};
 pub struct MeasureArgs {
     #[arg(help = format!("A training step, a network or a product: {}", Work::names().join(", ")))]
     work: Work,
-    /// Captions, images or latents at once. [default: that of benches/RESULTS.md]
+    /// Captions, images or latents at once. [default: that of `cargo bench --bench rows`]
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Tokens of each caption. [default: that of benches/RESULTS.md]
+    /// Tokens of each caption. [default: that of `cargo bench --bench rows`]
     #[arg(long, value_name = "N")]
     tokens: Option<usize>,
     /// Repetitions; the median counts.

@@ -4,6 +4,12 @@
 //! `metal`, `cuda`) decide which backends a build holds. `Device::default()` prefers GPUs and depends on what other crates switched on, so
 //! the project always builds its device from a [`DeviceSpec`].
 
+mod adamw_step;
+#[cfg(feature = "cubecl")]
+pub mod custom_kernels;
+#[cfg(not(feature = "cubecl"))]
+#[path = "device/no_custom_kernels.rs"]
+pub mod custom_kernels;
 mod kernel_error;
 #[cfg(feature = "cubecl")]
 pub mod kernels;
@@ -19,8 +25,9 @@ mod places;
 use std::fmt;
 use std::str::FromStr;
 
-use burn::tensor::{Device, DeviceError as BurnError, FloatDType};
+use burn::tensor::{DType, Device, DeviceError as BurnError, FloatDType, Tensor};
 
+pub use adamw_step::AdamWStep;
 pub use kernel_error::KernelError;
 
 /// A device by name: `flex`, `ndarray`, `wgpu`, `vulkan`, `metal`, `cuda`, the last four with an optional index (`cuda:1`).
@@ -417,6 +424,12 @@ pub fn groups_updates(device: &Device) -> bool {
     is_cubecl(device)
 }
 
+/// Whether `x` is computed by [`custom_kernels`]: f32 on a device of CubeCL. Not in a build with fusion, where Burn fuses element-wise operations by
+/// itself, and an operation that it does not know would divide what it fuses.
+pub fn takes_custom_kernels<const D: usize>(x: &Tensor<D>) -> bool {
+    cfg!(not(feature = "fusion")) && x.dtype() == DType::F32 && is_cubecl(&x.device())
+}
+
 fn is_cubecl(device: &Device) -> bool {
     cfg!(feature = "cubecl") && !is_flex(device) && !is_ndarray(device)
 }
@@ -452,7 +465,7 @@ fn kind(index: Option<usize>) -> burn::tensor::DeviceKind {
 
 /// Runs one small operation, so that a missing driver is reported here and not during a run.
 fn probe(device: Device) -> Device {
-    let two = burn::tensor::Tensor::<1>::ones([1], &device).mul_scalar(2.0);
+    let two = Tensor::<1>::ones([1], &device).mul_scalar(2.0);
     let _ = two.into_data();
     device
 }

@@ -8,7 +8,7 @@ use burn::prelude::*;
 use burn::tensor::activation;
 use serde::{Deserialize, Serialize};
 
-use crate::device::has_exact_gelu;
+use crate::device::{custom_kernels, has_exact_gelu, takes_custom_kernels};
 
 /// An activation function, chosen by a config's `hidden_act` or `time_embed_act_fn`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +50,7 @@ impl Activation {
                 x * gate
             }
             Self::Gelu if has_exact_gelu(&x.device()) => activation::gelu(x),
+            Self::Gelu if takes_custom_kernels(&x) => custom_kernels::gelu(x),
             Self::Gelu => {
                 let phi = x
                     .clone()

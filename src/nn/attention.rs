@@ -13,6 +13,7 @@ use burn::tensor::module::{attention, linear};
 use burn::tensor::ops::AttentionModuleOptions;
 
 use super::PackedLayout;
+use crate::device::{custom_kernels, takes_custom_kernels};
 
 /// Added to a score that must not count. The prior's reference adds this value (diffusers `PriorTransformer`); in f32 and f16 alike
 /// the softmax turns it into an exact zero, and two of them may add up.
@@ -112,12 +113,22 @@ impl SelfAttention {
         layout: &PackedLayout,
     ) -> Tensor<2> {
         let [batch, n_heads, n, d_head] = query.dims();
-        let options = AttentionModuleOptions {
-            scale: None,
-            softcap: None,
-            is_causal: false,
+        let y = match bias {
+            Some(bias) if takes_custom_kernels(&query) => {
+                let scores = query.matmul(kv.keys.swap_dims(2, 3));
+                let bias = bias.expand([-1, 1, n as i64, scores.dims()[3] as i64]);
+                let weights = custom_kernels::biased_softmax(scores, bias, (d_head as f64).powf(-0.5));
+                weights.matmul(kv.values)
+            }
+            bias => {
+                let options = AttentionModuleOptions {
+                    scale: None,
+                    softcap: None,
+                    is_causal: false,
+                };
+                attention(query, kv.keys, kv.values, None, bias, options)
+            }
         };
-        let y = attention(query, kv.keys, kv.values, None, bias, options);
         assert_shape!(y, [batch, n_heads, n, d_head]);
         let y = y.swap_dims(1, 2).reshape([batch, n, n_heads * d_head]);
         self.output.forward(layout.pack(y))

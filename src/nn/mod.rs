@@ -5,6 +5,7 @@ mod attention;
 mod conv;
 mod group_norm;
 mod init;
+mod layer_norm;
 mod packed_layout;
 mod precision;
 mod row_groups;
@@ -17,6 +18,7 @@ pub use attention::{KvCache, MASKED, SelfAttention, SelfAttentionConfig, causal_
 pub use conv::Conv3x3;
 pub use group_norm::{GroupNorm, GroupNormConfig};
 pub use init::torch_default;
+pub use layer_norm::norm_rows;
 pub use packed_layout::PackedLayout;
 pub use precision::{to_compute_dtype, to_f32};
 pub use row_groups::{RowGroups, Rows, narrow};

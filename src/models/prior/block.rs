@@ -4,7 +4,7 @@ use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::prelude::*;
 
 use super::PriorConfig;
-use crate::nn::{Activation, KvCache, PackedLayout, SelfAttention, SelfAttentionConfig};
+use crate::nn::{Activation, KvCache, PackedLayout, SelfAttention, SelfAttentionConfig, norm_rows};
 
 /// Layer norms of the reference are PyTorch's: eps 1e-5.
 pub(super) const NORM_EPS: f64 = 1e-5;
@@ -44,7 +44,7 @@ impl Block {
         bias: Option<Tensor<4>>,
         fused: bool,
     ) -> (Tensor<2>, KvCache) {
-        let h = self.norm_1.forward(x.clone());
+        let h = norm_rows(&self.norm_1, NORM_EPS, x.clone());
         let (query, kv) = if fused {
             self.attention.project_qkv(h, layout)
         } else {
@@ -56,7 +56,7 @@ impl Block {
 
     /// [`Block::forward`] of the last token of each sequence only, `[batch, d_model]`.
     pub(super) fn last(&self, x: Tensor<2>, layout: &PackedLayout, bias: Option<Tensor<4>>) -> Tensor<2> {
-        let h = self.norm_1.forward(x.clone());
+        let h = norm_rows(&self.norm_1, NORM_EPS, x.clone());
         let kv = self.attention.project_kv(h.clone(), layout);
         let x = layout.last(x);
         let one = PackedLayout::dense(x.dims()[0], 1);
@@ -70,7 +70,8 @@ impl Block {
 
     /// Keys and values of `x` `[n, d_model]`.
     pub(super) fn project_kv(&self, x: Tensor<2>, layout: &PackedLayout) -> KvCache {
-        self.attention.project_kv(self.norm_1.forward(x), layout)
+        self.attention
+            .project_kv(norm_rows(&self.norm_1, NORM_EPS, x), layout)
     }
 
     /// [`Block::forward`] of `x` `[n, d_model]` that follows the tokens of `kv`; `bias`: `[batch, 1, seq, n_cached + seq]` for a layout of `[batch, seq]`.
@@ -81,7 +82,7 @@ impl Block {
         layout: &PackedLayout,
         bias: Tensor<4>,
     ) -> Tensor<2> {
-        let h = self.norm_1.forward(x.clone());
+        let h = norm_rows(&self.norm_1, NORM_EPS, x.clone());
         let kv = kv.append(self.attention.project_kv(h.clone(), layout));
         self.finish(x, self.attention.project_q(h, layout), kv, Some(bias), layout)
     }
@@ -96,7 +97,8 @@ impl Block {
         layout: &PackedLayout,
     ) -> Tensor<2> {
         let x = x + self.attention.attend(query, kv, bias, layout);
-        let h = Activation::Gelu.forward(self.fc_1.forward(self.norm_2.forward(x.clone())));
+        let h = self.fc_1.forward(norm_rows(&self.norm_2, NORM_EPS, x.clone()));
+        let h = Activation::Gelu.forward(h);
         x + self.fc_2.forward(h)
     }
 }

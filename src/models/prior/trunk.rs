@@ -7,7 +7,8 @@ use burn::prelude::*;
 use super::block::{Block, NORM_EPS};
 use super::{Conditioning, FastPaths, NormType, PriorConfig, TextCondition};
 use crate::nn::{
-    KvCache, PackedLayout, RowGroups, TokenMask, causal_bias, narrow, padding_bias, to_compute_dtype, to_f32,
+    KvCache, PackedLayout, RowGroups, TokenMask, causal_bias, narrow, norm_rows, padding_bias,
+    to_compute_dtype, to_f32,
 };
 
 /// Projections, positions, blocks and the output head.
@@ -215,7 +216,7 @@ impl Trunk {
 
     fn norm_in(&self, x: Tensor<2>) -> Tensor<2> {
         match &self.norm_in {
-            Some(norm) => norm.forward(x),
+            Some(norm) => norm_rows(norm, NORM_EPS, x),
             None => x,
         }
     }
@@ -235,7 +236,7 @@ impl Trunk {
             }
         );
         let pooled = match &self.norm_pooled {
-            Some(norm) => norm.forward(to_compute_dtype(text.z_y)),
+            Some(norm) => norm_rows(norm, NORM_EPS, to_compute_dtype(text.z_y)),
             None => to_compute_dtype(text.z_y),
         };
         let pooled = self.proj_pooled.forward(pooled).reshape([batch, 1, d_model]);
@@ -266,7 +267,7 @@ impl Trunk {
 
     /// The prediction from the query's row `[batch, d_model]`.
     fn predict(&self, last: Tensor<2>) -> Tensor<2> {
-        to_f32(self.proj_out.forward(self.norm_out.forward(last)))
+        to_f32(self.proj_out.forward(norm_rows(&self.norm_out, NORM_EPS, last)))
     }
 
     /// `z_x * clip_std + clip_mean` (reference: `post_process_latents`).

@@ -1,4 +1,4 @@
-//! Devices: the only file that depends on the Cargo features of the backends.
+//! Devices: with their kernels, the only files that depend on the Cargo features of the backends.
 //!
 //! Burn picks its backend at run time, by the value of [`Device`]; Cargo features of this package (`flex`, `ndarray`, `wgpu`, `vulkan`,
 //! `metal`, `cuda`) decide which backends a build holds. `Device::default()` prefers GPUs and depends on what other crates switched on, so

@@ -1,10 +1,16 @@
-//! Devices: the only file that depends on the Cargo features of the backends.
+//! Devices: with their kernels, the only files that depend on the Cargo features of the backends.
 //!
 //! Burn picks its backend at run time, by the value of [`Device`]; Cargo features of this package (`flex`, `ndarray`, `wgpu`, `vulkan`,
 //! `metal`, `cuda`) decide which backends a build holds. `Device::default()` prefers GPUs and depends on what other crates switched on, so
 //! the project always builds its device from a [`DeviceSpec`].
 
+mod adamw_step;
 mod allocator;
+#[cfg(feature = "cubecl")]
+pub mod custom_kernels;
+#[cfg(not(feature = "cubecl"))]
+#[path = "device/no_custom_kernels.rs"]
+pub mod custom_kernels;
 #[cfg(feature = "flex")]
 mod host;
 #[cfg(not(feature = "flex"))]
@@ -25,8 +31,9 @@ mod places;
 use std::fmt;
 use std::str::FromStr;
 
-use burn::tensor::{Device, DeviceError as BurnError, FloatDType};
+use burn::tensor::{DType, Device, DeviceError as BurnError, FloatDType, Tensor};
 
+pub use adamw_step::AdamWStep;
 pub use allocator::keep_freed_memory;
 pub use host::{HostValues, host_values, is_host, map_host, map_host_with_gradient};
 pub use kernel_error::KernelError;
@@ -435,6 +442,12 @@ pub fn groups_updates(device: &Device) -> bool {
     is_cubecl(device)
 }
 
+/// Whether `x` is computed by [`custom_kernels`]: f32 on a device of CubeCL. Not in a build with fusion, where Burn fuses element-wise operations by
+/// itself, and an operation that it does not know would divide what it fuses.
+pub fn takes_custom_kernels<const D: usize>(x: &Tensor<D>) -> bool {
+    cfg!(not(feature = "fusion")) && x.dtype() == DType::F32 && is_cubecl(&x.device())
+}
+
 fn is_cubecl(device: &Device) -> bool {
     cfg!(feature = "cubecl") && !is_flex(device) && !is_ndarray(device)
 }
@@ -470,7 +483,7 @@ fn kind(index: Option<usize>) -> burn::tensor::DeviceKind {
 
 /// Runs one small operation, so that a missing driver is reported here and not during a run.
 fn probe(device: Device) -> Device {
-    let two = burn::tensor::Tensor::<1>::ones([1], &device).mul_scalar(2.0);
+    let two = Tensor::<1>::ones([1], &device).mul_scalar(2.0);
     let _ = two.into_data();
     device
 }

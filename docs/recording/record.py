@@ -85,7 +85,7 @@ def main():
         "site": part("4-site", lambda t: t.run("eclipse report --site site")),
         "verify": part("5-verify", lambda t: t.run("eclipse verify tests/golden/karlo-micro-s0")),
     }
-    Image.open(folder / "draw.png").save(shots / "first-draw.png", optimize=True)
+    Image.open(folder / "draw.png").convert("RGB").quantize(256).save(shots / "first-draw.png", optimize=True)
     screenshot(f"file://{folder}/runs/objectives/results/index.html", shots / "first-report.png", 1100, 1300)
     screenshot(f"file://{folder}/site/index.html", shots / "first-site.png", 1100, 900)
     films = {name: frames(cast) for name, cast in parts.items()}

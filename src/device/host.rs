@@ -59,7 +59,7 @@ pub fn map_host<const D: usize>(x: Tensor<D>, f: impl FnOnce(&mut [f32])) -> Res
     let device = x.device();
     let mut data = x.into_data();
     f(data.as_mut_slice().expect("values of f32"));
-    Ok(Tensor::from_data(data, &device))
+    Ok(Tensor::from_data(data, (&device, DType::F32)))
 }
 
 /// `x` with values changed by `f`, on flex in f32 where gradients are recorded: `gradient(values, grad)` multiplies `grad` in place by the derivative at

@@ -9,7 +9,7 @@ use burn::tensor::activation;
 use serde::{Deserialize, Serialize};
 
 use super::cpu;
-use crate::device::has_exact_gelu;
+use crate::device::{custom_kernels, has_exact_gelu, takes_custom_kernels};
 
 /// An activation function, chosen by a config's `hidden_act` or `time_embed_act_fn`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +56,7 @@ impl Activation {
                 true => cpu::gelu(x).unwrap_or_else(activation::gelu),
                 false => activation::gelu(x),
             },
+            Self::Gelu if takes_custom_kernels(&x) => custom_kernels::gelu(x),
             Self::Gelu => {
                 let phi = x
                     .clone()

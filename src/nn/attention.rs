@@ -14,6 +14,7 @@ use burn::tensor::{DType, module};
 
 use super::linear::linear_by;
 use super::{PackedLayout, cpu, linear, to_f32};
+use crate::device::{custom_kernels, takes_custom_kernels};
 
 /// Added to a score that must not count. The prior's reference adds this value (diffusers `PriorTransformer`); the softmax turns it into an exact zero,
 /// and two of them may add up.
@@ -158,6 +159,13 @@ pub fn attention(query: Tensor<4>, keys: Tensor<4>, values: Tensor<4>, bias: Opt
     let [query, keys, values] = [query, keys, values].map(to_f32);
     if bias.is_none() && cpu::is_long(&query, keys.dims()[2]) {
         return cpu::attention(query, keys, values).cast(dtype);
+    }
+    if let (Some(bias), true) = (&bias, takes_custom_kernels(&query)) {
+        let [n, d_head] = [query.dims()[2], query.dims()[3]];
+        let scores = query.matmul(keys.swap_dims(2, 3));
+        let bias = to_f32(bias.clone()).expand([-1, 1, n as i64, scores.dims()[3] as i64]);
+        let weights = custom_kernels::biased_softmax(scores, bias, (d_head as f64).powf(-0.5));
+        return weights.matmul(values).cast(dtype);
     }
     module::attention(query, keys, values, None, bias.map(to_f32), options).cast(dtype)
 }

@@ -9,6 +9,7 @@ use burn::prelude::*;
 use burn::tensor::module::layer_norm;
 
 use super::to_f32;
+use crate::device::{custom_kernels, takes_custom_kernels};
 
 /// Sizes of a [`LayerNorm`].
 #[derive(Config, Debug)]
@@ -43,7 +44,13 @@ impl LayerNorm {
     /// `x`: `[.., d_model]` -> the same shape and dtype.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let dtype = x.dtype();
-        let (gamma, beta) = (to_f32(self.gamma.val()), to_f32(self.beta.val()));
-        layer_norm(to_f32(x), gamma, Some(beta), self.epsilon).cast(dtype)
+        let (x, gamma, beta) = (to_f32(x), to_f32(self.gamma.val()), to_f32(self.beta.val()));
+        if takes_custom_kernels(&x) {
+            let (shape, [d_model]) = (x.shape(), gamma.dims());
+            let rows = x.reshape([shape.num_elements() / d_model, d_model]);
+            let y = custom_kernels::layer_norm(rows, gamma, beta, self.epsilon);
+            return y.reshape(shape).cast(dtype);
+        }
+        layer_norm(x, gamma, Some(beta), self.epsilon).cast(dtype)
     }
 }

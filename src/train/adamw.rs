@@ -2,14 +2,14 @@
 //!
 //! Burn's own AdamW (0.22.1) is fourteen operations a parameter, which flex runs on one thread. Here an element is read once, updated by the same
 //! operations in the same order, and written once, on all threads. The numbers, and the state in checkpoints, are Burn's. GPUs
-//! update all parameters together: [`adamw_group`].
+//! update a parameter by one kernel, or all parameters together: [`adamw_group`].
 
 use burn::optim::{AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, LearningRate, Optimizer};
 use burn::prelude::*;
 use rayon::prelude::*;
 
 use super::adamw_group::{self, Rule, State};
-use crate::device;
+use crate::device::{self, AdamWStep, custom_kernels};
 
 /// Elements that a thread updates at a time.
 const CHUNK: usize = 1 << 14;
@@ -57,7 +57,12 @@ impl Optimizer for FusedAdamW {
             eps: self.eps,
             weight_decay: self.weight_decay,
         };
-        match adamw_group::join(rule, &parameter, &grad, state) {
+        let joined = if device::takes_custom_kernels(&parameter) {
+            Err(state)
+        } else {
+            adamw_group::join(rule, &parameter, &grad, state)
+        };
+        match joined {
             Ok((stand_in, state)) => (stand_in, Some(state)),
             Err(state) => {
                 let (parameter, state) = self.step_alone(lr, parameter, grad, state.map(State::into_own));
@@ -72,6 +77,17 @@ impl Optimizer for FusedAdamW {
 }
 
 impl FusedAdamW {
+    /// What the step number `time`, from 1, tells a kernel.
+    fn at(&self, lr: LearningRate, time: usize) -> AdamWStep {
+        AdamWStep {
+            betas: self.betas,
+            corrections: self.betas.map(|beta| 1.0 - beta.powi(time as i32)),
+            eps: self.eps,
+            kept: (1.0 - lr * f64::from(self.weight_decay)) as f32,
+            lr: lr as f32,
+        }
+    }
+
     /// The update of one parameter.
     fn step_alone<const D: usize>(
         &self,
@@ -88,6 +104,18 @@ impl FusedAdamW {
         let is_f32 = [&parameter, &grad, &momentum.moment_1, &momentum.moment_2]
             .iter()
             .all(|tensor| tensor.dtype() == burn::tensor::DType::F32);
+        if is_f32 && device::takes_custom_kernels(&parameter) {
+            let time = momentum.time + 1;
+            let tensors = [parameter, momentum.moment_1, momentum.moment_2, grad];
+            let [parameter, moment_1, moment_2] = custom_kernels::adamw(self.at(lr, time), tensors);
+            let momentum = AdaptiveMomentumState {
+                time,
+                moment_1,
+                moment_2,
+                max_moment_2: None,
+            };
+            return (parameter, Some(AdamWState { momentum }));
+        }
         if !(device::shares_memory(&device) && is_f32) {
             return self
                 .generic

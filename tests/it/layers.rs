@@ -61,7 +61,7 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
     ),
     (
         "cfg(feature",
-        &["src/device.rs"],
+        &["src/device.rs", "src/device/custom_kernels.rs"],
         "backends are chosen in src/device.rs",
     ),
     (

@@ -1,6 +1,7 @@
 //! Attention over many tokens: blocks of queries on all threads, whose scores stay in the cache.
 
 use burn::prelude::*;
+use burn::tensor::DType;
 use rayon::prelude::*;
 
 use super::vector::{dispatch, exp};
@@ -46,7 +47,7 @@ pub(in crate::nn) fn attention(query: Tensor<4>, keys: Tensor<4>, values: Tensor
             let query = query.clone().narrow(1, first, rows.min(n - first));
             let mut scores = query.matmul(keys.clone()).into_data();
             let sums = exponentiate(scores.as_mut_slice().expect("values of f32"), seq);
-            let mut y = Tensor::from_data(scores, &values.device())
+            let mut y = Tensor::from_data(scores, (&values.device(), DType::F32))
                 .matmul(values.clone())
                 .into_data();
             let of_rows = y
@@ -56,7 +57,7 @@ pub(in crate::nn) fn attention(query: Tensor<4>, keys: Tensor<4>, values: Tensor
             for (row, sum) in of_rows.zip(sums) {
                 row.iter_mut().for_each(|value| *value /= sum);
             }
-            Tensor::from_data(y, &values.device())
+            Tensor::from_data(y, (&values.device(), DType::F32))
         })
         .collect();
     Tensor::cat(parts, 1).reshape([batch, n_heads, n, d_head])

@@ -1,6 +1,7 @@
 //! Group norm, its modulation and SiLU, in one pass over memory for the statistics and one for the values.
 
 use burn::prelude::*;
+use burn::tensor::DType;
 use rayon::prelude::*;
 
 use super::vector::{dispatch, gated};
@@ -24,8 +25,12 @@ pub(in crate::nn) fn group_statistics(x: &Tensor<3>) -> [Tensor<3>; 2] {
             (shift, variance as f32)
         })
         .unzip();
-    [means, variances]
-        .map(|values| Tensor::from_data(TensorData::new(values, [batch, n_groups, 1]), &x.device()))
+    [means, variances].map(|values| {
+        Tensor::from_data(
+            TensorData::new(values, [batch, n_groups, 1]),
+            (&x.device(), DType::F32),
+        )
+    })
 }
 
 /// The sum of `f` of all values.

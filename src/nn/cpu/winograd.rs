@@ -8,6 +8,7 @@
 use std::ops::Range;
 
 use burn::prelude::*;
+use burn::tensor::DType;
 use rayon::prelude::*;
 
 use super::vector::dispatch;
@@ -61,7 +62,7 @@ pub(in crate::nn) fn convolve(x: &Tensor<4>, weight: &Tensor<4>, bias: &Tensor<1
             input_tiles(image, [h, w], strip.rows.clone(), &mut tiles, [n, at]);
             at += strip.rows.len() * columns;
         }
-        let tiles = Tensor::<3>::from_data(TensorData::new(tiles, [16, c_in, n]), &device);
+        let tiles = Tensor::<3>::from_data(TensorData::new(tiles, [16, c_in, n]), (&device, DType::F32));
         let products = filters.clone().matmul(tiles).into_data();
         let products = products.as_slice::<f32>().expect("values of f32");
         let mut at = 0;
@@ -74,7 +75,7 @@ pub(in crate::nn) fn convolve(x: &Tensor<4>, weight: &Tensor<4>, bias: &Tensor<1
         }
     });
     drop(strips);
-    Tensor::from_data(TensorData::new(y, [batch, c_out, h, w]), &device)
+    Tensor::from_data(TensorData::new(y, [batch, c_out, h, w]), (&device, DType::F32))
 }
 
 /// G g G^T of every filter, `[16, c_out, c_in]`.
@@ -103,7 +104,10 @@ fn filters(weight: &Tensor<4>) -> Tensor<3> {
             }
         }
     });
-    Tensor::from_data(TensorData::new(transformed, [16, c_out, c_in]), &weight.device())
+    Tensor::from_data(
+        TensorData::new(transformed, [16, c_out, c_in]),
+        (&weight.device(), DType::F32),
+    )
 }
 
 /// G g.

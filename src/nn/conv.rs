@@ -1,8 +1,8 @@
 //! 3 x 3 convolution that keeps the size, most of a UNet's work.
 //!
 //! Burn's `Conv2d` isn't used, because matrix products are up to twice as fast on the devices that [`has_own_kernels`] names: large images by
-//! Winograd's minimal filtering ([`cpu::convolve`]); small images by one product with all shifted copies side by side, which doesn't transform the weights.
-//! Elsewhere Burn's operation computes it.
+//! Winograd's minimal filtering ([`cpu::convolve`]); few small images by one product with all shifted copies side by side, which doesn't transform the weights.
+//! Many small images, and other devices, use Burn's operation.
 //!
 //! Axes: batch; c_in, c_out; h, w.
 
@@ -17,8 +17,8 @@ use burn::tensor::ops::ConvOptions;
 use super::{cpu, to_f32};
 use crate::device::has_own_kernels;
 
-/// Pixels of an image from which Winograd's transform of the weights is faster.
-const WINOGRAD_PIXELS: usize = 1024;
+/// Pixels of an image from which Winograd's transform of the weights pays, and pixels of a batch from which copying every pixel nine times doesn't.
+const LARGE: usize = 1024;
 /// With fewer channels matrix products aren't faster.
 const MIN_CHANNELS: usize = 16;
 
@@ -50,16 +50,15 @@ impl Conv3x3 {
         let [c_out, c_in, ..] = weight.dims();
         let [batch, _, h, w] = x.dims();
         assert_shape!(x, [batch, c_in, h, w]);
-        let is_wide = c_in.min(c_out) >= MIN_CHANNELS;
-        if !is_wide || !has_own_kernels(&x.device()) {
-            let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
-            return conv2d(x, weight, Some(self.bias.val()), options);
-        }
-        let is_large = h * w >= WINOGRAD_PIXELS;
         let bias = self.bias.val();
-        if is_large && h.is_multiple_of(2) && w.is_multiple_of(2) {
+        let has_own = c_in.min(c_out) >= MIN_CHANNELS && has_own_kernels(&x.device());
+        if has_own && h * w >= LARGE && h.is_multiple_of(2) && w.is_multiple_of(2) {
             let dtype = x.dtype();
             return cpu::convolve(&to_f32(x), &to_f32(weight), &to_f32(bias)).cast(dtype);
+        }
+        if !has_own || batch * h * w >= LARGE {
+            let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
+            return conv2d(x, weight, Some(bias), options);
         }
         by_one_product(x, weight) + bias.reshape([1, c_out, 1, 1])
     }

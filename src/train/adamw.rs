@@ -72,7 +72,7 @@ impl Optimizer for FusedAdamW {
     }
 
     fn to_device<const D: usize>(state: State<D>, device: &Device) -> State<D> {
-        state.to_device(device)
+        state.onto(device)
     }
 }
 

@@ -4,6 +4,12 @@
 //! flat tensors then update the moments of all, and each parameter moves by its slice of the result. Each element is computed by the same operations in
 //! the same order. In checkpoints the state is Burn's, parameter by parameter.
 
+#![expect(
+    clippy::large_enum_variant,
+    clippy::result_large_err,
+    reason = "tensors are handles; a step moves a few of them per parameter"
+)]
+
 use std::cell::RefCell;
 use std::sync::{Arc, OnceLock};
 
@@ -66,7 +72,7 @@ impl<const D: usize> State<D> {
         }
     }
 
-    pub(super) fn to_device(self, device: &Device) -> Self {
+    pub(super) fn onto(self, device: &Device) -> Self {
         match self {
             Self::Member(member) if member.moments().first.device() == *device => Self::Member(member),
             state => Self::Own(AdamW::to_device(state.into_own(), device)),

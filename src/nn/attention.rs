@@ -149,7 +149,8 @@ impl SelfAttention {
 }
 
 /// `softmax(query keys^T / sqrt(d_head) + bias) values`, computed in f32 whatever the dtype of its inputs; the result has theirs. `query`: `[batch,
-/// n_heads, n, d_head]`; `keys`, `values`: `[batch, n_heads, seq, d_head]`; `bias`: `[batch or 1, 1 or n_heads, n, seq]` -> `[batch, n_heads, n, d_head]`.
+/// n_heads, n, d_head]`; `keys`, `values`: `[batch, n_heads, seq, d_head]`; `bias`: `[batch or 1, 1 or n_heads, n, seq]`, without a gradient ->
+/// `[batch, n_heads, n, d_head]`.
 ///
 /// Flex casts to f32 itself. CubeCL with a bias, and autodiff, compose the operation in the inputs' dtype: scores above 65504 overflow in f16, and
 /// probabilities have 8 significant bits in bf16. PyTorch's composed attention casts to f32 too.
@@ -160,14 +161,18 @@ pub fn attention(query: Tensor<4>, keys: Tensor<4>, values: Tensor<4>, bias: Opt
     if bias.is_none() && cpu::is_long(&query, keys.dims()[2]) {
         return cpu::attention(query, keys, values).cast(dtype);
     }
-    if let (Some(bias), true) = (&bias, takes_custom_kernels(&query)) {
-        let [n, d_head] = [query.dims()[2], query.dims()[3]];
-        let scores = query.matmul(keys.swap_dims(2, 3));
-        let bias = to_f32(bias.clone()).expand([-1, 1, n as i64, scores.dims()[3] as i64]);
-        let weights = custom_kernels::biased_softmax(scores, bias, (d_head as f64).powf(-0.5));
-        return weights.matmul(values).cast(dtype);
-    }
-    module::attention(query, keys, values, None, bias.map(to_f32), options).cast(dtype)
+    let y = match bias {
+        // The kernel reads one bias for all heads.
+        Some(bias) if bias.dims()[1] == 1 && takes_custom_kernels(&query) => {
+            let [n, d_head] = [query.dims()[2], query.dims()[3]];
+            let scores = query.matmul(keys.swap_dims(2, 3));
+            let bias = to_f32(bias).expand([-1, 1, n as i64, scores.dims()[3] as i64]);
+            let weights = custom_kernels::biased_softmax(scores, bias, (d_head as f64).powf(-0.5));
+            weights.matmul(values)
+        }
+        bias => module::attention(query, keys, values, None, bias.map(to_f32), options),
+    };
+    y.cast(dtype)
 }
 
 /// `[1, 1, seq, seq]`, f32: [`MASKED`] where the key comes after the query, 0 elsewhere.

@@ -487,7 +487,7 @@ def page(data):
         "## Single operations",
         "",
         "Operations for which this program has kernels of its own, beside those of Burn's flex backend, in turns in one process; medians of 5. Both include a copy",
-        "of the input, so that an operation may work in place. Convolutions here are Winograd's for large images and one matrix product for small ones.",
+        "of the input, so that an operation may work in place. Convolutions here are Winograd's for large images, one matrix product for few small ones, Burn's for many.",
         "",
         data["operations"],
         "",

@@ -35,7 +35,7 @@ use burn::tensor::{DType, Device, DeviceError as BurnError, FloatDType, Tensor};
 
 pub use adamw_step::AdamWStep;
 pub use allocator::keep_freed_memory;
-pub use host::{HostValues, host_values, is_host, map_host, map_host_with_gradient};
+pub use host::{HostValues, host_values, map_host, map_host_with_gradient};
 pub use kernel_error::KernelError;
 
 /// A device by name: `flex`, `ndarray`, `wgpu`, `vulkan`, `metal`, `cuda`, the last four with an optional index (`cuda:1`).

@@ -26,11 +26,11 @@ impl Deref for HostValues {
 }
 
 /// Whether kernels of this program can compute on `x`: f32 on flex, without a graph of gradients.
-pub fn is_host<const D: usize>(x: &Tensor<D>) -> bool {
+fn is_host<const D: usize>(x: &Tensor<D>) -> bool {
     x.dtype() == DType::F32 && super::has_own_kernels(&x.device())
 }
 
-/// The values of `x`, if [`is_host`]. They are copied only if `x` is a view in another order.
+/// The values of `x`, if it is f32 on flex without a graph of gradients. They are copied only if `x` is a view in another order.
 pub fn host_values<const D: usize>(x: &Tensor<D>) -> Option<HostValues> {
     if !is_host(x) {
         return None;
@@ -48,7 +48,7 @@ pub fn host_values<const D: usize>(x: &Tensor<D>) -> Option<HostValues> {
     })
 }
 
-/// `x` with values changed in place by `f`, if [`is_host`]; they are copied if something else refers to them.
+/// `x` with values changed in place by `f`, if it is f32 on flex without a graph of gradients; they are copied if something else refers to them.
 ///
 /// # Errors
 /// `x` itself on other devices.

@@ -16,11 +16,6 @@ impl Deref for HostValues {
     }
 }
 
-/// Never.
-pub fn is_host<const D: usize>(_x: &Tensor<D>) -> bool {
-    false
-}
-
 /// None.
 pub fn host_values<const D: usize>(_x: &Tensor<D>) -> Option<HostValues> {
     None

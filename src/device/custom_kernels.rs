@@ -115,38 +115,28 @@ pub trait Kernels: Backend {
     }
 }
 
+/// Launches a kernel of [`cubes`], in f32, with the threads that `$grid` gives the tensor `$x`.
+macro_rules! launch {
+    ($kernel:ident, $grid:ident($x:ident), $($argument:expr),+ $(,)?) => {{
+        let (count, dim) = $grid(&$x);
+        let (client, address) = ($x.client.clone(), $x.required_address_type());
+        cubes::$kernel::launch(&client, count, dim, address, $($argument,)+ F32);
+    }};
+}
+
 impl Kernels for CubeBackend {
     fn exact_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
         let y = like(&x);
-        let (count, dim) = elementwise(&x);
-        let address = x.required_address_type();
-        cubes::gelu::launch(
-            &x.client.clone(),
-            count,
-            dim,
-            address,
-            x.into_linear_view(),
-            y.clone().into_linear_view(),
-            F32,
-        );
+        let to = y.clone().into_linear_view();
+        launch!(gelu, elementwise(x), x.into_linear_view(), to);
         y
     }
 
     fn exact_gelu_backward(x: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
-        let y = like(&x);
-        let (count, dim) = elementwise(&x);
-        let address = x.required_address_type();
-        cubes::gelu_backward::launch(
-            &x.client.clone(),
-            count,
-            dim,
-            address,
-            x.into_linear_view(),
-            grad.into_linear_view(),
-            y.clone().into_linear_view(),
-            F32,
-        );
-        y
+        let x_grad = like(&x);
+        let (grad, to) = (grad.into_linear_view(), x_grad.clone().into_linear_view());
+        launch!(gelu_backward, elementwise(x), x.into_linear_view(), grad, to);
+        x_grad
     }
 
     fn row_norm(
@@ -156,20 +146,16 @@ impl Kernels for CubeBackend {
         epsilon: f32,
     ) -> FloatTensor<Self> {
         let y = like(&x);
-        let (count, dim) = rows(&x);
-        let address = x.required_address_type();
-        cubes::row_norm::launch(
-            &x.client.clone(),
-            count,
-            dim,
-            address,
+        let [gamma, beta, to] = [gamma, beta, y.clone()].map(|tensor| tensor.into_tensor_arg());
+        launch!(
+            row_norm,
+            rows(x),
             x.into_tensor_arg(),
-            gamma.into_tensor_arg(),
-            beta.into_tensor_arg(),
-            y.clone().into_tensor_arg(),
+            gamma,
+            beta,
+            to,
             epsilon,
-            ROW_THREADS as usize,
-            F32,
+            ROW_THREADS as usize
         );
         y
     }
@@ -180,41 +166,34 @@ impl Kernels for CubeBackend {
         grad: FloatTensor<Self>,
         epsilon: f32,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let (x_grad, gamma_grad) = (like(&x), like(&x));
-        let (count, dim) = rows(&x);
-        let address = x.required_address_type();
-        cubes::row_norm_backward::launch(
-            &x.client.clone(),
-            count,
-            dim,
-            address,
+        let out = (like(&x), like(&x));
+        let [gamma, grad] = [gamma, grad].map(|tensor| tensor.into_tensor_arg());
+        let (x_grad, gamma_grad) = (out.0.clone().into_tensor_arg(), out.1.clone().into_tensor_arg());
+        launch!(
+            row_norm_backward,
+            rows(x),
             x.into_tensor_arg(),
-            gamma.into_tensor_arg(),
-            grad.into_tensor_arg(),
-            x_grad.clone().into_tensor_arg(),
-            gamma_grad.clone().into_tensor_arg(),
+            gamma,
+            grad,
+            x_grad,
+            gamma_grad,
             epsilon,
             ROW_THREADS as usize,
-            F32,
         );
-        (x_grad, gamma_grad)
+        out
     }
 
     fn biased_softmax(scores: FloatTensor<Self>, bias: FloatTensor<Self>, scale: f32) -> FloatTensor<Self> {
         let y = like(&scores);
-        let (count, dim) = score_rows(&scores);
-        let address = scores.required_address_type();
-        cubes::softmax::launch(
-            &scores.client.clone(),
-            count,
-            dim,
-            address,
+        let [bias, to] = [bias, y.clone()].map(|tensor| tensor.into_tensor_arg());
+        launch!(
+            softmax,
+            score_rows(scores),
             scores.into_tensor_arg(),
-            bias.into_tensor_arg(),
-            y.clone().into_tensor_arg(),
+            bias,
+            to,
             scale,
-            SCORE_THREADS as usize,
-            F32,
+            SCORE_THREADS as usize
         );
         y
     }
@@ -225,19 +204,15 @@ impl Kernels for CubeBackend {
         scale: f32,
     ) -> FloatTensor<Self> {
         let scores_grad = like(&y);
-        let (count, dim) = score_rows(&y);
-        let address = y.required_address_type();
-        cubes::softmax_backward::launch(
-            &y.client.clone(),
-            count,
-            dim,
-            address,
+        let [grad, to] = [grad, scores_grad.clone()].map(|tensor| tensor.into_tensor_arg());
+        launch!(
+            softmax_backward,
+            score_rows(y),
             y.into_tensor_arg(),
-            grad.into_tensor_arg(),
-            scores_grad.clone().into_tensor_arg(),
+            grad,
+            to,
             scale,
-            SCORE_THREADS as usize,
-            F32,
+            SCORE_THREADS as usize
         );
         scores_grad
     }
@@ -250,18 +225,15 @@ impl Kernels for CubeBackend {
         step: AdamWStep,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let out = [like(&parameter), like(&parameter), like(&parameter)];
-        let (count, dim) = elementwise(&parameter);
-        let address = parameter.required_address_type();
+        let [moment_1, moment_2, grad] = [moment_1, moment_2, grad].map(|tensor| tensor.into_linear_view());
         let [new, new_1, new_2] = out.clone().map(|tensor| tensor.into_linear_view());
-        cubes::adamw::launch(
-            &parameter.client.clone(),
-            count,
-            dim,
-            address,
+        launch!(
+            adamw,
+            elementwise(parameter),
             parameter.into_linear_view(),
-            moment_1.into_linear_view(),
-            moment_2.into_linear_view(),
-            grad.into_linear_view(),
+            moment_1,
+            moment_2,
+            grad,
             new,
             new_1,
             new_2,
@@ -272,7 +244,6 @@ impl Kernels for CubeBackend {
             step.eps,
             step.kept,
             step.lr,
-            F32,
         );
         let [parameter, moment_1, moment_2] = out;
         (parameter, moment_1, moment_2)

@@ -78,6 +78,12 @@ impl Browser {
     }
 
     fn call(&mut self, session: Option<&str>, method: &str, params: Value) -> Value {
+        let answer = self.ask(session, method, params);
+        answer.unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    /// The result of a method of the protocol, or the browser's error.
+    fn ask(&mut self, session: Option<&str>, method: &str, params: Value) -> Result<Value, Value> {
         self.n_calls += 1;
         let id = self.n_calls;
         let mut message = json!({ "id": id, "method": method, "params": params });
@@ -92,8 +98,10 @@ impl Browser {
             let answer = self.messages.recv_timeout(left);
             let answer = answer.unwrap_or_else(|e| panic!("no answer of the browser to {method}: {e}"));
             if answer["id"] == id {
-                assert!(answer["error"].is_null(), "{method}: {answer}");
-                return answer["result"].clone();
+                return match &answer["error"] {
+                    Value::Null => Ok(answer["result"].clone()),
+                    error => Err(error.clone()),
+                };
             }
             if answer["id"].is_null() {
                 self.events.push_back(answer);
@@ -143,16 +151,22 @@ impl Browser {
 
     /// The value of an expression, or of the promise that it is.
     pub fn value(&mut self, tab: &Tab, expression: &str) -> Value {
-        let params = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true, "userGesture": true });
-        let answer = self.tell(tab, "Runtime.evaluate", params);
-        assert!(answer["exceptionDetails"].is_null(), "{expression}: {answer:#}");
-        answer["result"]["value"].clone()
+        let answer = self.evaluate(tab, expression);
+        answer.unwrap_or_else(|error| panic!("{expression}: {error}"))
     }
 
-    /// Waits until an expression is true.
+    fn evaluate(&mut self, tab: &Tab, expression: &str) -> Result<Value, Value> {
+        let params = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true, "userGesture": true });
+        let answer = self.ask(Some(&tab.session), "Runtime.evaluate", params)?;
+        assert!(answer["exceptionDetails"].is_null(), "{expression}: {answer:#}");
+        Ok(answer["result"]["value"].clone())
+    }
+
+    /// Waits until an expression is true. A page that gives way to the next one has no values (`Inspected target navigated or closed`,
+    /// `Cannot find default execution context`): that is no answer, and the next page is asked.
     pub fn wait(&mut self, tab: &Tab, expression: &str) {
         let begun = Instant::now();
-        while self.value(tab, expression) != true {
+        while !self.evaluate(tab, expression).is_ok_and(|value| value == true) {
             if begun.elapsed() > PATIENCE {
                 let text = self.value(tab, "document.body.innerText");
                 panic!("in vain: {expression}\n{}", text.as_str().unwrap_or_default());

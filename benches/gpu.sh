@@ -68,7 +68,9 @@ fi
 
 echo "== training step" >&2
 for tokens in 14 6 30 77; do
-    eclipse "step-$tokens" dev measure step --batch $pairs --tokens $tokens $tiny
+    for dtype in $dtypes; do
+        eclipse "step-$tokens-$dtype" dev measure step --batch $pairs --tokens $tokens --dtype "$dtype" $tiny
+    done
 done
 echo "== towers and UNet" >&2
 for dtype in $dtypes; do
@@ -92,6 +94,7 @@ if [ -z "${ECLIPSE_NO_TORCH:-}" ] && python3 -c 'import torch' 2>/dev/null; then
         part "torch-vision-l14-$mode" python3 benches/gpu_torch.py vision-l14 --batch $images --mode $mode $tiny
         part "torch-text-l14-$mode" python3 benches/gpu_torch.py text-l14 --batch $captions --mode $mode $tiny
         part "torch-vision-bigg14-$mode" python3 benches/gpu_torch.py vision-bigg14 --batch $bigg --mode $mode $tiny
+        part "torch-unet-$mode" python3 benches/gpu_torch.py unet --batch 2 --repeat 10 --mode $mode $tiny
     done
 fi
 
@@ -132,8 +135,9 @@ if memory.exists() and memory.read_text().strip():
     print(f"- most memory in use on the card: {max(map(int, memory.read_text().split()))} MiB")
 print("\n| work | dtype | batch | first call, s | ms | per second | launches | PyTorch f32 | TF32 | bf16 |")
 print("|---|---|---|---|---|---|---|---|---|---|")
-rows = [(f"step, {t} tokens", f"step-{t}", f"step-{t}", "f32") for t in (6, 14, 30, 77)]
+rows = []
 for dtype in ("f32", "bf16"):
+    rows += [(f"step, {t} tokens", f"step-{t}-{dtype}", f"step-{t}", dtype) for t in (6, 14, 30, 77)]
     rows += [(w, f"{w}-{dtype}", w, dtype) for w in ("vision-l14", "text-l14", "vision-bigg14", "unet")]
 for label, name, torch, dtype in rows:
     ours = part(name)

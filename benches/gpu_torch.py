@@ -1,6 +1,6 @@
 """The work of `eclipse dev measure` in PyTorch, for benches/gpu.sh: one line of JSON.
 
-pip install torch==2.9.0 transformers==4.57.1   (the towers; the step needs torch alone)
+pip install -r benches/requirements.txt   (transformers for the towers, diffusers for the UNet; the step needs torch alone)
 
 The step trims padding, as a good implementation would: all captions of a batch have the same length. Attention is
 scaled_dot_product_attention, AdamW is fused, `bf16` is autocast with f32 weights; nothing is compiled.
@@ -97,9 +97,26 @@ def tower(args, device):
     return lambda: model(**inputs)
 
 
+def unet(args, device):
+    """A step of Kandinsky 2.2's UNet at 512 x 512 pixels, with the published configuration."""
+    import diffusers
+    from compare_pytorch import config_of
+
+    config, side = config_of("kandinsky22_unet"), 16 if args.tiny else 64
+    if args.tiny:
+        config |= dict(block_out_channels=[64, 64, 64, 64], layers_per_block=1)
+    dtype = torch.bfloat16 if args.mode == "bf16" else torch.float32
+    with device:
+        network = diffusers.UNet2DConditionModel.from_config(config)
+    network = network.to(device, dtype, memory_format=torch.channels_last).eval()
+    draw = lambda *shape: torch.randn(*shape, dtype=dtype, device=device)
+    latents, z_x = draw(args.batch, 4, side, side).contiguous(memory_format=torch.channels_last), draw(args.batch, 1280)
+    return lambda: network(latents, 500, encoder_hidden_states=None, added_cond_kwargs={"image_embeds": z_x})
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("work", choices=["step", "vision-l14", "text-l14", "vision-bigg14"])
+    parser.add_argument("work", choices=["step", "vision-l14", "text-l14", "vision-bigg14", "unet"])
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--tokens", type=int, default=14)
     parser.add_argument("--mode", choices=["f32", "tf32", "bf16"], default="f32")
@@ -109,7 +126,7 @@ def main():
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.mode != "f32"
     sync = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    work = step(args, device) if args.work == "step" else tower(args, device)
+    work = {"step": step, "unet": unet}.get(args.work, tower)(args, device)
     times = []
     with torch.enable_grad() if args.work == "step" else torch.inference_mode():
         for _ in range(args.repeat + 2):

@@ -50,7 +50,7 @@ part() {
 }
 eclipse() { part "$1" "$binary" --device "$device" "${@:2}"; }
 
-if [ -n "$tiny" ]; then pairs=4 images=1 captions=4 n_world=32 dtypes="f32"; else pairs=256 images=128 captions=512 n_world=20000 dtypes="f32 bf16"; fi
+if [ -n "$tiny" ]; then pairs=4 images=1 captions=4 n_world=32 dtypes="f32" modes="f32"; else pairs=256 images=128 captions=512 n_world=20000 dtypes="f32 bf16" modes="f32 tf32 bf16"; fi
 bigg=$((images / 4 > 0 ? images / 4 : 1))
 
 echo "== device and reference numbers" >&2
@@ -87,7 +87,7 @@ eclipse draw generate --pipeline datasets/emoji/decoder --prior experiments/tabl
 
 if [ -z "${ECLIPSE_NO_TORCH:-}" ] && python3 -c 'import torch' 2>/dev/null; then
     echo "== PyTorch" >&2
-    for mode in f32 tf32 bf16; do
+    for mode in $modes; do
         for tokens in 14 6 30 77; do
             part "torch-step-$tokens-$mode" python3 benches/gpu_torch.py step --batch $pairs --tokens $tokens --mode $mode $tiny
         done

@@ -18,11 +18,11 @@ use eclipse_t2i::train::micro_batches::{Losses, MicroBatches};
 use eclipse_t2i::train::objectives::eclipse::{Eclipse, EclipseBatch, EclipseCriterion};
 use eclipse_t2i::train::trainer::{AdamWOptions, Trainer, UpdateOptions};
 
-/// Launches of a step with three blocks: forward, backward, clipping and AdamW. 516 were counted with `wgpu`; fusion, which replaces the kernels of
-/// this program, has to stay below the 1895 of Burn's operations one by one.
-const TRAINING: usize = if cfg!(feature = "fusion") { 1895 } else { 541 };
-/// Launches of one prediction, with three blocks: 105 and 203.
-const SAMPLING: usize = if cfg!(feature = "fusion") { 203 } else { 110 };
+/// Launches of a step with three blocks: forward, backward, clipping and AdamW. 516 were counted with `wgpu`. Fusion replaces the kernels of this program,
+/// and tuning chooses others from build to build: 759 were counted with `wgpu,tuned`.
+const TRAINING: usize = if cfg!(feature = "fusion") { 850 } else { 541 };
+/// Launches of one prediction, with three blocks: 105 and 115.
+const SAMPLING: usize = if cfg!(feature = "fusion") { 130 } else { 110 };
 
 const BATCH: usize = 8;
 const TOKENS: usize = 14;
@@ -91,6 +91,17 @@ fn gpus() -> Vec<(DeviceSpec, Device)> {
     found
 }
 
+/// A network with fewer parameters than Mesa's software driver makes iterations of a loop, 65,535: it leaves longer ones early and says nothing, so that
+/// the norm of the gradients is wrong there if tuning chooses one thread for it.
+fn small() -> PriorConfig {
+    PriorConfig {
+        n_heads: 2,
+        d_head: 16,
+        d_clip: 32,
+        ..config()
+    }
+}
+
 type Trained = Trainer<Prior, EclipseCriterion>;
 
 fn trainer(config: &PriorConfig, device: &Device) -> Trained {
@@ -117,7 +128,7 @@ impl ModuleVisitor for Values {
 
 /// The parameters after some steps, and the loss of each.
 fn train(device: &Device) -> (Values, Vec<f32>) {
-    let (config, device) = (config(), device.clone().autodiff());
+    let (config, device) = (small(), device.clone().autodiff());
     let mut trainer = trainer(&config, &device);
     let options = AdamWOptions {
         weight_decay: 0.1,

@@ -49,6 +49,9 @@ struct Args {
     /// Time against batch, tokens, width, side and threads: writes scaling.csv and scaling.svg
     #[arg(long, value_name = "DIR")]
     scaling: Option<PathBuf>,
+    /// Draw scaling.svg again from the scaling.csv of the folder that --scaling names
+    #[arg(long, requires = "scaling")]
+    redraw: bool,
     /// Single operations, Burn's beside this program's
     #[arg(long)]
     operations: bool,
@@ -71,7 +74,11 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(folder) = &args.scaling {
-        return scaling::run(folder, args.test);
+        return if args.redraw {
+            scaling::draw(folder)
+        } else {
+            scaling::run(folder, args.test)
+        };
     }
     let spec = args.device.unwrap_or(DeviceSpec::available()[0]);
     let calls = if args.test { 1 } else { args.calls.max(1) };

@@ -5,6 +5,7 @@
 //! small kernels bound a step, so that their number is a budget: it does not depend on how busy the machine is.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::module::{ModuleVisitor, Param};
 use burn::prelude::*;
@@ -71,6 +72,12 @@ fn table(what: &str, (total, by_kernel): &(usize, BTreeMap<String, usize>)) {
     for (kernel, n) in rows {
         println!("  {n:>5} {kernel}");
     }
+}
+
+/// Launches are counted in the whole process, so that tests wait for each other.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The GPUs of this build that work, without autodiff.
@@ -149,6 +156,7 @@ fn train(device: &Device) -> (Values, Vec<f32>) {
 
 #[test]
 fn training_agrees_with_a_cpu() {
+    let _alone = alone();
     let cpu = DeviceSpec::default().device().expect("a CPU");
     let (expected, losses) = train(&cpu);
     for (spec, device) in gpus() {
@@ -174,6 +182,7 @@ fn training_agrees_with_a_cpu() {
 
 #[test]
 fn launches_stay_within_their_budget() {
+    let _alone = alone();
     for (spec, plain) in gpus() {
         let (config, device) = (config(), plain.clone().autodiff());
         let mut optimizer = AdamWOptions::default().init();
@@ -208,5 +217,26 @@ fn launches_stay_within_their_budget() {
             "{spec}: {} launches of a sampling step, at most {SAMPLING}",
             sampling.0
         );
+    }
+}
+
+/// Tuning takes the fastest kernel without comparing results, and one that a driver ends early is fast (see docs/devices.md).
+#[test]
+fn long_sums_are_whole() {
+    let _alone = alone();
+    for (spec, device) in gpus() {
+        for n in [1000, 65_536, 100_000, 671_744, 1 << 20, 33_000_000] {
+            let values: Vec<f32> = (0..n).map(|i| ((i * 7919) % 1000) as f32 * 1e-3).collect();
+            let expected: f64 = values.iter().map(|&x| f64::from(x).powi(2)).sum();
+            let x = Tensor::<1>::from_data(TensorData::new(values, [n]), &device);
+            let sum = x.square().sum().into_scalar::<f32>();
+            let off = f64::from(sum) / expected - 1.0;
+            println!("{spec}: {n} squares: {off:.1e} from their sum");
+            // Partial sums of 33 million values are off by 2e-6.
+            assert!(
+                off.abs() < 1e-5,
+                "{spec}: {n} squares sum to {sum}, not {expected}"
+            );
+        }
     }
 }

@@ -42,9 +42,9 @@ pub(super) fn gelu_backward<F: Float>(
     );
 }
 
-/// The sum of the values of a cube's `threads` threads, a power of two.
+/// The sum of the values of a cube's `threads` threads, a power of two; or the largest of them.
 #[cube]
-fn cube_sum<F: Float>(value: F, #[comptime] threads: usize) -> F {
+fn over_cube<F: Float>(value: F, #[comptime] threads: usize, #[comptime] largest: bool) -> F {
     let mut values = Shared::new_slice(threads);
     let thread = UNIT_POS as usize;
     values[thread] = value;
@@ -52,38 +52,25 @@ fn cube_sum<F: Float>(value: F, #[comptime] threads: usize) -> F {
     let mut half = CUBE_DIM as usize / 2;
     while half > 0 {
         if thread < half {
-            let other = values[thread + half];
-            values[thread] += other;
-        }
-        sync_cube();
-        half /= 2;
-    }
-    let sum = values[0];
-    sync_cube();
-    sum
-}
-
-/// The largest of the values of a cube's `threads` threads, a power of two.
-#[cube]
-fn cube_max<F: Float>(value: F, #[comptime] threads: usize) -> F {
-    let mut values = Shared::new_slice(threads);
-    let thread = UNIT_POS as usize;
-    values[thread] = value;
-    sync_cube();
-    let mut half = CUBE_DIM as usize / 2;
-    while half > 0 {
-        if thread < half {
-            let other = values[thread + half];
-            if other > values[thread] {
-                values[thread] = other;
+            let (own, other) = (values[thread], values[thread + half]);
+            if comptime!(largest) {
+                values[thread] = max(own, other);
+            } else {
+                values[thread] = own + other;
             }
         }
         sync_cube();
         half /= 2;
     }
-    let largest = values[0];
+    let result = values[0];
     sync_cube();
-    largest
+    result
+}
+
+/// An element of a matrix.
+#[cube]
+fn at<F: Float>(x: &Tensor<F>, row: usize, column: usize) -> F {
+    x[row * x.stride(0) + column * x.stride(1)]
 }
 
 /// Where row `row` of a tensor `[batch, n_heads, n, seq]` begins, by the strides of its first three axes.
@@ -91,6 +78,19 @@ fn cube_max<F: Float>(value: F, #[comptime] threads: usize) -> F {
 fn row_start(row: usize, n_heads: usize, n: usize, strides: (usize, usize, usize)) -> usize {
     let head = row / n;
     head / n_heads * strides.0 + head % n_heads * strides.1 + row % n * strides.2
+}
+
+/// A score of the softmax, in the row that begins at `from`, and at `bias_from` in the bias.
+#[cube]
+fn score<F: Float>(
+    scores: &Tensor<F>,
+    bias: &Tensor<F>,
+    from: usize,
+    bias_from: usize,
+    column: usize,
+    scale: F,
+) -> F {
+    scores[from + column * scores.stride(3)] * scale + bias[bias_from + column * bias.stride(3)]
 }
 
 #[cube(launch, address_type = "dynamic")]
@@ -126,27 +126,22 @@ pub(super) fn softmax<F: Float>(
     let mut largest = F::min_value();
     let mut column = UNIT_POS as usize;
     while column < seq {
-        let score =
-            scores[from + column * scores.stride(3)] * scale + bias[bias_from + column * bias.stride(3)];
-        if score > largest {
-            largest = score;
-        }
+        let score = score::<F>(scores, bias, from, bias_from, column, scale);
+        largest = max(largest, score);
         column += threads;
     }
-    let largest = cube_max::<F>(largest, threads);
+    let largest = over_cube::<F>(largest, threads, true);
     let mut sum = F::new(0.0);
     let mut column = UNIT_POS as usize;
     while column < seq {
-        let score =
-            scores[from + column * scores.stride(3)] * scale + bias[bias_from + column * bias.stride(3)];
+        let score = score::<F>(scores, bias, from, bias_from, column, scale);
         sum += F::exp(score - largest);
         column += threads;
     }
-    let sum = cube_sum::<F>(sum, threads);
+    let sum = over_cube::<F>(sum, threads, false);
     let mut column = UNIT_POS as usize;
     while column < seq {
-        let score =
-            scores[from + column * scores.stride(3)] * scale + bias[bias_from + column * bias.stride(3)];
+        let score = score::<F>(scores, bias, from, bias_from, column, scale);
         y[to + column * y_step] = F::exp(score - largest) / sum;
         column += threads;
     }
@@ -184,7 +179,7 @@ pub(super) fn softmax_backward<F: Float>(
         sum += y[y_from + column * y.stride(3)] * grad[grad_from + column * grad.stride(3)];
         column += threads;
     }
-    let sum = cube_sum::<F>(sum, threads);
+    let sum = over_cube::<F>(sum, threads, false);
     let mut column = UNIT_POS as usize;
     while column < seq {
         let value = y[y_from + column * y.stride(3)];
@@ -201,18 +196,18 @@ fn row_statistics<F: Float>(x: &Tensor<F>, row: usize, epsilon: F, #[comptime] t
     let mut sum = F::new(0.0);
     let mut column = UNIT_POS as usize;
     while column < d {
-        sum += x[row * x.stride(0) + column * x.stride(1)];
+        sum += at(x, row, column);
         column += threads;
     }
-    let mean = cube_sum::<F>(sum, threads) / F::cast_from(d);
+    let mean = over_cube::<F>(sum, threads, false) / F::cast_from(d);
     let mut squares = F::new(0.0);
     let mut column = UNIT_POS as usize;
     while column < d {
-        let centred = x[row * x.stride(0) + column * x.stride(1)] - mean;
+        let centred = at(x, row, column) - mean;
         squares += centred * centred;
         column += threads;
     }
-    let variance = cube_sum::<F>(squares, threads) / F::cast_from(d);
+    let variance = over_cube::<F>(squares, threads, false) / F::cast_from(d);
     (mean, F::new(1.0) / F::sqrt(variance + epsilon))
 }
 
@@ -234,7 +229,7 @@ pub(super) fn row_norm<F: Float>(
     let (y_row, y_column) = (y.stride(0), y.stride(1));
     let mut column = UNIT_POS as usize;
     while column < x.shape(1) {
-        let normalised = (x[row * x.stride(0) + column * x.stride(1)] - mean) * scale;
+        let normalised = (at(x, row, column) - mean) * scale;
         y[row * y_row + column * y_column] =
             normalised * gamma[column * gamma.stride(0)] + beta[column * beta.stride(0)];
         column += threads;
@@ -263,20 +258,20 @@ pub(super) fn row_norm_backward<F: Float>(
     let mut product = F::new(0.0);
     let mut column = UNIT_POS as usize;
     while column < d {
-        let normalised = (x[row * x.stride(0) + column * x.stride(1)] - mean) * scale;
-        let h = grad[row * grad.stride(0) + column * grad.stride(1)] * gamma[column * gamma.stride(0)];
+        let normalised = (at(x, row, column) - mean) * scale;
+        let h = at(grad, row, column) * gamma[column * gamma.stride(0)];
         sum += h;
         product += h * normalised;
         column += threads;
     }
-    let mean_h = cube_sum::<F>(sum, threads) / F::cast_from(d);
-    let mean_product = cube_sum::<F>(product, threads) / F::cast_from(d);
+    let mean_h = over_cube::<F>(sum, threads, false) / F::cast_from(d);
+    let mean_product = over_cube::<F>(product, threads, false) / F::cast_from(d);
     let (x_row, x_column) = (x_grad.stride(0), x_grad.stride(1));
     let (gamma_row, gamma_column) = (gamma_grad.stride(0), gamma_grad.stride(1));
     let mut column = UNIT_POS as usize;
     while column < d {
-        let normalised = (x[row * x.stride(0) + column * x.stride(1)] - mean) * scale;
-        let g = grad[row * grad.stride(0) + column * grad.stride(1)];
+        let normalised = (at(x, row, column) - mean) * scale;
+        let g = at(grad, row, column);
         let h = g * gamma[column * gamma.stride(0)];
         x_grad[row * x_row + column * x_column] = scale * (h - mean_h - normalised * mean_product);
         gamma_grad[row * gamma_row + column * gamma_column] = g * normalised;

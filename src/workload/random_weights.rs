@@ -30,9 +30,15 @@ impl ModuleMapper for Fill {
         };
         let scale = 1.0 / (inputs as f32).sqrt();
         let scaled: Vec<f32> = self.0.iter().map(|value| value * scale).collect();
-        let pattern: Tensor<1> = Tensor::from_data(TensorData::new(scaled, [PATTERN]), &param.lazy_device());
-        let n = shape.num_elements();
-        let values = pattern.repeat_dim(0, n.div_ceil(PATTERN)).narrow(0, 0, n);
+        // Every tensor has a buffer of its own length, as one that was loaded: flex copies a view of a longer one before most operations.
+        let (n, device) = (shape.num_elements(), param.lazy_device());
+        let from_host = |values: &[f32]| {
+            Tensor::<1>::from_data(TensorData::new(values.to_vec(), [values.len()]), &device)
+        };
+        let (repeats, rest) = (n / PATTERN, &scaled[..n % PATTERN]);
+        let whole = (repeats > 0).then(|| from_host(&scaled).repeat_dim(0, repeats));
+        let rest = (!rest.is_empty()).then(|| from_host(rest));
+        let values = Tensor::cat(whole.into_iter().chain(rest).collect(), 0);
         let id = param.id;
         param.transform_for_load(values.reshape(shape), id)
     }

@@ -24,7 +24,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 /// Time in which a request is read and its answer begins.
 const ANSWER: Duration = Duration::from_secs(20);
-/// The cookie that holds the token.
+/// The cookie that holds the token, before the port.
 const TOKEN: &str = "eclipse_token";
 
 /// Who may ask.
@@ -117,7 +117,7 @@ impl Guard {
     }
 
     /// Where a request with `?token=` is sent on to, and the cookie that it gets; `None` for a request without one or with a wrong one.
-    fn admission(&self, uri: &Uri) -> Option<(String, String)> {
+    fn admission(&self, uri: &Uri, headers: &HeaderMap) -> Option<(String, String)> {
         let token = self.token.as_ref()?;
         let query = uri.query()?;
         let (given, rest): (Vec<&str>, Vec<&str>) =
@@ -127,19 +127,32 @@ impl Guard {
             true => "/".to_owned(),
             false => format!("/?{}", rest.join("&")),
         };
-        let cookie = format!("{TOKEN}={token}; Path=/; HttpOnly; SameSite=Lax");
+        let name = cookie_name(headers);
+        let cookie = format!("{name}={token}; Path=/; HttpOnly; SameSite=Lax");
         (is_right && uri.path() == "/").then_some((target, cookie))
+    }
+}
+
+/// The name of this playground's cookie. Browsers send a cookie to every port of a host: the port in its name keeps two playgrounds apart.
+fn cookie_name(headers: &HeaderMap) -> String {
+    let host = headers.get(HOST).and_then(|value| value.to_str().ok());
+    let port = host.and_then(|host| host.rsplit_once(':')).map(|(_, port)| port);
+    match port.filter(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())) {
+        Some(port) => format!("{TOKEN}_{port}"),
+        None => TOKEN.to_owned(),
     }
 }
 
 /// The tokens in cookies and in `Authorization: Bearer`.
 fn given_tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let name = cookie_name(headers);
     let cookies = headers
         .get_all(COOKIE)
         .into_iter()
         .filter_map(|value| value.to_str().ok());
     let cookies = cookies.flat_map(|cookies| cookies.split(';'));
-    let cookies = cookies.filter_map(|cookie| cookie.trim().strip_prefix(TOKEN)?.strip_prefix('='));
+    let cookies =
+        cookies.filter_map(move |cookie| cookie.trim().strip_prefix(name.as_str())?.strip_prefix('='));
     let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     cookies.chain(bearer.and_then(|value| value.strip_prefix("Bearer ")))
 }
@@ -152,7 +165,7 @@ fn is_equal(given: &str, token: &str) -> bool {
 /// The middleware: checks a request, and adds the headers to its answer.
 pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response<Body> {
     let checked = guard.check(request.method(), request.headers());
-    let admission = guard.admission(request.uri());
+    let admission = guard.admission(request.uri(), request.headers());
     let mut response = match (checked, admission) {
         // The token leaves the address bar, and with it the browser's history.
         (Ok(()) | Err(Refusal::Token), Some((target, cookie))) => redirect(&target, &cookie),
@@ -295,14 +308,19 @@ mod tests {
         };
         assert_eq!(ask(&[]), Err(Refusal::Token));
         for wrong in [
-            "eclipse_token=",
-            "eclipse_token=0124",
-            "eclipse_token=01234",
+            "eclipse_token_8321=",
+            "eclipse_token_8321=0124",
+            "eclipse_token_8321=01234",
+            "eclipse_token_8322=0123",
+            "eclipse_token=0123",
             "token=0123",
         ] {
             assert_eq!(ask(&[("cookie", wrong)]), Err(Refusal::Token), "{wrong}");
         }
-        assert_eq!(ask(&[("cookie", "a=b; eclipse_token=0123")]), Ok(()));
+        assert_eq!(
+            ask(&[("cookie", "a=b; eclipse_token_8322=0; eclipse_token_8321=0123")]),
+            Ok(())
+        );
         assert_eq!(ask(&[("authorization", "Bearer 0123")]), Ok(()));
     }
 
@@ -312,7 +330,10 @@ mod tests {
             is_loopback: false,
             token: Some("0123".into()),
         };
-        let admission = |uri: &'static str| guard.admission(&Uri::from_static(uri)).map(|(to, _)| to);
+        let admission = |uri: &'static str| {
+            let admitted = guard.admission(&Uri::from_static(uri), &HeaderMap::new());
+            admitted.map(|(to, _)| to)
+        };
         assert_eq!(admission("/?token=0123"), Some("/".into()));
         assert_eq!(
             admission("/?prompt=a%20b&token=0123&seed=1"),

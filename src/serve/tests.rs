@@ -382,8 +382,11 @@ fn every_answer_has_the_headers_and_a_token_opens_the_page() {
     let (_, headers, _) = get("/?token=0123&seed=5", &[]);
     assert_eq!(headers["location"], "/?seed=5");
     let cookie = headers["set-cookie"].to_str().expect("text");
-    assert_eq!(cookie, "eclipse_token=0123; Path=/; HttpOnly; SameSite=Lax");
-    assert_eq!(get("/", &[("cookie", "eclipse_token=0123")]).0, StatusCode::OK);
+    assert_eq!(cookie, "eclipse_token_8321=0123; Path=/; HttpOnly; SameSite=Lax");
+    assert_eq!(
+        get("/", &[("cookie", "eclipse_token_8321=0123")]).0,
+        StatusCode::OK
+    );
     assert_eq!(
         get("/playground.css", &[("authorization", "Bearer 0123")]).0,
         StatusCode::OK
@@ -392,7 +395,7 @@ fn every_answer_has_the_headers_and_a_token_opens_the_page() {
         get(
             "/",
             &[
-                ("cookie", "eclipse_token=0123"),
+                ("cookie", "eclipse_token_8321=0123"),
                 ("origin", "http://evil.example")
             ]
         )

@@ -450,7 +450,9 @@ fn a_playground_for_other_machines_asks_for_its_token() {
     };
     let host = format!("host: {address}\r\n");
     let form = format!("{host}content-type: application/x-www-form-urlencoded\r\n");
-    let cookie = format!("cookie: other=1; eclipse_token={token}\r\n");
+    let (_, port) = address.rsplit_once(':').expect("an address with a port");
+    let name = format!("eclipse_token_{port}");
+    let cookie = format!("cookie: other=1; {name}={token}\r\n");
     let bearer = format!("authorization: Bearer {token}\r\n");
     let drawing = "prompt=a+red+car&prior=ridge&images=1&steps=1";
     let wrong = "0".repeat(32);
@@ -477,8 +479,14 @@ fn a_playground_for_other_machines_asks_for_its_token() {
     }
     assert_eq!(ask("POST", "/api/draw", &form, drawing).0, 401);
     assert_eq!(ask("POST", "/api/jobs/0123/cancel", &host, "").0, 401);
-    let half = format!("{host}cookie: eclipse_token={}\r\n", &token[..31]);
+    let half = format!("{host}cookie: {name}={}\r\n", &token[..31]);
     assert_eq!(ask("GET", "/", &half, "").0, 401);
+    let of_another = format!("{host}cookie: eclipse_token_1={token}\r\n");
+    assert_eq!(
+        ask("GET", "/", &of_another, "").0,
+        401,
+        "the cookie of another playground"
+    );
     // With the token, other hosts and other sites are refused as ever.
     let opened = format!("/?token={token}&prompt=a+red+car&prior=ridge");
     assert_eq!(ask("GET", &opened, "host: evil.example\r\n", "").0, 421);
@@ -502,7 +510,7 @@ fn a_playground_for_other_machines_asks_for_its_token() {
         head.contains("location: /?prompt=a+red+car&prior=ridge\r\n"),
         "{head}"
     );
-    let given = format!("set-cookie: eclipse_token={token}; Path=/; HttpOnly; SameSite=Lax");
+    let given = format!("set-cookie: {name}={token}; Path=/; HttpOnly; SameSite=Lax");
     assert!(
         head.contains(&given) && head.contains("referrer-policy: no-referrer"),
         "{head}"

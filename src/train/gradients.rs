@@ -48,7 +48,7 @@ fn clip_flat<M: Module>(module: &M, grads: &mut GradientsParams, max_norm: Optio
         return Tensor::zeros([1], &module.devices()[0]);
     }
     let all = flat::join(collected.parts);
-    let norm = all.clone().square().sum().sqrt();
+    let norm = flat::sum(all.clone().square()).sqrt();
     if let Some(max_norm) = max_norm {
         let all = all * scale(norm.clone(), max_norm);
         module.visit(&mut Distribute { grads, all, next: 0 });

@@ -112,8 +112,16 @@ pub fn run(args: &WarmArgs, device: DeviceSpec) -> anyhow::Result<()> {
 fn warm(trial: &Trial, device: DeviceSpec, stop: &crate::train::stop::Stop) -> anyhow::Result<String> {
     let folder = tempfile::tempdir()?;
     let (start, first) = (Instant::now(), Arc::<OnceLock<Duration>>::default());
-    let launches = kernels::Launches::watch();
     let runs = Arc::new(Runs::new());
+    let launches = {
+        let runs = runs.clone();
+        kernels::Launches::watch_new(move |kernel, n| {
+            runs.say(&format!(
+                "{:6.1} s  kernel {n}: {kernel}",
+                start.elapsed().as_secs_f64()
+            ));
+        })
+    };
     let on_step = {
         let (first, runs) = (first.clone(), runs.clone());
         move |run: &Path, progress: TrainingProgress<'_>| {
@@ -141,7 +149,7 @@ fn warm(trial: &Trial, device: DeviceSpec, stop: &crate::train::stop::Stop) -> a
         "{first}, all after {:.1} s, {} launches of {} kernels",
         start.elapsed().as_secs_f64(),
         launches.total(),
-        launches.by_kernel().len()
+        launches.kernels()
     ))
 }
 

@@ -3,6 +3,7 @@
 //! A kernel is compiled at its first launch, and each shape of an operation is tuned at its first use. [`configure`] lets both survive the process.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Once, PoisonError};
 
@@ -73,9 +74,13 @@ pub fn kept() -> BTreeMap<String, usize> {
 /// Saves all compiled and tuned kernels as one file, which [`load`] reads on another machine with the same device.
 ///
 /// # Errors
-/// [`KernelError`], naming the file.
+/// [`KernelError`], naming the file, also if no kernels are kept.
 pub fn save(out: &Path, device: &str) -> Result<(), KernelError> {
-    configure();
+    if kept().is_empty() {
+        let reason = "nothing is kept, so that there is nothing to save. On `wgpu` the cache of the driver has the compiled shaders, and builds with the feature \
+            `autotune` (or `tuned`) keep tuning results";
+        return Err(KernelError::new(out, reason));
+    }
     let options = bundle::ExportOptions {
         name: device.to_owned(),
         environments: vec![bundle::EnvironmentInfo {
@@ -151,24 +156,42 @@ pub struct Launches {
     _observation: LaunchObservation,
 }
 
-#[derive(Debug, Default)]
-struct Counts(Mutex<BTreeMap<&'static str, usize>>);
+struct Counts {
+    by_type: Mutex<BTreeMap<&'static str, usize>>,
+    on_new: Box<dyn Fn(&str, usize) + Send + Sync>,
+}
+
+impl fmt::Debug for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.by_type.fmt(f)
+    }
+}
 
 impl LaunchObserver for Counts {
     fn launched(&self, kernel: &'static str) {
-        *self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(kernel)
-            .or_default() += 1;
+        let mut counts = self.by_type.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(kernel).or_default();
+        *count += 1;
+        if *count == 1 {
+            let n = counts.len();
+            drop(counts);
+            (self.on_new)(&short(kernel), n);
+        }
     }
 }
 
 impl Launches {
     /// Starts to count.
     pub fn watch() -> Self {
-        let counts = Arc::<Counts>::default();
+        Self::watch_new(|_, _| {})
+    }
+
+    /// [`Launches::watch`]; `on_new(name, n)` is told of the first launch of each kernel, the `n`th one.
+    pub fn watch_new(on_new: impl Fn(&str, usize) + Send + Sync + 'static) -> Self {
+        let counts = Arc::new(Counts {
+            by_type: Mutex::default(),
+            on_new: Box::new(on_new),
+        });
         Self {
             _observation: LaunchObservation::new(counts.clone()),
             counts,
@@ -177,7 +200,7 @@ impl Launches {
 
     /// Launches so far, by kernel.
     pub fn by_kernel(&self) -> BTreeMap<String, usize> {
-        let counts = self.counts.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = self.counts.by_type.lock().unwrap_or_else(PoisonError::into_inner);
         let named = counts.iter().map(|(name, n)| (short(name), *n));
         named.fold(BTreeMap::new(), |mut sums, (name, n)| {
             *sums.entry(name).or_default() += n;
@@ -185,10 +208,19 @@ impl Launches {
         })
     }
 
+    /// Kernels so far: types with their parameters, of which [`Launches::by_kernel`] joins those of one name.
+    pub fn kernels(&self) -> usize {
+        self.counts
+            .by_type
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+
     /// Launches so far.
     pub fn total(&self) -> usize {
         self.counts
-            .0
+            .by_type
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .values()

@@ -27,6 +27,7 @@ pub mod kernels;
     allow(dead_code, reason = "read by the kernels of GPUs; its tests run everywhere")
 )]
 mod places;
+mod windows;
 
 use std::fmt;
 use std::str::FromStr;
@@ -37,6 +38,7 @@ pub use adamw_step::AdamWStep;
 pub use allocator::keep_freed_memory;
 pub use host::{HostValues, host_values, map_host, map_host_with_gradient};
 pub use kernel_error::KernelError;
+pub use windows::Windows;
 
 /// A device by name: `flex`, `ndarray`, `wgpu`, `vulkan`, `metal`, `cuda`, the last four with an optional index (`cuda:1`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -446,6 +448,12 @@ pub fn groups_updates(device: &Device) -> bool {
 /// itself, and an operation that it does not know would divide what it fuses.
 pub fn takes_custom_kernels<const D: usize>(x: &Tensor<D>) -> bool {
     cfg!(not(feature = "fusion")) && x.dtype() == DType::F32 && is_cubecl(&x.device())
+}
+
+/// Whether a convolution is a matrix product with all its windows ([`custom_kernels::windows`]): on CubeCL, whose own kernel (0.11.3, `Direct`) uses a thread for
+/// each value and no tensor cores. With `autotune` Burn chooses among kernels that use them. Not while gradients are recorded.
+pub fn convolves_by_products(device: &Device) -> bool {
+    cfg!(not(feature = "autotune")) && is_cubecl(device) && !device.is_autodiff()
 }
 
 fn is_cubecl(device: &Device) -> bool {

@@ -1,5 +1,5 @@
 //! Operations that Burn 0.22.1 composes of many kernels, each as one kernel of CubeCL: exact GELU, LayerNorm, the softmax of
-//! attention, the update of AdamW.
+//! attention, the update of AdamW; and the windows of a convolution, which Burn cannot lay out for a matrix product.
 //!
 //! They are extensions of Burn's backends, so that autodiff, fusion and devices work as for its own operations.
 
@@ -9,23 +9,23 @@ use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::cubecl::dtype_to_storage_type;
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, TensorMetadata, backend_extension};
 use burn::cubecl::calculate_cube_count_elemwise;
-use burn::cubecl::ir::{ElemType, FloatKind};
 use burn::cubecl::prelude::*;
-use burn::tensor::{FloatDType, Tensor};
+use burn::tensor::{FloatDType, Shape, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::adamw_step::AdamWStep;
+use super::windows::Windows;
 
 /// Threads that compute one row of a LayerNorm.
 const ROW_THREADS: u32 = 128;
 /// Threads that compute one row of attention's scores, a few dozen long.
 const SCORE_THREADS: u32 = 32;
-const F32: ElemType = ElemType::Float(FloatKind::F32);
 
 /// `x * Phi(x)` by erf, with the exact derivative.
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
@@ -50,6 +50,11 @@ pub fn adamw<const D: usize>(step: AdamWStep, tensors: [Tensor<D>; 4]) -> [Tenso
     let (parameter, moment_1, moment_2) =
         <Dispatch as Kernels>::adamw(parameter, moment_1, moment_2, grad, step);
     [parameter, moment_1, moment_2].map(Tensor::from_dispatch)
+}
+
+/// The windows of `x` `[batch, c_in, h, w]`, `[batch, c_in * taps, rows * columns]`, of any float dtype; without a derivative.
+pub fn windows(x: Tensor<4>, windows: Windows) -> Tensor<3> {
+    Tensor::from_dispatch(<Dispatch as Kernels>::windows(x.into_dispatch(), windows))
 }
 
 /// What autodiff never reaches: derivatives of derivatives, and updates of parameters.
@@ -113,14 +118,22 @@ pub trait Kernels: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         unreachable!("{NO_AUTODIFF}")
     }
+
+    /// See [`windows`].
+    #[fusion(dtype = x, shape = Shape::new(windows.shape(x.shape.dims())))]
+    fn windows(x: FloatTensor<Self>, windows: Windows) -> FloatTensor<Self> {
+        let _ = (x, windows);
+        unreachable!("{NO_AUTODIFF}")
+    }
 }
 
-/// Launches a kernel of [`cubes`], in f32, with the threads that `$grid` gives the tensor `$x`.
+/// Launches a kernel of [`cubes`] with the dtype of the tensor `$x` and the threads that `$grid` gives it.
 macro_rules! launch {
     ($kernel:ident, $grid:ident($x:ident), $($argument:expr),+ $(,)?) => {{
         let (count, dim) = $grid(&$x);
         let (client, address) = ($x.client.clone(), $x.required_address_type());
-        cubes::$kernel::launch(&client, count, dim, address, $($argument,)+ F32);
+        let dtype = dtype_to_storage_type($x.dtype);
+        cubes::$kernel::launch(&client, count, dim, address, $($argument,)+ dtype);
     }};
 }
 
@@ -247,6 +260,27 @@ impl Kernels for CubeBackend {
         );
         let [parameter, moment_1, moment_2] = out;
         (parameter, moment_1, moment_2)
+    }
+
+    fn windows(x: FloatTensor<Self>, windows: Windows) -> FloatTensor<Self> {
+        let shape = Shape::new(windows.shape(x.shape().dims()));
+        let y = CubeBackend::float_empty(shape, &x.device(), x.dtype.into());
+        let (x, to) = (x.into_tensor_arg(), y.clone().into_tensor_arg());
+        launch!(
+            windows,
+            elementwise(y),
+            x,
+            to,
+            windows.rows.start,
+            windows.columns,
+            windows.kernel[1],
+            windows.kernel[0] * windows.kernel[1],
+            windows.stride[0],
+            windows.stride[1],
+            windows.padding[0],
+            windows.padding[1],
+        );
+        y
     }
 }
 

@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 
 use super::adamw_step::AdamWStep;
+use super::windows::Windows;
 
 const NONE: &str = "this build has no kernels of its own";
 
@@ -23,5 +24,10 @@ pub fn biased_softmax(_scores: Tensor<4>, _bias: Tensor<4>, _scale: f64) -> Tens
 
 /// Never called.
 pub fn adamw<const D: usize>(_step: AdamWStep, _tensors: [Tensor<D>; 4]) -> [Tensor<D>; 3] {
+    unreachable!("{NONE}")
+}
+
+/// Never called.
+pub fn windows(_x: Tensor<4>, _windows: Windows) -> Tensor<3> {
     unreachable!("{NONE}")
 }

@@ -12,11 +12,11 @@ use burn::module::Param;
 use burn::nn::Initializer;
 use burn::prelude::*;
 use burn::tensor::assert_shape;
-use burn::tensor::module::{avg_pool2d, conv2d, max_pool2d};
+use burn::tensor::module::{avg_pool2d, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
 
 use crate::limits;
-use crate::nn::{to_compute_dtype, to_f32};
+use crate::nn::{conv2d, to_compute_dtype, to_f32};
 use crate::weights::{self, Checkpoint, Mapping, WeightsError};
 
 /// Published names of [`Inception`]'s parameters.

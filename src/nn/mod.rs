@@ -19,7 +19,7 @@ pub use activation::{Activation, UnknownActivation};
 pub use attention::{
     KvCache, MASKED, SelfAttention, SelfAttentionConfig, attention, causal_bias, padding_bias,
 };
-pub use conv::Conv3x3;
+pub use conv::{Conv3x3, conv2d, convolve};
 pub use group_norm::{Activate, GroupNorm, GroupNormConfig, scale_shift};
 pub use init::torch_default;
 pub use layer_norm::{LayerNorm, LayerNormConfig};

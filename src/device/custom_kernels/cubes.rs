@@ -312,3 +312,45 @@ pub(super) fn adamw<F: Float>(
     new_moment_2.write(ABSOLUTE_POS, v);
     new_parameter.write(ABSOLUTE_POS, updated);
 }
+
+/// The windows of an image: `y[sample, (channel, tap), pixel]`, for the pixels of a convolution's output that follow `first_row` of its rows, `columns` wide;
+/// zeros outside the image.
+#[cube(launch, address_type = "dynamic")]
+pub(super) fn windows<F: Float>(
+    x: &Tensor<F>,
+    y: &mut Tensor<F>,
+    first_row: usize,
+    columns: usize,
+    kernel_w: usize,
+    taps: usize,
+    stride_h: usize,
+    stride_w: usize,
+    padding_h: usize,
+    padding_w: usize,
+    #[define(F)] _dtype: ElemType,
+) {
+    let (window, pixels) = (y.shape(1), y.shape(2));
+    if ABSOLUTE_POS >= y.shape(0) * window * pixels {
+        terminate!();
+    }
+    let pixel = ABSOLUTE_POS % pixels;
+    let at = ABSOLUTE_POS / pixels;
+    let (sample, in_window) = (at / window, at % window);
+    let (channel, tap) = (in_window / taps, in_window % taps);
+    // Counted from the padding's edge.
+    let row = (first_row + pixel / columns) * stride_h + tap / kernel_w;
+    let column = pixel % columns * stride_w + tap % kernel_w;
+    let mut value = F::new(0.0);
+    if row >= padding_h
+        && row < padding_h + x.shape(2)
+        && column >= padding_w
+        && column < padding_w + x.shape(3)
+    {
+        value = x[sample * x.stride(0)
+            + channel * x.stride(1)
+            + (row - padding_h) * x.stride(2)
+            + (column - padding_w) * x.stride(3)];
+    }
+    let to = sample * y.stride(0) + in_window * y.stride(1) + pixel * y.stride(2);
+    y[to] = value;
+}

@@ -8,7 +8,9 @@ use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::prelude::*;
 
 use super::BlipVisionConfig;
-use crate::nn::{Activation, LayerNorm, LayerNormConfig, attention, to_compute_dtype, upscale_bicubic};
+use crate::nn::{
+    Activation, LayerNorm, LayerNormConfig, attention, convolve, to_compute_dtype, upscale_bicubic,
+};
 
 /// The vision tower.
 #[derive(Module, Debug)]
@@ -81,7 +83,7 @@ impl BlipVision {
 
     /// `pixels`: `[batch, 3, side, side]`, for as many patches as there are position embeddings -> `[batch, seq, d_model]`.
     pub fn forward(&self, pixels: Tensor<4>) -> Tensor<3> {
-        let patches = self.patches.forward(to_compute_dtype(pixels));
+        let patches = convolve(&self.patches, to_compute_dtype(pixels));
         let patches = patches.flatten::<3>(2, 3).swap_dims(1, 2);
         let [batch, _, d_model] = patches.dims();
         let class = self.class_token.val().expand([batch, 1, d_model]);

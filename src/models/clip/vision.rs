@@ -11,7 +11,7 @@ use burn::prelude::*;
 
 use super::config::{ClipVisionConfig, Source, read_tower};
 use super::encoder::{Block, BlockConfig, block_rules};
-use crate::nn::{LayerNorm, RowGroups, Rows, narrow, to_compute_dtype};
+use crate::nn::{LayerNorm, RowGroups, Rows, convolve, narrow, to_compute_dtype};
 use crate::weights::{self, Checkpoint, Mapping, WeightsError};
 
 /// Published names of [`ClipVision`]'s parameters. `pre_layrnorm` is spelt so in every published checkpoint.
@@ -137,7 +137,7 @@ impl ClipVision {
     fn forward_rows(&self, pixels: Tensor<4>) -> VisionOutput {
         let batch = pixels.dims()[0];
         let device = pixels.device();
-        let patches = self.patches.forward(to_compute_dtype(pixels));
+        let patches = convolve(&self.patches, to_compute_dtype(pixels));
         let patches = patches.flatten::<3>(2, 3).swap_dims(1, 2); // [batch, patches, d_model]
         let d_model = patches.dims()[2];
         let class = self

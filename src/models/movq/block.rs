@@ -4,7 +4,7 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::prelude::*;
 
 use super::norm::Norm;
-use crate::nn::{Conv3x3, SelfAttention, SelfAttentionConfig};
+use crate::nn::{Conv3x3, SelfAttention, SelfAttentionConfig, convolve};
 
 /// Makes a norm of so many channels: the encoder's or the decoder's.
 pub(super) type NewNorm<'a> = &'a dyn Fn(usize) -> Norm;
@@ -37,7 +37,7 @@ impl Resnet {
         let h = self.norm_2.forward_silu(h, z);
         let h = self.conv_2.forward(h);
         let x = match &self.shortcut {
-            Some(conv) => conv.forward(x),
+            Some(conv) => convolve(conv, x),
             None => x,
         };
         x + h

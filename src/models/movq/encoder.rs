@@ -6,7 +6,7 @@ use burn::prelude::*;
 use super::MovqConfig;
 use super::block::{Mid, NewNorm, Stage};
 use super::norm::Norm;
-use crate::nn::Conv3x3;
+use crate::nn::{Conv3x3, convolve};
 
 /// Stages from the image's size down, the middle, and the way out to the latents' channels.
 #[derive(Module, Debug)]
@@ -58,7 +58,7 @@ impl Encoder {
             x = stage.layers.forward(x, None);
             if let Some(conv) = &stage.downsample {
                 // The reference pads below and to the right only.
-                x = conv.forward(x.pad((0, 1, 0, 1), 0.0));
+                x = convolve(conv, x.pad((0, 1, 0, 1), 0.0));
             }
         }
         let x = self.norm_out.forward_silu(self.mid.forward(x, None), None);

@@ -20,7 +20,7 @@ use burn::nn::{Embedding, EmbeddingConfig};
 use burn::prelude::*;
 use burn::tensor::{DType, assert_shape};
 
-use crate::nn::{to_compute_dtype, to_f32};
+use crate::nn::{convolve, to_compute_dtype, to_f32};
 use crate::weights::{self, Checkpoint, Mapping, WeightsError};
 use decoder::Decoder;
 use encoder::Encoder;
@@ -112,17 +112,17 @@ impl Movq {
     /// `image`: `[batch, in_channels, h, w]`, -1 to 1 -> latents `[batch, d_code, h / scale, w / scale]`, not quantised. Sides that the scale does not
     /// divide are rounded down.
     pub fn encode(&self, image: Tensor<4>) -> Tensor<4> {
-        to_f32(
-            self.quant_conv
-                .forward(self.encoder.forward(to_compute_dtype(image))),
-        )
+        to_f32(convolve(
+            &self.quant_conv,
+            self.encoder.forward(to_compute_dtype(image)),
+        ))
     }
 
     /// Latents `[batch, d_code, h, w]` -> `[batch, out_channels, scale h, scale w]`, about -1 to 1, not clamped. The latents are taken as they are:
     /// the reference's `force_not_quantize`.
     pub fn decode(&self, latents: Tensor<4>) -> Tensor<4> {
         let latents = to_compute_dtype(latents);
-        let x = self.post_quant_conv.forward(latents.clone());
+        let x = convolve(&self.post_quant_conv, latents.clone());
         to_f32(self.decoder.forward(x, &latents))
     }
 

@@ -4,7 +4,7 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::prelude::*;
 
 use super::config::{MovqConfig, SPATIAL_GROUPS};
-use crate::nn::{Activate, GroupNorm, GroupNormConfig, scale_shift, to_f32};
+use crate::nn::{Activate, GroupNorm, GroupNormConfig, convolve, scale_shift, to_f32};
 
 /// eps of every norm in the reference.
 const NORM_EPS: f64 = 1e-6;
@@ -74,8 +74,8 @@ impl SpatialNorm {
         // pixels, and their products with the group norm's own factors, one for each channel.
         let (own_scale, own_shift) = self.group.affine(&x);
         let per_channel = |y: Tensor<2>| y.reshape([batch, channels, 1, 1]);
-        let scale = to_f32(self.scale.forward(z.clone()));
-        let shift = scale.clone() * per_channel(own_shift) + to_f32(self.shift.forward(z.clone()));
+        let scale = to_f32(convolve(&self.scale, z.clone()));
+        let shift = scale.clone() * per_channel(own_shift) + to_f32(convolve(&self.shift, z.clone()));
         let scale = scale * per_channel(own_scale);
         scale_shift(x, scale, shift, activate).cast(dtype)
     }

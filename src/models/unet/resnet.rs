@@ -7,7 +7,7 @@ use burn::tensor::module::avg_pool2d;
 use burn::tensor::ops::AvgPoolOptions;
 
 use super::config::{TimeShift, UNetConfig};
-use crate::nn::{Conv3x3, GroupNorm, double_size};
+use crate::nn::{Conv3x3, GroupNorm, convolve, double_size};
 
 /// Change of size inside a block, before its first convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +87,7 @@ impl Resnet {
         };
         let h = self.conv_2.forward(h);
         match &self.shortcut {
-            Some(shortcut) => shortcut.forward(x) + h,
+            Some(shortcut) => convolve(shortcut, x) + h,
             None => x + h,
         }
     }

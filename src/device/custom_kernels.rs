@@ -120,7 +120,7 @@ pub trait Kernels: Backend {
     }
 
     /// See [`windows`].
-    #[fusion(dtype = x, shape = Shape::new(windows.shape(x.shape.dims())))]
+    #[fusion(dtype = x, shape = Shape::new(windows.shape(x.dims())))]
     fn windows(x: FloatTensor<Self>, windows: Windows) -> FloatTensor<Self> {
         let _ = (x, windows);
         unreachable!("{NO_AUTODIFF}")

@@ -61,6 +61,8 @@ use self::usage::{Unreadable, Usage, check_output, check_output_folder, exit_cod
 
 /// The package's version and commit.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("ECLIPSE_COMMIT"), ")");
+/// What is logged by default. CubeCL's warnings about a bundle say what `eclipse warm` says itself, or nothing that matters (an archive is read only).
+const WARNINGS: &str = "warn,turso_core=error,cubecl_environment::bundle=error";
 
 /// Train, sample, evaluate and sweep text-to-image priors (ECLIPSE, Projection, Diffusion-Baseline).
 #[derive(Debug, Parser)]
@@ -179,7 +181,7 @@ impl Cli {
             (true, _) => "error",
             (_, 1) => "warn,eclipse_t2i=info",
             (_, 2..) => "info,eclipse_t2i=debug",
-            _ => return EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")),
+            _ => return EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(WARNINGS)),
         };
         EnvFilter::new(level)
     }

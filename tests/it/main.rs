@@ -19,6 +19,7 @@ mod facts;
 mod fetch;
 mod generate;
 mod golden;
+mod gpu_script;
 mod image_metrics;
 mod keys;
 mod kills;

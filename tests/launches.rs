@@ -24,7 +24,7 @@ use eclipse_t2i::train::trainer::{AdamWOptions, Trainer, UpdateOptions};
 /// and tuning chooses others from time to time: 759 and 762 were counted with `wgpu,tuned`.
 const TRAINING: usize = if cfg!(feature = "fusion") { 850 } else { 541 };
 /// Launches of one prediction, with three blocks: 105; 115 and 129.
-const SAMPLING: usize = if cfg!(feature = "fusion") { 150 } else { 110 };
+const SAMPLING: usize = if cfg!(feature = "fusion") { 130 } else { 110 };
 
 const BATCH: usize = 8;
 const TOKENS: usize = 14;
